@@ -1,0 +1,86 @@
+"""What a run shows while it trains: pictures and sounds for TensorBoard, and so for W&B.
+
+At each validation a few segments of the validation split are encoded and decoded, drawn as a sheet
+beside the originals, and inverted to sound. The originals' sound is written once.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from dafxtool import figures
+from dafxtool.errors import MissingDependencyError
+from dafxtool.inversion import invert
+from dafxtool.presets import Configuration
+from dafxtool.spectrograms import linear_magnitude
+from dafxtool.training import Rows, RunFolder, Trainer
+
+N_EXAMPLES = 2
+
+
+class Board:
+    """An observer for `train` that writes pictures and sounds."""
+
+    def __init__(self) -> None:
+        self._originals_written = False
+
+    @torch.no_grad()
+    def __call__(self, trainer: Trainer, folder: RunFolder, validation: Rows) -> None:
+        chosen = np.unique(np.linspace(0, len(validation) - 1, N_EXAMPLES).astype(np.int64))
+        batch = next(validation.batches(iter([chosen])))
+        trainer.model.eval()
+        decoded = trainer.model.decode(trainer.model.encode(batch)[0])
+        config = trainer.configuration.spectrogram
+        constants = validation.constants(chosen)
+        original = linear_magnitude(batch.cpu().numpy(), constants, config)
+        made = linear_magnitude(decoded.cpu().numpy(), constants, config)
+        for number in range(len(chosen)):
+            sheet = _sheet(original[number], made[number], config)
+            picture = figures.render_rgb(sheet)
+            name = f"reconstruction/{number + 1}"
+            folder.board.add_image(name, picture, trainer.step_number, dataformats="HWC")
+            self._sounds(trainer, folder, number, original[number, 1], made[number, 1])
+        self._originals_written = True
+
+    def _sounds(
+        self, trainer: Trainer, folder: RunFolder, number: int, original: Any, made: Any
+    ) -> None:
+        """The wet channel as sound; its phase is found, since no audio is at hand here."""
+        config = trainer.configuration.spectrogram
+        name, rate, step = f"wet/{number + 1}", config.sample_rate, trainer.step_number
+        if not self._originals_written:
+            sound = invert(original, config, config.n_samples).audio
+            folder.board.add_audio(f"{name}/original", sound[None], step, rate)
+        sound = invert(made, config, config.n_samples, consistent=False).audio
+        sound = np.clip(sound, -1.0, 1.0)
+        folder.board.add_audio(f"{name}/reconstruction", sound[None], step, rate)
+
+
+def _sheet(original: Any, made: Any, config: Any) -> figures.Sheet:
+    return figures.Sheet(
+        panels=[[figures.Panel(original[c]), figures.Panel(made[c])] for c in range(2)],
+        frequencies_hz=config.frequencies_hz(),
+        frame_times_s=config.frame_times_s(),
+        row_labels=("dry", "wet"),
+        column_labels=("original", "reconstruction"),
+    )
+
+
+def begin_wandb(run: Path, configuration: Configuration, project: str = "dafxtool") -> None:
+    """Send what TensorBoard gets to Weights & Biases as well; call it before training."""
+    try:
+        import wandb
+    except ImportError as error:
+        raise MissingDependencyError("wandb", "logging to Weights & Biases (--wandb)") from error
+    wandb.init(
+        project=project,
+        name=run.name,
+        dir=str(run),
+        config=configuration.to_dict(),
+        sync_tensorboard=True,
+        resume="allow",
+    )

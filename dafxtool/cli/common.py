@@ -1,0 +1,246 @@
+"""What several commands have in common: options, progress, the printing of results.
+
+An option used twice is a decorator here, so that it has one name, one help text and one meaning.
+Paths are never checked while parsing: a missing file is the library's to report, in a sentence
+that names it, with an exit status of 1.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+import sys
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, is_dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+import click
+
+from dafxtool.progress import SILENT, Progress, TerminalProgress
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+PATH = click.Path(path_type=Path)
+PRESETS = ("week6", "default", "small")
+WIDE = 10_000  # columns of a table that goes to a file or another program: nothing wraps
+
+
+class DeviceType(click.ParamType):
+    """auto, cpu, cuda or cuda:N; whether it is there is found out when it is used."""
+
+    name = "device"
+
+    def get_metavar(self, param: click.Parameter, ctx: click.Context) -> str:
+        return "[auto|cpu|cuda|cuda:N]"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        if not re.fullmatch(r"auto|cpu|cuda(:\d+)?", value):
+            self.fail(f"{value!r} is none of auto, cpu, cuda, cuda:0, cuda:1, ...", param, ctx)
+        return str(value)
+
+
+# --- options ----------------------------------------------------------------------------------
+
+
+def output_option(default: str, what: str = "Where to write it.") -> Callable[[F], F]:
+    """-o/--output, as `output: Path | None`; `default` says in words what None becomes."""
+    return click.option(
+        "-o", "--output", type=PATH, metavar="PATH", help=f"{what}  [default: {default}]"
+    )
+
+
+def seed_option(default: int | None = 0) -> Callable[[F], F]:
+    """--seed, as `seed`; a default of None leaves it to the configuration."""
+    shown = "the configuration's" if default is None else str(default)
+    return click.option(
+        "--seed",
+        type=click.IntRange(min=0),
+        default=default,
+        help=f"Of everything random: the same seed, the same result.  [default: {shown}]",
+    )
+
+
+def _cores(ctx: click.Context, param: click.Parameter, value: int | None) -> int:
+    from dafxtool.doctor import usable_cores
+
+    return value or usable_cores()
+
+
+overwrite_option = click.option(
+    "--overwrite", is_flag=True, help="Replace the output when it is there already."
+)
+resume_option = click.option(
+    "--resume",
+    is_flag=True,
+    help="Go on from what the output holds; start where it holds nothing.",
+)
+strict_option = click.option(
+    "--strict", is_flag=True, help="Stop at a recording that cannot be used; else it is skipped."
+)
+json_option = click.option(
+    "--json", "as_json", is_flag=True, help="Print the result as JSON, for other programs."
+)
+quiet_option = click.option(
+    "-q", "--quiet", is_flag=True, help="Print no progress and no remarks, only the result."
+)
+workers_option = click.option(
+    "--workers",
+    type=click.IntRange(min=1),
+    metavar="N",
+    callback=_cores,
+    help="Processes that work at the same time.  [default: one for each core]",
+)
+device_option = click.option(
+    "--device",
+    type=DeviceType(),
+    default="auto",
+    help="Where to compute; auto is CUDA where there is a GPU, else the CPU.  [default: auto]",
+)
+preset_option = click.option(
+    "--preset",
+    type=click.Choice(PRESETS),
+    help="Values to start from; --config and single options go over them.  "
+    "[default: default with a GPU, else small]",
+)
+config_option = click.option(
+    "--config",
+    type=PATH,
+    metavar="FILE",
+    help="TOML file with values over those of the preset, such as a run's config.toml.",
+)
+plugin_option = click.option(
+    "--plugin",
+    "plugins",
+    type=PATH,
+    multiple=True,
+    metavar="FILE",
+    help="VST3 plugin whose effects to know besides the built-in ones; repeat for more.",
+)
+
+
+run_option = click.option(
+    "--run", type=PATH, metavar="FOLDER", help="Run to use.  [default: the newest in runs/]"
+)
+csv_option = click.option("--csv", type=PATH, metavar="FILE", help="Write the numbers too.")
+method_option = click.option(
+    "--method",
+    type=click.Choice(("griffin-lim", "fast", "best")),
+    default="fast",
+    show_default=True,
+    help="How phases are found for the sound.",
+)
+
+
+def split_option(default: str) -> Callable[[F], F]:
+    """--split, as `split`: a tuple of names, or None for the default."""
+    return click.option(
+        "--split",
+        type=click.Choice(("train", "validation", "test", "all")),
+        callback=lambda ctx, param, value: _splits(value),
+        help=f"Of a pairs, spectrograms or latents file.  [default: {default}]",
+    )
+
+
+def _splits(value: str | None) -> tuple[str, ...] | None:
+    if value is None:
+        return None
+    return ("train", "validation", "test") if value == "all" else (value,)
+
+
+def effect_options(command: F) -> F:
+    """--effect and --plugin, as `effects: tuple[str, ...]` and `plugins: tuple[Path, ...]`."""
+    effect = click.option(
+        "--effect",
+        "effects",
+        multiple=True,
+        metavar="NAME[:PARAMETER=VALUE,...]",
+        help="Effect, with the parameters to hold at a value (ms, dB, Hz, %); repeat for more. "
+        "'dafxtool effects' lists them.",
+    )
+    return effect(plugin_option(command))
+
+
+# --- reporting --------------------------------------------------------------------------------
+
+
+def progress_from(quiet: bool) -> Progress:
+    """What a command hands to the library: silent, or a bar that ends when the command does."""
+    if quiet:
+        return SILENT
+    progress = TerminalProgress()
+    click.get_current_context().call_on_close(progress.finish)
+    return progress
+
+
+@dataclass(frozen=True)
+class Table:
+    """Rows of text under headings; `right` names the columns of numbers, set flush right.
+
+    On a narrow terminal the last column is the one that wraps.
+    """
+
+    columns: Sequence[str]
+    rows: Sequence[Sequence[str]]
+    right: Sequence[str] = ()
+
+
+def report(result: Mapping[str, Any], as_json: bool, shown: Iterable[str | Table]) -> None:
+    """Print a command's result on standard output: as JSON, or as lines and tables to read."""
+    if as_json:
+        click.echo(json.dumps(plain(result), indent=2, ensure_ascii=False, allow_nan=False))
+        return
+    for item in shown:
+        if isinstance(item, Table):
+            _print_table(item)
+        else:
+            click.echo(item)
+
+
+def sounds_line(sounds: Sequence[object], folder: Path | None) -> list[str]:
+    """How many sounds were written beside a figure, if any."""
+    return [f"{len(sounds)} sounds -> {folder}"] if sounds else []
+
+
+def skipped_lines(skipped: Sequence[tuple[str, str]]) -> list[str]:
+    """What was left out and why, to be listed at the end."""
+    if not skipped:
+        return []
+    return [f"{len(skipped)} recordings skipped:", *(f"  {reason}" for _, reason in skipped)]
+
+
+def plain(value: Any) -> Any:
+    """value in JSON's types: paths as text, arrays as lists, what is not finite as null."""
+    if is_dataclass(value) and not isinstance(value, type):
+        return plain(asdict(value))
+    if isinstance(value, Mapping):
+        return {str(key): plain(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple, set, frozenset)):
+        return [plain(item) for item in value]
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if value is None or isinstance(value, (str, bool, int)):
+        return value
+    if hasattr(value, "tolist"):  # numpy's and torch's arrays and numbers
+        return plain(value.tolist())
+    return str(value)
+
+
+def _print_table(table: Table) -> None:
+    from rich.console import Console
+    from rich.table import Table as RichTable
+    from rich.text import Text
+
+    drawn = RichTable(box=None, pad_edge=False, padding=(0, 2, 0, 0))
+    for column in table.columns:  # as Text, so that rich reads no markup in [brackets]
+        justify: Any = "right" if column in table.right else "left"
+        last = column == table.columns[-1]
+        drawn.add_column(Text(column), justify=justify, no_wrap=not last, overflow="fold")
+    for row in table.rows:
+        drawn.add_row(*(Text(cell) for cell in row))
+    console = Console(file=sys.stdout, width=None if sys.stdout.isatty() else WIDE)
+    with console.capture() as capture:
+        console.print(drawn)
+    for line in capture.get().splitlines():
+        click.echo(line.rstrip())

@@ -1,0 +1,79 @@
+"""dafxtool embed: recordings or pairs in, latents out."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from dafxtool.cli.common import (
+    PATH,
+    device_option,
+    effect_options,
+    json_option,
+    output_option,
+    overwrite_option,
+    progress_from,
+    quiet_option,
+    report,
+    run_option,
+    skipped_lines,
+    split_option,
+    strict_option,
+)
+
+
+@click.command()
+@click.argument("inputs", nargs=-1, type=PATH)
+@output_option("latents.h5", "A file ending in .h5, .csv or .npz.")
+@run_option
+@effect_options
+@split_option("all")
+@device_option
+@overwrite_option
+@strict_option
+@json_option
+@quiet_option
+def command(inputs: tuple[Path, ...], **options: Any) -> None:
+    """Embed INPUTS: recordings, folders, a pairs or a spectrograms file.
+
+    One row a segment: the mean of the encoder's posterior, with its labels. Recordings are cut end
+    to end; without --effect they are embedded as they are, dry and wet alike.
+
+    \b
+    Examples:
+      dafxtool embed
+      dafxtool embed pairs.h5 -o latents.csv
+      dafxtool embed my-recordings --effect overdrive --effect delay:time=250 -o latents.npz
+    """
+    from dafxtool import store
+    from dafxtool.latents import embed, write_latents
+    from dafxtool.runs import load_run
+    from dafxtool.segments import SPLITS
+    from dafxtool.workplace import chosen_effects, newest_file
+
+    progress = progress_from(options["quiet"])
+    run = load_run(options["run"], options["device"])
+    sources = list(inputs) or [newest_file([store.PAIRS, store.SPECTROGRAMS])]
+    rate = run.configuration.segments.sample_rate
+    effects = chosen_effects(options["effects"], options["plugins"], rate, default=())
+    latents = embed(sources, run, effects, options["split"] or SPLITS, options["strict"], progress)
+    output = options["output"] or Path("latents.h5")
+    write_latents(latents, output, options["overwrite"])
+    n_latent = latents.latent.shape[1]
+    report(
+        {
+            "path": output,
+            "run": run.path,
+            "n_segments": len(latents),
+            "n_latent": n_latent,
+            "effects": sorted(set(latents.effects())),
+            "skipped": latents.skipped,
+        },
+        options["as_json"],
+        [
+            f"{len(latents)} segments as {n_latent} numbers each, by {run.path} -> {output}",
+            *skipped_lines(latents.skipped),
+        ],
+    )

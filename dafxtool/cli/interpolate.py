@@ -1,0 +1,143 @@
+"""dafxtool interpolate: the way from one sound to another through the latent space."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from dafxtool.cli.common import (
+    PATH,
+    Table,
+    csv_option,
+    device_option,
+    effect_options,
+    json_option,
+    method_option,
+    output_option,
+    overwrite_option,
+    progress_from,
+    quiet_option,
+    report,
+    run_option,
+    sounds_line,
+)
+
+
+@click.command()
+@click.argument("recordings", nargs=-1, required=True, type=PATH)
+@output_option("interpolation.png", "A figure: .png, .svg or .pdf.")
+@run_option
+@effect_options
+@click.option(
+    "--wet-a", type=PATH, metavar="FILE", help="The wet sound of A, instead of an effect."
+)
+@click.option(
+    "--wet-b", type=PATH, metavar="FILE", help="The wet sound of B, instead of an effect."
+)
+@click.option("--start-a", type=float, metavar="SECONDS", help="Where A's segment begins.")
+@click.option("--start-b", type=float, metavar="SECONDS", help="Where B's segment begins.")
+@click.option(
+    "--steps", type=click.IntRange(min=2), default=7, show_default=True, help="Decoded in all."
+)
+@click.option("--spherical", is_flag=True, help="Along the sphere instead of straight.")
+@click.option("--audio", type=PATH, metavar="FOLDER", help="Write every step as sound.")
+@method_option
+@csv_option
+@device_option
+@overwrite_option
+@json_option
+@quiet_option
+def command(recordings: tuple[Path, ...], **options: Any) -> None:
+    """Draw the way from one pair to another: two RECORDINGS with one effect, or one with two.
+
+    Without --effect, the effects that the newest run was trained on: its first on two recordings,
+    its first two on one. Segments are the fullest of their recording unless --start-a and
+    --start-b say where they begin.
+
+    \b
+    Examples:
+      dafxtool interpolate a.wav b.wav
+      dafxtool interpolate a.wav --effect delay --effect overdrive:drive=30 --audio steps
+      dafxtool interpolate a.wav b.wav --effect overdrive --steps 9 --spherical -o sheet.pdf
+      dafxtool interpolate dry.wav --wet-a amp-low.wav --wet-b amp-high.wav
+    """
+    from dafxtool import sheets
+    from dafxtool.runs import load_run
+
+    progress = progress_from(options["quiet"])
+    run = load_run(options["run"], options["device"])
+    output = options["output"] or Path("interpolation.png")
+    sheets.check_output(output, options["overwrite"])
+    a, b = _ends(recordings, run, options, progress)
+    made = sheets.interpolate(a, b, run, options["steps"], options["spherical"])
+    sheets.draw_interpolation(output, made, run, options["overwrite"])
+    if options["csv"]:
+        sheets.write_interpolation_table(options["csv"], made, options["overwrite"])
+    sounds = []
+    if options["audio"]:
+        sounds = sheets.sound_interpolation(
+            options["audio"], made, run, options["method"], options["overwrite"], progress
+        )
+    errors = [made.errors_a.tolist(), made.errors_b.tolist()]
+    rows = [
+        (name, source.recording, f"{source.offset_seconds:.2f} s", source.label, *map(_four, error))
+        for name, source, error in zip("AB", (a, b), errors, strict=True)
+    ]
+    numbers = ("error, dry", "error, wet")
+    report(
+        {
+            "path": output,
+            "run": run.path,
+            "ends": [
+                dict(zip(("end", "recording", "start", "effect"), r, strict=False)) for r in rows
+            ],
+            "errors": errors,
+            "audio": sounds,
+        },
+        options["as_json"],
+        [
+            Table(("end", "recording", "from", "effect", *numbers), rows, right=numbers),
+            f"sheet -> {output}",
+            *sounds_line(sounds, options["audio"]),
+        ],
+    )
+
+
+def _four(value: float) -> str:
+    return f"{value:.4f}"
+
+
+def _ends(recordings: tuple[Path, ...], run: Any, options: dict[str, Any], progress: Any) -> Any:
+    """The two pairs that the arguments name; a usage error when they name another number."""
+    from dafxtool import sheets
+    from dafxtool.workplace import chosen_effects
+
+    if len(recordings) > 2:
+        raise click.UsageError(f"{len(recordings)} recordings were named: name one or two.")
+    wets = (options["wet_a"], options["wet_b"])
+    needed = 1 if len(recordings) == 2 or any(wets) else 2
+    known = [effect["name"] for effect in run.effects if not effect["plugin"]]
+    effects: list[Any] = []
+    if not all(wets):
+        rate = run.configuration.segments.sample_rate
+        names, plugins = options["effects"], options["plugins"]
+        effects = chosen_effects(names, plugins, rate, known[:needed], progress)
+        if not 1 <= len(effects) <= 2 or (needed == 2 and len(effects) < 2):
+            wanted = (
+                "two, such as --effect delay --effect overdrive" if needed == 2 else "one or two"
+            )
+            raise click.UsageError(
+                f"{len(effects)} effects for {len(recordings)} recordings: {wanted}."
+            )
+    paths = (recordings[0], recordings[-1])
+    starts = (options["start_a"], options["start_b"])
+    if len(recordings) == 1 and starts[1] is None:
+        starts = (starts[0], starts[0])
+    return [
+        sheets.source_of(path, run, effect, wet, start)
+        for path, effect, wet, start in zip(
+            paths, (*effects[:1], *effects[-1:]) or (None, None), wets, starts, strict=True
+        )
+    ]

@@ -1,0 +1,111 @@
+"""dafxtool reconstruct: what a run makes of sounds, beside the originals."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from dafxtool.cli.common import (
+    PATH,
+    Table,
+    csv_option,
+    device_option,
+    effect_options,
+    json_option,
+    output_option,
+    overwrite_option,
+    progress_from,
+    quiet_option,
+    report,
+    run_option,
+    sounds_line,
+    split_option,
+)
+
+
+@click.command()
+@click.argument("inputs", nargs=-1, type=PATH)
+@output_option("reconstruction.png", "A figure: .png, .svg or .pdf.")
+@run_option
+@effect_options
+@split_option("held out")
+@click.option(
+    "--examples",
+    type=click.IntRange(min=1),
+    default=1,
+    show_default=True,
+    help="Of each effect of a pairs file: those nearest to its median error.",
+)
+@click.option(
+    "--row", "rows", type=int, multiple=True, help="Rows of a pairs file to show instead."
+)
+@click.option("--audio", type=PATH, metavar="FOLDER", help="Write originals and reconstructions.")
+@csv_option
+@device_option
+@overwrite_option
+@json_option
+@quiet_option
+def command(inputs: tuple[Path, ...], **options: Any) -> None:
+    """Encode and decode INPUTS, a pairs file or recordings, and draw them beside the originals.
+
+    Without INPUTS, the newest pairs file here, and of it the pairs that training has not seen.
+    Errors are mean squared errors in standardised units, dry and wet.
+
+    \b
+    Examples:
+      dafxtool reconstruct
+      dafxtool reconstruct pairs.h5 --examples 2 --csv errors.csv -o reconstruction.pdf
+      dafxtool reconstruct guitar.wav --effect overdrive:drive=30 --audio sounds
+    """
+    from dafxtool import sheets, store
+    from dafxtool.runs import load_run
+    from dafxtool.workplace import chosen_effects, newest_file
+
+    progress = progress_from(options["quiet"])
+    run = load_run(options["run"], options["device"])
+    sources = list(inputs) or [newest_file([store.PAIRS])]
+    output = options["output"] or Path("reconstruction.png")
+    sheets.check_output(output, options["overwrite"])
+    if sources[0].suffix.lower() in (".h5", ".hdf5"):
+        made, table = sheets.reconstruct_pairs(
+            sources[0],
+            run,
+            options["split"],
+            options["examples"],
+            options["rows"],
+            progress,
+        )
+    else:
+        rate = run.configuration.segments.sample_rate
+        default = [effect["name"] for effect in run.effects[:2] if not effect["plugin"]]
+        effects = chosen_effects(options["effects"], options["plugins"], rate, default, progress)
+        made = sheets.reconstruct(
+            [sheets.source_of(path, run, effect) for path in sources for effect in effects], run
+        )
+        table = sheets.table_of(made)
+    sheets.draw_reconstructions(output, made, run, options["overwrite"])
+    if options["csv"]:
+        sheets.write_reconstruction_table(options["csv"], table, options["overwrite"])
+    sounds = []
+    if options["audio"]:
+        sounds = sheets.sound_reconstructions(
+            options["audio"], made, run, overwrite=options["overwrite"], progress=progress
+        )
+    rows = [
+        (name, str(n), f"{dry:.4f}", f"{wet:.4f}")
+        for name, n, dry, wet in zip(
+            table.effect, table.n_segments, table.dry_error, table.wet_error, strict=True
+        )
+    ]
+    numbers = ("segments", "error, dry", "error, wet")
+    report(
+        {"path": output, "run": run.path, "errors": vars(table), "audio": sounds},
+        options["as_json"],
+        [
+            Table(("effect", *numbers), rows, right=numbers),
+            f"figure -> {output}",
+            *sounds_line(sounds, options["audio"]),
+        ],
+    )

@@ -1,0 +1,176 @@
+"""dafxtool train: spectrograms in, a run folder out."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from dafxtool.cli.common import (
+    PATH,
+    Table,
+    config_option,
+    device_option,
+    json_option,
+    output_option,
+    overwrite_option,
+    preset_option,
+    progress_from,
+    quiet_option,
+    report,
+    resume_option,
+    seed_option,
+)
+
+if TYPE_CHECKING:
+    from dafxtool.presets import Configuration
+    from dafxtool.progress import Progress
+    from dafxtool.training import TrainingResult
+
+OVERRIDDEN = (
+    "batch_size",
+    "learning_rate",
+    "schedule",
+    "beta",
+    "annealing",
+    "annealing_steps",
+    "gradient_clip",
+    "validate_every",
+    "patience",
+    "precision",
+    "seed",
+)
+ENDED = {
+    "complete": "complete",
+    "minutes": "the minutes are over",
+    "early": "the validation loss stopped falling",
+    "interrupted": "interrupted",
+}
+
+
+@click.command()
+@click.argument("data", required=False, type=PATH)
+@output_option("runs/PRESET-N", "The run's folder.")
+@click.option("--steps", type=click.IntRange(min=1), help="Updates of the weights at most.")
+@click.option("--epochs", type=click.FloatRange(min=0, min_open=True), help="The same in passes.")
+@click.option("--minutes", type=click.FloatRange(min=0), help="Wall time at most; 0 for no limit.")
+@click.option("--batch-size", type=click.IntRange(min=1), help="Segments a step.")
+@click.option("--learning-rate", type=float, help="Adam's; after the warm-up.")
+@click.option("--schedule", type=click.Choice(("cosine", "constant")), help="Of the learning rate.")
+@click.option("--latents", type=click.IntRange(min=1), help="Dimensions of the latent space.")
+@click.option("--beta", type=float, help="Weight of the KL divergence.")
+@click.option("--annealing", type=click.Choice(("constant", "linear", "cyclical")), help="Of beta.")
+@click.option("--annealing-steps", type=int, help="Length of its rise, or of a cycle.")
+@click.option("--gradient-clip", type=float, help="Largest norm of the gradient; 0 for none.")
+@click.option("--validate-every", type=click.IntRange(min=1), help="Steps between validations.")
+@click.option("--patience", type=int, help="Validations without improvement before it stops.")
+@click.option(
+    "--precision", type=click.Choice(("auto", "float32", "bfloat16")), help="Of the convolutions."
+)
+@click.option(
+    "--wandb", is_flag=True, help="Log to Weights & Biases too (needs 'dafxtool[wandb]')."
+)
+@preset_option
+@config_option
+@seed_option(None)
+@device_option
+@resume_option
+@overwrite_option
+@json_option
+@quiet_option
+def command(data: Path | None, **options: Any) -> None:
+    """Train a joint-spectrogram VAE on DATA, a spectrograms or pairs file.
+
+    Without DATA, on the newest one here; pairs are analysed first. Look on with
+    'tensorboard --logdir runs'. Ctrl-C leaves a usable run, and --resume goes on from it.
+
+    \b
+    Examples:
+      dafxtool train
+      dafxtool train pairs.h5 --preset default --minutes 60
+      dafxtool train spectrograms.h5 --steps 2000 --beta 4 --annealing cyclical
+      dafxtool train --resume
+    """
+    from dafxtool import runs, store
+    from dafxtool.boards import Board, begin_wandb
+    from dafxtool.training import train
+    from dafxtool.workplace import newest_file, spectrograms_for
+
+    progress = progress_from(options["quiet"])
+    run = options["output"]
+    if options["resume"] and run is None and list(runs.RUNS_FOLDER.glob("*/checkpoints/last.pt")):
+        run = runs.newest_run()
+    configuration, saved_data = _configuration(options, run, progress)
+    if data is None:
+        data = saved_data or newest_file([store.SPECTROGRAMS, store.PAIRS])
+    run = run or runs.new_run_path(configuration.preset)
+    source = spectrograms_for(data, configuration, options["device"], progress)
+    configuration = _with_epochs(configuration, source, options["epochs"])
+    if options["wandb"]:
+        begin_wandb(run, configuration)
+    progress.say(f"training on {source} into {run}")
+    result = train(
+        source,
+        run,
+        configuration,
+        options["device"],
+        options["resume"],
+        options["overwrite"],
+        (Board(),),
+        progress,
+    )
+    report(vars(result), options["as_json"], _told(result))
+    if result.ended == "interrupted":
+        raise KeyboardInterrupt
+
+
+def _configuration(
+    options: dict[str, Any], run: Path | None, progress: Progress
+) -> tuple[Configuration, Path | None]:
+    """What to train with; when resuming, what the run was begun with, and its data."""
+    from dafxtool import presets, runs
+    from dafxtool.workplace import configuration_for
+
+    training = {key: options[key] for key in OVERRIDDEN}
+    training |= {"max_steps": options["steps"], "max_minutes": options["minutes"]}
+    overrides = {"training": training, "model": {"n_latent": options["latents"]}}
+    last = run / "checkpoints" / "last.pt" if run else None
+    if options["resume"] and last and last.exists():
+        contents = runs.read_checkpoint(last)
+        saved = presets.from_dict(contents["configuration"], str(last))
+        data = Path(contents["data"]["spectrograms"])
+        made = presets.overridden(saved, overrides)
+        return made, data if data.exists() else None
+    return configuration_for(options["preset"], options["config"], overrides, progress), None
+
+
+def _with_epochs(configuration: Configuration, source: Path, epochs: float | None) -> Configuration:
+    from dataclasses import replace
+
+    from dafxtool import store
+
+    if epochs is None:
+        return configuration
+    with store.Reader(source, store.SPECTROGRAMS) as reader:
+        n_rows = max(1, len(reader.labels.rows_of(("train",))))
+    training = configuration.training
+    steps = max(1, round(epochs * max(1, n_rows // training.batch_size)))
+    return replace(configuration, training=replace(training, max_steps=steps))
+
+
+def _told(result: TrainingResult) -> list[str | Table]:
+    validation = result.validation
+    rows = [
+        ("steps", f"{result.steps} ({result.epochs:.1f} epochs)"),
+        ("time", f"{result.seconds:.0f} s, {result.segments_per_second:.0f} segments/s"),
+        ("device", result.device),
+        ("ended", ENDED[result.ended]),
+    ]
+    if validation:
+        rows += [
+            ("best at step", str(result.best_step)),
+            ("validation error, dry", f"{validation['dry_error']:.4f}"),
+            ("validation error, wet", f"{validation['wet_error']:.4f}"),
+        ]
+    return [Table(("training", ""), rows), f"run -> {result.run}"]

@@ -1,0 +1,351 @@
+"""Find audio whose spectrogram is the one given: inverting magnitudes.
+
+Two sets of spectra meet here: those with the given magnitudes, and those that are the STFT of some
+audio. A method goes back and forth between them; what is sought lies in both.
+
+griffin-lim  random phase, fast Griffin-Lim (Perraudin, Balazs & Søndergaard 2013)
+fast         phase-gradient start (`phase`), then relaxed averaged alternating reflections (Luke
+             2005, arXiv:math/0405208), the last quarter fast Griffin-Lim
+best         the same, for longer
+
+Where the dry recording is known, start from its phase: that is worth more than any method.
+In here spectra are (..., n_frames, n_bins), time first, as the Fourier transform makes them; what
+callers see is (n_bins, n_frames). How near the result is, is told as spectral convergence,
+20 log10(|| |STFT(audio)| - magnitude || / || magnitude ||) in dB, lower is better. It compares
+methods on one spectrogram; it is no measure of how good the sound is.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from dafxtool.devices import pick_device
+from dafxtool.errors import ConfigError, InputError
+from dafxtool.phase import gradient_phase
+from dafxtool.stft import (
+    SMALLEST_ENVELOPE,
+    SpectrogramConfig,
+    as_audio,
+    modulus,
+    padding_mode,
+    stft,
+    window_of,
+)
+
+if TYPE_CHECKING:
+    from dafxtool.stft import Array
+
+TINY = 1e-30  # keeps divisions by a magnitude of 0 finite
+SILENT_DB = -200.0  # the convergence of an exact inversion, whose logarithm would not be finite
+
+
+@dataclass(frozen=True)
+class Reflections:
+    """How boldly the reflections go: g is how far over the magnitudes, b how little they relax."""
+
+    b: float
+    g: float
+
+
+# Measured on speech and instruments; g = 2.5 diverges.
+CONSISTENT = Reflections(b=0.95, g=1.6)
+# A decoder's magnitudes belong to no signal: boldness has nothing to gain there.
+DECODED = Reflections(b=0.8, g=1.0)
+MOMENTUM = 0.99  # of fast Griffin-Lim
+GRIFFIN_LIM_SHARE = 0.25  # of the iterations, at the end
+
+
+@dataclass(frozen=True)
+class Method:
+    """A way to invert, as the registry METHODS knows it."""
+
+    iterations: int
+    start: str  # gradient or random
+    reflections: bool
+    summary: str
+
+
+METHODS: dict[str, Method] = {
+    "griffin-lim": Method(32, "random", False, "fast Griffin-Lim from random phase"),
+    "fast": Method(32, "gradient", True, "phase-gradient start, reflections"),
+    "best": Method(200, "gradient", True, "as fast, six times longer"),
+}
+
+
+@dataclass(frozen=True)
+class Inversion:
+    """The audio found, float32 (n_samples,), and how near its spectrogram is to the one given."""
+
+    audio: NDArray[np.float32]
+    convergence_db: float
+    method: str
+    iterations: int
+
+
+def invert(
+    magnitude: Array,
+    config: SpectrogramConfig,
+    n_samples: int | None = None,
+    method: str = "fast",
+    iterations: int | None = None,
+    phase_from: Array | None = None,
+    phase: Array | None = None,
+    seed: int = 0,
+    device: str = "cpu",
+    consistent: bool = True,
+) -> Inversion:
+    """Audio of n_samples whose magnitude is near the linear magnitude (n_bins, n_frames).
+
+    n_samples   the frames decide, up to a hop: the config's own where that fits, otherwise
+                (n_frames - 1) * hop_length
+    method      one of METHODS; `iterations` replaces its number, and 0 leaves the bare start
+    phase_from  known recording of n_samples, such as the dry one, whose phase is the start
+    phase       (n_bins, n_frames) in radians, as the start
+    consistent  False for magnitudes that a model decoded, which no signal has exactly
+
+    Negative values, which decoders make, count as 0. Raises InputError for NaN and wrong shapes.
+    """
+    chosen = find_method(method)
+    n_iterations = chosen.iterations if iterations is None else iterations
+    if n_iterations < 0:
+        raise InputError(f"{n_iterations} iterations were asked for: it has to be 0 or more.")
+    target = _checked_magnitude(magnitude, config).to(pick_device(device))
+    length = _checked_length(n_samples, target.shape[0], config)
+    # Scaled so that quiet spectrograms keep float32's precision, loud ones its range.
+    scale = float(target.max())
+    if scale == 0:
+        silence = np.zeros(length, dtype=np.float32)
+        return Inversion(silence, SILENT_DB, method, n_iterations)
+    target = target / scale
+    frames = Frames(config, length, target.device)
+    angle = _start(target, frames, chosen, phase_from, phase, seed)
+    sound = _iterate(torch.polar(target, angle), target, frames, chosen, n_iterations, consistent)
+    convergence = _convergence_db(modulus(frames.analyse(sound)), target)
+    audio = (sound * scale).cpu().numpy()
+    return Inversion(audio, convergence, method, n_iterations)
+
+
+def find_method(name: str) -> Method:
+    """The method of that name; ConfigError tells those there are."""
+    if name not in METHODS:
+        raise ConfigError(f"method {name!r} is unknown: use {', '.join(METHODS)}.")
+    return METHODS[name]
+
+
+def spectral_convergence_db(audio: Array, magnitude: Array, config: SpectrogramConfig) -> float:
+    """How far the audio's magnitude is from the one given (n_bins, n_frames), in dB.
+
+    0 dB is as bad as silence.
+    """
+    target = _checked_magnitude(magnitude, config)
+    sound = as_audio(audio).to(target.device)
+    _checked_length(sound.shape[-1], target.shape[0], config)
+    return _convergence_db(modulus(stft(sound, config)).transpose(-1, -2), target)
+
+
+def _convergence_db(found: Tensor, wanted: Tensor) -> float:
+    error, size = float(torch.linalg.norm(found - wanted)), float(torch.linalg.norm(wanted))
+    if error == 0:
+        return SILENT_DB
+    return 20 * math.log10(error / size) if size > 0 else math.inf
+
+
+def _checked_magnitude(magnitude: Array, config: SpectrogramConfig) -> Tensor:
+    """(n_frames, n_bins), contiguous, without negative values."""
+    values = torch.as_tensor(magnitude)
+    if values.ndim != 2 or values.shape[0] != config.n_bins or values.shape[1] < 1:
+        raise InputError(
+            f"a magnitude of shape {tuple(values.shape)} cannot be inverted: wanted (n_bins, "
+            f"n_frames) with the {config.n_bins} bins of an n_fft of {config.n_fft}."
+        )
+    if values.is_complex() or not bool(torch.isfinite(values).all()):
+        raise InputError(
+            "a magnitude with complex, infinite or undefined (NaN) values cannot be inverted: "
+            "look at what made it."
+        )
+    return values.to(torch.float32).clamp_min(0.0).transpose(0, 1).contiguous()
+
+
+def _checked_length(n_samples: int | None, n_frames: int, config: SpectrogramConfig) -> int:
+    shortest = max(1, (n_frames - 1) * config.hop_length)
+    longest = n_frames * config.hop_length - 1 if config.hop_length > 1 else shortest
+    if n_samples is None:
+        return config.n_samples if shortest <= config.n_samples <= longest else shortest
+    if not shortest <= n_samples <= longest:
+        raise InputError(
+            f"{n_frames} frames every {config.hop_length} samples are those of {shortest} to "
+            f"{longest} samples, not of {n_samples}."
+        )
+    return n_samples
+
+
+def _start(
+    target: Tensor,
+    frames: Frames,
+    method: Method,
+    phase_from: Array | None,
+    phase: Array | None,
+    seed: int,
+) -> Tensor:
+    """The phase to start from, turned as `frames` turns it."""
+    config, shape = frames.config, (frames.config.n_bins, target.shape[0])
+    if phase is not None and phase_from is not None:
+        raise InputError("both phase and phase_from were given: choose one.")
+    if phase is not None:
+        angle = torch.as_tensor(phase).to(target)
+        if tuple(angle.shape) != shape or not bool(torch.isfinite(angle).all()):
+            raise InputError(f"the phase has shape {tuple(angle.shape)}: wanted finite {shape}.")
+        return frames.turned(angle.transpose(0, 1))
+    if phase_from is not None:
+        sound = as_audio(phase_from).to(target.device)
+        if tuple(sound.shape) != (frames.n_samples,) or not bool(torch.isfinite(sound).all()):
+            raise InputError(
+                f"the recording to take the phase from has shape {tuple(sound.shape)}: wanted "
+                f"({frames.n_samples},), all finite, as long as the sound to be made."
+            )
+        return frames.analyse(sound).angle()
+    if method.start == "random":
+        drawn = np.random.default_rng(seed).uniform(-np.pi, np.pi, tuple(target.shape))
+        return torch.from_numpy(drawn.astype(np.float32)).to(target.device)
+    estimated = gradient_phase(target.cpu().numpy(), config, seed)
+    return frames.turned(torch.from_numpy(estimated).to(target.device))
+
+
+def _iterate(
+    spectrum: Tensor,
+    target: Tensor,
+    frames: Frames,
+    method: Method,
+    n_iterations: int,
+    consistent: bool,
+) -> Tensor:
+    """Audio (..., n_samples) from a first spectrum that has the wanted magnitudes."""
+    n_last = n_iterations
+    if method.reflections:
+        n_last = math.ceil(GRIFFIN_LIM_SHARE * n_iterations)
+        steps = CONSISTENT if consistent else DECODED
+        spectrum = reflect(spectrum, target, frames, n_iterations - n_last, steps)
+    return griffin_lim(spectrum, target, frames, n_last)
+
+
+def reflect(
+    spectrum: Tensor, target: Tensor, frames: Frames, n_iterations: int, steps: Reflections
+) -> Tensor:
+    """Relaxed averaged alternating reflections, and back onto the magnitudes.
+
+    With A the spectrum at the wanted magnitudes and C the projection of (1 + g) A - g X onto the
+    spectra of audio, X becomes b (X + C) + (1 - 2b) A. Every A is X times a real factor, so that
+    factors are combined before anything complex is touched.
+    """
+    b, g = steps.b, steps.g
+    for _ in range(n_iterations):
+        ratio = _ratio(spectrum, target)
+        mirrored = frames.project(scaled(spectrum, ratio.mul(1 + g).sub_(g)))
+        spectrum = scaled(spectrum, ratio.mul_(1 - 2 * b).add_(b)).add_(mirrored, alpha=b)
+    return onto_magnitudes(spectrum, target)
+
+
+def griffin_lim(spectrum: Tensor, target: Tensor, frames: Frames, n_iterations: int) -> Tensor:
+    """Fast Griffin-Lim; as the transform is linear its momentum can live on the audio."""
+    sound = frames.synthesise(spectrum)
+    ahead = sound
+    for _ in range(n_iterations):
+        before = sound
+        sound = frames.synthesise(onto_magnitudes(frames.analyse(ahead), target))
+        ahead = sound + MOMENTUM * (sound - before)
+    return sound
+
+
+def onto_magnitudes(spectrum: Tensor, target: Tensor) -> Tensor:
+    """The nearest spectrum with the wanted magnitudes: the phase is kept, 0 taken for none."""
+    return scaled(spectrum, _ratio(spectrum, target))
+
+
+def _ratio(spectrum: Tensor, target: Tensor) -> Tensor:
+    return target / modulus(spectrum).clamp_min_(TINY)
+
+
+def scaled(spectrum: Tensor, factor: Tensor) -> Tensor:
+    """Complex times real; on a CPU by numpy, which is four times quicker than torch."""
+    if spectrum.device.type != "cpu":
+        return spectrum * factor
+    return torch.from_numpy(spectrum.numpy() * factor.numpy())
+
+
+class Frames:
+    """The STFT of audio of one length and back, time first, quicker than torch's.
+
+    The window's envelope and the ends are worked out once. A frame's phase counts from its
+    window's first sample, not, as in `stft`, from the first of the zeros around the window.
+    """
+
+    def __init__(self, config: SpectrogramConfig, n_samples: int, device: Any = "cpu") -> None:
+        self.config = config
+        self.n_samples = n_samples
+        self.n_frames = n_samples // config.hop_length + 1
+        self._mode = padding_mode(n_samples, config)
+        self._zeros_before = (config.n_fft - config.window_length) // 2
+        self._before = config.n_fft // 2 - self._zeros_before  # samples mirrored at the beginning
+        length = (self.n_frames - 1) * config.hop_length + config.window_length
+        self._after = length - self._before - n_samples
+        self._window = window_of(config, torch.device(device))
+        squares = self._window.square().expand(self.n_frames, -1)
+        envelope = self._unpad(self._overlap_add(squares))
+        self._window_down = self._window
+        self._per_envelope = 1 / envelope.clamp_min(SMALLEST_ENVELOPE * float(envelope.max()))
+
+    def analyse(self, sound: Tensor) -> Tensor:
+        """(..., n_samples) -> (..., n_frames, n_bins)."""
+        flat = sound.reshape(-1, self.n_samples)
+        ends = (self._before, self._after)
+        padded = torch.nn.functional.pad(flat, ends, mode=self._mode)
+        pieces = padded.unfold(-1, self.config.window_length, self.config.hop_length)
+        spectrum = torch.fft.rfft(pieces * self._window, self.config.n_fft)
+        return spectrum.reshape(*sound.shape[:-1], *spectrum.shape[-2:])
+
+    def synthesise(self, spectrum: Tensor) -> Tensor:
+        """(..., n_frames, n_bins) -> (..., n_samples), the nearest in the sense of least squares.
+
+        Mirrored ends count as what they are: the same samples once more.
+        """
+        pieces = torch.fft.irfft(spectrum, self.config.n_fft)[..., : self.config.window_length]
+        return self._unpad(self._overlap_add(pieces * self._window)) * self._per_envelope
+
+    def project(self, spectrum: Tensor) -> Tensor:
+        """The nearest spectrum that some audio has."""
+        return self.analyse(self.synthesise(spectrum))
+
+    def turned(self, angle: Tensor) -> Tensor:
+        """Phases (..., n_frames, n_bins) of `stft` as phases of this class."""
+        if not self._zeros_before:
+            return angle
+        bins = torch.arange(self.config.n_bins, device=angle.device, dtype=torch.float64)
+        turn = 2 * math.pi * torch.remainder(bins * self._zeros_before / self.config.n_fft, 1.0)
+        return (angle + turn).to(angle.dtype)
+
+    def _overlap_add(self, pieces: Tensor) -> Tensor:
+        """(..., n_frames, window_length) -> (..., length), adding blocks of a hop."""
+        hop = self.config.hop_length
+        n_blocks = -(-self.config.window_length // hop)
+        filled = torch.nn.functional.pad(pieces, (0, n_blocks * hop - pieces.shape[-1]))
+        blocks = filled.reshape(*pieces.shape[:-1], n_blocks, hop)
+        total = pieces.new_zeros(*pieces.shape[:-2], self.n_frames + n_blocks - 1, hop)
+        for block in range(n_blocks):
+            total[..., block : block + self.n_frames, :] += blocks[..., block, :]
+        return total.flatten(-2)
+
+    def _unpad(self, padded: Tensor) -> Tensor:
+        """Cut the ends off; mirrored ones are added to the samples that they mirror."""
+        before, after, n = self._before, self._after, self.n_samples
+        sound = padded[..., before : before + n].clone()
+        if self._mode == "reflect":
+            sound[..., 1 : before + 1] += padded[..., :before].flip(-1)
+            sound[..., n - 1 - after : n - 1] += padded[..., before + n :][..., :after].flip(-1)
+        return sound

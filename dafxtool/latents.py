@@ -1,0 +1,285 @@
+"""Embed recordings, pairs and spectrograms: posterior means, one row a segment.
+
+A latent is never a sample of the posterior, and the model is in evaluation mode: a row depends on
+its segment alone, not on the batch that it was in or the order of the rows.
+"""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dafxtool import audio, pairs, store
+from dafxtool.effects import builtin_effects
+from dafxtool.errors import FormatError, InputError, RecordingError
+from dafxtool.files import writing
+from dafxtool.parameters import Effect
+from dafxtool.progress import SILENT, Progress
+from dafxtool.runs import Run
+from dafxtool.segments import SPLITS, SegmentConfig, consecutive_segments
+from dafxtool.store import Labels
+
+ROWS_A_BATCH = 32
+FORMATS = (".h5", ".hdf5", ".csv", ".npz")
+Chosen = tuple[Effect, dict[str, float]]
+
+
+@dataclass(frozen=True)
+class Latents:
+    """latent (n, n_latent) float32, and what each row is; skipped are (path, reason)."""
+
+    latent: NDArray[np.float32]
+    labels: Labels
+    run: str
+    skipped: tuple[tuple[str, str], ...] = ()
+
+    def __len__(self) -> int:
+        return len(self.latent)
+
+    def effects(self) -> list[str]:
+        """The name of each row's effect."""
+        return [self.labels.effect_of(row) for row in range(len(self))]
+
+    def take(self, rows: NDArray[np.int64]) -> Latents:
+        return replace(self, latent=self.latent[rows], labels=self.labels.take(rows))
+
+
+def embed(
+    inputs: Sequence[Path],
+    run: Run,
+    effects: Sequence[Chosen] = (),
+    splits: Sequence[str] = SPLITS,
+    strict: bool = False,
+    progress: Progress = SILENT,
+) -> Latents:
+    """Embed files made by `render` or `spectrogram`, or recordings and folders.
+
+    effects  applied to recordings, with their default setting where nothing is fixed; without any,
+             a recording is a pair of itself
+    splits   which rows of pairs and spectrograms are taken
+    """
+    kinds = {store.kind_of(path) for path in inputs if path.suffix.lower() in (".h5", ".hdf5")}
+    if not inputs:
+        raise InputError("nothing to embed was named: name recordings, folders or a pairs.h5.")
+    if kinds and (len(inputs) > 1 or len(kinds) > 1):
+        raise InputError("embed one HDF5 file at a time, and not together with recordings.")
+    if kinds == {store.SPECTROGRAMS}:
+        return _embed_spectrograms(inputs[0], run, splits, progress)
+    if kinds:
+        return _embed_pairs(inputs[0], run, splits, progress)
+    return _embed_recordings(inputs, run, effects, strict, progress)
+
+
+def _embed_spectrograms(path: Path, run: Run, splits: Sequence[str], progress: Progress) -> Latents:
+    from dafxtool.stft import SpectrogramConfig
+
+    with store.Reader(path, store.SPECTROGRAMS) as reader:
+        theirs = SpectrogramConfig(**reader.configuration["spectrogram"])
+        if theirs != run.spectrogram_config:
+            raise FormatError(
+                f"{path} was analysed with {theirs}, the run {run.path} wants "
+                f"{run.spectrogram_config}: embed the pairs, or analyse them again."
+            )
+        scale = float(reader.configuration["deviation"]) / run.deviation
+        shift = (float(reader.configuration["mean"]) - run.mean) / run.deviation
+        same = theirs.standardisation == "segment" or (scale == 1.0 and shift == 0.0)
+
+        def analysed(rows: NDArray[np.int64]) -> NDArray[Any]:
+            values = reader.rows(rows).astype(np.float32)
+            return values if same else values * np.float32(scale) + np.float32(shift)
+
+        return _embed_rows(reader, analysed, run, splits, progress)
+
+
+def _embed_pairs(path: Path, run: Run, splits: Sequence[str], progress: Progress) -> Latents:
+    with store.Reader(path, store.PAIRS) as reader:
+        check_segments(reader, run)
+        return _embed_rows(
+            reader, lambda rows: run.analyse(reader.rows(rows))[0], run, splits, progress
+        )
+
+
+def check_segments(reader: store.Reader, run: Run) -> None:
+    """The pairs' segments have to be of the size that the run takes."""
+    segments, wanted = reader.configuration["segments"], run.configuration.segments
+    found = (segments["sample_rate"], segments["n_samples"])
+    if found != (wanted.sample_rate, wanted.n_samples):
+        raise FormatError(
+            f"{reader.path} has segments of {found[1]} samples at {found[0]} Hz, the run "
+            f"{run.path} takes {wanted.n_samples} at {wanted.sample_rate} Hz: render with the "
+            "run's preset."
+        )
+
+
+def _embed_rows(
+    reader: store.Reader, analysed: Any, run: Run, splits: Sequence[str], progress: Progress
+) -> Latents:
+    rows = reader.labels.rows_of(splits)
+    if not len(rows):
+        raise InputError(f"{reader.path} has no rows of the splits {', '.join(splits)}.")
+    latents = []
+    progress.start("embedding", len(rows), "segment")
+    for start in range(0, len(rows), ROWS_A_BATCH):
+        latents.append(run.embed(analysed(rows[start : start + ROWS_A_BATCH])))
+        progress.advance(len(latents[-1]))
+    progress.finish()
+    return Latents(np.concatenate(latents), reader.labels.take(rows), str(run.path))
+
+
+def _embed_recordings(
+    inputs: Sequence[Path],
+    run: Run,
+    effects: Sequence[Chosen],
+    strict: bool,
+    progress: Progress,
+) -> Latents:
+    config = run.configuration.segments
+    chosen = list(effects) or [(builtin_effects()["clean"], {})]
+    chosen = [(effect.at(config.sample_rate), fixed) for effect, fixed in chosen]
+    paths = audio.find_recordings(inputs)
+    latents: list[NDArray[np.float32]] = []
+    rows: list[tuple[int, int, int, dict[str, float]]] = []
+    table: list[dict[str, Any]] = []
+    skipped: list[tuple[str, str]] = []
+    progress.start("embedding", len(paths), "recording")
+    for path in paths:
+        try:
+            made = list(_recording_pairs(path, config, chosen))
+        except RecordingError as error:
+            if strict:
+                raise
+            skipped.append((str(path), str(error)))
+            made = []
+        if made:
+            latents.append(run.embed(run.analyse(np.stack([sound for sound, *_ in made]))[0]))
+            rows += [(len(table), offset, index, setting) for _, offset, index, setting in made]
+            table.append(_table_row(path, len(table), config))
+        progress.advance()
+    progress.finish()
+    if not latents:
+        raise InputError(f"nothing could be embedded; the first reason: {skipped[0][1]}")
+    return Latents(
+        np.concatenate(latents), _labels(rows, table, chosen), str(run.path), tuple(skipped)
+    )
+
+
+def _recording_pairs(
+    path: Path, config: SegmentConfig, chosen: Sequence[Chosen]
+) -> Iterator[tuple[NDArray[np.float32], int, int, dict[str, float]]]:
+    """(pair, offset, index of the effect, setting) for each segment and effect."""
+    for segment in consecutive_segments(path, config):
+        for index, (effect, fixed) in enumerate(chosen):
+            sound, setting = pairs.make_pair(segment.audio, effect, effect.complete(fixed), config)
+            yield sound, segment.offset, index, setting
+
+
+def _table_row(path: Path, track: int, config: SegmentConfig) -> dict[str, Any]:
+    info = audio.probe(path)
+    return {
+        "path": str(path.absolute()),
+        "folder": path.absolute().parent.name,
+        "split": "test",
+        "sample_rate": info.sample_rate,
+        "n_channels": info.n_channels,
+        "n_samples_native": info.n_samples,
+        "n_samples": audio.resampled_length(info, config.sample_rate),
+        "track": track,
+    }
+
+
+def _labels(
+    rows: Sequence[tuple[int, int, int, dict[str, float]]],
+    table: list[dict[str, Any]],
+    chosen: Sequence[Chosen],
+) -> Labels:
+    width = max(1, *(len(effect.parameters) for effect, _ in chosen))
+    setting = np.full((len(rows), width), np.nan)
+    for values, row in zip(setting, rows, strict=True):
+        values[: len(row[3])] = list(row[3].values())
+    return Labels(
+        effect=np.array([row[2] for row in rows]),
+        setting=setting,
+        setting_text=[chosen[row[2]][0].setting_text(row[3]) for row in rows],
+        recording=np.array([row[0] for row in rows]),
+        offset=np.array([row[1] for row in rows]),
+        split=np.full(len(rows), SPLITS.index("test")),
+        effects=[effect.to_dict() for effect, _ in chosen],
+        recordings=table,
+    )
+
+
+def write_latents(latents: Latents, output: Path, overwrite: bool = False) -> None:
+    """Write HDF5, CSV or NPZ, by the ending of `output`."""
+    suffix = output.suffix.lower()
+    if suffix not in FORMATS:
+        raise InputError(f"{output} ends in {suffix!r}: use one of {', '.join(FORMATS)}.")
+    if suffix in (".h5", ".hdf5"):
+        _write_hdf5(latents, output, overwrite)
+        return
+    with writing(output, overwrite) as temporary:
+        if suffix == ".npz":
+            columns: dict[str, Any] = {"latent": latents.latent, **_named_columns(latents)}
+            np.savez(temporary, **columns)
+        else:
+            _write_csv(latents, temporary)
+
+
+def _write_hdf5(latents: Latents, output: Path, overwrite: bool) -> None:
+    labels = latents.labels
+    columns = {
+        "latent": (latents.latent.shape[1:], np.float32),
+        **store.label_columns(labels.setting.shape[1]),
+    }
+    with store.writing_rows(
+        output,
+        store.LATENTS,
+        columns,
+        len(latents),
+        {"run": latents.run},
+        labels.effects,
+        labels.recordings,
+        resume=False,
+        overwrite=overwrite or not output.exists(),  # remains of a killed one are worth nothing
+        rows_a_chunk=256,
+    ) as writer:
+        writer.put(0, latent=latents.latent, **store.label_rows(labels, slice(None)))
+
+
+def _named_columns(latents: Latents) -> dict[str, NDArray[Any]]:
+    """Labels as arrays of numbers and fixed-length text: no pickled objects."""
+    labels, n = latents.labels, len(latents)
+    return {
+        "effect": np.array(latents.effects()),
+        "setting_text": np.array(labels.setting_text),
+        "setting": labels.setting,
+        "recording": np.array([labels.path_of(row) for row in range(n)]),
+        "offset": labels.offset,
+        "split": np.array([labels.split_of(row) for row in range(n)]),
+    }
+
+
+def _write_csv(latents: Latents, path: Path) -> None:
+    columns = _named_columns(latents)
+    del columns["setting"]
+    names = [f"latent_{i}" for i in range(latents.latent.shape[1])]
+    with path.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file)
+        writer.writerow([*columns, *names])
+        for row, values in enumerate(latents.latent.tolist()):
+            writer.writerow([*(column[row] for column in columns.values()), *map(repr, values)])
+
+
+def read_latents(path: Path) -> Latents:
+    """A latents.h5 that `write_latents` wrote."""
+    with store.Reader(path, store.LATENTS) as reader:
+        return Latents(
+            np.asarray(reader.rows(slice(None)), dtype=np.float32),
+            reader.labels,
+            str(reader.configuration["run"]),
+        )

@@ -1,0 +1,439 @@
+"""VST3 plugins as effects, and the one function that applies effects of either kind.
+
+A plugin is loaded anew for every segment, because what plugins keep from call to call survives
+being reset: with a fresh instance, the output depends on audio, sample rate and setting alone.
+All its raw values are set, exactly, and read back afterwards: the setting that is returned is the
+one in force. Loading and processing happen on the main thread of a process (so parallel rendering
+takes processes), and what native code prints on the way is not shown.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import gc
+import hashlib
+import json
+import os
+import platform
+import subprocess
+import sys
+import tempfile
+import threading
+import traceback
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from dafxtool.effects import (
+    Audio,
+    apply_effect,
+    builtin_effects,
+    checked_audio,
+    pedalboard_module,
+)
+from dafxtool.errors import DafxError, PluginError
+from dafxtool.parameters import Effect, Parameter, PluginFile, slug, to_float32
+from dafxtool.plugin_parameters import describe_parameters, settable_indices
+from dafxtool.progress import SILENT, Progress
+
+SECONDS_BEFORE_NOTICE = 4.0  # of loading, until the user is told that it goes on
+SECONDS_TO_INITIALISE = 60.0  # that a plugin gets after it is loaded
+N_WARM_UP = 1024  # samples of silence
+FEWEST_SAMPLES = 16  # shorter audio is padded: pedalboard cannot tell channels from samples there
+HAIR = 2.0**-16  # of a knob's way: more than rounding, less than anybody hears
+
+
+def apply(
+    effect: Effect, dry: Audio, sample_rate: int, setting: Mapping[str, float]
+) -> tuple[Audio, dict[str, float]]:
+    """(wet, setting in force): wet is float32 (n_samples,), like dry.
+
+    effect may be built-in or a plugin's. What setting leaves out stands at its default. A plugin
+    that takes stereo only hears dry on both channels, and its first one is returned. Raises
+    EffectError for what cannot be set, PluginError for a plugin that fails.
+    """
+    complete = effect.at(sample_rate).complete(setting)
+    if effect.plugin is None:
+        return apply_effect(effect, dry, sample_rate, complete), complete
+    dry = checked_audio(dry, f"the input of {effect.name!r}")
+    with quiet(), _loaded(effect.plugin.path, effect.plugin.plugin_name) as plugin:
+        wet, in_force = _process(plugin, effect, dry, sample_rate, complete)
+        del plugin
+    if wet.shape != dry.shape or not np.isfinite(wet).all():
+        raise PluginError(
+            f"{effect.setting_text(complete)} gave audio that is not finite or not as long as the "
+            f"input: choose another setting, or leave this plugin out."
+        )
+    return wet, in_force
+
+
+def known_effects(
+    plugin_files: Sequence[Path] = (), sample_rate: int = 24_000, progress: Progress = SILENT
+) -> dict[str, Effect]:
+    """Built-in effects and those of the plugins, by name.
+
+    A plugin with the name of another effect gets "-2" (or 3, ...) behind it.
+    """
+    known = builtin_effects()
+    for path in plugin_files:
+        for effect in load_effects(path, sample_rate, progress).values():
+            _add(known, effect)
+    return known
+
+
+def load_effects(
+    path: Path | str, sample_rate: int = 24_000, progress: Progress = SILENT
+) -> dict[str, Effect]:
+    """Every effect in a VST3 file, by name, with ranges that hold at sample_rate (Hz).
+
+    path may be the bare name of a plugin that is installed in one of plugin_folders(). The plugin
+    is examined in a process of its own, so that one that crashes is a PluginError. So are a file
+    that is missing, no plugin, or made for another kind of machine.
+    """
+    found = find_plugin(path)
+    plugin_binary(found)
+    effects: dict[str, Effect] = {}
+    for saved in _examine_apart(found, sample_rate, progress):
+        _add(effects, Effect.from_dict(saved))
+    return effects
+
+
+def examine_plugin(path: Path, sample_rate: int) -> list[Effect]:
+    """What load_effects does, in this very process: a plugin that crashes takes it along."""
+    board, sha256 = pedalboard_module(), sha256_of(plugin_binary(path))
+    try:
+        with quiet():
+            names = board.VST3Plugin.get_plugin_names_for_file(str(path))
+    except Exception as error:  # pedalboard raises whatever the plugin's loader came upon
+        raise PluginError(_not_loaded(path, error)) from error
+    effects = []
+    for name in names:
+        plugin_name = name if len(names) > 1 else None
+        with quiet(), _loaded(str(path), plugin_name) as plugin:
+            if not plugin.is_effect:
+                continue
+            file = PluginFile(
+                str(path), plugin_name, str(plugin.version), sha256, 1, int(sample_rate)
+            )
+            effects.append(_described(plugin, name, file))
+            del plugin
+    if not effects:
+        raise PluginError(f"{path} holds instruments only: give a plugin that takes audio in.")
+    return effects
+
+
+def plugin_folders() -> list[Path]:
+    """Where VST3 plugins are looked for: $VST3_PATH first, then the system's usual places."""
+    listed = [Path(p) for p in os.environ.get("VST3_PATH", "").split(os.pathsep) if p]
+    if sys.platform == "darwin":
+        usual = [Path.home() / "Library/Audio/Plug-Ins/VST3", Path("/Library/Audio/Plug-Ins/VST3")]
+    elif sys.platform == "win32":
+        usual = [
+            Path(os.environ.get("COMMONPROGRAMFILES", "C:/Program Files/Common Files"), "VST3")
+        ]
+    else:
+        usual = [Path.home() / ".vst3", Path("/usr/local/lib/vst3"), Path("/usr/lib/vst3")]
+    return listed + usual
+
+
+def find_plugin(path: Path | str) -> Path:
+    """The absolute path of a plugin, given as a path or as the bare name of an installed one."""
+    given = Path(path).expanduser()
+    if given.exists():
+        return given.absolute()
+    if given.name == str(path):
+        for folder in plugin_folders():
+            for name in (given.name, f"{given.name}.vst3"):
+                if (folder / name).exists():
+                    return (folder / name).absolute()
+    folders = ", ".join(str(folder) for folder in plugin_folders())
+    raise PluginError(
+        f"there is no plugin {path}: give the path of a .vst3, or the name of one in {folders}."
+    )
+
+
+def plugin_binary(path: Path) -> Path:
+    """The file with this machine's code in a VST3 bundle (which may be that file itself)."""
+    if path.is_file() and path.suffix.lower() == ".vst3":
+        return path
+    contents = path / "Contents"
+    if not contents.is_dir():
+        raise PluginError(f"{path} is no VST3 plugin: give a .vst3 file or bundle.")
+    wanted = _architecture()
+    binaries = sorted(file for file in (contents / wanted).glob("*") if file.is_file())
+    if not binaries:
+        others = sorted(
+            folder.name
+            for folder in contents.iterdir()
+            if folder.is_dir() and folder.name != "Resources"
+        )
+        raise PluginError(
+            f"{path} is made for {', '.join(others) or 'no machine'}, not for {wanted}: "
+            f"get the plugin for this kind of machine."
+        )
+    same_name = [file for file in binaries if file.stem == path.stem]
+    return (same_name or binaries)[0]
+
+
+def sha256_of(path: Path) -> str:
+    """The SHA-256 of a file, in hexadecimal."""
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while block := file.read(1 << 20):
+            digest.update(block)
+    return digest.hexdigest()
+
+
+def check_unchanged(effect: Effect) -> None:
+    """PluginError when the plugin's file is not the one that effect was read from."""
+    if effect.plugin is None:
+        return
+    path = find_plugin(effect.plugin.path)
+    if sha256_of(plugin_binary(path)) != effect.plugin.sha256:
+        raise PluginError(
+            f"{path} is not the file that {effect.name!r} was rendered with (version "
+            f"{effect.plugin.version}): install that version, or render anew."
+        )
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """What is written to file descriptors 1 and 2 meanwhile is lost; exceptions are not.
+
+    Python's streams are not enough: plugins print with C. Holds for the whole process, so other
+    threads are not heard either. Where a descriptor is closed there is nothing to silence.
+    """
+    _flush_streams()
+    try:
+        saved = {descriptor: os.dup(descriptor) for descriptor in (1, 2)}
+    except OSError:
+        yield
+        return
+    null = os.open(os.devnull, os.O_WRONLY)
+    try:
+        for descriptor in saved:
+            os.dup2(null, descriptor)
+        yield
+    finally:
+        _flush_streams()
+        for descriptor, copy in saved.items():
+            os.dup2(copy, descriptor)
+            os.close(copy)
+        os.close(null)
+
+
+# --- one plugin, once ---------------------------------------------------------------------------
+
+
+@contextmanager
+def _loaded(path: str, plugin_name: str | None) -> Iterator[Any]:
+    """A fresh instance, which is gone at the end."""
+    if threading.current_thread() is not threading.main_thread():
+        raise PluginError(f"{path} can be used on the main thread only: take worker processes.")
+    board = pedalboard_module()
+    with _collected():
+        try:
+            plugin = board.VST3Plugin(
+                path, plugin_name=plugin_name, initialization_timeout=SECONDS_TO_INITIALISE
+            )
+        except Exception as error:  # pedalboard raises whatever the plugin's loader came upon
+            raise PluginError(_not_loaded(path, error)) from error
+        yield plugin
+        del plugin
+
+
+@contextmanager
+def _collected() -> Iterator[None]:
+    """What is made meanwhile and refers to itself is freed at the end, for little time.
+
+    pedalboard leaves a circle of references behind each plugin, so that it would live on until
+    the next garbage collection, and say its goodbyes in the middle of somebody's output.
+    """
+    was_enabled = gc.isenabled()
+    gc.disable()  # so that all of it stays in the youngest generation
+    try:
+        yield
+    finally:
+        gc.collect(0)
+        if was_enabled:
+            gc.enable()
+
+
+def _process(
+    plugin: Any, effect: Effect, dry: Audio, sample_rate: int, setting: dict[str, float]
+) -> tuple[Audio, dict[str, float]]:
+    n_channels = effect.plugin.n_channels if effect.plugin else 1
+    padded = np.zeros((n_channels, max(dry.size, FEWEST_SAMPLES)), dtype=np.float32)
+    padded[:, : dry.size] = dry
+    # Everything is set before the plugin hears its first sample, none of it between two calls:
+    # of values set later some did not arrive in time (ZamTube: 1 output of 10 was another one).
+    setting = _away_from(_get_raw(plugin), effect.parameters, setting)
+    asked = _raw_values(effect.parameters, setting)
+    try:
+        _set_raw(plugin, asked)
+        wet = np.asarray(plugin.process(padded, sample_rate), dtype=np.float32)
+        found = _get_raw(plugin)
+    except (RuntimeError, ValueError) as error:
+        raise PluginError(f"the plugin effect {effect.name!r} failed: {error}") from error
+    in_force = {
+        p.name: setting[p.name] if to_float32(is_set) == wanted else p.value_at(is_set)
+        for p, wanted, is_set in zip(effect.parameters, asked, found, strict=True)
+    }
+    return np.ascontiguousarray(wet[0, : dry.size]), in_force
+
+
+def _raw_values(parameters: Sequence[Parameter], setting: Mapping[str, float]) -> list[float]:
+    return [to_float32(p.position_of(setting[p.name])) for p in parameters]
+
+
+def _away_from(
+    load_values: Sequence[float], parameters: Sequence[Parameter], setting: dict[str, float]
+) -> dict[str, float]:
+    """setting, or, where it is how the plugin was loaded, with one knob moved a hair's breadth.
+
+    Some plugins work out their coefficients only when a value changes; those they are loaded with
+    hold for 44.1 kHz. What is returned reads back as itself, so it can be rendered again.
+    """
+    raw = _raw_values(parameters, setting)
+    knobs = [(p, value) for p, value in zip(parameters, raw, strict=False) if not p.choices]
+    if not knobs or not np.allclose(raw, load_values[: len(raw)], rtol=0.0, atol=HAIR / 4):
+        return setting
+    knob, value = knobs[0]
+    nearby = value + HAIR if value < 0.5 else value - HAIR
+    return setting | {knob.name: knob.value_at(nearby)}
+
+
+def _set_raw(plugin: Any, raw: Sequence[float]) -> None:
+    # Asked for anew each time: processing can move the parameters to another place in memory, and
+    # setting one that was kept from before then crashes.
+    parameters = plugin._parameters
+    indices = settable_indices(parameters)
+    if len(indices) != len(raw):
+        raise PluginError(
+            f"the plugin {plugin.name!r} has {len(indices)} parameters, not the {len(raw)} that it "
+            f"was read with: load it again."
+        )
+    for index, value in zip(indices, raw, strict=True):
+        parameters[index].raw_value = value
+
+
+def _get_raw(plugin: Any) -> list[float]:
+    parameters = plugin._parameters
+    return [float(parameters[index].raw_value) for index in settable_indices(parameters)]
+
+
+def _described(plugin: Any, name: str, file: PluginFile) -> Effect:
+    load_values = [float(parameter.raw_value) for parameter in plugin._parameters]
+    n_channels = _channels(plugin, file.sample_rate)
+    parameters = describe_parameters(plugin._parameters, load_values, file.sample_rate)
+    maker = str(plugin.manufacturer_name or "").strip()
+    summary = f"VST3 plugin by {maker}" if maker else "VST3 plugin"
+    return Effect(slug(name), parameters, summary, replace(file, n_channels=n_channels))
+
+
+def _channels(plugin: Any, sample_rate: int) -> int:
+    """How many channels the plugin has to be given; it has processed something afterwards."""
+    for n_channels in (1, 2):
+        try:
+            plugin.process(np.zeros((n_channels, N_WARM_UP), dtype=np.float32), sample_rate)
+        except ValueError:
+            continue
+        return n_channels
+    raise PluginError(f"the plugin {plugin.name!r} takes neither mono nor stereo: leave it out.")
+
+
+# --- examining in a process of its own ----------------------------------------------------------
+
+
+def _examine_apart(path: Path, sample_rate: int, progress: Progress) -> list[dict[str, Any]]:
+    """to_dict() of the effects in path, found out by another Python, which may crash."""
+    package_folder = str(Path(__file__).resolve().parent.parent)
+    inherited = os.environ.get("PYTHONPATH")
+    python_path = os.pathsep.join([package_folder] + ([inherited] if inherited else []))
+    with tempfile.TemporaryDirectory() as folder:
+        answer = Path(folder, "answer.json")
+        command = [sys.executable, "-m", __name__, str(path), str(int(sample_rate)), str(answer)]
+        child = subprocess.Popen(
+            command,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            env=os.environ | {"PYTHONPATH": python_path},
+        )
+        try:
+            status = _wait(child, path, progress)
+        finally:
+            child.kill()  # does nothing to one that has ended
+            child.wait()
+        if not answer.exists():
+            raise PluginError(
+                f"the plugin {path} crashed while it was loaded (exit status {status}): "
+                f"leave it out, or try another version of it."
+            )
+        told = json.loads(answer.read_text(encoding="utf-8"))
+    if "error" in told:
+        raise PluginError(told["error"])
+    if "traceback" in told:
+        raise RuntimeError(f"examining {path} failed:\n{told['traceback']}")
+    return list(told["effects"])
+
+
+def _wait(child: subprocess.Popen[bytes], path: Path, progress: Progress) -> int:
+    try:
+        return child.wait(timeout=SECONDS_BEFORE_NOTICE)
+    except subprocess.TimeoutExpired:
+        progress.say(f"{path.name} is still being loaded; some plugins take minutes.")
+        return child.wait()
+
+
+def _answer(path: str, sample_rate: str, output: str) -> None:
+    """What the other Python does: examine path and write what was found to output."""
+    told: dict[str, Any]
+    try:
+        effects = examine_plugin(Path(path), int(sample_rate))
+        told = {"effects": [effect.to_dict() for effect in effects]}
+    except DafxError as error:
+        told = {"error": str(error)}
+    except Exception:
+        told = {"traceback": traceback.format_exc()}
+    Path(output).write_text(json.dumps(told), encoding="utf-8")
+
+
+# --- small things -------------------------------------------------------------------------------
+
+
+def _add(effects: dict[str, Effect], effect: Effect) -> None:
+    name, number = effect.name, 2
+    while name in effects:
+        name, number = f"{effect.name}-{number}", number + 1
+    effects[name] = replace(effect, name=name)
+
+
+def _not_loaded(path: Path | str, error: Exception) -> str:
+    reason = " ".join(str(error).split())[:300]
+    return f"{path} cannot be loaded as a VST3 plugin ({reason}): check that it is whole."
+
+
+def _architecture() -> str:
+    """The folder for this machine in a VST3 bundle."""
+    machine = {"amd64": "x86_64", "arm64": "aarch64"}.get(platform.machine().lower())
+    machine = machine or platform.machine().lower()
+    if sys.platform == "darwin":
+        return "MacOS"
+    return f"{machine}-win" if sys.platform == "win32" else f"{machine}-linux"
+
+
+def _flush_streams() -> None:
+    for stream in (sys.stdout, sys.stderr):
+        if stream is not None and not stream.closed:
+            stream.flush()
+    if sys.platform != "win32":
+        ctypes.CDLL(None).fflush(None)  # what native code has printed and C still holds back
+
+
+if __name__ == "__main__":
+    _answer(*sys.argv[1:4])

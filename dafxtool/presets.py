@@ -1,0 +1,285 @@
+"""Configurations: the presets, TOML files over them, single values over those.
+
+A Configuration is a tree of frozen dataclasses, two levels deep: sections of plain values. It is
+written whole into every run (`config.toml`), every file and every checkpoint, and read back by
+`from_dict`, which refuses a key that nobody reads.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, fields, replace
+from pathlib import Path
+from typing import Any
+
+from dafxtool.errors import ConfigError, InputError
+from dafxtool.segments import SegmentConfig, SplitConfig
+from dafxtool.stft import SpectrogramConfig
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
+
+
+@dataclass(frozen=True)
+class ModelConfig:
+    """The joint-spectrogram VAE; docs/model.md draws it."""
+
+    architecture: str = "residual"  # or convolutional: the report's
+    channels: tuple[int, ...] = (32, 48, 64, 96, 128)  # after each halving of bins and frames
+    n_latent: int = 256
+    n_blocks: int = 1  # residual blocks after each halving; convolutional has none
+
+    def __post_init__(self) -> None:
+        if self.architecture not in ("residual", "convolutional"):
+            raise ConfigError(
+                f"architecture {self.architecture!r} is unknown: use residual or convolutional."
+            )
+        if not self.channels or min(self.channels) < 1 or self.n_latent < 1 or self.n_blocks < 0:
+            raise ConfigError(
+                f"channels {self.channels}, n_latent {self.n_latent} and n_blocks {self.n_blocks} "
+                "make no model: all have to be positive."
+            )
+
+
+@dataclass(frozen=True)
+class TrainingConfig:
+    """How a model is trained; steps count updates of the weights."""
+
+    batch_size: int = 32
+    learning_rate: float = 1e-3
+    schedule: str = "cosine"  # or constant; after a linear warm-up
+    warmup_steps: int = 100
+    max_steps: int = 20_000
+    max_minutes: float = 0.0  # wall time after which training ends; 0 for no limit
+    beta: float = 1.0  # weight of the KL divergence against the summed squared error
+    annealing: str = "linear"  # of beta: constant, linear (from 0, once), or cyclical
+    annealing_steps: int = 2000  # length of the rise, or of a cycle
+    gradient_clip: float = 0.0  # largest norm of the gradient; 0 for none
+    log_every: int = 50  # steps
+    validate_every: int = 500  # steps
+    checkpoint_every: int = 500  # steps
+    checkpoint_seconds: float = 60.0
+    patience: int = 0  # validations without improvement until training stops; 0 for never
+    precision: str = "auto"  # bfloat16 where CUDA has it, else float32
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        for name, known in (
+            ("schedule", ("cosine", "constant")),
+            ("annealing", ("constant", "linear", "cyclical")),
+            ("precision", ("auto", "float32", "bfloat16")),
+        ):
+            if getattr(self, name) not in known:
+                raise ConfigError(
+                    f"{name} {getattr(self, name)!r} is unknown: use {', '.join(known)}."
+                )
+        for name in ("batch_size", "max_steps", "log_every", "validate_every", "checkpoint_every"):
+            if getattr(self, name) < 1:
+                raise ConfigError(f"{name} is {getattr(self, name)}: it has to be at least 1.")
+        if self.learning_rate <= 0 or self.beta < 0:
+            raise ConfigError(
+                f"learning_rate {self.learning_rate} has to be above 0 and beta {self.beta} not "
+                "below 0."
+            )
+
+
+@dataclass(frozen=True)
+class Configuration:
+    """Everything that a preset decides."""
+
+    preset: str = "default"
+    pairs_per_effect: int = 2000
+    segments: SegmentConfig = field(default_factory=SegmentConfig)
+    split: SplitConfig = field(default_factory=SplitConfig)
+    spectrogram: SpectrogramConfig = field(default_factory=SpectrogramConfig)
+    model: ModelConfig = field(default_factory=ModelConfig)
+    training: TrainingConfig = field(default_factory=TrainingConfig)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values, tuples as lists: for JSON, TOML and checkpoints."""
+        return _plain(asdict(self))
+
+
+SECTIONS: dict[str, type] = {
+    "segments": SegmentConfig,
+    "split": SplitConfig,
+    "spectrogram": SpectrogramConfig,
+    "model": ModelConfig,
+    "training": TrainingConfig,
+}
+
+PRESETS: dict[str, Configuration] = {
+    # The report's model, loss and optimiser, as they were.
+    "week6": Configuration(
+        preset="week6",
+        spectrogram=SpectrogramConfig(n_fft=4096, hop_length=2048, window_length=4096),
+        model=ModelConfig(
+            architecture="convolutional", channels=(8, 16, 32, 32), n_latent=2048, n_blocks=0
+        ),
+        training=TrainingConfig(
+            batch_size=8,
+            learning_rate=1e-5,
+            schedule="constant",
+            warmup_steps=0,
+            max_steps=60_000,
+            annealing="constant",
+            annealing_steps=1,
+            validate_every=500,
+        ),
+    ),
+    "default": Configuration(),
+    # Minutes on two cores: shorter segments, a narrower model.
+    "small": Configuration(
+        preset="small",
+        pairs_per_effect=150,
+        segments=SegmentConfig(n_samples=32_768),
+        split=SplitConfig(validation=0.2, test=0.2),
+        spectrogram=SpectrogramConfig(n_samples=32_768),
+        model=ModelConfig(channels=(16, 24, 32, 48), n_latent=128),
+        training=TrainingConfig(
+            batch_size=16,
+            learning_rate=2e-3,
+            warmup_steps=20,
+            max_steps=400,
+            annealing_steps=200,
+            log_every=10,
+            validate_every=100,
+            checkpoint_every=100,
+            checkpoint_seconds=20.0,
+        ),
+    ),
+}
+
+
+def configure(
+    preset: str | None = None,
+    file: Path | None = None,
+    overrides: Mapping[str, Mapping[str, Any]] | None = None,
+    fallback: str = "default",
+) -> Configuration:
+    """A preset, with a TOML file over it, with single values over that.
+
+    overrides  section -> key -> value; a value of None is no override
+    fallback   the preset when neither the argument nor the file names one
+    """
+    from_file = read_toml(file) if file else {}
+    name = preset or str(from_file.get("preset", fallback))
+    if name not in PRESETS:
+        raise ConfigError(f"preset {name!r} is unknown: use {', '.join(PRESETS)}.")
+    tree = PRESETS[name].to_dict()
+    _merge(tree, from_file, str(file))
+    tree["preset"] = name
+    return overridden(from_dict(tree), overrides or {})
+
+
+def overridden(
+    configuration: Configuration, overrides: Mapping[str, Mapping[str, Any]]
+) -> Configuration:
+    """The configuration with single values over it: section -> key -> value or None."""
+    tree = configuration.to_dict()
+    for section, values in overrides.items():
+        given = {key: value for key, value in values.items() if value is not None}
+        _merge(tree, {section: given}, "the command line")
+    # The spectrogram's segment is the segment.
+    for key in ("sample_rate", "n_samples"):
+        tree["spectrogram"][key] = tree["segments"][key]
+    return from_dict(tree)
+
+
+def from_dict(tree: Mapping[str, Any], source: str = "the configuration") -> Configuration:
+    """The Configuration that `to_dict` gave."""
+    values: dict[str, Any] = {}
+    for key, value in tree.items():
+        values[key] = section_from(SECTIONS[key], value, source) if key in SECTIONS else value
+    return _build(Configuration, values, source)
+
+
+def section_from(kind: type, values: Any, source: str = "the configuration") -> Any:
+    """A section's dataclass from plain values."""
+    if not isinstance(values, Mapping):
+        raise ConfigError(f"{source} has {values!r} where a table of values was wanted.")
+    return _build(
+        kind, {k: tuple(v) if isinstance(v, list) else v for k, v in values.items()}, source
+    )
+
+
+def read_toml(path: Path) -> dict[str, Any]:
+    try:
+        return tomllib.loads(path.read_text("utf-8"))
+    except FileNotFoundError as error:
+        raise InputError(f"{path} does not exist: check the name given to --config.") from error
+    except OSError as error:
+        raise InputError(f"{path} cannot be read ({error.strerror}).") from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path} is no TOML file: {error}.") from error
+
+
+def to_toml(configuration: Configuration) -> str:
+    """The configuration as a TOML file that `--config` takes."""
+    import tomli_w
+
+    return tomli_w.dumps(configuration.to_dict())
+
+
+def with_segments_of(
+    configuration: Configuration, sample_rate: int, n_samples: int
+) -> Configuration:
+    """The configuration for segments that exist already."""
+    size: dict[str, Any] = {"sample_rate": sample_rate, "n_samples": n_samples}
+    return replace(
+        configuration,
+        segments=replace(configuration.segments, **size),
+        spectrogram=replace(configuration.spectrogram, **size),
+    )
+
+
+def _merge(tree: dict[str, Any], values: Mapping[str, Any], source: str) -> None:
+    for key, value in values.items():
+        if key not in tree:
+            raise ConfigError(
+                f"{source} has the key {key!r}, which nobody reads: use {', '.join(tree)}."
+            )
+        if isinstance(tree[key], dict):
+            if not isinstance(value, Mapping):
+                raise ConfigError(f"{source} has {key} = {value!r}: wanted a table, [{key}].")
+            _merge(tree[key], value, f"{source}, section {key},")
+        else:
+            tree[key] = _as_type_of(tree[key], value, f"{source}: {key}")
+
+
+def _as_type_of(example: Any, value: Any, where: str) -> Any:
+    """The value in the type of the one that it replaces: 1 is a fine float, "1" is not."""
+    if isinstance(example, float) and isinstance(value, int) and not isinstance(value, bool):
+        return float(value)
+    if isinstance(example, list) and isinstance(value, (list, tuple)):
+        return list(value)
+    if type(example) is not type(value):
+        raise ConfigError(
+            f"{where} is {value!r}: wanted {type(example).__name__}, such as {example!r}."
+        )
+    return value
+
+
+def _build(kind: type, values: dict[str, Any], source: str) -> Any:
+    known = {f.name for f in fields(kind)}
+    unknown = sorted(set(values) - known)
+    if unknown:
+        raise ConfigError(
+            f"{source} has the key {unknown[0]!r}, which nobody reads: use "
+            f"{', '.join(sorted(known))}."
+        )
+    try:
+        return kind(**values)
+    except TypeError as error:
+        raise ConfigError(f"{source} has values of the wrong type: {error}.") from error
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _plain(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_plain(item) for item in value]
+    return value

@@ -1,0 +1,505 @@
+"""Reconstructions, interpolations and latent maps: what a model makes of sounds, to look at.
+
+Each has a function that computes (arrays in a dataclass) and one that writes (figure, numbers as
+CSV, sound). Spectrograms in here are linear magnitudes (2, n_bins, n_frames), dry first; errors
+are mean squared errors in standardised units, as the model was trained on.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dafxtool import audio, figures, pairs, store
+from dafxtool.errors import InputError
+from dafxtool.files import check_free
+from dafxtool.inversion import invert
+from dafxtool.latents import Chosen, Latents, check_segments
+from dafxtool.parameters import Effect
+from dafxtool.progress import SILENT, Progress
+from dafxtool.projection import Projection, project
+from dafxtool.runs import Run
+from dafxtool.segments import SegmentConfig, consecutive_segments, cut_recording, normalise_peak
+from dafxtool.spectrograms import linear_magnitude
+
+GAP_SECONDS = 0.35  # between the steps of a sheet played in one go
+CHANNELS = ("dry", "wet")
+
+
+@dataclass(frozen=True)
+class Source:
+    """A pair as the model sees it.
+
+    audio        (2, n_samples)
+    spectrogram  (2, n_bins, n_frames) standardised, constants (2,) take it back
+    magnitude    (2, n_bins, n_frames) linear
+    """
+
+    audio: NDArray[np.float32]
+    spectrogram: NDArray[np.float32]
+    constants: NDArray[np.float32]
+    magnitude: NDArray[np.float32]
+    effect: str
+    label: str
+    recording: str
+    offset_seconds: float
+
+
+def source_of(
+    path: Path,
+    run: Run,
+    chosen: Chosen | None = None,
+    wet: Path | None = None,
+    start_seconds: float | None = None,
+) -> Source:
+    """One segment of a recording, dry and with an effect.
+
+    chosen         the effect, its default setting where nothing is fixed
+    wet            a recording of the wet sound, instead of an effect
+    start_seconds  where the segment begins; None takes the loudest one
+    """
+    config = run.configuration.segments
+    offset, dry = _segment(path, config, start_seconds)
+    if wet is not None:
+        sound = normalise_peak(cut_recording(wet, offset, config), config.level_dbfs)
+        pair = np.stack([normalise_peak(dry, config.level_dbfs), sound])
+        effect, label = "wet file", wet.name
+    elif chosen is not None:
+        held = chosen[0].at(config.sample_rate)
+        pair, setting = pairs.make_pair(dry, held, held.complete(chosen[1]), config)
+        effect, label = held.name, held.label(setting)
+    else:
+        raise InputError(f"neither an effect nor a wet recording was given for {path}.")
+    return _source(run, pair, effect, label, path.name, offset / config.sample_rate)
+
+
+def _segment(
+    path: Path, config: SegmentConfig, start_seconds: float | None
+) -> tuple[int, NDArray[np.float32]]:
+    if start_seconds is not None:
+        offset = round(start_seconds * config.sample_rate)
+        return offset, cut_recording(path, offset, config)
+    info = audio.probe(path)
+    cut = consecutive_segments(path, config, info)
+    # Each is at full peak level already, so the one with the largest mean is the fullest.
+    fullest = max(cut, key=lambda segment: float(np.mean(np.square(segment.audio))))
+    return fullest.offset, fullest.audio
+
+
+def _source(
+    run: Run, pair: NDArray[np.float32], effect: str, label: str, recording: str, offset: float
+) -> Source:
+    spectrogram, constants = run.analyse(pair[None])
+    magnitude = linear_magnitude(spectrogram, constants, run.spectrogram_config)
+    return Source(
+        pair, spectrogram[0], constants[0], magnitude[0], effect, label, recording, offset
+    )
+
+
+def channel_errors(
+    reconstruction: NDArray[np.float32], spectrogram: NDArray[np.float32]
+) -> NDArray[np.float64]:
+    """Mean squared error of each channel (..., 2) of spectrograms (..., 2, n_bins, n_frames)."""
+    difference = reconstruction.astype(np.float64) - spectrogram
+    return np.mean(np.square(difference), axis=(-2, -1))
+
+
+# Reconstruction -----------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Reconstruction:
+    """A source, what the decoder made of its latent, and the errors (2,), dry first."""
+
+    source: Source
+    magnitude: NDArray[np.float32]
+    errors: NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class ReconstructionTable:
+    """Mean errors of each effect over all segments that were looked at."""
+
+    effect: list[str]
+    n_segments: list[int]
+    dry_error: list[float]
+    wet_error: list[float]
+
+
+def reconstruct(sources: Sequence[Source], run: Run) -> list[Reconstruction]:
+    """Encode and decode each source."""
+    spectrograms = np.stack([source.spectrogram for source in sources])
+    decoded = run.decode(run.embed(spectrograms))
+    constants = np.stack([source.constants for source in sources])
+    magnitudes = linear_magnitude(decoded, constants, run.spectrogram_config)
+    errors = channel_errors(decoded, spectrograms)
+    return [Reconstruction(*parts) for parts in zip(sources, magnitudes, errors, strict=True)]
+
+
+def reconstruct_pairs(
+    path: Path,
+    run: Run,
+    splits: Sequence[str] | None = None,
+    examples: int = 1,
+    rows: Sequence[int] = (),
+    progress: Progress = SILENT,
+) -> tuple[list[Reconstruction], ReconstructionTable]:
+    """Reconstruct every pair of a pairs file's splits; show `examples` of each effect.
+
+    Without splits, those that training has not seen.
+
+    The examples are those whose error is nearest to the median of their effect: neither the best
+    nor the worst. With `rows`, those rows are shown instead.
+    """
+    with store.Reader(path, store.PAIRS) as reader:
+        check_segments(reader, run)
+        splits = splits or held_out(reader.labels)
+        chosen = reader.labels.rows_of(splits)
+        if not len(chosen):
+            raise InputError(f"{path} has no pairs in the split {', '.join(splits)}.")
+        errors = _errors_of_rows(reader, chosen, run, progress)
+        labels = reader.labels.take(chosen)
+        shown = list(rows) or _typical(labels, errors.sum(axis=1), chosen, examples)
+        sources = [_stored_source(reader, int(row), run) for row in shown]
+    names = [labels.effect_of(row) for row in range(len(labels))]
+    return reconstruct(sources, run), _table(names, errors)
+
+
+def table_of(made: Sequence[Reconstruction]) -> ReconstructionTable:
+    """Mean errors of each effect among these."""
+    return _table([each.source.effect for each in made], np.stack([each.errors for each in made]))
+
+
+def _table(names: Sequence[str], errors: NDArray[np.float64]) -> ReconstructionTable:
+    effects = list(dict.fromkeys(names))
+    members = [errors[[name == effect for name in names]] for effect in effects]
+    means = [rows.mean(axis=0).tolist() for rows in members]
+    return ReconstructionTable(
+        effects,
+        [len(rows) for rows in members],
+        [dry for dry, _ in means],
+        [wet for _, wet in means],
+    )
+
+
+def _errors_of_rows(
+    reader: store.Reader, rows: NDArray[np.int64], run: Run, progress: Progress
+) -> NDArray[np.float64]:
+    errors = []
+    progress.start("reconstructing", len(rows), "segment")
+    for start in range(0, len(rows), 16):
+        spectrograms, _ = run.analyse(reader.rows(rows[start : start + 16]))
+        errors.append(channel_errors(run.decode(run.embed(spectrograms)), spectrograms))
+        progress.advance(len(spectrograms))
+    progress.finish()
+    return np.concatenate(errors)
+
+
+def _typical(
+    labels: store.Labels, error: NDArray[np.float64], rows: NDArray[np.int64], examples: int
+) -> list[int]:
+    shown: list[int] = []
+    for index in range(len(labels.effect_names)):
+        members = np.flatnonzero(labels.effect == index)
+        if len(members):
+            distance = np.abs(error[members] - np.median(error[members]))
+            shown += rows[members[np.argsort(distance, kind="stable")[:examples]]].tolist()
+    return shown
+
+
+def _stored_source(reader: store.Reader, row: int, run: Run) -> Source:
+    labels = reader.labels
+    if not 0 <= row < len(labels):
+        raise InputError(f"{reader.path} has rows 0 to {len(labels) - 1}, not {row}.")
+    effect = Effect.from_dict(labels.effects[labels.effect[row]])
+    label = effect.label(labels.setting_of(row))
+    pair = np.asarray(reader.rows(np.array([row]))[0])
+    seconds = float(labels.offset[row]) / run.configuration.segments.sample_rate
+    return _source(run, pair, effect.name, label, Path(labels.path_of(row)).name, seconds)
+
+
+def draw_reconstructions(
+    path: Path, made: Sequence[Reconstruction], run: Run, overwrite: bool = False
+) -> None:
+    """A sheet with a column pair for each example: original beside reconstruction."""
+    panels: list[list[figures.Panel | None]] = [[], []]
+    for each in made:
+        for channel, row in enumerate(panels):
+            error = f"MSE {each.errors[channel]:.4f}"
+            row.append(figures.Panel(each.source.magnitude[channel]))
+            row.append(figures.Panel(each.magnitude[channel], error))
+    groups = [(f"{each.source.label}\n{each.source.recording}", 2) for each in made]
+    sheet = figures.Sheet(
+        panels=panels,
+        **_axes(run),
+        row_labels=CHANNELS,
+        column_labels=["original", "reconstruction"] * len(made),
+        column_groups=groups,
+        title="Reconstruction",
+    )
+    figures.draw_sheet(path, sheet, overwrite)
+
+
+def write_reconstruction_table(
+    path: Path, table: ReconstructionTable, overwrite: bool = False
+) -> None:
+    columns: dict[str, Sequence[Any]] = dict(vars(table))
+    figures.write_table(path, columns, overwrite)
+
+
+def sound_reconstructions(
+    folder: Path,
+    made: Sequence[Reconstruction],
+    run: Run,
+    method: str = "fast",
+    overwrite: bool = False,
+    progress: Progress = SILENT,
+) -> list[tuple[Path, float | None]]:
+    """Write original and reconstruction of each example, dry and wet, with convergence in dB."""
+    config = run.spectrogram_config
+    written: list[tuple[Path, float | None]] = []
+    progress.start("inverting", 2 * len(made), "sound")
+    for number, each in enumerate(made):
+        for channel, kind in enumerate(CHANNELS):
+            name = f"{number}-{each.source.effect.replace(' ', '-')}-{kind}"
+            sound = invert(
+                each.magnitude[channel],
+                config,
+                config.n_samples,
+                method,
+                phase_from=each.source.audio[0],
+                consistent=False,
+            )
+            for what, samples, decibels in (
+                ("original", each.source.audio[channel], None),
+                ("reconstruction", sound.audio, sound.convergence_db),
+            ):
+                path = folder / f"{name}-{what}.wav"
+                audio.write(path, samples, config.sample_rate, overwrite=overwrite)
+                written.append((path, decibels))
+            progress.advance()
+    progress.finish()
+    return written
+
+
+def check_output(path: Path, overwrite: bool) -> None:
+    """Refuse a figure's name before the work that leads to it, not after."""
+    figures.check_figure_path(path)
+    check_free(path, overwrite)
+
+
+def _axes(run: Run) -> dict[str, Any]:
+    config = run.spectrogram_config
+    return {"frequencies_hz": config.frequencies_hz(), "frame_times_s": config.frame_times_s()}
+
+
+# Interpolation ------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Interpolation:
+    """The way from pair a to pair b through the latent space.
+
+    positions   (n_steps,) from 0 to 1
+    latents     (n_steps, n_latent), the ends are those of a and b
+    magnitudes  (n_steps, 2, n_bins, n_frames) linear
+    errors_a, errors_b  (2,) of the decoded ends against the originals
+    """
+
+    a: Source
+    b: Source
+    positions: NDArray[np.float32]
+    latents: NDArray[np.float32]
+    magnitudes: NDArray[np.float32]
+    errors_a: NDArray[np.float64]
+    errors_b: NDArray[np.float64]
+    spherical: bool
+
+
+def interpolate(
+    a: Source, b: Source, run: Run, n_steps: int = 7, spherical: bool = False
+) -> Interpolation:
+    """Embed two pairs, walk from one latent to the other, decode each step."""
+    import torch
+
+    from dafxtool.model import lerp, slerp
+
+    if n_steps < 2:
+        raise InputError(f"{n_steps} steps were asked for: an interpolation has at least 2.")
+    spectrograms = np.stack([a.spectrogram, b.spectrogram])
+    ends = torch.from_numpy(run.embed(spectrograms))
+    positions = torch.linspace(0, 1, n_steps)
+    way = (slerp if spherical else lerp)(ends[0], ends[1], positions).numpy()
+    decoded = run.decode(way)
+    blend = positions.numpy()[:, None]
+    constants = ((1 - blend) * a.constants + blend * b.constants).astype(np.float32)
+    errors = channel_errors(decoded[[0, -1]], spectrograms)
+    magnitudes = linear_magnitude(decoded, constants, run.spectrogram_config)
+    return Interpolation(a, b, positions.numpy(), way, magnitudes, errors[0], errors[1], spherical)
+
+
+def draw_interpolation(path: Path, made: Interpolation, run: Run, overwrite: bool = False) -> None:
+    """Figures 5 and 6 of the report: originals at both ends, decoded steps between them."""
+    last = len(made.positions) - 1
+    panels: list[list[figures.Panel | None]] = []
+    for channel in range(2):
+        row: list[figures.Panel | None] = [figures.Panel(made.a.magnitude[channel])]
+        for index, magnitude in enumerate(made.magnitudes):
+            title = ""
+            if index in (0, last):
+                errors = made.errors_a if index == 0 else made.errors_b
+                title = f"MSE {errors[channel]:.4f}"
+            row.append(figures.Panel(magnitude[channel], title))
+        row.append(figures.Panel(made.b.magnitude[channel]))
+        panels.append(row)
+    kind = "spherical" if made.spherical else "linear"
+    sheet = figures.Sheet(
+        panels=panels,
+        **_axes(run),
+        row_labels=CHANNELS,
+        column_labels=["original A", *(f"t = {t:.2f}" for t in made.positions), "original B"],
+        column_groups=[
+            (f"A: {made.a.recording}\n{made.a.label}", 1),
+            (f"decoded, {kind} interpolation of the latents", last + 1),
+            (f"B: {made.b.recording}\n{made.b.label}", 1),
+        ],
+        title=f"From {_short(made.a, made.b)} to {_short(made.b, made.a)}",
+    )
+    figures.draw_sheet(path, sheet, overwrite)
+
+
+def _short(source: Source, other: Source) -> str:
+    """What is different about a source: its effect, or its recording."""
+    if source.recording == other.recording:
+        return source.effect if source.effect != other.effect else source.label
+    if source.effect == other.effect:
+        return f"{source.recording} ({source.effect})"
+    return f"{source.recording}, {source.effect}"
+
+
+def write_interpolation_table(path: Path, made: Interpolation, overwrite: bool = False) -> None:
+    """Position and latent of each step."""
+    columns: dict[str, Sequence[Any]] = {"t": made.positions.tolist()}
+    for index in range(made.latents.shape[1]):
+        columns[f"latent_{index}"] = made.latents[:, index].tolist()
+    figures.write_table(path, columns, overwrite)
+
+
+def sound_interpolation(
+    folder: Path,
+    made: Interpolation,
+    run: Run,
+    method: str = "fast",
+    overwrite: bool = False,
+    progress: Progress = SILENT,
+) -> list[tuple[Path, float | None]]:
+    """Write the originals and every step, dry and wet, and all wet steps in one go.
+
+    A step starts from the phase of the known dry recordings, mixed in the proportion of the step.
+    Returns each file and its spectral convergence in dB; an original has none.
+    """
+    config, rate = run.spectrogram_config, run.spectrogram_config.sample_rate
+    n_samples = made.a.audio.shape[1]
+    last = len(made.positions) + 1
+    written: list[tuple[Path, float | None]] = []
+    sequence: list[NDArray[np.float32]] = []
+    progress.start("inverting", 2 * len(made.positions), "sound")
+
+    def keep(number: int, name: str, sound: NDArray[np.float32], decibels: float | None) -> None:
+        width = len(str(last))
+        path = folder / f"{number:0{width}d}-{name}.wav"
+        audio.write(path, sound, rate, overwrite=overwrite)
+        written.append((path, decibels))
+
+    for channel, kind in enumerate(CHANNELS):
+        keep(0, f"original-a-{kind}", made.a.audio[channel], None)
+        for number, t in enumerate(made.positions, 1):
+            known = ((1 - t) * made.a.audio[0] + t * made.b.audio[0]).astype(np.float32)
+            magnitude = made.magnitudes[number - 1, channel]
+            result = invert(
+                magnitude, config, n_samples, method, phase_from=known, consistent=False
+            )
+            keep(number, f"t{t:.2f}-{kind}", result.audio, result.convergence_db)
+            if kind == "wet":
+                sequence.append(result.audio)
+            progress.advance()
+        keep(last, f"original-b-{kind}", made.b.audio[channel], None)
+    progress.finish()
+    pause = np.zeros(round(GAP_SECONDS * rate), np.float32)
+    parts = [made.a.audio[1], *sequence, made.b.audio[1]]
+    joined = np.concatenate([piece for part in parts for piece in (part, pause)][:-1])
+    path = folder / "all-wet.wav"
+    audio.write(path, joined, rate, overwrite=overwrite)
+    return [*written, (path, None)]
+
+
+# Maps ---------------------------------------------------------------------------------------------
+
+
+def latent_map(latents: Latents, method: str = "umap", seed: int = 0) -> Projection:
+    """Where each segment lies in two dimensions."""
+    return project(latents.latent, method, seed)
+
+
+def draw_latent_map(
+    path: Path,
+    latents: Latents,
+    projection: Projection,
+    title: str = "",
+    overwrite: bool = False,
+) -> None:
+    """Figures 1 and 2 of the report: one point a segment, one colour an effect."""
+    figures.draw_map(
+        path,
+        projection.points,
+        latents.effects(),
+        title=title,
+        axis_names=projection.axis_names,
+        overwrite=overwrite,
+    )
+
+
+def write_map_table(
+    path: Path, latents: Latents, projection: Projection, overwrite: bool = False
+) -> None:
+    """The coordinates and labels of each point."""
+    labels, n = latents.labels, len(latents)
+    columns: dict[str, Sequence[Any]] = {
+        "x": projection.points[:, 0].tolist(),
+        "y": projection.points[:, 1].tolist(),
+        "effect": latents.effects(),
+        "setting": labels.setting_text,
+        "recording": [labels.path_of(row) for row in range(n)],
+        "offset": labels.offset.tolist(),
+        "split": [labels.split_of(row) for row in range(n)],
+    }
+    figures.write_table(path, columns, overwrite)
+
+
+def map_title(latents: Latents) -> str:
+    """What a map shows, in a line."""
+    names, labels = dict.fromkeys(latents.effects()), latents.labels
+    splits = " and ".join(dict.fromkeys(labels.split_of(row) for row in range(len(latents))))
+    return f"{len(names)} effects, {len(latents)} segments ({splits}), {Path(latents.run).name}"
+
+
+def held_out(labels: store.Labels) -> list[str]:
+    """The splits that training did not learn from: test, else validation, else everything."""
+    for splits in (["test"], ["validation"]):
+        if len(labels.rows_of(splits)):
+            return splits
+    return ["train"]
+
+
+def held_out_of(path: Path) -> list[str]:
+    """The same of a pairs or spectrograms file; recordings are all of the split test."""
+    kind = store.kind_of(path) if path.suffix.lower() in (".h5", ".hdf5") else None
+    if kind not in (store.PAIRS, store.SPECTROGRAMS):
+        return ["test"]
+    with store.Reader(path, kind) as reader:
+        return held_out(reader.labels)

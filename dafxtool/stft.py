@@ -1,0 +1,242 @@
+"""Short-time Fourier transform of audio, and the magnitudes that the model sees.
+
+Audio is float32 (..., n_samples), spectra are complex64 and magnitudes float32, both
+(..., n_bins, n_frames). Everything is batched and stays on the audio's device; numpy arrays are
+taken for CPU tensors, and tensors come back. The transform is the plain, unnormalised one of
+torch, torchaudio and librosa: periodic Hann window, frame k centred on sample k * hop_length, ends
+mirrored. Recordings of n_fft / 2 samples or fewer are too short to mirror: zeros surround them.
+
+The way to the model is magnitude -> compress -> standardise, the way back unstandardise -> expand.
+Importing this module does not import torch: the configuration is wanted without it.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dafxtool.errors import ConfigError, InputError
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    Array = Tensor | NDArray[Any]
+
+STANDARDISATIONS = ("dataset", "segment")
+# Below this share of its largest value the squared window no longer determines a sample: float32's
+# rounding, divided by it, would be heard.
+SMALLEST_ENVELOPE = 1e-7
+
+
+@dataclass(frozen=True)
+class SpectrogramConfig:
+    """How a segment becomes a spectrogram (n_bins, n_frames); the defaults are meant for ears."""
+
+    sample_rate: int = 24_000  # Hz
+    n_samples: int = 131_072  # length of a segment
+    n_fft: int = 2048  # samples; the window is zero-padded to it on both sides
+    hop_length: int = 512  # samples
+    window_length: int = 2048  # samples
+    exponent: float = 0.3  # of the power law
+    standardisation: str = "dataset"  # or segment: whose mean and standard deviation
+
+    def __post_init__(self) -> None:
+        for name in ("sample_rate", "n_samples", "n_fft", "hop_length", "window_length"):
+            value = getattr(self, name)
+            if not isinstance(value, int) or isinstance(value, bool) or value < 1:
+                raise ConfigError(f"{name} is {value!r}: it has to be a whole number above 0.")
+        if self.n_fft % 2:
+            raise ConfigError(f"n_fft is {self.n_fft}: it has to be even, best a power of two.")
+        if self.window_length > self.n_fft:
+            raise ConfigError(
+                f"window_length is {self.window_length}, longer than n_fft, {self.n_fft}: make "
+                "n_fft as long at least."
+            )
+        if 2 * self.hop_length > self.window_length:
+            raise ConfigError(
+                f"hop_length is {self.hop_length}, more than half the window_length, "
+                f"{self.window_length}: the frames would lose sound, so take "
+                f"{max(1, self.window_length // 4)}."
+            )
+        if not (isinstance(self.exponent, int | float) and 0 < self.exponent <= 1):
+            raise ConfigError(
+                f"exponent is {self.exponent!r}: it has to be above 0 and at most 1 (no power law)."
+            )
+        if self.standardisation not in STANDARDISATIONS:
+            raise ConfigError(
+                f"standardisation {self.standardisation!r} is unknown: use "
+                f"{' or '.join(STANDARDISATIONS)}."
+            )
+
+    @property
+    def n_bins(self) -> int:
+        return self.n_fft // 2 + 1
+
+    @property
+    def n_frames(self) -> int:
+        return self.n_samples // self.hop_length + 1
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """(n_bins, n_frames) of one segment's spectrogram."""
+        return self.n_bins, self.n_frames
+
+    def frequencies_hz(self) -> NDArray[np.float64]:
+        """(n_bins,): the middle of each bin."""
+        return np.arange(self.n_bins, dtype=np.float64) * self.sample_rate / self.n_fft
+
+    def frame_times_s(self) -> NDArray[np.float64]:
+        """(n_frames,): the middle of each frame."""
+        return np.arange(self.n_frames, dtype=np.float64) * self.hop_length / self.sample_rate
+
+    def invertible_hint(self) -> str | None:
+        """A sentence where the magnitudes cannot be turned into good sound, whatever the method.
+
+        Below four frames a window very different signals share their magnitudes; the numbers are
+        those of benchmarks/bench_inversion.py.
+        """
+        if 4 * self.hop_length <= self.window_length:
+            return None
+        return (
+            f"Windows of {self.window_length} samples every {self.hop_length} overlap too little "
+            "for good sound, which no method of inversion mends: for listening take a hop_length "
+            f"of {self.window_length // 4} or less."
+        )
+
+
+def as_audio(audio: Array) -> Tensor:
+    """Float32 tensor (..., n_samples) where it was; InputError when there are no samples."""
+    import torch
+
+    sound = torch.as_tensor(audio)
+    if sound.ndim == 0 or sound.shape[-1] == 0 or sound.is_complex():
+        raise InputError(
+            f"audio of shape {tuple(sound.shape)} and type {sound.dtype} holds no samples: wanted "
+            "real numbers (..., n_samples)."
+        )
+    return sound.to(torch.float32)
+
+
+def window_of(config: SpectrogramConfig, device: Any) -> Tensor:
+    """(window_length,): the periodic Hann window."""
+    return _window(config.window_length, str(device))
+
+
+@lru_cache(maxsize=16)
+def _window(length: int, device: str) -> Tensor:
+    import torch
+
+    return torch.hann_window(length, periodic=True, device=device)
+
+
+def padding_mode(n_samples: int, config: SpectrogramConfig) -> str:
+    """What the centred transform sees beyond the ends: their mirror image, or zeros."""
+    return "reflect" if n_samples > config.n_fft // 2 else "constant"
+
+
+def stft(audio: Array, config: SpectrogramConfig) -> Tensor:
+    """Complex spectrum (..., n_bins, n_frames) of audio (..., n_samples) of any length."""
+    import torch
+
+    sound = as_audio(audio)
+    spectrum = torch.stft(
+        sound.reshape(-1, sound.shape[-1]),
+        config.n_fft,
+        config.hop_length,
+        config.window_length,
+        window_of(config, sound.device),
+        center=True,
+        pad_mode=padding_mode(sound.shape[-1], config),
+        return_complex=True,
+    )
+    return spectrum.reshape(*sound.shape[:-1], *spectrum.shape[-2:])
+
+
+def istft(spectrum: Tensor, config: SpectrogramConfig, n_samples: int) -> Tensor:
+    """Audio (..., n_samples) whose stft is nearest to the spectrum (..., n_bins, n_frames).
+
+    Least squares, the mirrored ends left out (Griffin & Lim 1984, equation 6). Where n_samples - 1
+    is no multiple of the hop and windows overlap by half, no frame may tell the last few samples:
+    they fade to 0.
+    """
+    import torch
+
+    frames = torch.fft.irfft(spectrum.reshape(-1, *spectrum.shape[-2:]), config.n_fft, dim=-2)
+    first = (config.n_fft - config.window_length) // 2
+    window = window_of(config, frames.device)
+    frames = frames[:, first : first + config.window_length] * window[:, None]
+    squares = (window.square()[:, None]).expand(1, -1, frames.shape[-1])
+    total, envelope = (_overlap_add(each, config) for each in (frames, squares))
+    centre = config.n_fft // 2 - first  # of a frame: what the stft's padding put before the audio
+    kept = slice(centre, centre + n_samples)
+    limit = SMALLEST_ENVELOPE * float(envelope.max())
+    sound = total[:, kept] / envelope[:, kept].clamp_min(limit)
+    if sound.shape[-1] < n_samples:
+        raise InputError(
+            f"{spectrum.shape[-1]} frames cannot make {n_samples} samples: they reach "
+            f"{sound.shape[-1]} at a hop of {config.hop_length}."
+        )
+    return sound.reshape(*spectrum.shape[:-2], n_samples)
+
+
+def _overlap_add(frames: Tensor, config: SpectrogramConfig) -> Tensor:
+    """(batch, window_length, n_frames) -> (batch, length), each frame a hop after the last."""
+    import torch
+
+    length = config.window_length + (frames.shape[-1] - 1) * config.hop_length
+    added = torch.nn.functional.fold(
+        frames, (1, length), (1, config.window_length), stride=(1, config.hop_length)
+    )
+    return added[:, 0, 0]
+
+
+def magnitude(audio: Array, config: SpectrogramConfig) -> Tensor:
+    """Linear magnitude (..., n_bins, n_frames) of audio (..., n_samples)."""
+    return modulus(stft(audio, config))
+
+
+def modulus(spectrum: Tensor) -> Tensor:
+    """Absolute value of a complex tensor; on a CPU by numpy, which is several times quicker."""
+    import torch
+
+    if spectrum.device.type != "cpu" or spectrum.requires_grad:
+        return spectrum.abs()
+    return torch.from_numpy(np.abs(spectrum.numpy()))
+
+
+def compress(magnitude: Array, config: SpectrogramConfig) -> Tensor:
+    """Linear magnitude to the power law's `magnitude ** exponent`; of any shape."""
+    import torch
+
+    return torch.as_tensor(magnitude) ** config.exponent
+
+
+def expand(compressed: Array, config: SpectrogramConfig) -> Tensor:
+    """Undo `compress`; a decoder's negative values become silence instead of NaN."""
+    import torch
+
+    return torch.as_tensor(compressed).clamp_min(0.0) ** (1.0 / config.exponent)
+
+
+def standardise(compressed: Array, mean: float, deviation: float) -> Tensor:
+    """Less the mean, over the standard deviation, which are kept with whatever is made of it."""
+    import torch
+
+    if not (math.isfinite(mean) and math.isfinite(deviation) and deviation > 0):
+        raise ConfigError(
+            f"a mean of {mean} and a deviation of {deviation} standardise nothing: the deviation "
+            "has to be above 0."
+        )
+    return (torch.as_tensor(compressed) - mean) / deviation
+
+
+def unstandardise(standardised: Array, mean: float, deviation: float) -> Tensor:
+    """Undo `standardise`."""
+    import torch
+
+    return torch.as_tensor(standardised) * deviation + mean

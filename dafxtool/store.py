@@ -1,0 +1,461 @@
+"""The HDF5 files: the one place that knows the names in them.
+
+A file that is being written bears a temporary name, `.NAME.partial`, beside its final one and is
+renamed when it is complete. Every array is laid out in full before the first row: after that a row
+changes bytes of data and never the file's structure, so a process killed at any moment leaves a
+file that opens. A row counts as written when its mark in `done` is set, which happens only after
+its data was flushed. `docs/formats.md` lists the arrays with shape, dtype and unit.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import json
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import h5py
+import numpy as np
+from numpy.typing import NDArray
+
+from dafxtool import __version__
+from dafxtool.errors import (
+    ConfigError,
+    DiskError,
+    FormatError,
+    InputError,
+    OutputExistsError,
+)
+from dafxtool.segments import SPLITS
+
+FORMAT_VERSION = 1
+PAIRS, SPECTROGRAMS, LATENTS = "pairs", "spectrograms", "latents"
+BULK = {PAIRS: "audio", SPECTROGRAMS: "spectrogram", LATENTS: "latent"}
+
+
+@dataclass(frozen=True)
+class Labels:
+    """What each row is and where it came from; row i of every array belongs together.
+
+    effect         (n,) index into effects
+    setting        (n, max_parameters) values in the parameters' units, NaN behind the last one
+    setting_text   (n,) the setting as `--effect` takes it
+    recording      (n,) index into recordings
+    offset         (n,) samples from the recording's start
+    split          (n,) index into SPLITS
+    effects        descriptions, as Effect.to_dict() gives them
+    recordings     table: path, folder, split, sample_rate, n_channels, n_samples, track
+    """
+
+    effect: NDArray[np.int64]
+    setting: NDArray[np.float64]
+    setting_text: list[str]
+    recording: NDArray[np.int64]
+    offset: NDArray[np.int64]
+    split: NDArray[np.int64]
+    effects: list[dict[str, Any]]
+    recordings: list[dict[str, Any]]
+
+    def __len__(self) -> int:
+        return len(self.effect)
+
+    @property
+    def effect_names(self) -> list[str]:
+        return [effect["name"] for effect in self.effects]
+
+    def effect_of(self, row: int) -> str:
+        return str(self.effects[self.effect[row]]["name"])
+
+    def path_of(self, row: int) -> str:
+        return str(self.recordings[self.recording[row]]["path"])
+
+    def folder_of(self, row: int) -> str:
+        return str(self.recordings[self.recording[row]]["folder"])
+
+    def split_of(self, row: int) -> str:
+        return SPLITS[self.split[row]]
+
+    def setting_of(self, row: int) -> dict[str, float]:
+        names = [p["name"] for p in self.effects[self.effect[row]]["parameters"]]
+        return {name: float(v) for name, v in zip(names, self.setting[row], strict=False)}
+
+    def rows_of(self, splits: Sequence[str]) -> NDArray[np.int64]:
+        codes = [SPLITS.index(split) for split in splits]
+        return np.flatnonzero(np.isin(self.split, codes))
+
+    def take(self, rows: NDArray[np.int64]) -> Labels:
+        return Labels(
+            self.effect[rows],
+            self.setting[rows],
+            [self.setting_text[row] for row in rows],
+            self.recording[rows],
+            self.offset[rows],
+            self.split[rows],
+            self.effects,
+            self.recordings,
+        )
+
+
+class Writer:
+    """Rows of a file that is being written, in any order; use `writing_rows` to get one."""
+
+    def __init__(self, file: h5py.File, path: Path, partial: Path) -> None:
+        self.path = path
+        self._file = file
+        self._partial = partial
+        self.n_rows = int(file["done"].shape[0])
+
+    def done(self) -> NDArray[np.bool_]:
+        """Which rows are written (n_rows,)."""
+        return np.asarray(self._file["done"][:], dtype=bool)
+
+    def put(self, start: int, **columns: NDArray[Any]) -> None:
+        """Write rows start, start + 1, ... of the named columns, then mark them as done."""
+        count = len(next(iter(columns.values())))
+        with _disk_errors(self.path):
+            for name, values in columns.items():
+                self._file[name][start : start + count] = values
+            self._file.flush()
+            self._file["done"][start : start + count] = 1
+            self._file.flush()
+
+    def dtype(self, name: str) -> np.dtype[Any]:
+        return self._file[name].dtype
+
+
+@contextlib.contextmanager
+def writing_rows(
+    path: Path,
+    kind: str,
+    columns: Mapping[str, tuple[tuple[int, ...], Any]],
+    n_rows: int,
+    configuration: Mapping[str, Any],
+    effects: Sequence[Mapping[str, Any]],
+    recordings: Sequence[Mapping[str, Any]],
+    resume: bool = False,
+    overwrite: bool = False,
+    rows_a_chunk: int = 1,
+) -> Iterator[Writer]:
+    """A Writer for `path`, renamed to it when the block ends and every row is done.
+
+    columns        name -> (shape of a row, dtype); the first one is the bulk, chunked by row
+    configuration  stored with the file, and compared before a partial file is taken up again
+    """
+    partial = partial_path(path)
+    _check_free(path, partial, resume, overwrite)
+    saved = json.dumps(configuration, sort_keys=True)
+    with _disk_errors(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        begun = partial.exists() and _opens(partial)  # which refuses one that is being written
+        if resume and begun:
+            file = _lock(partial, "r+")
+            _check_same(file, saved, path)
+        else:
+            partial.unlink(missing_ok=True)
+            file = _lock(partial, "x")
+            _lay_out(file, kind, columns, n_rows, saved, effects, recordings, rows_a_chunk)
+    try:
+        writer = Writer(file, path, partial)
+        yield writer
+        complete = bool(writer.done().all())
+    finally:
+        with contextlib.suppress(OSError, RuntimeError):
+            file.close()
+    if not complete:
+        raise InputError(f"{path}: not every row was written; run again with --resume.")
+    with _disk_errors(path):
+        _sync(partial)
+        os.replace(partial, path)
+
+
+def partial_path(path: Path) -> Path:
+    """Where a file lies while it is being written."""
+    return path.with_name(f".{path.name}.partial")
+
+
+def _check_free(path: Path, partial: Path, resume: bool, overwrite: bool) -> None:
+    if path.exists() and not overwrite:
+        raise OutputExistsError(
+            f"{path} exists already: choose another name with --output, or replace it with "
+            "--overwrite."
+        )
+    if partial.exists() and not resume and not overwrite:
+        raise OutputExistsError(
+            f"{path} was begun and not finished: go on with --resume, or start again with "
+            "--overwrite."
+        )
+
+
+def _opens(path: Path) -> bool:
+    """False for the remains of a process that died before its file was laid out."""
+    try:
+        with h5py.File(path, "r") as file:
+            return "done" in file and "laid_out" in file.attrs
+    except BlockingIOError as error:
+        raise OutputExistsError(
+            f"{path} is being written by another process: wait for it, or choose another output."
+        ) from error
+    except OSError:
+        return False
+
+
+def _lock(path: Path, mode: str) -> h5py.File:
+    try:
+        return h5py.File(path, mode, locking=True)
+    except BlockingIOError as error:
+        raise OutputExistsError(
+            f"{path} is being written by another process: wait for it, or choose another output."
+        ) from error
+
+
+def _check_same(file: h5py.File, saved: str, path: Path) -> None:
+    found = str(file.attrs.get("configuration", "{}"))
+    if found == saved:
+        return
+    old, new = json.loads(found), json.loads(saved)
+    names = sorted(key for key in {*old, *new} if old.get(key) != new.get(key))
+    file.close()
+    raise ConfigError(
+        f"{path} was begun with another {', '.join(names)}: resume with the same options, or start "
+        "again with --overwrite."
+    )
+
+
+def _lay_out(
+    file: h5py.File,
+    kind: str,
+    columns: Mapping[str, tuple[tuple[int, ...], Any]],
+    n_rows: int,
+    configuration: str,
+    effects: Sequence[Mapping[str, Any]],
+    recordings: Sequence[Mapping[str, Any]],
+    rows_a_chunk: int,
+) -> None:
+    file.attrs["kind"] = kind
+    file.attrs["format_version"] = FORMAT_VERSION
+    file.attrs["configuration"] = configuration
+    file.attrs["versions"] = json.dumps(
+        {"dafxtool": __version__, "h5py": h5py.__version__, "numpy": np.__version__}
+    )
+    for index, (name, (shape, dtype)) in enumerate(columns.items()):
+        rows = rows_a_chunk if index == 0 else max(1, n_rows)
+        _preallocate(file, name, (n_rows, *shape), np.dtype(dtype), rows)
+    _preallocate(file, "done", (n_rows,), np.dtype("u1"), max(1, n_rows), fill=True)
+    text = h5py.string_dtype("utf-8")
+    file.create_dataset("effects", data=[json.dumps(dict(e)) for e in effects], dtype=text)
+    file.create_dataset("recordings", data=[json.dumps(dict(r)) for r in recordings], dtype=text)
+    file.attrs["laid_out"] = True
+    file.flush()
+
+
+def _preallocate(
+    file: h5py.File,
+    name: str,
+    shape: tuple[int, ...],
+    dtype: np.dtype[Any],
+    rows_a_chunk: int,
+    fill: bool = False,
+) -> None:
+    """A growable dataset all of whose chunks have their place in the file from the start."""
+    properties = h5py.h5p.create(h5py.h5p.DATASET_CREATE)
+    properties.set_chunk((min(rows_a_chunk, max(1, shape[0])), *shape[1:]))
+    properties.set_alloc_time(h5py.h5d.ALLOC_TIME_EARLY)
+    properties.set_fill_time(h5py.h5d.FILL_TIME_ALLOC if fill else h5py.h5d.FILL_TIME_NEVER)
+    properties.set_obj_track_times(False)
+    space = h5py.h5s.create_simple(shape, (h5py.h5s.UNLIMITED, *shape[1:]))
+    type_id = h5py.h5t.py_create(dtype, logical=True)
+    h5py.h5d.create(file.id, name.encode(), type_id, space, dcpl=properties)
+
+
+def label_columns(max_parameters: int) -> dict[str, tuple[tuple[int, ...], Any]]:
+    """The columns that pairs, spectrograms and latents have in common."""
+    return {
+        "effect": ((), "i4"),
+        "setting": ((max_parameters,), "f8"),
+        "setting_text": ((), f"S{128 + 64 * max_parameters}"),
+        "recording": ((), "i4"),
+        "offset": ((), "i8"),
+        "split": ((), "i1"),
+    }
+
+
+def label_rows(labels: Labels, rows: slice) -> dict[str, NDArray[Any]]:
+    """Rows of labels as `Writer.put` takes them."""
+    return {
+        "effect": labels.effect[rows],
+        "setting": labels.setting[rows],
+        "setting_text": encode_texts(labels.setting_text[rows]),
+        "recording": labels.recording[rows],
+        "offset": labels.offset[rows],
+        "split": labels.split[rows],
+    }
+
+
+def encode_texts(texts: Sequence[str]) -> NDArray[Any]:
+    return np.array([text.encode() for text in texts])
+
+
+class Reader:
+    """A complete file, open for reading: `labels`, `configuration` and the bulk, by rows."""
+
+    def __init__(self, path: Path, kind: str) -> None:
+        self.path = path
+        self._file = _open(path, kind)
+        try:
+            self.kind = kind
+            self.configuration: dict[str, Any] = json.loads(str(self._file.attrs["configuration"]))
+            self.labels = self._read_labels()
+            self._bulk = self._file[BULK[kind]]
+            if len(self._bulk) != len(self.labels) or not np.issubdtype(
+                self._bulk.dtype, np.floating
+            ):
+                raise FormatError(f"{path}: {BULK[kind]!r} does not fit its labels: make it again.")
+        except (KeyError, ValueError, TypeError, OSError, AttributeError) as error:
+            self._file.close()
+            raise FormatError(
+                f"{path} is damaged or incomplete ({error}): make it again."
+            ) from error
+        except FormatError:
+            self._file.close()
+            raise
+
+    def __enter__(self) -> Reader:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        self._file.close()
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    @property
+    def row_shape(self) -> tuple[int, ...]:
+        return tuple(self._bulk.shape[1:])
+
+    @property
+    def bytes_a_row(self) -> int:
+        return int(np.prod(self._bulk.shape[1:])) * int(self._bulk.dtype.itemsize)
+
+    def rows(self, rows: NDArray[np.int64] | slice) -> NDArray[Any]:
+        """Rows of the bulk, in the order asked for, in the type stored."""
+        try:
+            if isinstance(rows, slice):
+                return np.asarray(self._bulk[rows])
+            if len(rows) == 0:
+                return np.empty((0, *self.row_shape), self._bulk.dtype)
+            unique, inverse = np.unique(rows, return_inverse=True)
+            if unique[0] < 0 or unique[-1] >= len(self):
+                raise InputError(
+                    f"{self.path} has rows 0 to {len(self) - 1}, not {unique[0]} to {unique[-1]}."
+                )
+            return np.asarray(self._read_sorted(unique))[inverse]
+        except OSError as error:
+            raise FormatError(f"{self.path} cannot be read ({error}): make it again.") from error
+
+    def _read_sorted(self, unique: NDArray[np.int64]) -> NDArray[Any]:
+        """Runs of neighbouring rows in one read each: an h5py index list is far slower."""
+        breaks = np.flatnonzero(np.diff(unique) > 1) + 1
+        runs = np.split(unique, breaks)
+        output = np.empty((len(unique), *self.row_shape), self._bulk.dtype)
+        position = 0
+        for run in runs:
+            self._bulk.read_direct(
+                output, np.s_[run[0] : run[-1] + 1], np.s_[position : position + len(run)]
+            )
+            position += len(run)
+        return output
+
+    def column(self, name: str) -> NDArray[Any]:
+        """A further column, e.g. the standardisation of each spectrogram."""
+        try:
+            return np.asarray(self._file[name][:])
+        except KeyError as error:
+            raise FormatError(f"{self.path} has no column {name!r}: make it again.") from error
+
+    def _read_labels(self) -> Labels:
+        file = self._file
+        return Labels(
+            effect=np.asarray(file["effect"][:], dtype=np.int64),
+            setting=np.asarray(file["setting"][:], dtype=np.float64),
+            setting_text=[text.decode("utf-8", "replace") for text in file["setting_text"][:]],
+            recording=np.asarray(file["recording"][:], dtype=np.int64),
+            offset=np.asarray(file["offset"][:], dtype=np.int64),
+            split=np.asarray(file["split"][:], dtype=np.int64),
+            effects=[json.loads(text) for text in file["effects"].asstr()[:]],
+            recordings=[json.loads(text) for text in file["recordings"].asstr()[:]],
+        )
+
+
+def kind_of(path: Path) -> str | None:
+    """The kind of a dafxtool file, None for anything else that can be read."""
+    if not path.is_file():
+        raise InputError(f"{path} does not exist: check the name.")
+    try:
+        with h5py.File(path, "r") as file:
+            return str(file.attrs.get("kind", "")) or None
+    except (OSError, RuntimeError):
+        return None
+
+
+def _open(path: Path, kind: str) -> h5py.File:
+    made_by = {PAIRS: "render", SPECTROGRAMS: "spectrogram", LATENTS: "embed"}[kind]
+    if not path.is_file():
+        raise InputError(f"{path} does not exist: make it with 'dafxtool {made_by}'.")
+    try:
+        file = h5py.File(path, "r")
+    except (OSError, RuntimeError) as error:
+        raise FormatError(
+            f"{path} is no HDF5 file that can be opened, or is not finished: wanted a {kind} file, "
+            f"made by 'dafxtool {made_by}'."
+        ) from error
+    found = str(file.attrs.get("kind", "an unknown kind of file"))
+    version = file.attrs.get("format_version", 0)
+    if found != kind:
+        file.close()
+        raise FormatError(f"{path} holds {found}, not {kind}: make it with 'dafxtool {made_by}'.")
+    if version != FORMAT_VERSION:
+        file.close()
+        raise FormatError(
+            f"{path} has format version {version}, this dafxtool reads {FORMAT_VERSION}: make it "
+            "again."
+        )
+    return file
+
+
+def _sync(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+@contextlib.contextmanager
+def _disk_errors(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except (OSError, RuntimeError) as error:
+        number = getattr(error, "errno", None)
+        text = str(error)
+        if number == errno.ENOSPC or "No space left" in text or "file write failed" in text:
+            reason = "the disk is full: free some space and go on with --resume"
+        elif number == errno.EACCES or "Permission denied" in text:
+            reason = "no permission: choose another output"
+        elif number == errno.EROFS or "Read-only" in text:
+            reason = "the file system is read-only: choose another output"
+        else:
+            raise DiskError(f"{path} cannot be written ({text}).") from error
+        raise DiskError(f"{path} cannot be written, {reason}.") from error

@@ -1,0 +1,123 @@
+"""What a command takes when it is not told: the newest file here, the preset, the effects.
+
+Every choice made here is said to the user, in one line.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from dafxtool import audio, presets, store, synthesis
+from dafxtool.devices import n_cuda_devices
+from dafxtool.effects import parse_effect
+from dafxtool.errors import ConfigError, InputError
+from dafxtool.files import free_name
+from dafxtool.parameters import Effect
+from dafxtool.plugins import known_effects
+from dafxtool.presets import Configuration
+from dafxtool.progress import SILENT, Progress
+from dafxtool.spectrograms import write_spectrograms
+
+DEFAULT_EFFECTS = ("overdrive", "delay")  # the report's first two
+BUILT_IN_FOLDER = Path("built-in-recordings")
+TRY_ON = {"a.wav": "strings", "b.wav": "voice"}  # copies to try a model on
+Chosen = tuple[Effect, dict[str, float]]
+
+
+def configuration_for(
+    preset: str | None,
+    file: Path | None,
+    overrides: Mapping[str, Mapping[str, Any]],
+    progress: Progress = SILENT,
+) -> Configuration:
+    """The configuration; without a preset and without CUDA the small one."""
+    fallback = "default" if n_cuda_devices() else "small"
+    made = presets.configure(preset, file, overrides, fallback)
+    if preset is None and file is None and fallback == "small":
+        progress.say("no CUDA device and no --preset: taking the preset 'small'")
+    return made
+
+
+def chosen_effects(
+    names: Sequence[str],
+    plugin_files: Sequence[Path],
+    sample_rate: int,
+    default: Sequence[str] = DEFAULT_EFFECTS,
+    progress: Progress = SILENT,
+) -> list[Chosen]:
+    """Effects as `--effect` and `--plugin` name them; plugins alone mean all of their effects."""
+    if plugin_files:
+        progress.say(f"loading {', '.join(path.name for path in plugin_files)}")
+    known = known_effects(plugin_files, sample_rate)
+    if not names and plugin_files:
+        names = [name for name, effect in known.items() if effect.plugin]
+    if not names:
+        names = default
+        progress.say(f"no --effect: taking {' and '.join(default)}")
+    return [parse_effect(text, known) for text in names]
+
+
+def built_in_recordings(progress: Progress = SILENT) -> list[Path]:
+    """The built-in corpus as a folder here, and a.wav and b.wav to try things on."""
+    folder = BUILT_IN_FOLDER
+    if not folder.is_dir():
+        synthesis.write_corpus(folder)
+    missing = {family: name for name, family in TRY_ON.items() if not Path(name).exists()}
+    for family, _, sound in synthesis.corpus(seed=1) if missing else ():
+        if family in missing:  # of another seed than the corpus: training will not have heard it
+            audio.write(Path(missing.pop(family)), sound, synthesis.SAMPLE_RATE)
+    progress.say(
+        f"no recordings named: taking the built-in ones, {folder}/; "
+        f"{' and '.join(TRY_ON)} are two more of them to try a model on"
+    )
+    return [folder]
+
+
+def newest_file(kinds: Sequence[str], folder: Path = Path()) -> Path:
+    """The newest complete file of these kinds in a folder."""
+    found = [
+        path
+        for path in folder.glob("*.h5")
+        if not path.name.startswith(".") and store.kind_of(path) in kinds
+    ]
+    if not found:
+        made_by = {store.PAIRS: "render", store.SPECTROGRAMS: "spectrogram", store.LATENTS: "embed"}
+        raise InputError(
+            f"there is no {' or '.join(kinds)} file in this folder: make one with 'dafxtool "
+            f"{made_by[kinds[0]]}', or name one."
+        )
+    return max(found, key=lambda path: path.stat().st_mtime_ns)
+
+
+def spectrograms_for(
+    source: Path,
+    configuration: Configuration,
+    device: str = "auto",
+    progress: Progress = SILENT,
+) -> Path:
+    """`source` itself where it holds spectrograms; of pairs, those made of them, or made now."""
+    if store.kind_of(source) == store.SPECTROGRAMS:
+        return source
+    with store.Reader(source, store.PAIRS) as pairs:
+        made_of = pairs.configuration
+        segments = made_of["segments"]
+    wanted = presets.with_segments_of(
+        configuration, segments["sample_rate"], segments["n_samples"]
+    ).spectrogram
+    for path in source.parent.glob("*.h5"):
+        newer = path.stat().st_mtime_ns >= source.stat().st_mtime_ns
+        if newer and store.kind_of(path) == store.SPECTROGRAMS:
+            with store.Reader(path, store.SPECTROGRAMS) as reader:
+                saved = reader.configuration
+            if saved["pairs"] == made_of and saved["spectrogram"] == vars(wanted):
+                return path
+    output = free_name(source.with_name("spectrograms.h5"))
+    progress.say(f"analysing {source} into {output}")
+    arguments: dict[str, Any] = {"device": device, "progress": progress}
+    try:
+        write_spectrograms(source, output, wanted, resume=True, **arguments)
+    except ConfigError:  # what an earlier analysis left belongs to other pairs
+        write_spectrograms(source, output, wanted, overwrite=True, **arguments)
+    return output

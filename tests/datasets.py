@@ -1,0 +1,64 @@
+"""Small datasets for tests: a few seconds of seeded sound at 8 kHz, and what is made of it."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+
+from dafxtool import audio
+from dafxtool.effects import builtin_effects
+from dafxtool.presets import Configuration, ModelConfig, TrainingConfig
+from dafxtool.segments import SegmentConfig, SplitConfig
+from dafxtool.stft import SpectrogramConfig
+
+RATE = 8000
+N_SAMPLES = 4096
+SEGMENTS = SegmentConfig(sample_rate=RATE, n_samples=N_SAMPLES)
+SPLIT = SplitConfig(validation=0.25, test=0.25)
+SPECTROGRAM = SpectrogramConfig(
+    sample_rate=RATE, n_samples=N_SAMPLES, n_fft=256, hop_length=64, window_length=256
+)
+CONFIGURATION = Configuration(
+    preset="small",
+    segments=SEGMENTS,
+    split=SPLIT,
+    spectrogram=SPECTROGRAM,
+    model=ModelConfig(channels=(8, 8, 16), n_latent=8),
+    training=TrainingConfig(
+        batch_size=4,
+        learning_rate=2e-3,
+        warmup_steps=2,
+        max_steps=12,
+        annealing_steps=6,
+        log_every=2,
+        validate_every=4,
+        checkpoint_every=3,
+    ),
+)
+
+
+def write_recordings(folder: Path) -> Path:
+    """Two folders of four recordings of 1.5 s: plucked tones and noise that swells."""
+    for index in range(4):
+        rng = np.random.default_rng(index)
+        time_s = np.arange(int(1.5 * RATE)) / RATE
+        pitch = 110 * 2 ** (index / 3)
+        pluck = sum(
+            np.sin(2 * np.pi * k * pitch * time_s) * np.exp(-(time_s % 0.5) * 3 * k) / k
+            for k in range(1, 6)
+        )
+        swell = rng.standard_normal(len(time_s)) * (0.2 + np.sin(2 * np.pi * 3 * time_s) ** 2)
+        audio.write(folder / "plucks" / f"{index}.wav", (0.3 * pluck).astype(np.float32), RATE)
+        audio.write(folder / "swells" / f"{index}.wav", (0.2 * swell).astype(np.float32), RATE)
+    return folder
+
+
+def chosen(*names: str):
+    known = builtin_effects()
+    return [(known[name].at(RATE), {}) for name in names]
+
+
+def with_training(**values) -> Configuration:
+    return replace(CONFIGURATION, training=replace(CONFIGURATION.training, **values))

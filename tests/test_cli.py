@@ -1,0 +1,298 @@
+"""The frame of the command line: help, errors, exit statuses, reporting."""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import click
+import pytest
+from click.testing import CliRunner
+
+from dafxtool import __version__
+from dafxtool.cli import COMMANDS, DafxGroup, common, main
+from dafxtool.errors import InputError
+
+NAMES = main.list_commands(click.Context(main))
+HEAVY = {"torch", "torchaudio", "matplotlib", "numpy", "scipy", "pedalboard", "h5py", "rich"}
+
+
+def run(*arguments: str, **options) -> subprocess.CompletedProcess[str]:
+    """The real thing, in a process of its own."""
+    command = [sys.executable, "-m", "dafxtool", *arguments]
+    return subprocess.run(command, text=True, stderr=subprocess.PIPE, **options)
+
+
+def failing(error: BaseException, *options: click.Parameter) -> DafxGroup:
+    """A group whose command `fail` raises error."""
+
+    class Group(DafxGroup):
+        def get_command(self, ctx, cmd_name):
+            return click.Command("fail", callback=fail, params=list(options))
+
+    def fail(**_):
+        raise error
+
+    return Group("dafxtool")
+
+
+# --- help -------------------------------------------------------------------------------------
+
+
+def test_commands_come_in_the_order_of_the_work():
+    assert [name for name in COMMANDS if name in NAMES] == NAMES
+    listed = CliRunner().invoke(main, ["--help"]).stdout.split("Commands:")[1].split("\n")
+    assert [line.split()[0] for line in listed if line.strip()] == NAMES
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_every_command_explains_itself_with_examples(invoke, name):
+    result = invoke(name, "--help")
+    assert result.exit_code == 0
+    assert result.stdout == invoke(name, "-h").stdout
+    description = result.stdout.split("Options:")[0]
+    examples = description.split("Examples:\n")[1].strip().splitlines()
+    assert examples[0].strip().startswith(f"dafxtool {name}")
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_every_option_is_explained(name):
+    options = main.get_command(click.Context(main), name).params
+    assert [o.name for o in options if isinstance(o, click.Option) and not o.help] == []
+
+
+def test_help_imports_nothing_that_takes_time():
+    program = (
+        "import sys\n"
+        "from dafxtool.cli import main\n"
+        f"for arguments in [['--help'], *([name, '--help'] for name in {NAMES!r})]:\n"
+        "    main(arguments, standalone_mode=False)\n"
+        f"sys.exit(repr(sorted({HEAVY!r} & set(sys.modules))))\n"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    assert done.stderr.strip() == "[]"
+
+
+def test_the_version(invoke):
+    result = invoke("--version")
+    assert (result.exit_code, result.stdout) == (0, f"dafxtool {__version__}\n")
+
+
+# --- what goes wrong --------------------------------------------------------------------------
+
+
+def test_a_misspelt_command_is_usage_and_suggests(invoke):
+    result = invoke("efects")
+    assert result.exit_code == 2
+    assert re.search(r"Did you mean.*'effects'", result.stderr)
+
+
+def test_an_unknown_option_is_usage(invoke):
+    result = invoke("effects", "--no-such-option")
+    assert result.exit_code == 2
+    assert "--no-such-option" in result.stderr
+
+
+def test_a_mistake_of_the_user_is_one_sentence_on_standard_error():
+    result = CliRunner().invoke(failing(InputError("a.wav is missing: look again.")), ["fail"])
+    assert result.exit_code == 1
+    assert result.stderr == "Error: a.wav is missing: look again.\n"
+    assert result.stdout == ""
+
+
+def test_a_mistake_of_ours_keeps_its_traceback():
+    for mistake in (ZeroDivisionError("ours"), OSError(errno.EBADF, "ours")):
+        result = CliRunner().invoke(failing(mistake), ["fail"])
+        assert result.exception is mistake
+
+
+def test_a_full_disk_is_a_sentence_wherever_it_happens():
+    full = OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), "runs/a/metrics.csv")
+    result = CliRunner().invoke(failing(full), ["fail"])
+    assert result.exit_code == 1
+    assert result.stderr.startswith("Error: runs/a/metrics.csv cannot be written, because the disk")
+
+
+def test_an_interruption_says_how_to_go_on_where_that_is_possible():
+    result = CliRunner().invoke(failing(KeyboardInterrupt()), ["fail"])
+    assert (result.exit_code, result.stderr) == (
+        1,
+        "Error: interrupted: nothing half-written was kept.\n",
+    )
+    resumable = failing(KeyboardInterrupt(), click.Option(["--resume"], is_flag=True))
+    assert "--resume goes on from what is done" in CliRunner().invoke(resumable, ["fail"]).stderr
+
+
+def test_a_real_mistake_of_the_user_shows_no_traceback():
+    done = run("effects", "no-such-effect", stdout=subprocess.PIPE)
+    assert done.returncode == 1
+    assert done.stderr.startswith("Error: there is no effect 'no-such-effect'")
+    assert done.stderr.count("\n") == 1
+
+
+def test_a_reader_that_has_gone_is_no_reason_to_shout():
+    read_end, write_end = os.pipe()
+    os.close(read_end)
+    try:
+        done = run("effects", stdout=write_end)
+    finally:
+        os.close(write_end)
+    assert done.stderr == ""
+
+
+# --- options and reporting --------------------------------------------------------------------
+
+
+def test_the_presets_offered_are_those_there_are():
+    from dafxtool.presets import PRESETS
+
+    assert tuple(PRESETS) == common.PRESETS
+
+
+def parsed(*arguments: str) -> dict:
+    """What a command with all shared options receives."""
+    seen: dict = {}
+
+    @click.command()
+    @common.output_option("pairs.h5")
+    @common.overwrite_option
+    @common.resume_option
+    @common.strict_option
+    @common.seed_option()
+    @common.workers_option
+    @common.device_option
+    @common.preset_option
+    @common.config_option
+    @common.effect_options
+    @common.json_option
+    @common.quiet_option
+    def command(**values):
+        seen.update(values)
+
+    command.main(list(arguments), standalone_mode=False)
+    return seen
+
+
+def test_the_shared_options_have_their_defaults():
+    values = parsed()
+    assert values.pop("workers") >= 1
+    assert values == {
+        "output": None,
+        "overwrite": False,
+        "resume": False,
+        "strict": False,
+        "seed": 0,
+        "device": "auto",
+        "preset": None,
+        "config": None,
+        "effects": (),
+        "plugins": (),
+        "as_json": False,
+        "quiet": False,
+    }
+
+
+def test_the_shared_options_take_values_and_missing_files():
+    values = parsed(
+        *("-o", "a b.h5", "--workers", "3", "--device", "cuda:1", "--preset", "week6"),
+        *("--effect", "delay:time=300", "--effect", "overdrive", "--plugin", "missing.vst3"),
+    )
+    assert values["output"] == Path("a b.h5")
+    assert values["workers"] == 3
+    assert values["device"] == "cuda:1"
+    assert values["preset"] == "week6"
+    assert values["effects"] == ("delay:time=300", "overdrive")
+    assert values["plugins"] == (Path("missing.vst3"),)
+
+
+@pytest.mark.parametrize(
+    "arguments", [("--device", "gpu"), ("--workers", "0"), ("--seed", "-1"), ("--preset", "week7")]
+)
+def test_a_value_that_cannot_be_meant_is_usage(arguments):
+    with pytest.raises(click.UsageError):
+        parsed(*arguments)
+
+
+def test_a_report_as_json_is_strict_json(capsys):
+    import numpy as np
+
+    result = {
+        "output": Path("pairs.h5"),
+        "count": np.int64(3),
+        "error": float("nan"),
+        "mse": np.float32(0.5),
+        "latent": np.array([[1.0, np.inf]]),
+        "table": common.Table(("a",), [("é",)]),
+    }
+    common.report(result, True, ["not shown"])
+    answer = json.loads(capsys.readouterr().out, parse_constant=pytest.fail)
+    assert answer == {
+        "output": "pairs.h5",
+        "count": 3,
+        "error": None,
+        "mse": 0.5,
+        "latent": [[1.0, None]],
+        "table": {"columns": ["a"], "rows": [["é"]], "right": []},
+    }
+
+
+def test_a_table_for_another_program_is_never_wrapped(capsys):
+    long = " ".join(["word"] * 100)
+    common.report({}, False, ["above", common.Table(("name", "[what]"), [("[red]", long)])])
+    lines = [line.strip() for line in capsys.readouterr().out.splitlines() if line.strip()]
+    assert lines[0] == "above"
+    assert lines[1].split() == ["name", "[what]"]
+    assert lines[2] == f"[red]  {long}"
+    assert len(lines) == 3
+
+
+def test_quiet_is_silent_and_loud_ends_its_bar(capsys):
+    @click.command()
+    @common.quiet_option
+    def command(quiet):
+        progress = common.progress_from(quiet)
+        progress.start("rendering", 2, "pair")
+        progress.advance(1)
+        raise InputError("stop")
+
+    for arguments in (["--quiet"], []):
+        with pytest.raises(InputError):
+            command.main(arguments, standalone_mode=False)
+    assert capsys.readouterr().err == "rendering: 1/2 pairs, in 0:00\n"
+
+
+# --- effects ----------------------------------------------------------------------------------
+
+
+def test_effects_are_listed_with_ranges_and_units(invoke):
+    from dafxtool.effects import builtin_effects
+
+    result = invoke("effects", "--json")
+    assert result.exit_code == 0
+    answer = json.loads(result.stdout)["effects"]
+    assert {effect["name"] for effect in answer} == set(builtin_effects())
+    (delay,) = [effect for effect in answer if effect["name"] == "delay"]
+    time = delay["parameters"][0]
+    assert (time["name"], time["unit"]) == ("time", "ms")
+    assert time["minimum"] < time["default"] < time["maximum"]
+
+
+def test_effects_named_are_shown_alone(invoke):
+    result = invoke("effects", "delay")
+    assert result.exit_code == 0
+    heading, *rows = [line.split() for line in result.stdout.splitlines()]
+    assert heading[:5] == ["effect,", "parameters", "range", "unit", "default"]
+    assert [row[0] for row in rows] == ["delay", "time", "feedback", "mix"]
+    assert rows[1][1:7] == ["20", "to", "1000", "ms", "350", "logarithmic"]
+
+
+def test_effects_of_a_plugin_join_the_built_in_ones(invoke, plugin):
+    result = invoke("effects", "--plugin", plugin, "--json")
+    names = [effect["name"] for effect in json.loads(result.stdout)["effects"]]
+    assert "zamtube" in names
+    assert "delay" in names

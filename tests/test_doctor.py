@@ -1,0 +1,156 @@
+"""What doctor finds is what is there."""
+
+from __future__ import annotations
+
+import json
+from importlib.metadata import PackageNotFoundError, version
+
+import pytest
+
+from dafxtool import __version__, doctor
+
+
+@pytest.fixture(scope="module")
+def checks():
+    return {check.what: check for check in doctor.examine()}
+
+
+@pytest.fixture
+def missing(monkeypatch):
+    """missing("wandb"): from now on that package is not installed."""
+
+    def remove(package):
+        def answer(name):
+            if name == package:
+                raise PackageNotFoundError(name)
+            return version(name)
+
+        monkeypatch.setattr(doctor, "version", answer)
+
+    return remove
+
+
+def test_what_the_tests_themselves_use_works(checks):
+    for name in ("python", "torch", "torchaudio", "numpy", "h5py", "matplotlib", "disk"):
+        assert checks[name].state in ("ok", "warning"), checks[name]
+    assert checks["dafxtool"].found.startswith(__version__)
+    assert checks["numpy"].found == version("numpy")
+
+
+def test_every_check_that_is_not_ok_tells_how_to_mend_it(checks):
+    for check in checks.values():
+        assert check.state in doctor.STATES
+        assert check.found
+        assert check.mend or check.state == "ok", check
+
+
+def test_pedalboard_reads_and_writes_all_formats(checks):
+    pytest.importorskip("pedalboard")
+    assert checks["audio files"].found == "reads and writes wav, aiff, flac, ogg, mp3"
+
+
+def test_torchaudio_of_another_release_is_broken(monkeypatch):
+    found = {"torch": "2.15.0+cu132", "torchaudio": "2.11.0"}
+    monkeypatch.setattr(doctor, "version", found.__getitem__)
+    check = doctor._torchaudio()
+    assert check.state == "broken"
+    assert "2.11.0 beside torch 2.15.0+cu132" in check.found
+    assert "torch~=2.11.0" in check.mend
+
+
+def test_no_gpu_is_a_warning_and_a_driver_without_use_says_more(monkeypatch):
+    torch = pytest.importorskip("torch")
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    monkeypatch.setattr(doctor, "_driver", lambda: "")
+    check = doctor._cuda()
+    assert (check.state, check.found) == ("warning", "no CUDA device")
+    monkeypatch.setattr(doctor, "_driver", lambda: "470.1")
+    check = doctor._cuda()
+    assert check.state == "warning"
+    assert "driver 470.1 is here, but torch" in check.found
+
+
+def test_a_machine_without_pedalboard_is_not_broken(missing):
+    missing("pedalboard")
+    check = doctor._pedalboard()
+    assert (check.state, check.found) == ("missing", "not installed")
+    assert "pip install pedalboard" in check.mend
+
+
+def test_a_needed_package_that_is_not_there_is_broken(missing):
+    missing("scipy")
+    check = doctor._package("scipy", "scipy.signal")()
+    assert (check.state, check.found) == ("broken", "not installed")
+
+
+def test_a_package_that_does_not_import_is_broken():
+    check = doctor._package("numpy", "numpy.no_such_part")()
+    assert check.state == "broken"
+    assert "does not import: No module named 'numpy.no_such_part'" in check.found
+
+
+def test_an_optional_package_that_is_not_there_is_only_missing(missing):
+    missing("wandb")
+    check = doctor._optional("wandb", "only logs on W&B need it")()
+    assert check.state == "missing"
+    assert check.mend == "only logs on W&B need it: pip install 'dafxtool[wandb]'"
+
+
+def test_codecs_that_fail_are_named(monkeypatch):
+    pytest.importorskip("pedalboard")
+    monkeypatch.setattr(doctor, "_reads_back", lambda kind: kind != "mp3")
+    check = doctor._codecs()
+    assert (check.state, check.mend) == ("warning", "convert mp3 to WAV or FLAC first")
+    monkeypatch.setattr(doctor, "_reads_back", lambda kind: False)
+    assert doctor._codecs().state == "broken"
+
+
+def test_a_full_disk_is_a_warning(monkeypatch, tmp_path):
+    usage = doctor.shutil.disk_usage(tmp_path)
+    monkeypatch.setattr(doctor.shutil, "disk_usage", lambda _: usage._replace(free=10**9))
+    monkeypatch.chdir(tmp_path)
+    check = doctor._disk()
+    assert check.state == "warning"
+    assert check.found == f"1.0 GB free in {tmp_path}, which the default preset may fill"
+
+
+def test_a_plugin_that_is_not_there_is_broken_and_the_exit_status_says_so(
+    invoke, monkeypatch, tmp_path
+):
+    monkeypatch.setattr(doctor, "PACKAGES", ())
+    result = invoke("doctor", tmp_path / "nothing.vst3", "--json", "--quiet")
+    assert result.exit_code == 1
+    answer = json.loads(result.stdout)
+    assert answer["ok"] is False
+    (check,) = [check for check in answer["checks"] if check["what"].endswith("nothing.vst3")]
+    assert check["state"] == "broken"
+    assert "nothing.vst3" in check["found"]
+
+
+def test_a_plugin_that_loads_tells_its_effects(plugin):
+    check = doctor.check_plugin(plugin)
+    assert check.state == "ok"
+    assert "zamtube (" in check.found
+    assert "mono" in check.found
+    assert "loaded in" in check.found
+
+
+def test_the_command_lists_every_check(invoke, monkeypatch):
+    found = [
+        doctor.Check("python", "ok", "3.12"),
+        doctor.Check("cuda", "warning", "no CUDA device", "use the CPU"),
+    ]
+    monkeypatch.setattr(doctor, "examine", lambda plugins, progress: found)
+    result = invoke("doctor")
+    assert result.exit_code == 0
+    assert result.stdout.splitlines() == [
+        "ok       python  3.12",
+        "warning  cuda    no CUDA device",
+        "                 -> use the CPU",
+        "",
+        "Everything needed works.",
+    ]
+    found.append(doctor.Check("torch", "broken", "not installed", "install it"))
+    result = invoke("doctor")
+    assert result.exit_code == 1
+    assert result.stdout.splitlines()[-1] == "Broken: torch."

@@ -1,0 +1,121 @@
+"""Modules import only from those upstream, and each third-party library has its homes."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+from functools import cache
+from pathlib import Path
+
+import pytest
+
+import dafxtool
+
+PACKAGE = Path(dafxtool.__file__).parent
+
+# From upstream to downstream; docs/architecture.md tells what each is for.
+ORDER = (
+    "errors",
+    "progress",
+    "files",
+    "devices",
+    "audio",
+    "synthesis",
+    "parameters",
+    "plugin_parameters",
+    "effects",
+    "plugins",
+    "segments",
+    "stft",
+    "phase",
+    "inversion",
+    "store",
+    "presets",
+    "pairs",
+    "spectrograms",
+    "model",
+    "runs",
+    "training",
+    "latents",
+    "projection",
+    "figures",
+    "boards",
+    "magnitudes",
+    "sheets",
+    "workplace",
+    "demo",
+    "doctor",
+    "cli",
+)
+
+# doctor looks at everything, each in a check of its own.
+HOMES = {
+    "pedalboard": {"audio", "effects", "plugins", "doctor"},
+    "h5py": {"store", "doctor"},
+    "matplotlib": {"figures", "doctor"},
+    "click": {"cli"},
+    "rich": {"cli"},
+    "tqdm": {"progress"},
+    "umap": {"projection"},
+    "sklearn": {"projection", "latents"},
+    "tensorboard": {"training"},
+    "wandb": {"boards"},
+}
+
+
+def owner(path: Path) -> str:
+    """The module's name in ORDER; all of cli/ is one."""
+    return "cli" if path.parent.name == "cli" or path.stem == "__main__" else path.stem
+
+
+def sources() -> list[Path]:
+    files = sorted(PACKAGE.glob("*.py")) + sorted(PACKAGE.glob("cli/*.py"))
+    return [path for path in files if path != PACKAGE / "__init__.py"]
+
+
+@cache
+def imports(path: Path) -> frozenset[tuple[str, ...]]:
+    """Every import in the file, in functions too, as a dotted name in parts."""
+    found: set[tuple[str, ...]] = set()
+    for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+        if isinstance(node, ast.Import):
+            found.update(tuple(alias.name.split(".")) for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}: write the whole name of the module"
+            base = tuple((node.module or "").split("."))
+            found.update((*base, alias.name) for alias in node.names)
+    return frozenset(found)
+
+
+@pytest.mark.parametrize("path", sources(), ids=lambda path: f"{owner(path)}-{path.stem}")
+def test_imports_point_upstream(path):
+    position = ORDER.index(owner(path))
+    own = {parts[1] for parts in imports(path) if parts[0] == "dafxtool" and len(parts) > 1}
+    upstream = (
+        set(ORDER[:position]) | {"__version__"} | ({"cli"} if owner(path) == "cli" else set())
+    )
+    assert own <= upstream
+
+
+@pytest.mark.parametrize("library", HOMES)
+def test_a_library_is_used_in_its_homes_only(library):
+    users = {owner(path) for path in sources() if library in {i[0] for i in imports(path)}}
+    assert users <= HOMES[library]
+
+
+def test_every_module_has_its_place():
+    assert {owner(path) for path in sources()} <= set(ORDER)
+
+
+def test_everything_imports_where_pedalboard_is_not_installed():
+    """A machine that only trains needs no audio library."""
+    names = [f"dafxtool.{path.stem}" for path in sources() if path.parent == PACKAGE]
+    program = (
+        "import sys, importlib\n"
+        "sys.modules['pedalboard'] = sys.modules['pedalboard.io'] = None\n"
+        f"for name in {[n for n in names if n != 'dafxtool.__main__']!r}:\n"
+        "    importlib.import_module(name)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr

@@ -1,0 +1,244 @@
+import csv
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+from datasets import N_SAMPLES, RATE, SEGMENTS, SPLIT, chosen, write_recordings
+
+from dafxtool import audio, pairs, store
+from dafxtool.errors import ConfigError, InputError, OutputExistsError
+from dafxtool.pairs import render, render_again
+from dafxtool.parameters import Effect
+from dafxtool.segments import SPLITS
+
+
+@pytest.fixture(scope="module")
+def recordings(tmp_path_factory):
+    return write_recordings(tmp_path_factory.mktemp("recordings"))
+
+
+def render_small(recordings, output, effects=("overdrive", "delay"), **options):
+    options = {"pairs_per_effect": 12, "seed": 3, **options}
+    return render([recordings], output, chosen(*effects), SEGMENTS, SPLIT, **options)
+
+
+@pytest.fixture(scope="module")
+def rendered(recordings, tmp_path_factory):
+    path = tmp_path_factory.mktemp("pairs") / "pairs.h5"
+    render_small(recordings, path)
+    return path
+
+
+def test_a_file_holds_what_was_asked_for(rendered):
+    with store.Reader(rendered, store.PAIRS) as reader:
+        labels, sound = reader.labels, reader.rows(slice(None))
+    assert sound.shape == (24, 2, N_SAMPLES)
+    assert sound.dtype == np.float32
+    assert [labels.effect_of(row) for row in range(4)] == ["overdrive", "delay"] * 2
+    np.testing.assert_allclose(20 * np.log10(np.abs(sound).max(axis=2)), -12.0, atol=1e-3)
+    assert {labels.split_of(row) for row in range(24)} == set(SPLITS)
+    assert len(np.unique(labels.setting[labels.effect == 0], axis=0)) == 12  # random: all differ
+    for row in range(24):
+        effect = Effect.from_dict(labels.effects[labels.effect[row]])
+        assert effect.complete(labels.setting_of(row)) == labels.setting_of(row)
+        assert effect.setting_text(labels.setting_of(row)) == labels.setting_text[row]
+        assert labels.recordings[labels.recording[row]]["split"] == labels.split_of(row)
+
+
+def test_the_dry_segment_is_where_its_row_says(rendered):
+    with store.Reader(rendered, store.PAIRS) as reader:
+        labels, sound = reader.labels, reader.rows(slice(None))
+    for row in range(24):
+        whole = audio.read(Path(labels.path_of(row)), RATE)[0]
+        offset = labels.offset[row]
+        cut = whole[offset : offset + N_SAMPLES]
+        scale = 10 ** (-12 / 20) / np.abs(cut).max()
+        np.testing.assert_allclose(sound[row, 0], cut * scale, atol=1e-6)
+
+
+def test_every_pair_can_be_rendered_again_to_the_bit(rendered):
+    with store.Reader(rendered, store.PAIRS) as reader:
+        sound = reader.rows(slice(None))
+    for row in range(24):
+        np.testing.assert_array_equal(render_again(rendered, row), sound[row])
+    with pytest.raises(InputError, match="has rows 0 to 23, not 24"):
+        render_again(rendered, 24)
+
+
+def test_the_bytes_do_not_depend_on_the_number_of_workers(recordings, rendered, tmp_path):
+    render_small(recordings, tmp_path / "two.h5", workers=2)
+    assert (tmp_path / "two.h5").read_bytes() == rendered.read_bytes()
+
+
+def test_a_longer_dataset_begins_with_the_shorter_one(recordings, rendered, tmp_path):
+    render_small(recordings, tmp_path / "longer.h5", pairs_per_effect=20)
+    with store.Reader(tmp_path / "longer.h5", store.PAIRS) as longer:
+        with store.Reader(rendered, store.PAIRS) as shorter:
+            np.testing.assert_array_equal(longer.rows(slice(0, 24)), shorter.rows(slice(None)))
+
+
+def test_another_seed_is_another_dataset(recordings, rendered, tmp_path):
+    render_small(recordings, tmp_path / "other.h5", seed=4)
+    with store.Reader(tmp_path / "other.h5", store.PAIRS) as other:
+        with store.Reader(rendered, store.PAIRS) as reader:
+            assert not np.array_equal(other.rows(slice(None)), reader.rows(slice(None)))
+
+
+def test_clean_leaves_the_sound_as_it_was(recordings, tmp_path):
+    render_small(recordings, tmp_path / "clean.h5", effects=("clean",))
+    with store.Reader(tmp_path / "clean.h5", store.PAIRS) as reader:
+        sound = reader.rows(slice(None))
+    np.testing.assert_allclose(sound[:, 1], sound[:, 0], atol=1e-7)
+
+
+def test_static_settings_are_one_for_all(recordings, tmp_path):
+    effect, _ = chosen("overdrive")[0]
+    name = effect.parameters[0].name
+    fixed = {name: effect.parameters[0].maximum}
+    render(
+        [recordings], tmp_path / "s.h5", [(effect, fixed)], SEGMENTS, SPLIT, 6, settings="static"
+    )
+    with store.Reader(tmp_path / "s.h5", store.PAIRS) as reader:
+        settings = [reader.labels.setting_of(row) for row in range(6)]
+    assert settings == [effect.complete(fixed)] * 6
+
+
+def test_a_sweep_plays_every_setting_on_the_same_segment(recordings, tmp_path):
+    effect, _ = chosen("delay")[0]
+    n_settings = 3 * len(effect.parameters)
+    render(
+        [recordings],
+        tmp_path / "sweep.h5",
+        [(effect, {})],
+        SEGMENTS,
+        SPLIT,
+        2 * n_settings,
+        settings="sweep",
+        steps=3,
+    )
+    with store.Reader(tmp_path / "sweep.h5", store.PAIRS) as reader:
+        dry, labels = reader.rows(slice(None))[:, 0], reader.labels
+    np.testing.assert_array_equal(dry[:n_settings], np.tile(dry[0], (n_settings, 1)))
+    assert not np.array_equal(dry[0], dry[n_settings])
+    default = effect.default_setting()
+    for row in range(n_settings):
+        moved = [k for k, v in labels.setting_of(row).items() if v != default[k]]
+        assert len(moved) <= 1
+    np.testing.assert_array_equal(labels.setting[:n_settings], labels.setting[n_settings:])
+
+
+def test_a_grid_holds_all_combinations(recordings, tmp_path):
+    effect, _ = chosen("overdrive")[0]
+    fixed = {p.name: p.default for p in effect.parameters[2:]}
+    result = render(
+        [recordings],
+        tmp_path / "g.h5",
+        [(effect, fixed)],
+        SEGMENTS,
+        SPLIT,
+        settings="grid",
+        steps=3,
+    )
+    assert result.n_pairs == 9 * pairs.SEGMENTS_A_SETTING
+    with store.Reader(tmp_path / "g.h5", store.PAIRS) as reader:
+        found = {tuple(row[:2]) for row in reader.labels.setting[:9]}
+    assert len(found) == 9
+
+
+def test_a_folder_of_audio_files_holds_the_same_sound(recordings, rendered, tmp_path):
+    folder = tmp_path / "folder"
+    render_small(recordings, folder)
+    with (folder / "pairs.csv").open() as file:
+        table = list(csv.DictReader(file))
+    with store.Reader(rendered, store.PAIRS) as reader:
+        for row in (0, 11, 23):
+            for channel, kind in enumerate(("dry", "wet")):
+                sound, rate = audio.read(folder / table[row][kind])
+                assert rate == RATE
+                np.testing.assert_allclose(
+                    sound, reader.rows(np.array([row]))[0, channel], atol=2**-22
+                )
+            assert table[row]["setting"] == reader.labels.setting_text[row]
+    with pytest.raises(OutputExistsError, match="holds pairs already"):
+        render_small(recordings, folder)
+
+
+COMMAND = """
+import sys
+sys.path.insert(0, {tests!r})
+from pathlib import Path
+from test_pairs import render_small
+if __name__ == "__main__":
+    render_small(Path({recordings!r}), Path({output!r}), pairs_per_effect=200, resume=True,
+                 workers={workers})
+"""
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_a_killed_render_is_resumed_to_the_same_bytes(recordings, tmp_path, workers):
+    whole, killed = tmp_path / "whole.h5", tmp_path / "killed.h5"
+    render_small(recordings, whole, pairs_per_effect=200)
+    code = COMMAND.format(
+        tests=str(Path(__file__).parent),
+        recordings=str(recordings),
+        output=str(killed),
+        workers=workers,
+    )
+    script = tmp_path / "render_it.py"
+    script.write_text(code)
+    n_killed = 0
+    for _ in range(2):
+        process = subprocess.Popen([sys.executable, str(script)], start_new_session=True)
+        partial = store.partial_path(killed)
+        deadline = time.monotonic() + 60
+        while process.poll() is None and time.monotonic() < deadline:
+            if partial.exists() and n_done(partial) > 30 * (n_killed + 1):
+                break
+            time.sleep(0.005)
+        if process.poll() is None:
+            os.killpg(process.pid, signal.SIGKILL)
+            n_killed += 1
+        process.wait()
+    assert n_killed >= 1
+    assert not killed.exists()
+    render_small(recordings, killed, pairs_per_effect=200, resume=True)
+    assert killed.read_bytes() == whole.read_bytes()
+
+
+def n_done(partial: Path) -> int:
+    """Rows done, read from the file of a process that is writing it."""
+    import h5py
+
+    try:
+        with h5py.File(partial, "r", locking=False) as file:
+            return int(np.count_nonzero(file["done"][:]))
+    except (OSError, KeyError):
+        return 0
+
+
+def test_mistakes_are_sentences(recordings, tmp_path):
+    with pytest.raises(ConfigError, match="no effect was chosen"):
+        render([recordings], tmp_path / "x.h5", [])
+    with pytest.raises(ConfigError, match="named twice"):
+        render_small(recordings, tmp_path / "x.h5", effects=("delay", "delay"))
+    with pytest.raises(ConfigError, match="random, static, grid or sweep"):
+        render_small(recordings, tmp_path / "x.h5", settings="wild")
+    with pytest.raises(InputError, match="absent"):
+        render_small(tmp_path / "absent", tmp_path / "x.h5")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_recordings_that_break_off_are_passed_over_and_listed(tmp_path):
+    folder = write_recordings(tmp_path / "recordings")
+    broken = folder / "plucks" / "0.wav"
+    data = broken.read_bytes()
+    broken.write_bytes(data[: len(data) // 2])
+    result = render_small(folder, tmp_path / "pairs.h5", pairs_per_effect=40)
+    assert result.n_pairs == 80
+    with store.Reader(tmp_path / "pairs.h5", store.PAIRS) as reader:
+        assert np.isfinite(reader.rows(slice(None))).all()

@@ -1,0 +1,140 @@
+import csv
+
+import numpy as np
+import pytest
+from datasets import N_SAMPLES, RATE, chosen, write_recordings
+
+from dafxtool import audio, sheets, store
+from dafxtool.errors import InputError
+from dafxtool.projection import project
+
+
+@pytest.fixture(scope="module")
+def recordings(tmp_path_factory):
+    return write_recordings(tmp_path_factory.mktemp("recordings"))
+
+
+@pytest.fixture(scope="module")
+def ends(recordings, run):
+    overdrive, delay = chosen("overdrive", "delay")
+    path = recordings / "plucks" / "1.wav"
+    return sheets.source_of(path, run, delay), sheets.source_of(path, run, overdrive)
+
+
+@pytest.mark.parametrize("spherical", [False, True])
+def test_an_interpolation_starts_and_ends_on_its_two_latents(ends, run, spherical):
+    made = sheets.interpolate(*ends, run, 5, spherical)
+    latents = run.embed(np.stack([end.spectrogram for end in ends]))
+    np.testing.assert_array_equal(made.latents[[0, -1]], latents)
+    direct = sheets.reconstruct(ends, run)
+    np.testing.assert_allclose(made.magnitudes[0], direct[0].magnitude, rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(made.errors_b, direct[1].errors, rtol=1e-4)
+    assert made.positions.tolist() == [0, 0.25, 0.5, 0.75, 1]
+
+
+def test_an_interpolation_of_a_pair_with_itself_stands_still(ends, run):
+    made = sheets.interpolate(ends[0], ends[0], run, 4)
+    np.testing.assert_allclose(made.magnitudes[2], made.magnitudes[0], rtol=1e-3, atol=1e-4)
+
+
+def test_same_audio_has_the_same_dry_channel(ends):
+    np.testing.assert_array_equal(ends[0].audio[0], ends[1].audio[0])
+    assert np.abs(ends[0].audio[1] - ends[1].audio[1]).max() > 1e-2
+
+
+def test_a_wet_file_takes_the_place_of_an_effect(recordings, run, tmp_path):
+    path = recordings / "plucks" / "2.wav"
+    dry, rate = audio.read(path)
+    audio.write(tmp_path / "wet.wav", 0.5 * dry[::-1].copy(), rate)
+    source = sheets.source_of(path, run, wet=tmp_path / "wet.wav", start_seconds=0.25)
+    wet = dry[::-1][RATE // 4 : RATE // 4 + N_SAMPLES]
+    wanted = wet * 10 ** (-12 / 20) / np.abs(wet).max()
+    np.testing.assert_allclose(source.audio[1], wanted, atol=1e-6)
+    assert (source.label, source.offset_seconds) == ("wet.wav", 0.25)
+
+
+def test_the_sounds_of_an_interpolation_are_all_there(ends, run, tmp_path):
+    made = sheets.interpolate(*ends, run, 3)
+    written = sheets.sound_interpolation(tmp_path / "steps", made, run)
+    names = sorted(path.name for path in (tmp_path / "steps").iterdir())
+    assert len(names) == 2 * (3 + 2) + 1
+    assert "2-t0.50-wet.wav" in names
+    sound, rate = audio.read(tmp_path / "steps" / "0-original-a-wet.wav")
+    np.testing.assert_allclose(sound, ends[0].audio[1], atol=1e-6)
+    joined, rate = audio.read(tmp_path / "steps" / "all-wet.wav")
+    assert len(joined) == 5 * N_SAMPLES + 4 * round(sheets.GAP_SECONDS * rate)
+    decibels = [value for path, value in written if "-t" in path.name]
+    assert len(decibels) == 6
+    assert all(value is not None and value < -3 for value in decibels)
+
+
+def test_figures_and_their_numbers(ends, run, tmp_path):
+    made = sheets.interpolate(*ends, run, 3)
+    sheets.draw_interpolation(tmp_path / "sheet.svg", made, run)
+    sheets.write_interpolation_table(tmp_path / "sheet.csv", made)
+    text = (tmp_path / "sheet.svg").read_text()
+    assert text.startswith("<?xml")
+    with (tmp_path / "sheet.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    np.testing.assert_array_equal([float(row["latent_0"]) for row in rows], made.latents[:, 0])
+
+
+def test_reconstruction_errors_are_means_over_the_held_out_pairs(pairs_file, run, tmp_path):
+    made, table = sheets.reconstruct_pairs(pairs_file, run)
+    with store.Reader(pairs_file, store.PAIRS) as reader:
+        rows = reader.labels.rows_of(("test",))
+        labels = reader.labels.take(rows)
+        spectrograms = run.analyse(reader.rows(rows))[0]
+    errors = np.mean((run.decode(run.embed(spectrograms)) - spectrograms) ** 2, axis=(2, 3))
+    for name, n, dry, wet in zip(*vars(table).values(), strict=True):
+        members = errors[[labels.effect_of(row) == name for row in range(len(rows))]]
+        assert n == len(members)
+        np.testing.assert_allclose([dry, wet], members.mean(axis=0), rtol=1e-4)
+    # One example of each effect, and it is a typical one.
+    assert [each.source.effect for each in made] == ["overdrive", "delay"]
+    overdrive = errors[labels.effect == 0].sum(axis=1)
+    nearest = np.abs(overdrive - np.median(overdrive)).min()
+    found = abs(float(made[0].errors.sum()) - np.median(overdrive))
+    assert found == pytest.approx(nearest, abs=1e-4)
+    sheets.draw_reconstructions(tmp_path / "r.png", made, run)
+    assert (tmp_path / "r.png").stat().st_size > 10_000
+
+
+def test_rows_can_be_chosen(pairs_file, run):
+    made, _ = sheets.reconstruct_pairs(pairs_file, run, rows=(3,))
+    with store.Reader(pairs_file, store.PAIRS) as reader:
+        np.testing.assert_array_equal(made[0].source.audio, reader.rows(np.array([3]))[0])
+    with pytest.raises(InputError, match="has rows 0 to"):
+        sheets.reconstruct_pairs(pairs_file, run, rows=(999,))
+
+
+def clusters(n: int) -> np.ndarray:
+    rng = np.random.default_rng(0)
+    centres = np.eye(3, 10) * 8
+    return (np.repeat(centres, n, axis=0) + rng.standard_normal((3 * n, 10))).astype(np.float32)
+
+
+@pytest.mark.parametrize("method", ["umap", "pca"])
+def test_projections_keep_clusters_apart_and_repeat(method):
+    projection = project(clusters(40), method, seed=1)
+    points = projection.points.reshape(3, 40, 2)
+    centres = points.mean(axis=1)
+    spread = np.linalg.norm(points - centres[:, None], axis=2).mean()
+    gaps = [np.linalg.norm(centres[i] - centres[j]) for i, j in ((0, 1), (0, 2), (1, 2))]
+    assert min(gaps) > 2 * spread
+    np.testing.assert_array_equal(project(clusters(40), method, seed=1).points, projection.points)
+
+
+def test_pca_is_that_of_the_covariance():
+    latents = clusters(30)
+    projection = project(latents, "pca")
+    values, vectors = np.linalg.eigh(np.cov(latents.T))
+    wanted = (latents - latents.mean(0)) @ vectors[:, ::-1][:, :2]
+    np.testing.assert_allclose(np.abs(projection.points), np.abs(wanted), atol=1e-3)
+    share = values[-1] / values.sum()
+    assert f"{share:.0%}" in projection.axis_names[0]
+
+
+def test_too_few_points_are_no_map():
+    with pytest.raises(InputError, match="a map of 3 segments"):
+        project(clusters(1), "umap")

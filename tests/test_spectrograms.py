@@ -1,0 +1,97 @@
+import numpy as np
+import pytest
+from datasets import RATE, SPECTROGRAM
+
+from dafxtool import store
+from dafxtool.errors import ConfigError, FormatError, OutputExistsError
+from dafxtool.spectrograms import (
+    analyse,
+    linear_magnitude,
+    read_magnitudes,
+    write_spectrograms,
+)
+from dafxtool.stft import SpectrogramConfig, magnitude
+
+
+def config(**values):
+    from dataclasses import replace
+
+    return replace(SPECTROGRAM, **values)
+
+
+def test_spectrograms_are_standardised_on_the_training_split(pairs_file, tmp_path):
+    result = write_spectrograms(pairs_file, tmp_path / "s.h5", SPECTROGRAM)
+    with store.Reader(tmp_path / "s.h5", store.SPECTROGRAMS) as reader:
+        rows = reader.labels.rows_of(("train",))
+        values = reader.rows(rows).astype(np.float64)
+        with store.Reader(pairs_file, store.PAIRS) as pairs:
+            assert reader.labels.setting_text == pairs.labels.setting_text
+            np.testing.assert_array_equal(reader.labels.split, pairs.labels.split)
+    assert values.shape[1:] == result.shape == (2, 129, 65)
+    assert values.mean() == pytest.approx(0, abs=2e-4)
+    assert values.std() == pytest.approx(1, abs=2e-4)
+
+
+@pytest.mark.parametrize("standardisation", ["dataset", "segment"])
+@pytest.mark.parametrize(("dtype", "decibels"), [("float32", -100), ("float16", -60)])
+def test_a_stored_spectrogram_goes_back_to_linear_magnitude(
+    pairs_file, tmp_path, standardisation, dtype, decibels
+):
+    """Exact up to the storage type: the relative error of the compressed value, by the exponent."""
+    write_spectrograms(
+        pairs_file, tmp_path / "s.h5", config(standardisation=standardisation), dtype
+    )
+    rows = np.array([0, 5, 7])
+    found, saved = read_magnitudes(tmp_path / "s.h5", rows)
+    assert saved.standardisation == standardisation
+    with store.Reader(pairs_file, store.PAIRS) as pairs:
+        wanted = np.asarray(magnitude(pairs.rows(rows), SPECTROGRAM))
+    error = np.linalg.norm(found - wanted) / np.linalg.norm(wanted)
+    assert 20 * np.log10(error) < decibels
+
+
+def test_segment_standardisation_forgets_loudness_and_keeps_the_difference(pairs_file):
+    with store.Reader(pairs_file, store.PAIRS) as pairs:
+        sound = pairs.rows(np.array([0, 1]))
+    loud, _ = analyse(sound, config(standardisation="segment"), 0, 1)
+    quiet, constants = analyse(0.25 * sound, config(standardisation="segment"), 0, 1)
+    np.testing.assert_allclose(quiet, loud, atol=1e-4)
+    np.testing.assert_allclose(loud.mean(axis=(1, 2, 3)), 0, atol=1e-5)
+    assert np.abs(loud.mean(axis=(2, 3))).max() > 1e-3  # dry and wet are not standardised apart
+    assert constants.shape == (2, 2)
+
+
+def test_negative_values_become_silence(pairs_file):
+    values = np.full((1, 2, 129, 65), -100.0, np.float32)
+    found = linear_magnitude(values, np.array([[1.0, 0.5]], np.float32), SPECTROGRAM)
+    assert not found.any()
+
+
+def test_an_interrupted_analysis_is_resumed_to_the_same_bytes(pairs_file, tmp_path, monkeypatch):
+    monkeypatch.setattr("dafxtool.spectrograms.BATCH_BYTES", 3 * 2 * 129 * 65 * 8)
+    write_spectrograms(pairs_file, tmp_path / "whole.h5", SPECTROGRAM)
+    put = store.Writer.put
+
+    def put_then_die(self, start, **columns):
+        put(self, start, **columns)
+        if start >= 9:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(store.Writer, "put", put_then_die)
+    with pytest.raises(KeyboardInterrupt):
+        write_spectrograms(pairs_file, tmp_path / "s.h5", SPECTROGRAM)
+    monkeypatch.setattr(store.Writer, "put", put)
+    with pytest.raises(OutputExistsError, match="begun and not finished"):
+        write_spectrograms(pairs_file, tmp_path / "s.h5", SPECTROGRAM)
+    write_spectrograms(pairs_file, tmp_path / "s.h5", SPECTROGRAM, resume=True)
+    assert (tmp_path / "s.h5").read_bytes() == (tmp_path / "whole.h5").read_bytes()
+
+
+def test_mistakes_are_sentences(pairs_file, tmp_path):
+    with pytest.raises(FormatError, match="4096 samples at 8000 Hz, the analysis is for 131072"):
+        write_spectrograms(pairs_file, tmp_path / "s.h5", SpectrogramConfig())
+    with pytest.raises(ConfigError, match="auto, cpu, cuda or cuda:N"):
+        write_spectrograms(pairs_file, tmp_path / "s.h5", SPECTROGRAM, device="gpu")
+    with pytest.raises(FormatError, match="holds pairs, not spectrograms"):
+        read_magnitudes(pairs_file, np.array([0]))
+    assert SPECTROGRAM.sample_rate == RATE

@@ -1,0 +1,200 @@
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import h5py
+import numpy as np
+import pytest
+
+from dafxtool import store
+from dafxtool.errors import ConfigError, FormatError, InputError, OutputExistsError
+
+N_ROWS = 20
+EFFECTS = [{"name": "clean", "parameters": []}, {"name": "gain", "parameters": [{"name": "level"}]}]
+RECORDINGS = [{"path": "/x/a.wav", "folder": "x", "split": "train", "track": 0}]
+COLUMNS = {"latent": ((3,), np.float32), **store.label_columns(1)}
+
+
+def begin(path, configuration=None, **options):
+    return store.writing_rows(
+        path,
+        store.LATENTS,
+        COLUMNS,
+        N_ROWS,
+        configuration or {"run": "r", "seed": 0},
+        EFFECTS,
+        RECORDINGS,
+        **options,
+    )
+
+
+def put(writer, start, stop):
+    rows = np.arange(start, stop)
+    writer.put(
+        start,
+        latent=rows[:, None] + np.array([0.0, 0.25, 0.5]),
+        effect=rows % 2,
+        setting=rows[:, None] / 2,
+        setting_text=store.encode_texts([f"gain:level={row / 2}" for row in rows]),
+        recording=np.zeros(len(rows), int),
+        offset=rows * 10,
+        split=rows % 3,
+    )
+
+
+def test_what_is_written_is_read_back(tmp_path):
+    path = tmp_path / "latents.h5"
+    with begin(path) as writer:
+        put(writer, 10, N_ROWS)
+        put(writer, 0, 10)
+        assert not path.exists()
+    with store.Reader(path, store.LATENTS) as reader:
+        assert len(reader) == N_ROWS
+        labels = reader.labels
+        assert [labels.effect_of(row) for row in (0, 1)] == ["clean", "gain"]
+        assert labels.setting_of(3) == {"level": 1.5}
+        assert labels.setting_text[3] == "gain:level=1.5"
+        assert labels.split_of(4) == "validation"
+        assert labels.rows_of(("test",)).tolist() == [2, 5, 8, 11, 14, 17]
+        assert labels.path_of(0) == "/x/a.wav"
+        wanted = [7, 3, 4, 19, 3]
+        np.testing.assert_array_equal(reader.rows(np.array(wanted))[:, 1], np.add(wanted, 0.25))
+        np.testing.assert_array_equal(reader.rows(slice(2, 4))[:, 0], [2, 3])
+        assert labels.take(np.array([5])).offset.tolist() == [50]
+        with pytest.raises(InputError, match="has rows 0 to 19, not 3 to 20"):
+            reader.rows(np.array([3, 20]))
+    with h5py.File(path) as file:
+        assert file["latent"].maxshape[0] is None  # growable
+        assert json.loads(file.attrs["versions"])["h5py"] == h5py.__version__
+
+
+def test_an_unfinished_file_keeps_its_temporary_name_and_is_resumed(tmp_path):
+    path = tmp_path / "latents.h5"
+    with pytest.raises(KeyError, match="stop"), begin(path) as writer:
+        put(writer, 0, 8)
+        raise KeyError("stop")
+    assert not path.exists()
+    with pytest.raises(OutputExistsError, match="begun and not finished"), begin(path):
+        pass
+    with pytest.raises(ConfigError, match="begun with another seed"):
+        with begin(path, {"run": "r", "seed": 1}, resume=True):
+            pass
+    with begin(path, resume=True) as writer:
+        assert writer.done().nonzero()[0].tolist() == list(range(8))
+        put(writer, 8, N_ROWS)
+    assert path.exists()
+    assert not store.partial_path(path).exists()
+    with pytest.raises(OutputExistsError, match="exists already"), begin(path, resume=True):
+        pass
+
+
+def test_the_bytes_do_not_depend_on_the_order_of_writing_nor_on_a_resume(tmp_path):
+    one, two = tmp_path / "one.h5", tmp_path / "two.h5"
+    with begin(one) as writer:
+        put(writer, 0, N_ROWS)
+    with pytest.raises(KeyError), begin(two) as writer:
+        put(writer, 5, 9)
+        raise KeyError
+    with begin(two, resume=True) as writer:
+        put(writer, 9, N_ROWS)
+        put(writer, 0, 5)
+    assert one.read_bytes() == two.read_bytes()
+
+
+KILLED = """
+import sys, time
+from pathlib import Path
+sys.path.insert(0, {tests!r})
+import numpy as np
+from test_store import begin, put, N_ROWS
+with begin(Path({path!r})) as writer:
+    for row in range(N_ROWS):
+        put(writer, row, row + 1)
+        print(row, flush=True)
+        time.sleep(0.005)
+    time.sleep(60)
+"""
+
+
+@pytest.mark.parametrize("after", [1, 7, 19])
+def test_a_killed_writer_has_kept_what_it_reported(tmp_path, after):
+    path = tmp_path / "latents.h5"
+    code = KILLED.format(tests=str(Path(__file__).parent), path=str(path))
+    process = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True)
+    assert process.stdout is not None
+    while int(process.stdout.readline()) < after:
+        pass
+    time.sleep(0.002)
+    os.kill(process.pid, signal.SIGKILL)
+    process.wait()
+    with begin(path, resume=True) as writer:
+        assert writer.done()[: after + 1].all()
+        put(writer, 0, N_ROWS)
+    with store.Reader(path, store.LATENTS) as reader:
+        np.testing.assert_array_equal(reader.rows(slice(None))[:, 0], np.arange(N_ROWS))
+
+
+def test_two_writers_of_one_file_refuse_each_other(tmp_path):
+    path = tmp_path / "latents.h5"
+    code = KILLED.format(tests=str(Path(__file__).parent), path=str(path))
+    process = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True)
+    try:
+        assert process.stdout is not None
+        process.stdout.readline()
+        with pytest.raises(OutputExistsError, match="being written by another process"):
+            with begin(path, resume=True):
+                pass
+        with pytest.raises(OutputExistsError, match="being written by another process"):
+            with begin(path, overwrite=True):
+                pass
+    finally:
+        process.kill()
+        process.wait()
+
+
+def test_rows_that_were_never_written_stop_the_renaming(tmp_path):
+    path = tmp_path / "latents.h5"
+    with pytest.raises(InputError, match="not every row was written"), begin(path) as writer:
+        put(writer, 0, 5)
+    assert not path.exists()
+
+
+def test_wrong_kinds_of_file_are_named(tmp_path):
+    path = tmp_path / "latents.h5"
+    with begin(path) as writer:
+        put(writer, 0, N_ROWS)
+    with pytest.raises(
+        FormatError, match="holds latents, not pairs: make it with 'dafxtool render'"
+    ):
+        store.Reader(path, store.PAIRS)
+    text = tmp_path / "text.h5"
+    text.write_text("hello")
+    with pytest.raises(FormatError, match="no HDF5 file"):
+        store.Reader(text, store.PAIRS)
+    with pytest.raises(InputError, match="does not exist"):
+        store.Reader(tmp_path / "absent.h5", store.PAIRS)
+    other = tmp_path / "other.h5"
+    with h5py.File(other, "w") as file:
+        file["x"] = 1
+    with pytest.raises(FormatError, match="unknown kind"):
+        store.Reader(other, store.SPECTROGRAMS)
+    assert store.kind_of(path) == "latents"
+    assert store.kind_of(text) is None
+    with h5py.File(path, "r+") as file:
+        file.attrs["format_version"] = 99
+    with pytest.raises(FormatError, match="format version 99"):
+        store.Reader(path, store.LATENTS)
+
+
+def test_a_file_without_its_labels_is_damaged_not_a_traceback(tmp_path):
+    path = tmp_path / "latents.h5"
+    with begin(path) as writer:
+        put(writer, 0, N_ROWS)
+    with h5py.File(path, "r+") as file:
+        del file["effect"]
+    with pytest.raises(FormatError, match="damaged or incomplete"):
+        store.Reader(path, store.LATENTS)
