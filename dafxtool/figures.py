@@ -214,7 +214,8 @@ def _pixels(figure: Figure, dots_per_inch: float) -> NDArray[np.uint8]:
 
 
 def _difference_colours() -> LinearSegmentedColormap:
-    return LinearSegmentedColormap.from_list("difference", DIFFERENCE_COLOURS)
+    # An odd number of colours, so that white is one of them.
+    return LinearSegmentedColormap.from_list("difference", DIFFERENCE_COLOURS, N=257)
 
 
 def _sheet_palette() -> Image.Image:
@@ -884,8 +885,8 @@ def _draw_one_map(page: _Page, layout: _MapLayout, index: int, content: PointMap
         _Legend.of(content).draw(page, right + 0.2, top)
     else:  # a legend has the counts of its own
         count = f"n = {len(np.asarray(content.points)):,}"
-        page.text_above(right, top + layout.box_height - 0.03, count, TICK_PT,
-                        ha="right", color=QUIET_INK)  # fmt: skip
+        under = top + layout.box_height + 0.23
+        page.text(right, under, count, TICK_PT, ha="right", color=QUIET_INK)
 
 
 def _draw_labelled(axes: Axes, content: PointMap) -> None:

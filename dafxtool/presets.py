@@ -138,7 +138,7 @@ PRESETS: dict[str, Configuration] = {
         segments=SegmentConfig(n_samples=32_768),
         split=SplitConfig(validation=0.2, test=0.2),
         spectrogram=SpectrogramConfig(n_samples=32_768),
-        model=ModelConfig(channels=(16, 24, 32, 48), n_latent=128),
+        model=ModelConfig(channels=(8, 16, 24, 32, 48), n_latent=128),
         training=TrainingConfig(
             batch_size=16,
             learning_rate=2e-3,

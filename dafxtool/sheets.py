@@ -26,6 +26,7 @@ from dafxtool.projection import Projection, project
 from dafxtool.runs import Run
 from dafxtool.segments import SegmentConfig, consecutive_segments, cut_recording, normalise_peak
 from dafxtool.spectrograms import linear_magnitude
+from dafxtool.training import read_metrics
 
 GAP_SECONDS = 0.35  # between the steps of a sheet played in one go
 CHANNELS = ("dry", "wet")
@@ -479,6 +480,25 @@ def write_map_table(
         "split": [labels.split_of(row) for row in range(n)],
     }
     figures.write_table(path, columns, overwrite)
+
+
+def draw_training(path: Path, run: Path, overwrite: bool = False) -> None:
+    """The curves of a run's metrics.csv."""
+    rows = list(read_metrics(run / "metrics.csv"))
+    names = {"loss": "loss", "dry_error": "MSE, dry", "wet_error": "MSE, wet", "kl": "KL in nats"}
+    quantities = {
+        title: {
+            "training": _curve(rows, name),
+            "validation": _curve(rows, f"validation_{name}"),
+        }
+        for name, title in names.items()
+    }
+    figures.draw_curves(path, quantities, title=run.name, overwrite=overwrite)
+
+
+def _curve(rows: Sequence[dict[str, str]], name: str) -> tuple[list[float], list[float]]:
+    filled = [row for row in rows if row[name]]
+    return [float(row["step"]) for row in filled], [float(row[name]) for row in filled]
 
 
 def map_title(latents: Latents) -> str:

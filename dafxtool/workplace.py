@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from dafxtool import audio, presets, store, synthesis
+from dafxtool import presets, store, synthesis
 from dafxtool.devices import n_cuda_devices
 from dafxtool.effects import parse_effect
 from dafxtool.errors import ConfigError, InputError
@@ -48,9 +48,7 @@ def chosen_effects(
     progress: Progress = SILENT,
 ) -> list[Chosen]:
     """Effects as `--effect` and `--plugin` name them; plugins alone mean all of their effects."""
-    if plugin_files:
-        progress.say(f"loading {', '.join(path.name for path in plugin_files)}")
-    known = known_effects(plugin_files, sample_rate)
+    known = known_effects(plugin_files, sample_rate, progress)
     if not names and plugin_files:
         names = [name for name, effect in known.items() if effect.plugin]
     if not names:
@@ -64,10 +62,9 @@ def built_in_recordings(progress: Progress = SILENT) -> list[Path]:
     folder = BUILT_IN_FOLDER
     if not folder.is_dir():
         synthesis.write_corpus(folder)
-    missing = {family: name for name, family in TRY_ON.items() if not Path(name).exists()}
-    for family, _, sound in synthesis.corpus(seed=1) if missing else ():
-        if family in missing:  # of another seed than the corpus: training will not have heard it
-            audio.write(Path(missing.pop(family)), sound, synthesis.SAMPLE_RATE)
+    for name, family in TRY_ON.items():
+        if not Path(name).exists():
+            synthesis.write_example(Path(name), family)
     progress.say(
         f"no recordings named: taking the built-in ones, {folder}/; "
         f"{' and '.join(TRY_ON)} are two more of them to try a model on"

@@ -217,6 +217,17 @@ def test_a_sheet_of_the_largest_size_is_quick_to_send(tmp_path):
     assert path.stat().st_size < 1.5e6  # white noise is the worst there is
 
 
+def test_paper_and_zero_difference_are_pure_white_in_a_png(tmp_path):
+    path = tmp_path / "sheet.png"
+    panels = [[Panel(noise()), Panel(noise(), minus=noise())]]
+    figures.draw_sheet(path, Sheet(panels, FREQUENCIES, TIMES))
+    pixels = np.asarray(Image.open(path).convert("RGB"))
+    axes = figures.sheet_figure(Sheet(panels, FREQUENCIES, TIMES)).axes[1].get_position()
+    height, width = pixels.shape[:2]
+    inside = pixels[int((1 - axes.y0) * height) - 50, int(axes.x0 * width) + 50]
+    assert (pixels[2, 2] == 255).all() and (inside == 255).all()
+
+
 # Files --------------------------------------------------------------------------------------------
 
 

@@ -94,6 +94,7 @@ def command(data: Path | None, **options: Any) -> None:
     """
     from dafxtool import runs, store
     from dafxtool.boards import Board, begin_wandb
+    from dafxtool.sheets import draw_training
     from dafxtool.training import train
     from dafxtool.workplace import newest_file, spectrograms_for
 
@@ -120,6 +121,8 @@ def command(data: Path | None, **options: Any) -> None:
         (Board(),),
         progress,
     )
+    if result.validation:
+        draw_training(result.run / "curves.png", result.run, overwrite=True)
     report(vars(result), options["as_json"], _told(result))
     if result.ended == "interrupted":
         raise KeyboardInterrupt
