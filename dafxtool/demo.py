@@ -138,7 +138,9 @@ class _Demo:
             sheets.draw_latent_map(out, embedded, projection, sheets.map_title(embedded), True)
 
     def _reconstruct(self, run: runs.Run) -> None:
-        with self._step("reconstruct", "reconstruction.png", "typical examples, with errors") as out:
+        with self._step(
+            "reconstruct", "reconstruction.png", "typical examples, with errors"
+        ) as out:
             made, table = sheets.reconstruct_pairs(
                 self.folder / "pairs.h5", run, progress=self.progress
             )
@@ -156,7 +158,9 @@ class _Demo:
                 sources = [sheets.source_of(path, run, effect) for path, effect in ends]
                 made = sheets.interpolate(sources[0], sources[1], run)
                 sheets.draw_interpolation(output, made, run, True)
-            with self._step("interpolate", f"interpolation-{name}", "every step as sound") as output:
+            with self._step(
+                "interpolate", f"interpolation-{name}", "every step as sound"
+            ) as output:
                 sheets.sound_interpolation(
                     output, made, run, overwrite=True, progress=self.progress
                 )

@@ -5,7 +5,7 @@ audio. A method goes back and forth between them; what is sought lies in both.
 
 griffin-lim  random phase, fast Griffin-Lim (Perraudin, Balazs & Søndergaard 2013)
 fast         phase-gradient start (`phase`), then relaxed averaged alternating reflections (Luke
-             2005, arXiv:math/0405208), the last quarter fast Griffin-Lim
+             2005, arXiv:math/0405208), towards the end fast Griffin-Lim
 best         the same, for longer
 
 Where the dry recording is known, start from its phase: that is worth more than any method.
@@ -18,6 +18,9 @@ methods on one spectrogram; it is no measure of how good the sound is.
 from __future__ import annotations
 
 import math
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -48,18 +51,19 @@ SILENT_DB = -200.0  # the convergence of an exact inversion, whose logarithm wou
 
 @dataclass(frozen=True)
 class Reflections:
-    """How boldly the reflections go: g is how far over the magnitudes, b how little they relax."""
+    """How boldly to reflect: g how far beyond the magnitudes, b (to its last value) how freely.
+
+    Near b = 1 an iteration travels far, lower values settle; above g = 2 all of it diverges.
+    """
 
     b: float
+    last_b: float
     g: float
 
 
-# Measured on speech and instruments; g = 2.5 diverges.
-CONSISTENT = Reflections(b=0.95, g=1.6)
 # A decoder's magnitudes belong to no signal: boldness has nothing to gain there.
-DECODED = Reflections(b=0.8, g=1.0)
+DECODED = Reflections(b=0.8, last_b=0.8, g=1.0)
 MOMENTUM = 0.99  # of fast Griffin-Lim
-GRIFFIN_LIM_SHARE = 0.25  # of the iterations, at the end
 
 
 @dataclass(frozen=True)
@@ -67,15 +71,27 @@ class Method:
     """A way to invert, as the registry METHODS knows it."""
 
     iterations: int
-    start: str  # gradient or random
-    reflections: bool
     summary: str
+    start: str = "gradient"  # or random
+    reflections: Reflections | None = None
+    reflecting_share: float = 0.0  # of the iterations; the rest is fast Griffin-Lim
 
 
+# The numbers were found on speech and instruments, with benchmarks/bench_inversion.py.
 METHODS: dict[str, Method] = {
-    "griffin-lim": Method(32, "random", False, "fast Griffin-Lim from random phase"),
-    "fast": Method(32, "gradient", True, "phase-gradient start, reflections"),
-    "best": Method(200, "gradient", True, "as fast, six times longer"),
+    "griffin-lim": Method(32, "fast Griffin-Lim from random phase", start="random"),
+    "fast": Method(
+        44,
+        "phase-gradient start, then reflections that settle",
+        reflections=Reflections(b=1.0, last_b=0.8, g=1.85),
+        reflecting_share=0.8,
+    ),
+    "best": Method(
+        300,
+        "the same for seven times as long",
+        reflections=Reflections(b=1.0, last_b=0.9, g=1.6),
+        reflecting_share=0.75,
+    ),
 }
 
 
@@ -89,6 +105,25 @@ class Inversion:
     iterations: int
 
 
+@contextmanager
+def _one_thread() -> Iterator[None]:
+    """Keep torch to one thread of the CPU, where the main thread asks for it.
+
+    The arrays of one clip are small: more threads wait for each other more than they save, and
+    where other programs run take several times as long.
+    """
+    before = torch.get_num_threads()
+    if before == 1 or threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+@_one_thread()
 def invert(
     magnitude: Array,
     config: SpectrogramConfig,
@@ -227,12 +262,11 @@ def _iterate(
     consistent: bool,
 ) -> Tensor:
     """Audio (..., n_samples) from a first spectrum that has the wanted magnitudes."""
-    n_last = n_iterations
-    if method.reflections:
-        n_last = math.ceil(GRIFFIN_LIM_SHARE * n_iterations)
-        steps = CONSISTENT if consistent else DECODED
-        spectrum = reflect(spectrum, target, frames, n_iterations - n_last, steps)
-    return griffin_lim(spectrum, target, frames, n_last)
+    n_reflections = round(method.reflecting_share * n_iterations)
+    if method.reflections is not None:
+        steps = method.reflections if consistent else DECODED
+        spectrum = reflect(spectrum, target, frames, n_reflections, steps)
+    return griffin_lim(spectrum, target, frames, n_iterations - n_reflections)
 
 
 def reflect(
@@ -244,8 +278,8 @@ def reflect(
     spectra of audio, X becomes b (X + C) + (1 - 2b) A. Every A is X times a real factor, so that
     factors are combined before anything complex is touched.
     """
-    b, g = steps.b, steps.g
-    for _ in range(n_iterations):
+    g = steps.g
+    for b in np.linspace(steps.b, steps.last_b, n_iterations).tolist():
         ratio = _ratio(spectrum, target)
         mirrored = frames.project(scaled(spectrum, ratio.mul(1 + g).sub_(g)))
         spectrum = scaled(spectrum, ratio.mul_(1 - 2 * b).add_(b)).add_(mirrored, alpha=b)
@@ -298,7 +332,6 @@ class Frames:
         self._window = window_of(config, torch.device(device))
         squares = self._window.square().expand(self.n_frames, -1)
         envelope = self._unpad(self._overlap_add(squares))
-        self._window_down = self._window
         self._per_envelope = 1 / envelope.clamp_min(SMALLEST_ENVELOPE * float(envelope.max()))
 
     def analyse(self, sound: Tensor) -> Tensor:

@@ -28,19 +28,21 @@ class ModelConfig:
     """The joint-spectrogram VAE; docs/model.md draws it."""
 
     architecture: str = "residual"  # or convolutional: the report's
-    channels: tuple[int, ...] = (32, 48, 64, 96, 128)  # after each halving of bins and frames
+    channels: tuple[int, ...] = (256, 384, 512, 512, 512)  # at each length in time
     n_latent: int = 256
-    n_blocks: int = 1  # residual blocks after each halving; convolutional has none
+    n_blocks: int = 1  # residual blocks at each length; convolutional has none
+    n_components: int = 256  # principal components of a frame; convolutional has none
 
     def __post_init__(self) -> None:
         if self.architecture not in ("residual", "convolutional"):
             raise ConfigError(
                 f"architecture {self.architecture!r} is unknown: use residual or convolutional."
             )
-        if not self.channels or min(self.channels) < 1 or self.n_latent < 1 or self.n_blocks < 0:
+        sizes = (*self.channels, self.n_latent, self.n_components)
+        if not self.channels or min(sizes) < 1 or self.n_blocks < 0:
             raise ConfigError(
-                f"channels {self.channels}, n_latent {self.n_latent} and n_blocks {self.n_blocks} "
-                "make no model: all have to be positive."
+                f"channels {self.channels}, n_latent {self.n_latent}, n_components {self.n_components} "
+                f"and n_blocks {self.n_blocks} make no model: all have to be positive."
             )
 
 
@@ -117,7 +119,11 @@ PRESETS: dict[str, Configuration] = {
         preset="week6",
         spectrogram=SpectrogramConfig(n_fft=4096, hop_length=2048, window_length=4096),
         model=ModelConfig(
-            architecture="convolutional", channels=(8, 16, 32, 32), n_latent=2048, n_blocks=0
+            architecture="convolutional",
+            channels=(8, 16, 32, 32),
+            n_latent=2048,
+            n_blocks=0,
+            n_components=1,
         ),
         training=TrainingConfig(
             batch_size=8,
@@ -138,7 +144,7 @@ PRESETS: dict[str, Configuration] = {
         segments=SegmentConfig(n_samples=32_768),
         split=SplitConfig(validation=0.2, test=0.2),
         spectrogram=SpectrogramConfig(n_samples=32_768),
-        model=ModelConfig(channels=(8, 16, 24, 32, 48), n_latent=128),
+        model=ModelConfig(channels=(128, 128, 192, 192), n_latent=128, n_components=128),
         training=TrainingConfig(
             batch_size=16,
             learning_rate=2e-3,

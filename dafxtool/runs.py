@@ -20,7 +20,7 @@ from dafxtool import presets
 from dafxtool.devices import pick_device
 from dafxtool.errors import FormatError, InputError, TrainingError
 from dafxtool.files import writing
-from dafxtool.model import JointVAE
+from dafxtool.model import JointVAE, build_model
 from dafxtool.presets import Configuration
 from dafxtool.spectrograms import analyse
 from dafxtool.stft import SpectrogramConfig
@@ -138,7 +138,7 @@ def load_run(path: Path | None = None, device: str = "auto", checkpoint: str = "
 def _rebuild(path: Path, file: Path, contents: dict[str, Any], device: str) -> Run:
     try:
         configuration = presets.from_dict(contents["configuration"], str(file))
-        model = JointVAE(configuration.model, contents["shape"])
+        model = build_model(configuration.model, contents["shape"])
         model.load_state_dict(contents["weights"])
         return Run(
             path=path,

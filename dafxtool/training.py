@@ -28,13 +28,15 @@ from dafxtool import __version__, presets, runs, store
 from dafxtool.devices import pick_device
 from dafxtool.errors import FormatError, InputError, OutputExistsError, TrainingError
 from dafxtool.files import disk_errors, writing
-from dafxtool.model import JointVAE, kl_to_standard_normal, squared_error
+from dafxtool.model import build_model, kl_to_standard_normal, squared_error
 from dafxtool.presets import Configuration, TrainingConfig
+from dafxtool.principal import measure_basis
 from dafxtool.progress import SILENT, Progress
 from dafxtool.stft import SpectrogramConfig
 
 MEMORY_SHARE = 0.6  # of what is free may hold the dataset
 VALIDATION_ROWS = 512
+PRINCIPAL_ROWS = 4000  # of the training split, which the linear part is measured on
 METRICS = (
     "step",
     "epoch",
@@ -188,7 +190,7 @@ class Trainer:
         self.configuration, self.device = configuration, device
         self.config = configuration.training
         torch.manual_seed(self.config.seed)
-        self.model = JointVAE(configuration.model, shape).to(device)
+        self.model = build_model(configuration.model, shape).to(device)
         self.optimizer = torch.optim.Adam(
             self.model.parameters(), lr=self.config.learning_rate, fused=True
         )
@@ -204,6 +206,20 @@ class Trainer:
         if self.config.precision == "auto":
             return self.device != "cpu" and torch.cuda.is_bf16_supported()
         return self.config.precision == "bfloat16"
+
+    def prepare(self, training: Rows, progress: Progress = SILENT) -> None:
+        """Measure the linear part of the model on the training split, before the first step."""
+        config = self.configuration.model
+        if config.architecture != "residual":
+            return
+        progress.say("measuring principal components")
+        positions = np.unique(np.linspace(0, len(training) - 1, PRINCIPAL_ROWS).astype(np.int64))
+
+        def batches() -> Iterator[Tensor]:
+            return training.batches(positions[i : i + 32] for i in range(0, len(positions), 32))
+
+        basis = measure_basis(batches, config.n_components, config.n_latent, self.config.seed)
+        self.model.prepare(basis, self.config.beta)
 
     def done(self) -> float:
         """The share of training that is over, by steps or by wall time."""
@@ -364,6 +380,9 @@ def _fit(
     progress.start("training", config.max_steps, "step", done=first_step)
     shown_step = first_step
     began = saved = time.monotonic()
+    if first_step == 0:
+        trainer.prepare(training, progress)
+        _judge(trainer, folder, trainer.validate(validation))
     ended = "complete"
     try:
         for batch in training.batches(data_order(len(training), config, first_step)):

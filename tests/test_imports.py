@@ -34,6 +34,7 @@ ORDER = (
     "presets",
     "pairs",
     "spectrograms",
+    "principal",
     "model",
     "runs",
     "training",

@@ -52,7 +52,7 @@ def command(output: Path | None, as_json: bool, quiet: bool, **options: Any) -> 
         as_json,
         [
             Table(("step", "time", "written", "what"), rows, right=("time",)),
-            f"{total:.0f} s in all. Look at {result.folder / 'interpolation-effects.png'}, listen to "
-            f"{result.folder / 'interpolation-effects'}.",
+            f"{total:.0f} s in all. Look at {result.folder / 'interpolation-effects.png'}, "
+            f"listen to {result.folder / 'interpolation-effects'}.",
         ],
     )
