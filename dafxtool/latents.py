@@ -32,15 +32,25 @@ Chosen = tuple[Effect, dict[str, float]]
 
 @dataclass(frozen=True)
 class Latents:
-    """latent (n, n_latent) float32, and what each row is; skipped are (path, reason)."""
+    """latent (n, n_latent) float32, and what each row is; skipped are (path, reason).
+
+    n_content  how many of the first numbers tell of the recording; the rest tell of the effect. 0
+               of a model that does not divide its latents.
+    """
 
     latent: NDArray[np.float32]
     labels: Labels
     run: str
+    n_content: int = 0
     skipped: tuple[tuple[str, str], ...] = ()
 
     def __len__(self) -> int:
         return len(self.latent)
+
+    @property
+    def effect_part(self) -> NDArray[np.float32]:
+        """(n, n_latent - n_content): what tells of the effect."""
+        return self.latent[:, self.n_content :]
 
     def effects(self) -> list[str]:
         """The name of each row's effect."""
@@ -129,7 +139,9 @@ def _embed_rows(
         latents.append(run.embed(analysed(rows[start : start + ROWS_A_BATCH])))
         progress.advance(len(latents[-1]))
     progress.finish()
-    return Latents(np.concatenate(latents), reader.labels.take(rows), str(run.path))
+    return Latents(
+        np.concatenate(latents), reader.labels.take(rows), str(run.path), run.model.n_content
+    )
 
 
 def _embed_recordings(
@@ -165,7 +177,11 @@ def _embed_recordings(
     if not latents:
         raise InputError(f"nothing could be embedded; the first reason: {skipped[0][1]}")
     return Latents(
-        np.concatenate(latents), _labels(rows, table, chosen), str(run.path), tuple(skipped)
+        np.concatenate(latents),
+        _labels(rows, table, chosen),
+        str(run.path),
+        run.model.n_content,
+        tuple(skipped),
     )
 
 
@@ -241,7 +257,7 @@ def _write_hdf5(latents: Latents, output: Path, overwrite: bool) -> None:
         store.LATENTS,
         columns,
         len(latents),
-        {"run": latents.run},
+        {"run": latents.run, "n_content": latents.n_content},
         labels.effects,
         labels.recordings,
         resume=False,
@@ -282,4 +298,5 @@ def read_latents(path: Path) -> Latents:
             np.asarray(reader.rows(slice(None)), dtype=np.float32),
             reader.labels,
             str(reader.configuration["run"]),
+            int(reader.configuration["n_content"]),
         )

@@ -4,8 +4,8 @@ Its input is a pair's standardised spectrograms (batch, 2, n_bins, n_frames), dr
 is one vector (batch, n_latent). Two architectures, which docs/model.md describes:
 
 convolutional  the report's: stride-2 convolutions, batch normalisation, ReLU, and their mirror
-residual       ours: a linear VAE in closed form, the probabilistic PCA of the training split, plus
-               convolutions over time that learn what is left
+residual       ours: a linear VAE in closed form, its latent in two parts, content and effect,
+               plus convolutions over time that learn what is left
 """
 
 from __future__ import annotations
@@ -17,8 +17,9 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
+from dafxtool.errors import ConfigError
 from dafxtool.presets import ModelConfig
-from dafxtool.principal import Basis
+from dafxtool.principal import Basis, cosine_basis, split_frames
 
 MIN_LOG_VARIANCE, MAX_LOG_VARIANCE = -12.0, 6.0
 Size = tuple[int, int]
@@ -27,8 +28,12 @@ Size = tuple[int, int]
 class JointVAE(nn.Module):
     """What both architectures have in common.
 
-    shape  (2, n_bins, n_frames) of the spectrograms
+    shape      (2, n_bins, n_frames) of the spectrograms
+    n_content  how many of the first latents tell of the recording alone, the rest of the effect;
+               0 where the latent is not divided
     """
+
+    n_content = 0
 
     def __init__(self, config: ModelConfig, shape: Sequence[int]) -> None:
         super().__init__()
@@ -159,99 +164,161 @@ class _Widen(nn.ConvTranspose2d):
 class ResidualVAE(JointVAE):
     """A linear VAE that is known in closed form, and a network that learns the rest.
 
-    A frame, dry and wet together, is described by n_components principal components of all
-    frames; a segment, by n_latent principal components of its frames' components. With whitened
-    coordinates that is the optimum of a linear VAE (Lucas et al. 2019, "Don't blame the ELBO!",
-    arXiv:1911.02469; Tipping & Bishop 1999). It is measured once, before the first step, and stays
-    as it is. Encoder and decoder add the outputs of convolutions over time, which begin at zero:
-    so training starts where PCA ends.
+    Its latent is in two parts. The first `n_content` numbers are the *content*: they come from the
+    dry channel alone, and the dry channel is decoded from them alone. The last `n_effect` are the
+    *effect*: what the wet channel has beyond the average effect's prediction from the dry one.
+
+    The linear part (module `principal`) is measured once, before the first step, and stays as it
+    is. Its coordinates are whitened, as the prior wants them, and its posterior is the one that
+    minimises the loss of a linear VAE (Lucas et al. 2019, "Don't blame the ELBO!",
+    arXiv:1911.02469). Convolutions over time add to the mean, to the log variance and to what is
+    decoded; they begin at zero, so training starts where the linear model ends.
     """
 
-    frame_mean: Tensor
-    frame_basis: Tensor
-    frame_scale: Tensor
-    segment_mean: Tensor
-    segment_basis: Tensor
-    segment_scale: Tensor
+    dry_mean: Tensor
+    wet_mean: Tensor
+    dry_basis: Tensor
+    dry_scale: Tensor
+    prediction: Tensor
+    change_basis: Tensor
+    change_scale: Tensor
+    content_index: Tensor
+    content_scale: Tensor
+    effect_index: Tensor
+    effect_scale: Tensor
     base_log_variance: Tensor
     shrinkage: Tensor
+    cosines: Tensor
 
     def __init__(self, config: ModelConfig, shape: Sequence[int]) -> None:
         super().__init__(config, shape)
-        n_values, n_frames = self.shape[0] * self.shape[1], self.shape[2]
-        n_components, n_latent = min(config.n_components, n_values), config.n_latent
-        channels = config.channels
-        lengths = halved(n_frames, len(channels) - 1)
-        self._inner = (channels[-1], lengths[-1])
-        self.encoder = _time_encoder(n_components, channels, config.n_blocks)
-        self.to_mean = _zeroed(nn.Linear(math.prod(self._inner), n_latent))
-        self.to_log_variance = _zeroed(nn.Linear(math.prod(self._inner), n_latent))
-        self.from_latent = nn.Linear(n_latent, math.prod(self._inner))
-        self.decoder = _time_decoder(n_components, channels, lengths, config.n_blocks)
+        _, n_bins, n_frames = self.shape
+        self.k = min(config.n_components, n_bins)
+        self.n_effect = min(config.n_effect, config.n_latent - 1, n_frames * self.k)
+        self.n_content = config.n_latent - self.n_effect
+        if self.n_content > n_frames * self.k:
+            raise ConfigError(
+                f"{config.n_latent} latents are more than spectrograms of {n_bins} bins and "
+                f"{n_frames} frames have coefficients: use at most "
+                f"{n_frames * self.k + self.n_effect}."
+            )
+        width, depth = config.channels[0], config.n_blocks
+        self.content_encoder = _OverTime(self.k, self.k, width, depth)
+        self.effect_encoder = _OverTime(2 * self.k, self.k, width, depth)
+        self.dry_decoder = _OverTime(self.k, self.k, width, depth)
+        self.wet_decoder = _OverTime(2 * self.k, self.k, width, depth)
+        self.log_variance = nn.Parameter(torch.zeros(config.n_latent))
+        self._lay_out_buffers(n_bins, n_frames)
+
+    def _lay_out_buffers(self, n_bins: int, n_frames: int) -> None:
+        k, n_latent = self.k, self.config.n_latent
         for name, size in {
-            "frame_mean": (n_values,),
-            "frame_basis": (n_values, n_components),
-            "frame_scale": (n_components,),
-            "segment_mean": (n_components * n_frames,),
-            "segment_basis": (n_components * n_frames, n_latent),
-            "segment_scale": (n_latent,),
+            "dry_mean": (n_bins,),
+            "wet_mean": (n_bins,),
+            "dry_basis": (n_bins, k),
+            "dry_scale": (k,),
+            "prediction": (k, n_bins),
+            "change_basis": (n_bins, k),
+            "change_scale": (k,),
+            "content_scale": (self.n_content,),
+            "effect_scale": (self.n_effect,),
             "base_log_variance": (n_latent,),
             "shrinkage": (n_latent,),
         }.items():
             fill = torch.ones if name.endswith("_scale") else torch.zeros
             self.register_buffer(name, fill(size))
+        self.register_buffer("content_index", torch.arange(self.n_content))
+        self.register_buffer("effect_index", torch.arange(self.n_effect))
+        self.register_buffer("cosines", cosine_basis(n_frames), persistent=False)
 
     def prepare(self, basis: Basis, beta: float) -> None:
         """Set the linear part; the posterior's variance is the one that the loss asks for.
 
-        With a squared error of s^2 (z - mean)^2 along a component of deviation s, the variance that
-        minimises it plus beta KL is (beta / 2) / (s^2 + beta / 2), and the mean is shrunk by
-        s^2 / (s^2 + beta / 2).
+        Noise of variance v in a whitened latent of deviation s costs g s^2 v of squared error,
+        where g is the squared norm of what the latent is decoded to: 1 for the effect, and 1 plus
+        that of the prediction for the content. With beta KL the best v is (beta / 2) / (g s^2 +
+        beta / 2), and the best mean is 1 - v of the projection.
         """
         for name, values in vars(basis).items():
             getattr(self, name).copy_(values)
-        variance, half = basis.segment_scale.square(), 0.5 * max(beta, 1e-6)
+        gain = 1 + basis.prediction.square().sum(dim=1)
+        content = basis.content_scale.square() * gain[basis.content_index % self.k]
+        variance = torch.cat([content, basis.effect_scale.square()])
+        half = 0.5 * max(beta, 1e-6)
         self.base_log_variance.copy_((half / (variance + half)).log())
         self.shrinkage.copy_(variance / (variance + half))
 
     def _encode(self, spectrogram: Tensor) -> tuple[Tensor, Tensor]:
-        with torch.autocast(spectrogram.device.type, enabled=False):
-            frames = spectrogram.float().flatten(1, 2).transpose(1, 2)  # (batch, n_frames, values)
-            components = (frames - self.frame_mean) @ self.frame_basis
-            centred = components.flatten(1) - self.segment_mean
-            linear = (centred @ self.segment_basis) * (self.shrinkage / self.segment_scale)
-        hidden = self.encoder((components / self.frame_scale).transpose(1, 2)).flatten(1)
-        mean = linear + self.to_mean(hidden).float()
-        return mean, self.base_log_variance + self.to_log_variance(hidden).float()
+        with _in_float32(spectrogram):
+            dry, wet = split_frames(spectrogram)
+            components = (dry - self.dry_mean) @ self.dry_basis
+            predicted = self.wet_mean + components @ self.prediction
+            change = (wet - predicted) @ self.change_basis
+        inputs = _side_by_side(components / self.dry_scale, change / self.change_scale)
+        components = components + self._added(self.content_encoder, inputs[:, : self.k])
+        change = change + self._added(self.effect_encoder, inputs)
+        with _in_float32(spectrogram):
+            content = (self.cosines @ components).flatten(1)[:, self.content_index]
+            effect = (self.cosines @ change).flatten(1)[:, self.effect_index]
+            mean = torch.cat([content / self.content_scale, effect / self.effect_scale], dim=1)
+        return mean * self.shrinkage, (self.base_log_variance + self.log_variance).expand_as(mean)
 
     def _decode(self, latent: Tensor) -> Tensor:
-        hidden = self.decoder(self.from_latent(latent).view(-1, *self._inner)).float()
-        with torch.autocast(latent.device.type, enabled=False):
-            linear = (latent.float() * self.segment_scale) @ self.segment_basis.T
-            components = (linear + self.segment_mean).view(len(latent), self.shape[2], -1)
-            components = components + hidden.transpose(1, 2) * self.frame_scale
-            frames = components @ self.frame_basis.T + self.frame_mean
-        return frames.transpose(1, 2).unflatten(1, self.shape[:2])
+        with _in_float32(latent):
+            content, effect = latent[:, : self.n_content], latent[:, self.n_content :]
+            components = self._over_time(content, self.content_index, self.content_scale)
+            change = self._over_time(effect, self.effect_index, self.effect_scale)
+        inputs = _side_by_side(components / self.dry_scale, change / self.change_scale)
+        components = components + self._added(self.dry_decoder, inputs[:, : self.k])
+        change = change + self._added(self.wet_decoder, inputs)
+        with _in_float32(latent):
+            dry = components @ self.dry_basis.T + self.dry_mean
+            wet = self.wet_mean + components @ self.prediction + change @ self.change_basis.T
+        return torch.stack([dry, wet], dim=1).transpose(2, 3)
+
+    def _added(self, network: nn.Module, inputs: Tensor) -> Tensor:
+        """What a network adds to components (batch, n_frames, k), in the units of components."""
+        dry = network in (self.content_encoder, self.dry_decoder)
+        added: Tensor = network(inputs).float().transpose(1, 2)
+        return added * (self.dry_scale if dry else self.change_scale)
+
+    def _over_time(self, latent: Tensor, index: Tensor, scale: Tensor) -> Tensor:
+        """Whitened coefficients (batch, n) back to components (batch, n_frames, k)."""
+        flat = latent.new_zeros(len(latent), self.shape[2] * self.k)
+        flat = flat.index_copy(1, index, latent.float() * scale)
+        return self.cosines.T @ flat.view(len(latent), self.shape[2], self.k)
 
 
-def _time_encoder(n_input: int, channels: Sequence[int], n_blocks: int) -> nn.Module:
-    layers: list[nn.Module] = [nn.Conv1d(n_input, channels[0], 3, 1, 1)]
-    for before, after in itertools.pairwise(channels):
-        layers += [_Block(before) for _ in range(n_blocks)]
-        layers += [nn.Conv1d(before, after, 3, 2, 1)]
-    layers += [_Block(channels[-1]) for _ in range(n_blocks)]
-    return nn.Sequential(*layers, _norm(channels[-1]), nn.SiLU())
+def _in_float32(values: Tensor) -> torch.autocast:
+    """The linear part is exact to float32 whatever the network computes in."""
+    return torch.autocast(values.device.type, enabled=False)
 
 
-def _time_decoder(
-    n_output: int, channels: Sequence[int], lengths: Sequence[int], n_blocks: int
-) -> nn.Module:
-    layers: list[nn.Module] = [_Block(channels[-1]) for _ in range(n_blocks)]
-    for level in range(len(channels) - 1, 0, -1):
-        layers += [_Stretch(channels[level], channels[level - 1], lengths[level - 1])]
-        layers += [_Block(channels[level - 1]) for _ in range(n_blocks)]
-    layers += [_norm(channels[0]), nn.SiLU(), _zeroed(nn.Conv1d(channels[0], n_output, 3, 1, 1))]
-    return nn.Sequential(*layers)
+def _side_by_side(components: Tensor, change: Tensor) -> Tensor:
+    """Two (batch, n_frames, k) as the channels (batch, 2 k, n_frames) of a convolution."""
+    return torch.cat([components, change], dim=2).transpose(1, 2)
+
+
+class _OverTime(nn.Module):
+    """What is added to components, (batch, n_input, n_frames) -> (batch, n_output, n_frames).
+
+    Convolutions that treat every moment alike, with dilations 1, 2, 4, ...: a few hundred segments
+    have tens of thousands of frames to learn from. Zero at the start.
+    """
+
+    def __init__(self, n_input: int, n_output: int, width: int, n_blocks: int) -> None:
+        super().__init__()
+        self.layers = nn.Sequential(
+            nn.Conv1d(n_input, width, 1),
+            *(_Block(width, 2**index) for index in range(n_blocks)),
+            _norm(width),
+            nn.SiLU(),
+            _zeroed(nn.Conv1d(width, n_output, 1)),
+        )
+
+    def forward(self, values: Tensor) -> Tensor:
+        added: Tensor = self.layers(values)
+        return added
 
 
 def _norm(n_channels: int) -> nn.GroupNorm:
@@ -269,33 +336,19 @@ def _zeroed(layer: nn.Linear | nn.Conv1d) -> nn.Module:
 class _Block(nn.Module):
     """Pre-activation residual block over time (He et al. 2016, arXiv:1603.05027)."""
 
-    def __init__(self, n_channels: int) -> None:
+    def __init__(self, n_channels: int, dilation: int) -> None:
         super().__init__()
         self.layers = nn.Sequential(
             _norm(n_channels),
             nn.SiLU(),
-            nn.Conv1d(n_channels, n_channels, 3, 1, 1),
+            nn.Conv1d(n_channels, n_channels, 3, 1, dilation, dilation),
             _norm(n_channels),
             nn.SiLU(),
-            _zeroed(nn.Conv1d(n_channels, n_channels, 3, 1, 1)),
+            _zeroed(nn.Conv1d(n_channels, n_channels, 1)),
         )
 
     def forward(self, hidden: Tensor) -> Tensor:
         return hidden + self.layers(hidden)
-
-
-class _Stretch(nn.Module):
-    """Twice as long and then cut to fit: sub-pixel convolution (Shi et al. 2016, 1609.05158)."""
-
-    def __init__(self, n_input: int, n_output: int, length: int) -> None:
-        super().__init__()
-        self.convolution = nn.Conv1d(n_input, 2 * n_output, 3, 1, 1)
-        self.length = length
-
-    def forward(self, hidden: Tensor) -> Tensor:
-        halves = self.convolution(hidden).unflatten(1, (2, -1))  # (batch, 2, n_output, length)
-        interleaved: Tensor = halves.permute(0, 2, 3, 1).flatten(2)
-        return interleaved[..., : self.length]
 
 
 def count_parameters(model: nn.Module) -> int:

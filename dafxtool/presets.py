@@ -28,10 +28,11 @@ class ModelConfig:
     """The joint-spectrogram VAE; docs/model.md draws it."""
 
     architecture: str = "residual"  # or convolutional: the report's
-    channels: tuple[int, ...] = (256, 384, 512, 512, 512)  # at each length in time
-    n_latent: int = 256
-    n_blocks: int = 1  # residual blocks at each length; convolutional has none
-    n_components: int = 256  # principal components of a frame; convolutional has none
+    channels: tuple[int, ...] = (512,)  # of the convolutions; of convolutional, one each halving
+    n_latent: int = 1024
+    n_effect: int = 128  # of the latents: those that tell of the effect; convolutional has none
+    n_blocks: int = 4  # residual blocks over time; convolutional has none
+    n_components: int = 384  # principal components of a frame; convolutional has none
 
     def __post_init__(self) -> None:
         if self.architecture not in ("residual", "convolutional"):
@@ -122,6 +123,7 @@ PRESETS: dict[str, Configuration] = {
             architecture="convolutional",
             channels=(8, 16, 32, 32),
             n_latent=2048,
+            n_effect=0,
             n_blocks=0,
             n_components=1,
         ),
@@ -144,7 +146,7 @@ PRESETS: dict[str, Configuration] = {
         segments=SegmentConfig(n_samples=32_768),
         split=SplitConfig(validation=0.2, test=0.2),
         spectrogram=SpectrogramConfig(n_samples=32_768),
-        model=ModelConfig(channels=(128, 128, 192, 192), n_latent=128, n_components=128),
+        model=ModelConfig(channels=(96,), n_latent=384, n_effect=64, n_blocks=3, n_components=192),
         training=TrainingConfig(
             batch_size=16,
             learning_rate=2e-3,

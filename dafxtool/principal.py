@@ -1,112 +1,166 @@
-"""Principal components of frames and of segments: the linear part of the residual model.
+"""The linear part of the residual model, measured on the training split in closed form.
 
-Both are found by randomised subspace iteration (Halko, Martinsson & Tropp 2011,
-arXiv:0909.4061), seeded, on the device where the data lies.
+Three things are found, on frames (columns of a spectrogram, one channel of n_bins values each):
+
+- the principal components of dry frames;
+- the linear prediction of a wet frame from the components of its dry one: what all effects have
+  in common;
+- the principal components of what that prediction leaves: the change, which is the effect's own.
+
+Over time, components go through a discrete cosine transform, the best basis for what is equally
+likely at any time (Ahmed, Natarajan & Rao 1974). Of the coefficients, those of the largest
+variance become latents: some of the dry components, the *content*, and some of the change, the
+*effect*. Nothing but covariances of frames is estimated, so a few hundred segments are enough
+where principal components of whole segments would learn them by heart.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
 
-SMALLEST_SCALE = 1e-3  # of the largest: a component without variance is not blown up
-POWER_ITERATIONS = 3
-OVERSAMPLING = 16
+SMALLEST_SCALE = 1e-4  # of the largest: a component without variance is not blown up
+RIDGE = 1e-6  # of the mean variance, so that silent bins do not make the prediction singular
 
 
 @dataclass(frozen=True)
 class Basis:
-    """Means, orthonormal bases and standard deviations; value order is (channel, bin), (frame, k).
+    """Means, orthonormal bases and deviations; an index counts (time, component) coefficients.
 
-    frame_mean    (2 n_bins,); frame_basis (2 n_bins, n_components); frame_scale (n_components,)
-    segment_mean  (n_frames n_components,); segment_basis (n_frames n_components, n_latent);
-                  segment_scale (n_latent,)
+    dry_mean, wet_mean  (n_bins,)
+    dry_basis           (n_bins, k), dry_scale (k,)
+    prediction          (k, n_bins), from dry components to the wet frame
+    change_basis        (n_bins, k), change_scale (k,)
+    content_index       (n_content,) into (n_frames * k), content_scale (n_content,)
+    effect_index        (n_effect,), effect_scale (n_effect,)
     """
 
-    frame_mean: Tensor
-    frame_basis: Tensor
-    frame_scale: Tensor
-    segment_mean: Tensor
-    segment_basis: Tensor
-    segment_scale: Tensor
+    dry_mean: Tensor
+    wet_mean: Tensor
+    dry_basis: Tensor
+    dry_scale: Tensor
+    prediction: Tensor
+    change_basis: Tensor
+    change_scale: Tensor
+    content_index: Tensor
+    content_scale: Tensor
+    effect_index: Tensor
+    effect_scale: Tensor
 
 
 def measure_basis(
-    batches: Callable[[], Iterable[Tensor]], n_components: int, n_latent: int, seed: int = 0
+    batches: Callable[[], Iterable[Tensor]], n_components: int, n_content: int, n_effect: int
 ) -> Basis:
     """The basis of spectrograms (batch, 2, n_bins, n_frames).
 
     batches  a function, since the data is gone through twice
     """
-    mean, covariance = _frame_covariance(batches())
-    frame_basis, frame_scale = _principal(covariance, min(n_components, len(mean)), seed)
-    components = torch.cat([(_frames(batch) - mean) @ frame_basis for batch in batches()]).flatten(
-        1
+    mean, covariance = _joint_covariance(batches())
+    n_bins = len(mean) // 2
+    dry, cross = covariance[:n_bins, :n_bins], covariance[:n_bins, n_bins:]
+    dry_basis, dry_scale = _principal(dry, n_components)
+    regular = dry_basis.T @ dry @ dry_basis
+    regular += RIDGE * regular.diagonal().mean() * torch.eye(len(regular), device=dry.device)
+    prediction = torch.linalg.solve(regular, dry_basis.T @ cross)
+    left = covariance[n_bins:, n_bins:] - prediction.T @ regular @ prediction
+    change_basis, change_scale = _principal(left, n_components)
+    nothing = torch.empty(0)
+    basis = Basis(
+        dry_mean=mean[:n_bins].float(),
+        wet_mean=mean[n_bins:].float(),
+        dry_basis=dry_basis.float(),
+        dry_scale=dry_scale.float(),
+        prediction=prediction.float(),
+        change_basis=change_basis.float(),
+        change_scale=change_scale.float(),
+        content_index=nothing,
+        content_scale=nothing,
+        effect_index=nothing,
+        effect_scale=nothing,
     )
-    segment_mean = components.mean(dim=0)
-    centred = components - segment_mean
-    segment_basis, segment_scale = _principal_of_rows(centred, n_latent, seed)
-    return Basis(mean, frame_basis, frame_scale, segment_mean, segment_basis, segment_scale)
+    content, effect = _coefficient_variances(batches(), basis)
+    content_index, content_scale = _largest(content, n_content)
+    effect_index, effect_scale = _largest(effect, n_effect)
+    return replace(
+        basis,
+        content_index=content_index,
+        content_scale=content_scale,
+        effect_index=effect_index,
+        effect_scale=effect_scale,
+    )
 
 
-def _frames(batch: Tensor) -> Tensor:
-    """(batch, 2, n_bins, n_frames) -> (batch, n_frames, 2 n_bins)."""
-    return batch.float().flatten(1, 2).transpose(1, 2)
+def split_frames(batch: Tensor) -> tuple[Tensor, Tensor]:
+    """(batch, 2, n_bins, n_frames) -> dry and wet frames, each (batch, n_frames, n_bins)."""
+    frames = batch.float().transpose(2, 3)
+    return frames[:, 0], frames[:, 1]
 
 
-def _frame_covariance(batches: Iterable[Tensor]) -> tuple[Tensor, Tensor]:
-    total, products, count = torch.zeros(()), torch.zeros(()), 0
+def cosine_basis(n_frames: int) -> Tensor:
+    """The orthonormal DCT-II as a matrix (n_frames, n_frames): coefficients = basis @ frames."""
+    time = (torch.arange(n_frames, dtype=torch.float64) + 0.5) / n_frames
+    order = torch.arange(n_frames, dtype=torch.float64)[:, None]
+    basis = (2 / n_frames) ** 0.5 * torch.cos(math.pi * order * time)
+    basis[0] /= 2**0.5
+    return basis.float()
+
+
+def _joint_covariance(batches: Iterable[Tensor]) -> tuple[Tensor, Tensor]:
+    """Mean (2 n_bins,) and covariance of frames with dry and wet end to end, in float64."""
+    total: Tensor | float = 0.0
+    products: Tensor | float = 0.0
+    count = 0
     for batch in batches:
-        frames = _frames(batch).flatten(0, 1)
-        total = total.to(frames.device) + frames.sum(dim=0)
-        products = products.to(frames.device) + frames.T @ frames
+        frames = torch.cat(split_frames(batch), dim=2).flatten(0, 1)
+        total = total + frames.sum(dim=0).double()
+        products = products + (frames.T @ frames).double()
         count += len(frames)
+    assert isinstance(total, Tensor) and isinstance(products, Tensor)
     mean = total / count
     return mean, products / count - torch.outer(mean, mean)
 
 
-def _principal(covariance: Tensor, k: int, seed: int) -> tuple[Tensor, Tensor]:
+def _principal(covariance: Tensor, k: int) -> tuple[Tensor, Tensor]:
     """The first k eigenvectors (n, k) of a covariance, and the deviations along them."""
-    size = min(len(covariance), k + OVERSAMPLING)
-    subspace = _random(len(covariance), size, seed, covariance.device)
-    for _ in range(POWER_ITERATIONS):
-        subspace = torch.linalg.qr(covariance @ subspace).Q
-    values, vectors = torch.linalg.eigh(subspace.T @ covariance @ subspace)
-    order = torch.argsort(values, descending=True)[:k]
-    return _signed(subspace @ vectors[:, order]), _scales(values[order])
+    values, vectors = torch.linalg.eigh(covariance)
+    vectors = vectors.flip(1)[:, :k]
+    scale = values.flip(0)[:k].clamp_min(0).sqrt()
+    # A sign that does not hang on rounding: the largest entry of each column is positive.
+    largest = vectors.abs().argmax(dim=0)
+    signs = vectors[largest, torch.arange(vectors.shape[1], device=vectors.device)].sign()
+    return vectors * signs, scale.clamp_min(float(scale[0]) * SMALLEST_SCALE + 1e-12)
 
 
-def _principal_of_rows(rows: Tensor, k: int, seed: int) -> tuple[Tensor, Tensor]:
-    """The same of centred rows (m, n), without their covariance; zeros beyond the rank."""
-    size = min(*rows.shape, k + OVERSAMPLING)
-    subspace = _random(rows.shape[1], size, seed + 1, rows.device)
-    for _ in range(POWER_ITERATIONS):
-        subspace = torch.linalg.qr(rows.T @ (rows @ subspace)).Q
-    projected = rows @ subspace
-    values, vectors = torch.linalg.eigh(projected.T @ projected / len(rows))
-    order = torch.argsort(values, descending=True)[:k]
-    basis, scales = _signed(subspace @ vectors[:, order]), _scales(values[order])
-    missing = k - basis.shape[1]
-    if missing > 0:  # fewer segments than latents: the rest is left to the network
-        basis = torch.nn.functional.pad(basis, (0, missing))
-        scales = torch.nn.functional.pad(scales, (0, missing), value=float(scales[-1]))
-    return basis, scales
+def _coefficient_variances(batches: Iterable[Tensor], basis: Basis) -> tuple[Tensor, Tensor]:
+    """Mean squares (n_frames, k) of the coefficients of dry components and of the change."""
+    content: Tensor | float = 0.0
+    effect: Tensor | float = 0.0
+    count = 0
+    for batch in batches:
+        components, change = components_of(batch, basis)
+        cosines = cosine_basis(batch.shape[-1]).to(batch.device)
+        content = content + (cosines @ components).square().sum(dim=0).double()
+        effect = effect + (cosines @ change).square().sum(dim=0).double()
+        count += len(batch)
+    assert isinstance(content, Tensor) and isinstance(effect, Tensor)
+    return content / count, effect / count
 
 
-def _random(rows: int, columns: int, seed: int, device: torch.device) -> Tensor:
-    generator = torch.Generator().manual_seed(seed)
-    return torch.randn(rows, columns, generator=generator).to(device)
+def components_of(batch: Tensor, basis: Basis) -> tuple[Tensor, Tensor]:
+    """Dry components and components of the change, each (batch, n_frames, k)."""
+    dry, wet = split_frames(batch)
+    components = (dry - basis.dry_mean) @ basis.dry_basis
+    change = (wet - basis.wet_mean - components @ basis.prediction) @ basis.change_basis
+    return components, change
 
 
-def _signed(basis: Tensor) -> Tensor:
-    """Each column with its largest entry positive: a sign that does not hang on rounding."""
-    largest = basis.abs().argmax(dim=0)
-    return basis * basis[largest, torch.arange(basis.shape[1], device=basis.device)].sign()
-
-
-def _scales(variances: Tensor) -> Tensor:
-    deviations = variances.clamp_min(0).sqrt()
-    return deviations.clamp_min(float(deviations[0]) * SMALLEST_SCALE + 1e-12)
+def _largest(variances: Tensor, count: int) -> tuple[Tensor, Tensor]:
+    """Indices of the largest variances, ordered by size, and the deviations there."""
+    flat = variances.flatten()
+    order = torch.argsort(flat, descending=True, stable=True)[:count]
+    scale = flat[order].sqrt()
+    return order, scale.clamp_min(float(scale[0]) * SMALLEST_SCALE + 1e-12).float()

@@ -442,9 +442,14 @@ def sound_interpolation(
 # Maps ---------------------------------------------------------------------------------------------
 
 
-def latent_map(latents: Latents, method: str = "umap", seed: int = 0) -> Projection:
-    """Where each segment lies in two dimensions."""
-    return project(latents.latent, method, seed)
+def latent_map(
+    latents: Latents, method: str = "umap", seed: int = 0, part: str = "effect"
+) -> Projection:
+    """Where each segment lies in two dimensions.
+
+    part  effect: by the latents that tell of the effect; all: by all of them
+    """
+    return project(latents.effect_part if part == "effect" else latents.latent, method, seed)
 
 
 def draw_latent_map(

@@ -28,7 +28,7 @@ from dafxtool import __version__, presets, runs, store
 from dafxtool.devices import pick_device
 from dafxtool.errors import FormatError, InputError, OutputExistsError, TrainingError
 from dafxtool.files import disk_errors, writing
-from dafxtool.model import build_model, kl_to_standard_normal, squared_error
+from dafxtool.model import ResidualVAE, build_model, kl_to_standard_normal, squared_error
 from dafxtool.presets import Configuration, TrainingConfig
 from dafxtool.principal import measure_basis
 from dafxtool.progress import SILENT, Progress
@@ -218,7 +218,9 @@ class Trainer:
         def batches() -> Iterator[Tensor]:
             return training.batches(positions[i : i + 32] for i in range(0, len(positions), 32))
 
-        basis = measure_basis(batches, config.n_components, config.n_latent, self.config.seed)
+        model = self.model
+        assert isinstance(model, ResidualVAE)
+        basis = measure_basis(batches, model.k, model.n_content, model.n_effect)
         self.model.prepare(basis, self.config.beta)
 
     def done(self) -> float:

@@ -38,6 +38,13 @@ from dafxtool.cli.common import (
     show_default=True,
     help="umap keeps neighbours together, pca keeps distances.",
 )
+@click.option(
+    "--part",
+    type=click.Choice(("effect", "all")),
+    default="effect",
+    show_default=True,
+    help="The latents that tell of the effect, or all of them.",
+)
 @click.option("--title", help="Above the map.  [default: what it shows]")
 @csv_option
 @seed_option()
@@ -79,7 +86,7 @@ def command(inputs: tuple[Path, ...], **options: Any) -> None:
         splits = options["split"] or sheets.held_out_of(sources[0])
         latents = embed(sources, run, effects, splits, progress=progress)
     progress.say(f"projecting {len(latents)} latents with {options['method']}")
-    projection = sheets.latent_map(latents, options["method"], options["seed"])
+    projection = sheets.latent_map(latents, options["method"], options["seed"], options["part"])
     title = options["title"] or sheets.map_title(latents)
     sheets.draw_latent_map(output, latents, projection, title, options["overwrite"])
     if options["csv"]:

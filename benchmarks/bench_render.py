@@ -1,0 +1,222 @@
+"""Pairs rendered each second, beside a loop that anyone would write with pedalboard.
+
+    python benchmarks/bench_render.py                        # the built-in corpus
+    python benchmarks/bench_render.py --recordings FOLDER
+
+The loop does what the rows of our own file tell, with the same effects and settings: it reads and
+resamples whole files with pedalboard until a segment is full, builds the effect, processes, and
+writes dry and wet as WAV files of the same 32 bits. Ours is timed whole: looking at all recordings,
+starting the workers, bringing the file to the disk.
+"""
+
+from __future__ import annotations
+
+# Workers import this file again when they start: nothing heavy up here.
+import tempfile
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from common import check, emptied, options, print_header, print_rates, recordings_in, side_by_side
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+EFFECTS = ("overdrive", "delay")
+LOOP = "pedalboard loop"
+PEAK = 10 ** (-12 / 20)  # of dry and wet
+
+
+@dataclass(frozen=True)
+class Job:
+    """A pair for the loop: the files that its segment is in, and what to do to it."""
+
+    paths: tuple[str, ...]
+    offset: int  # in samples, in the first file
+    effect: str
+    setting: dict[str, float]
+
+
+def main() -> None:
+    parser = options(__doc__, rounds=3)
+    parser.add_argument("--pairs", type=int, default=400, help="how many [400]")
+    chosen = parser.parse_args()
+    print_header("render", "pedalboard", "h5py")
+    with tempfile.TemporaryDirectory() as name:
+        scratch = Path(name)
+        recordings = recordings_in(chosen.recordings, scratch)
+        measure(recordings, scratch / "kept", scratch / "made", chosen.pairs, chosen.rounds)
+
+
+def measure(recordings: Path, kept: Path, made: Path, n_pairs: int, rounds: int) -> None:
+    from dafxtool.presets import PRESETS
+
+    preset = PRESETS["default"]
+    for workers in (1, 2):
+        ours(recordings, kept / f"{workers}.h5", n_pairs, workers)
+    check_same(kept / "1.h5", kept / "2.h5")
+    check_again(kept / "1.h5", rows=(0, n_pairs // 2 + 1, n_pairs - 1))
+    jobs = jobs_of(kept / "1.h5")
+    check_loop(kept / "1.h5", jobs[:8], preset.segments.n_samples)
+    (kept / "2.h5").unlink()
+    timings = side_by_side(
+        {
+            LOOP: lambda: loop(jobs, made, preset.segments.n_samples),
+            "ours, 1 worker": lambda: ours(recordings, made / "pairs.h5", n_pairs, 1),
+            "ours, 2 workers": lambda: ours(recordings, made / "pairs.h5", n_pairs, 2),
+        },
+        rounds,
+        before=emptied(made),
+    )
+    seconds = preset.segments.n_samples / preset.segments.sample_rate
+    once, n_files, hours = catalogue(recordings)
+    print(
+        f"{n_pairs} pairs of {seconds:.2f} s, {' and '.join(EFFECTS)}, 24 kHz; {n_files} files of "
+        f"{hours:.2f} hours in all, which ours looks at first ({once:.2f} s once, within its time)."
+        "\n"
+    )
+    print_rates(timings, n_pairs, "pairs", LOOP)
+
+
+def ours(recordings: Path, output: Path, n_pairs: int, workers: int) -> None:
+    from dafxtool.effects import builtin_effects
+    from dafxtool.pairs import render
+
+    known = builtin_effects()
+    effects: list[Any] = [(known[name], {}) for name in EFFECTS]
+    render(
+        [recordings], output, effects, pairs_per_effect=n_pairs // len(effects), workers=workers
+    )
+
+
+def catalogue(recordings: Path) -> tuple[float, int, float]:
+    """Seconds that looking at the recordings takes, how many there are, and their hours."""
+    from dafxtool.segments import SegmentConfig, SplitConfig, build_catalogue
+
+    began = time.perf_counter()
+    found = build_catalogue([recordings], SegmentConfig(), SplitConfig())
+    spent = time.perf_counter() - began
+    seconds = sum(each.info.seconds for each in found.recordings)
+    return spent, len(found.recordings), seconds / 3600
+
+
+# The loop -----------------------------------------------------------------------------------------
+
+
+def loop(jobs: Sequence[Job], folder: Path, n_samples: int) -> None:
+    from pedalboard.io import AudioFile
+
+    for number, job in enumerate(jobs):
+        for kind, sound in zip(("dry", "wet"), rendered(job, n_samples), strict=True):
+            path = str(folder / f"{number:06d}_{kind}.wav")
+            with AudioFile(path, "w", 24_000, 1, bit_depth=32) as file:
+                file.write(sound)
+
+
+def rendered(job: Job, n_samples: int) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    dry = at_peak(segment(job, n_samples))
+    return dry, at_peak(board(job.effect, **job.setting)(dry, 24_000))
+
+
+def segment(job: Job, n_samples: int) -> NDArray[np.float32]:
+    """Whole files, read and resampled by pedalboard, cut to the segment."""
+    import numpy as np
+    from pedalboard.io import AudioFile
+
+    pieces: list[NDArray[np.float32]] = []
+    for path in job.paths:
+        with AudioFile(path).resampled_to(24_000) as file:
+            piece = file.read(file.frames)[0]
+        pieces.append(piece if pieces else piece[job.offset :])
+        if sum(map(len, pieces)) >= n_samples:
+            break
+    whole = np.concatenate(pieces)[:n_samples]
+    return np.pad(whole, (0, n_samples - len(whole)))
+
+
+def board(effect: str, **setting: float) -> Any:
+    import pedalboard
+
+    if effect == "delay":
+        seconds = (round(setting["time"] * 24) + 0.5) / 24_000
+        stages = [pedalboard.Delay(seconds, setting["feedback"] / 100, setting["mix"] / 100)]
+    else:
+        stages = [
+            pedalboard.Distortion(setting["drive"]),
+            pedalboard.LowpassFilter(setting["tone"]),
+            pedalboard.Gain(setting["output"]),
+        ]
+    return pedalboard.Pedalboard(stages)
+
+
+def at_peak(sound: NDArray[np.float32]) -> NDArray[np.float32]:
+    import numpy as np
+
+    return (sound * np.float32(PEAK / np.abs(sound).max())).astype(np.float32)
+
+
+def jobs_of(pairs_file: Path) -> list[Job]:
+    """The rows of a pairs file as the loop does them."""
+    from dafxtool import store
+
+    with store.Reader(pairs_file, store.PAIRS) as pairs:
+        labels = pairs.labels
+    tracks: dict[int, list[int]] = {}
+    for index, recording in enumerate(labels.recordings):
+        tracks.setdefault(recording["track"], []).append(index)
+    jobs = []
+    for row in range(len(labels)):
+        first = int(labels.recording[row])
+        members = tracks[labels.recordings[first]["track"]]
+        paths = [str(labels.recordings[i]["path"]) for i in members[members.index(first) :]]
+        jobs.append(
+            Job(tuple(paths), int(labels.offset[row]), labels.effect_of(row), labels.setting_of(row))
+        )
+    return jobs
+
+
+# Checks -------------------------------------------------------------------------------------------
+
+
+def check_same(one: Path, other: Path) -> None:
+    import numpy as np
+
+    from dafxtool import store
+
+    with store.Reader(one, store.PAIRS) as a, store.Reader(other, store.PAIRS) as b:
+        parts = [slice(i, i + 64) for i in range(0, len(a), 64)]
+        same = all(np.array_equal(a.rows(part), b.rows(part)) for part in parts)
+        check(same and len(a) == len(b), "1 worker and 2 workers render different pairs")
+
+
+def check_again(path: Path, rows: Sequence[int]) -> None:
+    import numpy as np
+
+    from dafxtool import store
+    from dafxtool.pairs import render_again
+
+    for row in rows:
+        with store.Reader(path, store.PAIRS) as pairs:
+            stored = pairs.rows(slice(row, row + 1))[0]
+        check(np.array_equal(render_again(path, row), stored), f"row {row} renders differently")
+
+
+def check_loop(path: Path, jobs: Sequence[Job], n_samples: int) -> None:
+    """The loop makes the same sound, as near as its resampling and missing fades let it."""
+    import numpy as np
+
+    from dafxtool import store
+
+    with store.Reader(path, store.PAIRS) as pairs:
+        stored = pairs.rows(slice(0, len(jobs)))
+    for job, pair in zip(jobs, stored, strict=True):
+        for theirs, sound in zip(rendered(job, n_samples), pair, strict=True):
+            likeness = float(np.corrcoef(theirs, sound)[0, 1])
+            check(likeness > 0.9, f"the loop's {job.effect} is like ours only by {likeness:.3f}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,58 @@
+"""How long `dafxtool --help` takes, beside Python alone and Python with click.
+
+python benchmarks/bench_start.py
+"""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+from common import Timings, check, options, print_header, print_table, side_by_side
+
+CLICK = 'python -c "import click"'
+HEAVY = ("torch", "matplotlib", "numpy", "pedalboard", "scipy", "h5py")
+
+
+def main() -> None:
+    chosen = options(__doc__, rounds=15, recordings=False).parse_args()
+    print_header("start", "click")
+    program = Path(sys.executable).with_name("dafxtool")
+    helped = [str(program)] if program.exists() else [sys.executable, "-m", "dafxtool"]
+    check_help([*helped, "--help"])
+    commands = {
+        'python -c ""': [sys.executable, "-c", ""],
+        CLICK: [sys.executable, "-c", "import click"],
+        "dafxtool --help": [*helped, "--help"],
+        "dafxtool render --help": [*helped, "render", "--help"],
+    }
+    timings = side_by_side({name: runs(words) for name, words in commands.items()}, chosen.rounds)
+    print_milliseconds(timings)
+
+
+def runs(words: list[str]):
+    return lambda: subprocess.run(words, check=True, capture_output=True)
+
+
+def check_help(words: list[str]) -> None:
+    done = subprocess.run(words, capture_output=True, text=True)
+    check(done.returncode == 0 and done.stdout.startswith("Usage: dafxtool"), "there is no help")
+    looked = [sys.executable, "-X", "importtime", "-m", "dafxtool", "--help"]
+    imported = subprocess.run(looked, capture_output=True, text=True).stderr
+    names = {line.rpartition("|")[2].strip() for line in imported.splitlines()}
+    check(not names & set(HEAVY), f"help imports {', '.join(sorted(names & set(HEAVY)))}")
+
+
+def print_milliseconds(timings: Timings) -> None:
+    rows = []
+    for way, spent in timings.seconds.items():
+        least, most = 1000 * min(spent), 1000 * max(spent)
+        beside = 1 / timings.speed(way, CLICK)
+        middle = 1000 * timings.median(way)
+        rows.append((f"`{way}`", f"{middle:.0f}", f"{least:.0f} to {most:.0f}", f"{beside:.2f}"))
+    print_table(("command", "ms", "least to most", "times click's"), rows)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,169 @@
+"""Segments trained on each second, beside the bare step on one batch that is never changed.
+
+    python benchmarks/bench_train.py                         # the built-in corpus
+    python benchmarks/bench_train.py --recordings FOLDER
+
+The preset is small, the device the CPU. Ours is the loop of dafxtool.training.train itself, from
+spectrograms.h5, with validation, logging and checkpoints put off to its end; it is timed from the
+beginning of its first step to the beginning of its last, so that what is done once (reading the
+file into memory, principal components, the first and the last validation) does not count. In the
+third way the data is kept out of memory and every batch is read from the file.
+"""
+
+from __future__ import annotations
+
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from unittest.mock import patch
+
+import numpy as np
+import torch
+from common import check, options, print_header, print_rates, recordings_in, side_by_side
+
+from dafxtool import runs, store, training
+from dafxtool.effects import builtin_effects
+from dafxtool.pairs import render
+from dafxtool.presets import PRESETS, Configuration
+from dafxtool.progress import Progress
+from dafxtool.spectrograms import write_spectrograms
+from dafxtool.training import Rows, Trainer, data_order, train
+
+BARE = "Trainer.step, one batch"
+NEVER = 1_000_000
+
+
+def main() -> None:
+    parser = options(__doc__, rounds=5)
+    parser.add_argument("--steps", type=int, default=21, help="of each way in a round [21]")
+    parser.add_argument("--pairs", type=int, default=300, help="how many in the file [300]")
+    chosen = parser.parse_args()
+    print_header("train", "torch", "h5py")
+    with tempfile.TemporaryDirectory() as name:
+        scratch = Path(name)
+        data = make_data(recordings_in(chosen.recordings, scratch), scratch, chosen.pairs)
+        measure(data, scratch, unobserved(chosen.steps), chosen.rounds)
+
+
+def make_data(recordings: Path, scratch: Path, n_pairs: int) -> Path:
+    preset, known = PRESETS["small"], builtin_effects()
+    effects = [(known[name], {}) for name in ("overdrive", "delay")]
+    pairs, data = scratch / "pairs.h5", scratch / "spectrograms.h5"
+    render([recordings], pairs, effects, preset.segments, preset.split, n_pairs // 2)
+    write_spectrograms(pairs, data, preset.spectrogram, device="cpu")
+    return data
+
+
+def unobserved(n_steps: int) -> Configuration:
+    """The preset small, which only trains."""
+    preset = PRESETS["small"]
+    return replace(
+        preset,
+        training=replace(
+            preset.training,
+            max_steps=n_steps,
+            log_every=NEVER,
+            validate_every=NEVER,
+            checkpoint_every=NEVER,
+            checkpoint_seconds=float(NEVER),
+        ),
+    )
+
+
+def measure(data: Path, scratch: Path, made: Configuration, rounds: int) -> None:
+    n_steps, size = made.training.max_steps, made.training.batch_size
+    with store.Reader(data, store.SPECTROGRAMS) as reader:
+        rows = Rows(reader, reader.labels.rows_of(("train",)), "cpu")
+        n_rows, n_bytes = len(rows), len(rows) * reader.bytes_a_row
+        check_weights(data, scratch / "checked", made, rows, (2, *made.spectrogram.shape))
+        trainer = Trainer(made, (2, *made.spectrogram.shape), "cpu")
+        trainer.prepare(rows)
+        batch = next(rows.batches(data_order(n_rows, made.training, 0))).clone()
+        timings = side_by_side(
+            {
+                BARE: lambda: bare(trainer, batch, n_steps),
+                "ours, data in memory": lambda: loop(data, scratch / "run", made, "memory"),
+                "ours, data in the file": lambda: loop(data, scratch / "run", made, "file"),
+            },
+            rounds,
+            timed=True,
+        )
+    n_weights = sum(each.numel() for each in trainer.model.parameters())
+    print(
+        f"{n_rows} spectrograms of {' x '.join(map(str, trainer.model.shape))} to train on "
+        f"({n_bytes / 1e6:.0f} MB), batches of {size}, {n_weights / 1e6:.2f} million weights, "
+        f"float32, {n_steps - 1} steps a round, {torch.get_num_threads()} threads.\n"
+    )
+    print_rates(timings, (n_steps - 1) * size, "segments", BARE)
+
+
+def bare(trainer: Trainer, batch: torch.Tensor, n_steps: int) -> float:
+    """Seconds from the beginning of the first step to the beginning of the last."""
+    trainer.step_number = 0
+    with stopwatch() as begins:
+        for _ in range(n_steps):
+            trainer.step(batch)
+    return begins[-1] - begins[0]
+
+
+def loop(data: Path, run: Path, made: Configuration, place: str) -> float:
+    with stopwatch() as begins, held_in(place) as told:
+        train(data, run, made, "cpu", overwrite=True, progress=told)
+    check(any(f"in {place};" in line for line in told.lines), f"the data is not in {place}")
+    check(len(begins) == made.training.max_steps, "the loop took other steps than it was told")
+    return begins[-1] - begins[0]
+
+
+@contextmanager
+def stopwatch() -> Iterator[list[float]]:
+    """When each call of Trainer.step begins."""
+    begins: list[float] = []
+    step = Trainer.step
+
+    def noted(trainer: Trainer, batch: torch.Tensor) -> torch.Tensor:
+        begins.append(time.perf_counter())
+        return step(trainer, batch)
+
+    with patch.object(Trainer, "step", noted):
+        yield begins
+
+
+class Told(Progress):
+    """Keeps what is said."""
+
+    def __init__(self) -> None:
+        self.lines: list[str] = []
+
+    def say(self, text: str) -> None:
+        self.lines.append(text)
+
+
+@contextmanager
+def held_in(place: str) -> Iterator[Told]:
+    """Have the rows held in memory, or read from the file as if memory were short."""
+    share = 0.0 if place == "file" else training.MEMORY_SHARE
+    with patch.object(training, "MEMORY_SHARE", share):
+        yield Told()
+
+
+def check_weights(
+    data: Path, folder: Path, made: Configuration, rows: Rows, shape: tuple[int, ...]
+) -> None:
+    """Both of our ways end on the weights of a loop of bare steps over the same batches."""
+    by_hand = Trainer(made, shape, "cpu")
+    by_hand.prepare(rows)
+    for positions in data_order(len(rows), made.training, 0):
+        by_hand.step(next(rows.batches(iter([positions]))))
+    for place in ("memory", "file"):
+        loop(data, folder / place, made, place)
+        saved = runs.read_checkpoint(folder / place / "checkpoints" / "last.pt")["weights"]
+        for name, wanted in by_hand.model.state_dict().items():
+            near = np.allclose(saved[name].numpy(), wanted.numpy(), rtol=1e-4, atol=1e-5)
+            check(near, f"{name} ends elsewhere, with the data in {place}")
+
+
+if __name__ == "__main__":
+    main()
