@@ -3,6 +3,8 @@
 PYTHON ?= python3
 # Processes that the tests run in.
 PROCESSES ?= 2
+# Folder of recordings that bench measures on; without one, the built-in ones.
+RECORDINGS ?=
 VENV := .venv
 BIN := $(VENV)/bin
 
@@ -27,8 +29,11 @@ format: $(VENV)/developing ## put the code into the project's format
 	$(BIN)/ruff check --fix
 	$(BIN)/ruff format
 
-bench: $(VENV)/developing ## measure what the documents claim
-	@set -e; for script in benchmarks/*.py; do echo "== $$script"; $(BIN)/python $$script; done
+bench: $(VENV)/developing ## measure each stage beside the plain way (on RECORDINGS=FOLDER)
+	@$(BIN)/python benchmarks/bench_start.py
+	@set -e; for stage in render spectrogram train inversion; do \
+		$(BIN)/python benchmarks/bench_$$stage.py $(if $(RECORDINGS),--recordings '$(RECORDINGS)'); \
+	done
 
 docs: $(VENV)/installed ## write docs/cli.md from the commands' help
 	$(BIN)/python -m dafxtool.cli.reference > docs/cli.md.new

@@ -1,13 +1,14 @@
 """How near, and how quickly, magnitudes are inverted, beside torchaudio's Griffin-Lim.
 
-    python benchmarks/bench_inversion.py                     # synthetic sound, under a minute
-    python benchmarks/bench_inversion.py --clips FOLDER      # 20 of the recordings in FOLDER
-    python benchmarks/bench_inversion.py --clips FOLDER --limit 100 --seconds 5.5
+    python benchmarks/bench_inversion.py                          # the built-in corpus
+    python benchmarks/bench_inversion.py --recordings FOLDER      # 20 of the recordings in FOLDER
+    python benchmarks/bench_inversion.py --recordings FOLDER --limit 100 --seconds 5.5
 
 Prints a Markdown table: spectral convergence in dB (lower is better), how much better than
 torchaudio's GriffinLim(n_iter=32) with its default momentum 0.99, and the time relative to that, in
-the same run on one thread. "from dry" inverts the clip distorted and echoed, from the phase of the
-clip as it was; its gain is over torchaudio on that same sound.
+the same run on one thread, all methods on a clip before the next clip. "from dry" inverts the clip
+distorted and echoed, from the phase of the clip as it was; its gain is over torchaudio on that same
+sound.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from common import check, print_header
 
 from dafxtool.inversion import METHODS, invert, spectral_convergence_db
 from dafxtool.stft import SpectrogramConfig, magnitude
@@ -31,15 +33,18 @@ REFERENCE = "torchaudio GriffinLim, 32"
 
 def main() -> None:
     options = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    options.add_argument("--clips", type=Path, help="folder of recordings; else synthetic sound")
+    options.add_argument(
+        "--recordings", type=Path, help="folder of recordings; else the built-in corpus"
+    )
     options.add_argument("--limit", type=int, default=20, help="how many clips, evenly picked")
     options.add_argument("--seconds", type=float, default=5.5, help="of each clip, at most")
     options.add_argument("--quick", action="store_true", help="4 clips of 2 seconds")
     chosen = options.parse_args()
-    if chosen.quick or chosen.clips is None:
+    if chosen.quick or chosen.recordings is None:
         chosen.limit, chosen.seconds = min(chosen.limit, 4), min(chosen.seconds, 2.0)
     torch.set_num_threads(1)
-    found = synthetic() if chosen.clips is None else recorded(chosen.clips, chosen.limit)
+    print_header("inversion", "torch", "torchaudio", "scipy")
+    found = synthetic() if chosen.recordings is None else recorded(chosen.recordings, chosen.limit)
     n_samples = round(chosen.seconds * SAMPLE_RATE)
     clips = [clip[:n_samples] for clip in evenly(found, chosen.limit)]
     total = sum(map(len, clips)) / SAMPLE_RATE
@@ -76,6 +81,8 @@ def print_sizes(sizes: tuple[int, int, int], clips: list[np.ndarray]) -> None:
     config = SpectrogramConfig(
         n_fft=n_fft, hop_length=hop_length, window_length=window_length, sample_rate=SAMPLE_RATE
     )
+    check_convergence(clips[0], config)
+    list(measure(clips[0][: SAMPLE_RATE // 2], config))  # what is done once is not timed
     measured: dict[str, list[tuple[float, float, float]]] = defaultdict(list)
     for clip in clips:
         for name, *values in measure(clip, config):
@@ -111,6 +118,19 @@ def measure(
     found, seconds = timed(lambda: invert(wet, config, len(clip), phase_from=clip))
     gain = reference - found.convergence_db
     yield f"fast, {found.iterations}, from dry", found.convergence_db, gain, seconds
+
+
+def check_convergence(clip: np.ndarray, config: SpectrogramConfig) -> None:
+    """What is reported is what plain torch finds: 20 lg of the relative error of magnitudes."""
+    window = torch.hann_window(config.window_length)
+    sizes = (config.n_fft, config.hop_length, config.window_length, window)
+    found = invert(magnitude(clip, config), config, len(clip))
+    target, reached = (
+        torch.stft(torch.as_tensor(sound), *sizes, return_complex=True).abs()
+        for sound in (clip, found.audio)
+    )
+    wanted = 20 * float(torch.log10((reached - target).norm() / target.norm()))
+    check(abs(found.convergence_db - wanted) < 0.1, "the convergence is not torch's")
 
 
 def distorted(clip: np.ndarray) -> np.ndarray:

@@ -87,9 +87,7 @@ def ours(recordings: Path, output: Path, n_pairs: int, workers: int) -> None:
 
     known = builtin_effects()
     effects: list[Any] = [(known[name], {}) for name in EFFECTS]
-    render(
-        [recordings], output, effects, pairs_per_effect=n_pairs // len(effects), workers=workers
-    )
+    render([recordings], output, effects, pairs_per_effect=n_pairs // len(effects), workers=workers)
 
 
 def catalogue(recordings: Path) -> tuple[float, int, float]:
@@ -142,7 +140,9 @@ def board(effect: str, **setting: float) -> Any:
 
     if effect == "delay":
         seconds = (round(setting["time"] * 24) + 0.5) / 24_000
-        stages = [pedalboard.Delay(seconds, setting["feedback"] / 100, setting["mix"] / 100)]
+        stages: list[Any] = [
+            pedalboard.Delay(seconds, setting["feedback"] / 100, setting["mix"] / 100)
+        ]
     else:
         stages = [
             pedalboard.Distortion(setting["drive"]),
@@ -173,7 +173,9 @@ def jobs_of(pairs_file: Path) -> list[Job]:
         members = tracks[labels.recordings[first]["track"]]
         paths = [str(labels.recordings[i]["path"]) for i in members[members.index(first) :]]
         jobs.append(
-            Job(tuple(paths), int(labels.offset[row]), labels.effect_of(row), labels.setting_of(row))
+            Job(
+                tuple(paths), int(labels.offset[row]), labels.effect_of(row), labels.setting_of(row)
+            )
         )
     return jobs
 

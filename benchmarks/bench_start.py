@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 from common import Timings, check, options, print_header, print_table, side_by_side
@@ -31,7 +32,7 @@ def main() -> None:
     print_milliseconds(timings)
 
 
-def runs(words: list[str]):
+def runs(words: list[str]) -> Callable[[], object]:
     return lambda: subprocess.run(words, check=True, capture_output=True)
 
 

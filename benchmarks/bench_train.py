@@ -18,6 +18,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 from unittest.mock import patch
 
 import numpy as np
@@ -37,8 +38,8 @@ NEVER = 1_000_000
 
 
 def main() -> None:
-    parser = options(__doc__, rounds=5)
-    parser.add_argument("--steps", type=int, default=21, help="of each way in a round [21]")
+    parser = options(__doc__, rounds=3)
+    parser.add_argument("--steps", type=int, default=17, help="of each way in a round [17]")
     parser.add_argument("--pairs", type=int, default=300, help="how many in the file [300]")
     chosen = parser.parse_args()
     print_header("train", "torch", "h5py")
@@ -50,7 +51,7 @@ def main() -> None:
 
 def make_data(recordings: Path, scratch: Path, n_pairs: int) -> Path:
     preset, known = PRESETS["small"], builtin_effects()
-    effects = [(known[name], {}) for name in ("overdrive", "delay")]
+    effects: list[Any] = [(known[name], {}) for name in ("overdrive", "delay")]
     pairs, data = scratch / "pairs.h5", scratch / "spectrograms.h5"
     render([recordings], pairs, effects, preset.segments, preset.split, n_pairs // 2)
     write_spectrograms(pairs, data, preset.spectrogram, device="cpu")

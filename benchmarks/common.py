@@ -65,7 +65,12 @@ def print_rates(timings: Timings, amount: float, unit: str, reference: str) -> N
         rate = amount / timings.median(way)
         least, most = amount / max(spent), amount / min(spent)
         rows.append(
-            (way, f"{rate:.1f}", f"{least:.1f} to {most:.1f}", f"{timings.speed(way, reference):.2f}")
+            (
+                way,
+                f"{rate:.1f}",
+                f"{least:.1f} to {most:.1f}",
+                f"{timings.speed(way, reference):.2f}",
+            )
         )
     print_table(("way", f"{unit}/s", "least to most", f"times {reference!r}"), rows)
 
@@ -104,7 +109,9 @@ def processor() -> str:
     return platform.processor() or platform.machine()
 
 
-def options(description: str | None, rounds: int, recordings: bool = True) -> argparse.ArgumentParser:
+def options(
+    description: str | None, rounds: int, recordings: bool = True
+) -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description=(description or "").splitlines()[0])
     parser.add_argument("--rounds", type=int, default=rounds, help=f"timed rounds [{rounds}]")
     if recordings:

@@ -12,10 +12,10 @@ from typing import Any
 import numpy as np
 import torch
 
-from dafxtool import figures
 from dafxtool.errors import MissingDependencyError
 from dafxtool.inversion import invert
 from dafxtool.presets import Configuration
+from dafxtool.spectrogram_figures import Panel, Sheet, render_rgb
 from dafxtool.spectrograms import linear_magnitude
 from dafxtool.training import Rows, RunFolder, Trainer
 
@@ -40,7 +40,7 @@ class Board:
         made = linear_magnitude(decoded.cpu().numpy(), constants, config)
         for number in range(len(chosen)):
             sheet = _sheet(original[number], made[number], config)
-            picture = figures.render_rgb(sheet)
+            picture = render_rgb(sheet)
             name = f"reconstruction/{number + 1}"
             folder.board.add_image(name, picture, trainer.step_number, dataformats="HWC")
             self._sounds(trainer, folder, number, original[number, 1], made[number, 1])
@@ -60,9 +60,9 @@ class Board:
         folder.board.add_audio(f"{name}/reconstruction", sound[None], step, rate)
 
 
-def _sheet(original: Any, made: Any, config: Any) -> figures.Sheet:
-    return figures.Sheet(
-        panels=[[figures.Panel(original[c]), figures.Panel(made[c])] for c in range(2)],
+def _sheet(original: Any, made: Any, config: Any) -> Sheet:
+    return Sheet(
+        panels=[[Panel(original[c]), Panel(made[c])] for c in range(2)],
         frequencies_hz=config.frequencies_hz(),
         frame_times_s=config.frame_times_s(),
         row_labels=("dry", "wet"),

@@ -36,12 +36,15 @@ class Latents:
 
     n_content  how many of the first numbers tell of the recording; the rest tell of the effect. 0
                of a model that does not divide its latents.
+    scale      (n_latent,) by how much the decoded spectrogram changes with each number; with it
+               distances between latents are distances between sounds
     """
 
     latent: NDArray[np.float32]
     labels: Labels
     run: str
-    n_content: int = 0
+    n_content: int
+    scale: NDArray[np.float32]
     skipped: tuple[tuple[str, str], ...] = ()
 
     def __len__(self) -> int:
@@ -49,8 +52,8 @@ class Latents:
 
     @property
     def effect_part(self) -> NDArray[np.float32]:
-        """(n, n_latent - n_content): what tells of the effect."""
-        return self.latent[:, self.n_content :]
+        """(n, n_latent - n_content): what tells of the effect, scaled."""
+        return (self.latent * self.scale)[:, self.n_content :]
 
     def effects(self) -> list[str]:
         """The name of each row's effect."""
@@ -139,9 +142,7 @@ def _embed_rows(
         latents.append(run.embed(analysed(rows[start : start + ROWS_A_BATCH])))
         progress.advance(len(latents[-1]))
     progress.finish()
-    return Latents(
-        np.concatenate(latents), reader.labels.take(rows), str(run.path), run.model.n_content
-    )
+    return Latents(np.concatenate(latents), reader.labels.take(rows), *_about(run))
 
 
 def _embed_recordings(
@@ -179,10 +180,13 @@ def _embed_recordings(
     return Latents(
         np.concatenate(latents),
         _labels(rows, table, chosen),
-        str(run.path),
-        run.model.n_content,
+        *_about(run),
         tuple(skipped),
     )
+
+
+def _about(run: Run) -> tuple[str, int, NDArray[np.float32]]:
+    return str(run.path), run.model.n_content, run.model.latent_scale.cpu().numpy()
 
 
 def _recording_pairs(
@@ -257,7 +261,11 @@ def _write_hdf5(latents: Latents, output: Path, overwrite: bool) -> None:
         store.LATENTS,
         columns,
         len(latents),
-        {"run": latents.run, "n_content": latents.n_content},
+        {
+            "run": latents.run,
+            "n_content": latents.n_content,
+            "scale": [float(f"{value:.6g}") for value in latents.scale],
+        },
         labels.effects,
         labels.recordings,
         resume=False,
@@ -299,4 +307,5 @@ def read_latents(path: Path) -> Latents:
             reader.labels,
             str(reader.configuration["run"]),
             int(reader.configuration["n_content"]),
+            np.array(reader.configuration["scale"], dtype=np.float32),
         )

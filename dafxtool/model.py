@@ -57,6 +57,11 @@ class JointVAE(nn.Module):
         mean, log_variance = self.encode(spectrogram)
         return self.decode(mean + noise * (0.5 * log_variance).exp()), mean, log_variance
 
+    @property
+    def latent_scale(self) -> Tensor:
+        """(n_latent,): by how much the decoded spectrogram changes with each latent, if known."""
+        return torch.ones(self.config.n_latent)
+
     def prepare(self, basis: Basis, beta: float) -> None:
         """Take what was measured on the training split before the first step; here nothing."""
 
@@ -209,6 +214,10 @@ class ResidualVAE(JointVAE):
         self.wet_decoder = _OverTime(2 * self.k, self.k, width, depth)
         self.log_variance = nn.Parameter(torch.zeros(config.n_latent))
         self._lay_out_buffers(n_bins, n_frames)
+
+    @property
+    def latent_scale(self) -> Tensor:
+        return torch.cat([self.content_scale, self.effect_scale])
 
     def _lay_out_buffers(self, n_bins: int, n_frames: int) -> None:
         k, n_latent = self.k, self.config.n_latent

@@ -42,8 +42,9 @@ class ModelConfig:
         sizes = (*self.channels, self.n_latent, self.n_components)
         if not self.channels or min(sizes) < 1 or self.n_blocks < 0:
             raise ConfigError(
-                f"channels {self.channels}, n_latent {self.n_latent}, n_components {self.n_components} "
-                f"and n_blocks {self.n_blocks} make no model: all have to be positive."
+                f"channels {self.channels}, n_latent {self.n_latent}, n_components "
+                f"{self.n_components} and n_blocks {self.n_blocks} make no model: all have to be "
+                "positive."
             )
 
 

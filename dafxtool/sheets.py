@@ -15,16 +15,20 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from dafxtool import audio, figures, pairs, store
+from dafxtool import audio, pairs, store
+from dafxtool.curve_figures import draw_curves
+from dafxtool.drawing import check_figure_path, write_table
 from dafxtool.errors import InputError
 from dafxtool.files import check_free
 from dafxtool.inversion import invert
 from dafxtool.latents import Chosen, Latents, check_segments
+from dafxtool.map_figures import draw_map
 from dafxtool.parameters import Effect
 from dafxtool.progress import SILENT, Progress
 from dafxtool.projection import Projection, project
 from dafxtool.runs import Run
 from dafxtool.segments import SegmentConfig, consecutive_segments, cut_recording, normalise_peak
+from dafxtool.spectrogram_figures import Panel, Sheet, draw_sheet
 from dafxtool.spectrograms import linear_magnitude
 from dafxtool.training import read_metrics
 
@@ -228,14 +232,14 @@ def draw_reconstructions(
     path: Path, made: Sequence[Reconstruction], run: Run, overwrite: bool = False
 ) -> None:
     """A sheet with a column pair for each example: original beside reconstruction."""
-    panels: list[list[figures.Panel | None]] = [[], []]
+    panels: list[list[Panel | None]] = [[], []]
     for each in made:
         for channel, row in enumerate(panels):
             error = f"MSE {each.errors[channel]:.4f}"
-            row.append(figures.Panel(each.source.magnitude[channel]))
-            row.append(figures.Panel(each.magnitude[channel], error))
+            row.append(Panel(each.source.magnitude[channel]))
+            row.append(Panel(each.magnitude[channel], error))
     groups = [(f"{each.source.label}\n{each.source.recording}", 2) for each in made]
-    sheet = figures.Sheet(
+    sheet = Sheet(
         panels=panels,
         **_axes(run),
         row_labels=CHANNELS,
@@ -243,14 +247,14 @@ def draw_reconstructions(
         column_groups=groups,
         title="Reconstruction",
     )
-    figures.draw_sheet(path, sheet, overwrite)
+    draw_sheet(path, sheet, overwrite)
 
 
 def write_reconstruction_table(
     path: Path, table: ReconstructionTable, overwrite: bool = False
 ) -> None:
     columns: dict[str, Sequence[Any]] = dict(vars(table))
-    figures.write_table(path, columns, overwrite)
+    write_table(path, columns, overwrite)
 
 
 def sound_reconstructions(
@@ -290,7 +294,7 @@ def sound_reconstructions(
 
 def check_output(path: Path, overwrite: bool) -> None:
     """Refuse a figure's name before the work that leads to it, not after."""
-    figures.check_figure_path(path)
+    check_figure_path(path)
     check_free(path, overwrite)
 
 
@@ -347,19 +351,19 @@ def interpolate(
 def draw_interpolation(path: Path, made: Interpolation, run: Run, overwrite: bool = False) -> None:
     """Figures 5 and 6 of the report: originals at both ends, decoded steps between them."""
     last = len(made.positions) - 1
-    panels: list[list[figures.Panel | None]] = []
+    panels: list[list[Panel | None]] = []
     for channel in range(2):
-        row: list[figures.Panel | None] = [figures.Panel(made.a.magnitude[channel])]
+        row: list[Panel | None] = [Panel(made.a.magnitude[channel])]
         for index, magnitude in enumerate(made.magnitudes):
             title = ""
             if index in (0, last):
                 errors = made.errors_a if index == 0 else made.errors_b
                 title = f"MSE {errors[channel]:.4f}"
-            row.append(figures.Panel(magnitude[channel], title))
-        row.append(figures.Panel(made.b.magnitude[channel]))
+            row.append(Panel(magnitude[channel], title))
+        row.append(Panel(made.b.magnitude[channel]))
         panels.append(row)
     kind = "spherical" if made.spherical else "linear"
-    sheet = figures.Sheet(
+    sheet = Sheet(
         panels=panels,
         **_axes(run),
         row_labels=CHANNELS,
@@ -371,7 +375,7 @@ def draw_interpolation(path: Path, made: Interpolation, run: Run, overwrite: boo
         ],
         title=f"From {_short(made.a, made.b)} to {_short(made.b, made.a)}",
     )
-    figures.draw_sheet(path, sheet, overwrite)
+    draw_sheet(path, sheet, overwrite)
 
 
 def _short(source: Source, other: Source) -> str:
@@ -388,7 +392,7 @@ def write_interpolation_table(path: Path, made: Interpolation, overwrite: bool =
     columns: dict[str, Sequence[Any]] = {"t": made.positions.tolist()}
     for index in range(made.latents.shape[1]):
         columns[f"latent_{index}"] = made.latents[:, index].tolist()
-    figures.write_table(path, columns, overwrite)
+    write_table(path, columns, overwrite)
 
 
 def sound_interpolation(
@@ -449,7 +453,8 @@ def latent_map(
 
     part  effect: by the latents that tell of the effect; all: by all of them
     """
-    return project(latents.effect_part if part == "effect" else latents.latent, method, seed)
+    chosen = latents.effect_part if part == "effect" else latents.latent * latents.scale
+    return project(chosen, method, seed)
 
 
 def draw_latent_map(
@@ -460,7 +465,7 @@ def draw_latent_map(
     overwrite: bool = False,
 ) -> None:
     """Figures 1 and 2 of the report: one point a segment, one colour an effect."""
-    figures.draw_map(
+    draw_map(
         path,
         projection.points,
         latents.effects(),
@@ -484,7 +489,7 @@ def write_map_table(
         "offset": labels.offset.tolist(),
         "split": [labels.split_of(row) for row in range(n)],
     }
-    figures.write_table(path, columns, overwrite)
+    write_table(path, columns, overwrite)
 
 
 def draw_training(path: Path, run: Path, overwrite: bool = False) -> None:
@@ -498,7 +503,7 @@ def draw_training(path: Path, run: Path, overwrite: bool = False) -> None:
         }
         for name, title in names.items()
     }
-    figures.draw_curves(path, quantities, title=run.name, overwrite=overwrite)
+    draw_curves(path, quantities, title=run.name, overwrite=overwrite)
 
 
 def _curve(rows: Sequence[dict[str, str]], name: str) -> tuple[list[float], list[float]]:

@@ -14,9 +14,22 @@ from matplotlib.figure import Figure
 from matplotlib.text import Text
 from PIL import Image
 
-from dafxtool import figures
+from dafxtool.curve_figures import curves_figure, draw_curves
+from dafxtool.drawing import text_width_in, wrap, write_table
 from dafxtool.errors import InputError, OutputExistsError
-from dafxtool.figures import Panel, PointMap, Sheet
+from dafxtool.map_figures import PointMap, draw_map, label_style, map_figure
+from dafxtool.spectrogram_figures import (
+    FLOOR_DB,
+    Panel,
+    Sheet,
+    draw_sheet,
+    draw_spectrogram,
+    erb_rate,
+    frequency_weights,
+    render_rgb,
+    sheet_figure,
+    time_ticks,
+)
 
 SAMPLE_RATE = 24_000
 FREQUENCIES = np.linspace(0, SAMPLE_RATE / 2, 1025)
@@ -73,47 +86,45 @@ def assert_apart_and_inside(figure: Figure) -> None:
 
 @pytest.mark.parametrize("bin_index", [6, 40, 200, 900])
 def test_a_tone_is_brightest_at_its_height_on_the_frequency_axis(bin_index):
-    image = images(figures.sheet_figure(sheet_of(tone(bin_index))))[0]
+    image = images(sheet_figure(sheet_of(tone(bin_index))))[0]
     rows = image.get_array()
     _, _, low, high = image.get_extent()
     brightest = np.argmax(rows.mean(axis=1)) + 0.5
     height = low + (high - low) * brightest / len(rows)
     # One row and half a bin is as near as it can be.
-    half_bin = np.diff(figures.erb_rate(FREQUENCIES[bin_index - 1 : bin_index + 1]))[0] / 2
+    half_bin = np.diff(erb_rate(FREQUENCIES[bin_index - 1 : bin_index + 1]))[0] / 2
     tolerance = (high - low) / len(rows) + half_bin
-    assert height == pytest.approx(figures.erb_rate(FREQUENCIES[bin_index]), abs=tolerance)
+    assert height == pytest.approx(erb_rate(FREQUENCIES[bin_index]), abs=tolerance)
 
 
 def test_a_tick_lies_at_the_height_of_its_frequency():
-    axes = figures.sheet_figure(sheet_of(noise())).axes[0]
+    axes = sheet_figure(sheet_of(noise())).axes[0]
     labels = {
         text.get_text(): height
         for text, height in zip(axes.get_yticklabels(), axes.get_yticks(), strict=True)
     }
     assert list(labels) == ["100", "200", "500", "1k", "2k", "5k", "10k"]
-    assert labels["2k"] == pytest.approx(float(figures.erb_rate(2000)))
-    assert axes.get_ylim() == pytest.approx(figures.erb_rate([0, 12_000]))
+    assert labels["2k"] == pytest.approx(float(erb_rate(2000)))
+    assert axes.get_ylim() == pytest.approx(erb_rate([0, 12_000]))
 
 
 def test_erb_rate_has_the_published_bandwidths():
     # Glasberg & Moore 1990, equation 3: ERB(f) = 24.7 (0.00437 f + 1) Hz is one step at f.
     for frequency in (100.0, 1000.0, 8000.0):
         bandwidth = 24.7 * (0.00437 * frequency + 1)
-        step = figures.erb_rate(frequency + bandwidth / 2) - figures.erb_rate(
-            frequency - bandwidth / 2
-        )
+        step = erb_rate(frequency + bandwidth / 2) - erb_rate(frequency - bandwidth / 2)
         assert step == pytest.approx(1.0, abs=0.03)
 
 
 def test_white_power_stays_flat_on_the_frequency_axis():
-    weights = figures.frequency_weights(FREQUENCIES, 300)
+    weights = frequency_weights(FREQUENCIES, 300)
     np.testing.assert_allclose(weights.sum(axis=1), 1.0, atol=1e-9)
     assert weights.min() >= -1e-12
 
 
 def test_all_panels_share_one_scale_and_decibels_are_re_the_loudest_bin():
     loud, quiet = np.ones((1025, 65)), np.full((1025, 65), 0.01)
-    drawn = images(figures.sheet_figure(sheet_of(quiet, loud, noise(level=1e-9), floor_db=-60)))
+    drawn = images(sheet_figure(sheet_of(quiet, loud, noise(level=1e-9), floor_db=-60)))
     assert {image.get_clim() for image in drawn} == {(-60.0, 0.0)}
     np.testing.assert_allclose(drawn[0].get_array(), -40.0, atol=1e-6)
     np.testing.assert_allclose(drawn[1].get_array(), 0.0, atol=1e-6)
@@ -122,20 +133,20 @@ def test_all_panels_share_one_scale_and_decibels_are_re_the_loudest_bin():
 
 def test_a_difference_is_in_decibels_and_symmetrical():
     panels = [[Panel(noise()), Panel(2 * noise(), minus=noise())]]
-    drawn = images(figures.sheet_figure(Sheet(panels, FREQUENCIES, TIMES)))[1]
+    drawn = images(sheet_figure(Sheet(panels, FREQUENCIES, TIMES)))[1]
     np.testing.assert_allclose(np.median(drawn.get_array().data), 20 * np.log10(2), atol=1e-6)
     low, high = drawn.get_clim()
     assert low == -high
 
 
 def test_silence_is_all_floor():
-    drawn = images(figures.sheet_figure(sheet_of(np.zeros((1025, 65)))))[0]
-    assert (drawn.get_array() == figures.FLOOR_DB).all()
+    drawn = images(sheet_figure(sheet_of(np.zeros((1025, 65)))))[0]
+    assert (drawn.get_array() == FLOOR_DB).all()
 
 
 def test_a_single_frame_is_drawn(tmp_path):
     path = tmp_path / "one.png"
-    figures.draw_spectrogram(path, np.ones((1025, 1)), FREQUENCIES, [0.0])
+    draw_spectrogram(path, np.ones((1025, 1)), FREQUENCIES, [0.0])
     assert Image.open(path).size[0] > 500
 
 
@@ -144,15 +155,15 @@ def test_values_that_are_no_magnitudes_are_refused_and_leave_no_file(tmp_path, b
     magnitude = noise()
     magnitude[3, 4] = bad
     with pytest.raises(InputError, match="negative or non-finite"):
-        figures.draw_sheet(tmp_path / "sheet.png", sheet_of(noise(), magnitude))
+        draw_sheet(tmp_path / "sheet.png", sheet_of(noise(), magnitude))
     assert list(tmp_path.iterdir()) == []
 
 
 def test_shapes_that_do_not_fit_the_axes_are_refused():
     with pytest.raises(InputError, match=r"\(65, 1025\)"):
-        figures.sheet_figure(sheet_of(noise().T))
+        sheet_figure(sheet_of(noise().T))
     with pytest.raises(InputError, match="complex"):
-        figures.sheet_figure(sheet_of(noise() + 0j))
+        sheet_figure(sheet_of(noise() + 0j))
     with pytest.raises(InputError, match="row labels"):
         sheet_of(noise(), row_labels=["dry", "wet"])
     with pytest.raises(InputError, match="columns in groups"):
@@ -176,33 +187,33 @@ def interpolation_sheet(n_steps: int) -> Sheet:
 
 @pytest.mark.parametrize("n_steps", [2, 9])
 def test_long_labels_neither_overlap_nor_leave_the_page(n_steps):
-    assert_apart_and_inside(figures.sheet_figure(interpolation_sheet(n_steps)))
+    assert_apart_and_inside(sheet_figure(interpolation_sheet(n_steps)))
 
 
 def test_wrapping_keeps_every_letter_and_numbers_with_their_units():
-    wrapped = figures.wrap(LONG, 1.0, 8)
+    wrapped = wrap(LONG, 1.0, 8)
     lines = wrapped.split("\n")
     assert len(lines) > 2
-    assert all(figures.text_width_in(line, 8) <= 1.0 for line in lines)
+    assert all(text_width_in(line, 8) <= 1.0 for line in lines)
     plain = " ".join(lines).replace("\N{NO-BREAK SPACE}", " ").replace("\N{MINUS SIGN}", "-")
     assert plain == LONG
     assert any("23.4\N{NO-BREAK SPACE}dB" in line for line in lines)
     name = "x" * 80
-    assert figures.wrap(name, 1.0, 8).replace("\n", "") == name
+    assert wrap(name, 1.0, 8).replace("\n", "") == name
 
 
 def test_times_keep_apart_and_inside():
     for seconds in (0.01, 0.7, 1.365, 5.46, 60.0):
         for width in (1.3, 3.4):
-            ticks = figures.time_ticks(0.0, seconds, width)
+            ticks = time_ticks(0.0, seconds, width)
             assert len(ticks) >= 2
             assert np.diff(ticks).min() * width / seconds >= 0.3  # inches
             assert ticks[-1] < seconds
 
 
 def test_render_rgb_is_the_figure_as_pixels():
-    pixels = figures.render_rgb(sheet_of(noise()), dots_per_inch=50)
-    width, height = figures.sheet_figure(sheet_of(noise())).get_size_inches()
+    pixels = render_rgb(sheet_of(noise()), dots_per_inch=50)
+    width, height = sheet_figure(sheet_of(noise())).get_size_inches()
     assert pixels.dtype == np.uint8
     assert pixels.shape == (int(height * 50), int(width * 50), 3)
     assert (pixels[0, 0] == 255).all() and pixels.min() < 60
@@ -213,16 +224,16 @@ def test_a_sheet_of_the_largest_size_is_quick_to_send(tmp_path):
     rng = np.random.default_rng(0)
     row = [Panel(rng.rayleigh(size=(1025, 257))) for _ in range(9)]
     path = tmp_path / "sheet.png"
-    figures.draw_sheet(path, Sheet([row, row], frequencies, times))
+    draw_sheet(path, Sheet([row, row], frequencies, times))
     assert path.stat().st_size < 1.5e6  # white noise is the worst there is
 
 
 def test_paper_and_zero_difference_are_pure_white_in_a_png(tmp_path):
     path = tmp_path / "sheet.png"
     panels = [[Panel(noise()), Panel(noise(), minus=noise())]]
-    figures.draw_sheet(path, Sheet(panels, FREQUENCIES, TIMES))
+    draw_sheet(path, Sheet(panels, FREQUENCIES, TIMES))
     pixels = np.asarray(Image.open(path).convert("RGB"))
-    axes = figures.sheet_figure(Sheet(panels, FREQUENCIES, TIMES)).axes[1].get_position()
+    axes = sheet_figure(Sheet(panels, FREQUENCIES, TIMES)).axes[1].get_position()
     height, width = pixels.shape[:2]
     inside = pixels[int((1 - axes.y0) * height) - 50, int(axes.x0 * width) + 50]
     assert (pixels[2, 2] == 255).all() and (inside == 255).all()
@@ -238,20 +249,20 @@ def test_paper_and_zero_difference_are_pure_white_in_a_png(tmp_path):
 def test_the_suffix_decides_the_kind_of_file(tmp_path, suffix, start):
     first, second = tmp_path / f"a{suffix}", tmp_path / f"b{suffix}"
     for path in (first, second):
-        figures.draw_sheet(path, sheet_of(noise()))
+        draw_sheet(path, sheet_of(noise()))
         assert path.read_bytes().startswith(start)
     assert first.read_bytes() == second.read_bytes()
     with pytest.raises(OutputExistsError):
-        figures.draw_sheet(first, sheet_of(noise()))
-    figures.draw_sheet(first, sheet_of(noise()), overwrite=True)
+        draw_sheet(first, sheet_of(noise()))
+    draw_sheet(first, sheet_of(noise()), overwrite=True)
 
 
 @pytest.mark.parametrize("name", ["sheet.jpg", "sheet", "sheet.png.txt"])
 def test_other_suffixes_are_refused(tmp_path, name):
     for draw in (
-        lambda path: figures.draw_sheet(path, sheet_of(noise())),
-        lambda path: figures.draw_map(path, np.zeros((3, 2)), ["a", "b", "c"]),
-        lambda path: figures.draw_curves(path, {"loss": {"train": ([1], [1])}}),
+        lambda path: draw_sheet(path, sheet_of(noise())),
+        lambda path: draw_map(path, np.zeros((3, 2)), ["a", "b", "c"]),
+        lambda path: draw_curves(path, {"loss": {"train": ([1], [1])}}),
     ):
         with pytest.raises(InputError, match=r"\.png, \.svg or \.pdf"):
             draw(tmp_path / name)
@@ -261,17 +272,16 @@ def test_other_suffixes_are_refused(tmp_path, name):
 def test_the_settings_of_matplotlib_stay_as_they_were(tmp_path):
     with matplotlib.rc_context({"font.size": 21, "axes.linewidth": 9}):
         before = dict(matplotlib.rcParams)
-        figures.draw_sheet(tmp_path / "odd.png", sheet_of(noise()))
+        draw_sheet(tmp_path / "odd.png", sheet_of(noise()))
         assert dict(matplotlib.rcParams) == before
-    figures.draw_sheet(tmp_path / "plain.png", sheet_of(noise()))
+    draw_sheet(tmp_path / "plain.png", sheet_of(noise()))
     assert (tmp_path / "odd.png").read_bytes() == (tmp_path / "plain.png").read_bytes()
 
 
 def test_threads_draw_the_same_as_one(tmp_path):
     paths = [tmp_path / f"{index}.png" for index in range(4)]
     threads = [
-        threading.Thread(target=figures.draw_sheet, args=(path, sheet_of(noise())))
-        for path in paths
+        threading.Thread(target=draw_sheet, args=(path, sheet_of(noise()))) for path in paths
     ]
     for thread in threads:
         thread.start()
@@ -285,9 +295,7 @@ def test_a_table_reads_back_exactly(tmp_path):
     doubles = [0.1, 1 / 3, 1e-300, -2.5]
     singles = np.array([0.1, 1 / 3, 1e-30, 7], dtype=np.float32)
     names = ["plain", 'with "quotes"', "a, comma", "Ünïcode\nand a line"]
-    figures.write_table(
-        path, {"double": doubles, "single": singles, "name": names, "n": [1, 2, 3, 4]}
-    )
+    write_table(path, {"double": doubles, "single": singles, "name": names, "n": [1, 2, 3, 4]})
     with open(path, newline="", encoding="utf-8") as file:
         rows = list(csv.DictReader(file))
     assert list(rows[0]) == ["double", "single", "name", "n"]
@@ -299,9 +307,9 @@ def test_a_table_reads_back_exactly(tmp_path):
 
 def test_a_crooked_table_is_refused(tmp_path):
     with pytest.raises(InputError, match="differ in length"):
-        figures.write_table(tmp_path / "t.csv", {"a": [1, 2], "b": [1]})
+        write_table(tmp_path / "t.csv", {"a": [1, 2], "b": [1]})
     with pytest.raises(InputError, match=r"\.csv"):
-        figures.write_table(tmp_path / "t.png", {"a": [1]})
+        write_table(tmp_path / "t.png", {"a": [1]})
     assert list(tmp_path.iterdir()) == []
 
 
@@ -323,7 +331,7 @@ def relative_luminance(colour: str) -> float:
 
 
 def test_every_label_has_a_look_of_its_own_that_shows_on_white():
-    looks = [figures.label_style(index) for index in range(64)]
+    looks = [label_style(index) for index in range(64)]
     assert len(set(looks)) == 64
     assert len(set(looks[:8])) == len({colour for colour, _ in looks[:8]}) == 8
     for colour, _ in looks:
@@ -332,7 +340,7 @@ def test_every_label_has_a_look_of_its_own_that_shows_on_white():
 
 def test_twenty_labels_have_a_legend_with_their_counts():
     points, labels = clusters(20, 5)
-    figure = figures.map_figure([PointMap(points, [*labels[:-2], labels[0], labels[0]])])
+    figure = map_figure([PointMap(points, [*labels[:-2], labels[0], labels[0]])])
     texts = [text.get_text() for text in written(figure)]
     assert all(f"effect {index}" in texts for index in range(20))
     assert sorted(text for text in texts if text in ("3", "5", "7")) == ["3"] + ["5"] * 18 + ["7"]
@@ -341,14 +349,14 @@ def test_twenty_labels_have_a_legend_with_their_counts():
 
 def test_few_labels_apart_are_named_at_their_medians():
     points, labels = clusters(4, 50)
-    axes = figures.map_figure([PointMap(points, labels)]).axes[0]
+    axes = map_figure([PointMap(points, labels)]).axes[0]
     named = {text.get_text(): text.get_position() for text in axes.texts}
     assert sorted(named) == [f"effect {index}" for index in range(4)]
     np.testing.assert_allclose(named["effect 0"], np.median(points[:50], axis=0))
 
 
 def test_few_labels_on_top_of_each_other_go_to_the_legend():
-    figure = figures.map_figure([PointMap(*clusters(4, 50, apart=0.1))])
+    figure = map_figure([PointMap(*clusters(4, 50, apart=0.1))])
     assert not figure.axes[0].texts
     assert {f"effect {index}" for index in range(4)} <= {
         text.get_text() for text in written(figure)
@@ -360,7 +368,7 @@ def test_few_labels_on_top_of_each_other_go_to_the_legend():
 def test_all_points_are_drawn_in_the_colour_of_their_label(n_labels):
     points, labels = clusters(n_labels, 30)
     order = [f"effect {index}" for index in range(n_labels)]
-    axes = figures.map_figure([PointMap(points, labels, order=order)]).axes[0]
+    axes = map_figure([PointMap(points, labels, order=order)]).axes[0]
     drawn = {
         (*position, *colour[:3])
         for collection in axes.collections
@@ -369,7 +377,7 @@ def test_all_points_are_drawn_in_the_colour_of_their_label(n_labels):
         )
     }
     wanted = {
-        (*point, *matplotlib.colors.to_rgb(figures.label_style(order.index(label))[0]))
+        (*point, *matplotlib.colors.to_rgb(label_style(order.index(label))[0]))
         for point, label in zip(points.tolist(), labels, strict=True)
     }
     assert drawn == wanted
@@ -378,9 +386,7 @@ def test_all_points_are_drawn_in_the_colour_of_their_label(n_labels):
 def test_both_axes_of_a_map_have_one_scale_and_all_maps_the_same_limits():
     points, labels = clusters(3, 20)
     stretched = points * [5, 1]
-    figure = figures.map_figure(
-        [PointMap(points, labels), PointMap(stretched, values=np.arange(60.0) + 1)]
-    )
+    figure = map_figure([PointMap(points, labels), PointMap(stretched, values=np.arange(60.0) + 1)])
     first, second = figure.axes[0], figure.axes[1]
     assert first.get_xlim() == second.get_xlim() and first.get_ylim() == second.get_ylim()
     width, height = figure.get_size_inches()
@@ -395,7 +401,7 @@ def test_both_axes_of_a_map_have_one_scale_and_all_maps_the_same_limits():
 def test_more_and_larger_clouds_have_smaller_points(tmp_path):
     def area(n: int) -> float:
         points = np.random.default_rng(0).normal(size=(n, 2))
-        return figures.map_figure([PointMap(points)]).axes[0].collections[0].get_sizes()[0]
+        return map_figure([PointMap(points)]).axes[0].collections[0].get_sizes()[0]
 
     assert area(20) > area(2000) > area(20_000)
 
@@ -405,7 +411,7 @@ def test_values_colour_the_points_and_name_the_bar():
     content = PointMap(
         points, values=np.geomspace(100, 8000, 40), value_name="cutoff (Hz)", logarithmic=True
     )
-    figure = figures.map_figure([content])
+    figure = map_figure([content])
     bar = figure.axes[1]
     assert bar.get_ylabel() == "cutoff (Hz)"
     assert figure.axes[0].collections[0].get_clim() == pytest.approx((100, 8000))
@@ -430,12 +436,12 @@ def test_maps_that_cannot_be_drawn_are_refused(content, sentence):
 
 
 def test_a_single_point_can_be_drawn(tmp_path):
-    figures.draw_map(tmp_path / "one.png", [[1.0, 2.0]], ["reverb"], axis_names=("PC 1", "PC 2"))
+    draw_map(tmp_path / "one.png", [[1.0, 2.0]], ["reverb"], axis_names=("PC 1", "PC 2"))
     assert (tmp_path / "one.png").exists()
 
 
 def test_a_dollar_in_a_name_is_a_dollar(tmp_path):
-    figures.draw_map(tmp_path / "map.svg", *clusters(1, 3), title="$5 and $6 {x_")
+    draw_map(tmp_path / "map.svg", *clusters(1, 3), title="$5 and $6 {x_")
     assert (tmp_path / "map.svg").exists()
 
 
@@ -444,7 +450,7 @@ def test_a_dollar_in_a_name_is_a_dollar(tmp_path):
 
 def test_curves_over_more_than_a_decade_are_logarithmic():
     x = np.arange(50)
-    figure = figures.curves_figure(
+    figure = curves_figure(
         {
             "loss": {"train": (x, np.geomspace(1000, 1, 50)), "validation": ([0, 49], [900, 2])},
             "accuracy": {"train": (x, np.linspace(0.4, 0.9, 50))},
@@ -458,20 +464,20 @@ def test_curves_over_more_than_a_decade_are_logarithmic():
 
 def test_a_moving_average_stays_in_step_with_its_curve():
     x = np.arange(1000)
-    raw, smooth = figures.curves_figure({"x": {"train": (x, x)}}).axes[0].lines
+    raw, smooth = curves_figure({"x": {"train": (x, x)}}).axes[0].lines
     np.testing.assert_array_equal(raw.get_ydata(), x)
     np.testing.assert_allclose(smooth.get_ydata(), smooth.get_xdata(), atol=0.5)
 
 
 def test_values_that_are_not_finite_leave_a_gap(tmp_path):
     quantities = {"loss": {"train": ([1, 2, 3], [3.0, np.inf, 1.0])}}
-    line = figures.curves_figure(quantities).axes[0].lines[0]
+    line = curves_figure(quantities).axes[0].lines[0]
     assert np.isnan(line.get_ydata()[1])
-    figures.draw_curves(tmp_path / "curves.png", {"loss": {"train": ([1], [np.nan])}})
+    draw_curves(tmp_path / "curves.png", {"loss": {"train": ([1], [np.nan])}})
 
 
 def test_curves_that_cannot_be_drawn_are_refused():
     with pytest.raises(InputError, match="without a curve"):
-        figures.curves_figure({})
+        curves_figure({})
     with pytest.raises(InputError, match=r"\(2,\) and \(1,\)"):
-        figures.curves_figure({"loss": {"train": ([1, 2], [1.0])}})
+        curves_figure({"loss": {"train": ([1, 2], [1.0])}})

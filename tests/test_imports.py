@@ -40,7 +40,10 @@ ORDER = (
     "training",
     "latents",
     "projection",
-    "figures",
+    "drawing",
+    "spectrogram_figures",
+    "map_figures",
+    "curve_figures",
     "boards",
     "magnitudes",
     "sheets",
@@ -50,11 +53,14 @@ ORDER = (
     "cli",
 )
 
+FIGURES = {"drawing", "spectrogram_figures", "map_figures", "curve_figures"}
+
 # doctor looks at everything, each in a check of its own.
 HOMES = {
     "pedalboard": {"audio", "effects", "plugins", "doctor"},
     "h5py": {"store", "doctor"},
-    "matplotlib": {"figures", "doctor"},
+    "matplotlib": FIGURES | {"doctor"},
+    "PIL": FIGURES,
     "click": {"cli"},
     "rich": {"cli"},
     "tqdm": {"progress"},

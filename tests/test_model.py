@@ -1,7 +1,10 @@
 import pytest
+import scipy.fft
 import torch
 
+from dafxtool.errors import ConfigError
 from dafxtool.model import (
+    ResidualVAE,
     build_model,
     halved,
     kl_to_standard_normal,
@@ -10,9 +13,9 @@ from dafxtool.model import (
     squared_error,
 )
 from dafxtool.presets import PRESETS, ModelConfig
-from dafxtool.principal import measure_basis
+from dafxtool.principal import cosine_basis, measure_basis, split_frames
 
-SMALL = ModelConfig(channels=(8, 16), n_latent=5, n_components=6)
+SMALL = ModelConfig(channels=(8, 16), n_latent=5, n_effect=2, n_components=6)
 
 
 def test_kl_is_that_of_torch_distributions():
@@ -33,16 +36,17 @@ def test_squared_error_of_an_offset_is_its_square_times_the_values():
 
 def prepared(model, rows: int = 40, beta: float = 1.0):
     """The model with the linear part of random data, which an untrained one lacks."""
-    data = torch.randn(rows, *model.shape, generator=torch.Generator().manual_seed(3))
-    config = model.config
-    model.prepare(measure_basis(lambda: [data], config.n_components, config.n_latent), beta)
+    if isinstance(model, ResidualVAE):
+        data = torch.randn(rows, *model.shape, generator=torch.Generator().manual_seed(3))
+        sizes = (model.k, model.n_content, model.n_effect)
+        model.prepare(measure_basis(lambda: [data], *sizes), beta)
     return model
 
 
 @pytest.mark.parametrize("architecture", ["convolutional", "residual"])
 @pytest.mark.parametrize("size", [(33, 17), (64, 20), (1025, 65), (7, 1)])
 def test_the_decoder_gives_back_the_size_that_came_in(architecture, size):
-    config = ModelConfig(architecture, channels=(8, 8, 8), n_latent=4, n_components=5)
+    config = ModelConfig(architecture, channels=(8, 8, 8), n_latent=4, n_effect=1, n_components=5)
     model = prepared(build_model(config, (2, *size)).eval())
     spectrogram = torch.randn(2, 2, *size)
     reconstruction, mean, log_variance = model(spectrogram, torch.zeros(2, 4))
@@ -73,7 +77,7 @@ def test_week6_is_the_model_of_the_report():
 def test_in_evaluation_a_row_does_not_see_its_batch():
     for architecture in ("convolutional", "residual"):
         torch.manual_seed(1)
-        config = ModelConfig(architecture, channels=(8, 16), n_latent=5, n_components=6)
+        config = ModelConfig(architecture, channels=(8, 16), n_latent=5, n_effect=2, n_components=6)
         model = prepared(build_model(config, (2, 33, 17)))
         for _ in range(3):  # so that batch statistics are not the initial ones
             model(torch.randn(8, 2, 33, 17) * 3 + 1, torch.zeros(8, 5))
@@ -114,53 +118,114 @@ def test_slerp_of_equal_directions_is_a_straight_line():
     torch.testing.assert_close(slerp(a, 3 * a, torch.tensor([0.5]))[0], 2 * a)
 
 
-def low_rank_data(n_rows: int = 60, rank: int = 3) -> torch.Tensor:
-    """Segments that are mixtures of a few patterns, of unequal strength, on a common mean."""
+def correlated_data(n_rows: int = 60) -> torch.Tensor:
+    """Dry frames of a few patterns; wet ones follow from them, plus a change of their own."""
     generator = torch.Generator().manual_seed(4)
-    patterns = torch.randn(rank, 2, 9, 8, generator=generator)
-    weights = torch.randn(n_rows, rank, generator=generator) * torch.tensor([9.0, 5.0, 2.0])
-    return 0.3 + torch.einsum("nr,rcbt->ncbt", weights, patterns)
+
+    def mixture(rank: int) -> torch.Tensor:
+        patterns = torch.randn(rank, 9, generator=generator)
+        strength = torch.arange(rank, 0, -1).sqrt()
+        weights = torch.randn(n_rows, 8, rank, generator=generator).cumsum(dim=1) * strength
+        return (weights @ patterns).transpose(1, 2)
+
+    dry, change = mixture(5), 0.3 * mixture(4)
+    effect = torch.randn(9, 9, generator=generator) / 3
+    return 0.3 + torch.stack([dry, effect @ dry + change], dim=1)
 
 
-def test_an_untrained_residual_model_is_principal_component_analysis():
-    data = low_rank_data()
-    config = ModelConfig(channels=(8, 16), n_latent=2, n_components=18)
+def untrained(data: torch.Tensor, beta: float = 1e-9, **sizes: int):
+    config = ModelConfig(channels=(8,), n_components=9, **sizes)
     model = build_model(config, data.shape[1:]).eval()
-    model.prepare(measure_basis(lambda: data.split(16), 18, 2), beta=1e-9)
-    flat = data.flatten(1)
-    centred = flat - flat.mean(dim=0)
-    _, _, axes = torch.linalg.svd(centred, full_matrices=False)
-    wanted = flat.mean(dim=0) + centred @ axes[:2].T @ axes[:2]
+    assert isinstance(model, ResidualVAE)
+    basis = measure_basis(lambda: data.split(16), model.k, model.n_content, model.n_effect)
+    model.prepare(basis, beta)
+    return model
+
+
+def test_with_all_coefficients_nothing_is_lost():
+    data = correlated_data()
+    model = untrained(data, n_latent=2 * 9 * 8, n_effect=9 * 8)
+    torch.testing.assert_close(model.decode(model.encode(data)[0]), data, atol=2e-3, rtol=1e-3)
+
+
+def test_the_error_is_the_variance_of_what_is_left_out():
+    data = correlated_data()
+    full = untrained(data, n_latent=2 * 9 * 8, n_effect=9 * 8)
+    model = untrained(data, n_latent=20 + 9 * 8, n_effect=9 * 8)
+    dry_error = squared_error(model.decode(model.encode(data)[0]), data)[:, 0].mean()
+    left_out = full.content_scale[20:].square().sum()
+    assert float(dry_error.detach()) == pytest.approx(float(left_out), rel=1e-2)
+
+
+def test_the_dry_channel_hangs_on_the_content_alone():
+    data = correlated_data()
+    model = untrained(data, n_latent=40, n_effect=10)
+    for parameter in model.parameters():  # as after training: no network is zero any more
+        torch.nn.init.normal_(parameter, std=0.1)
     mean, _ = model.encode(data)
-    torch.testing.assert_close(model.decode(mean).flatten(1), wanted, atol=2e-3, rtol=1e-3)
-    # Whitened: the prior of the VAE is met from the start.
-    torch.testing.assert_close(mean.mean(dim=0), torch.zeros(2), atol=1e-4, rtol=0)
-    torch.testing.assert_close(mean.std(dim=0, correction=0), torch.ones(2), atol=1e-3, rtol=0)
+    other_wet = torch.stack([data[:, 0], data[:, 1].flip(0)], dim=1)
+    other_mean, _ = model.encode(other_wet)
+    assert torch.equal(other_mean[:, : model.n_content], mean[:, : model.n_content])
+    assert not torch.allclose(other_mean[:, model.n_content :], mean[:, model.n_content :])
+    moved = mean.clone()
+    moved[:, model.n_content :] += 1.0
+    before, after = model.decode(mean), model.decode(moved)
+    assert torch.equal(after[:, 0], before[:, 0])
+    assert not torch.allclose(after[:, 1], before[:, 1])
+
+
+def test_the_first_latents_are_white_as_the_prior_wants_them():
+    data = correlated_data(400)
+    mean, _ = untrained(data, n_latent=30, n_effect=10).encode(data)
+    torch.testing.assert_close(mean.square().mean(dim=0), torch.ones(30), atol=2e-3, rtol=0)
 
 
 def test_the_first_posterior_is_the_one_that_minimises_the_loss():
-    data = low_rank_data()
-    config = ModelConfig(channels=(8, 16), n_latent=3, n_components=18)
-    model = build_model(config, data.shape[1:]).eval()
+    data = correlated_data(200)
     beta = 40.0
-    model.prepare(measure_basis(lambda: data.split(16), 18, 3), beta)
+    model = untrained(data, beta, n_latent=2 * 9 * 8, n_effect=9 * 8)
 
+    @torch.no_grad()
     def expected_loss(mean, log_variance):
-        """Exact for a linear decoder: the noise adds its variance along each component."""
+        """Exact for a linear decoder: the noise adds its variance along each latent."""
         error = squared_error(model.decode(mean), data).sum(dim=1)
-        error = error + (log_variance.exp() * model.segment_scale**2).sum(dim=1)
+        unit = torch.eye(mean.shape[1])
+        gain = (model.decode(unit) - model.decode(torch.zeros_like(unit))).square().flatten(1)
+        error = error + log_variance.exp() @ gain.sum(dim=1)
         return float((error + beta * kl_to_standard_normal(mean, log_variance)).mean())
 
     mean, log_variance = model.encode(data)
     best = expected_loss(mean, log_variance)
-    for change in (-0.05, 0.05):
+    for change in (-0.1, 0.1):
         assert expected_loss(mean * (1 + change), log_variance) > best
         assert expected_loss(mean, log_variance + change) > best
 
 
+def test_the_prediction_is_least_squares():
+    data = correlated_data()
+    basis = measure_basis(lambda: data.split(16), 5, 10, 10)
+    dry, wet = split_frames(data)
+    components = (dry - dry.mean(dim=(0, 1))).flatten(0, 1) @ basis.dry_basis
+    centred_wet = (wet - wet.mean(dim=(0, 1))).flatten(0, 1)
+    wanted = torch.linalg.lstsq(components.double(), centred_wet.double()).solution.float()
+    torch.testing.assert_close(basis.prediction, wanted, atol=1e-3, rtol=1e-3)
+
+
+def test_the_cosine_basis_is_orthonormal_and_scipys():
+    basis = cosine_basis(8)
+    torch.testing.assert_close(basis @ basis.T, torch.eye(8), atol=1e-6, rtol=0)
+    signal = torch.randn(8)
+    wanted = torch.from_numpy(scipy.fft.dct(signal.numpy(), norm="ortho"))
+    torch.testing.assert_close(basis @ signal, wanted, atol=1e-5, rtol=0)
+
+
+def test_more_latents_than_there_is_to_tell_is_an_error():
+    config = ModelConfig(channels=(8,), n_latent=500, n_effect=10, n_components=9)
+    with pytest.raises(ConfigError, match="500 latents are more than"):
+        build_model(config, (2, 9, 8))
+
+
 def test_fewer_segments_than_latents_still_make_a_model():
-    data = low_rank_data(n_rows=4)
-    config = ModelConfig(channels=(8, 16), n_latent=6, n_components=18)
-    model = build_model(config, data.shape[1:]).eval()
-    model.prepare(measure_basis(lambda: [data], 18, 6), beta=1.0)
+    data = correlated_data(n_rows=4)
+    model = untrained(data, n_latent=60, n_effect=20)
     assert torch.isfinite(model.decode(model.encode(data)[0])).all()
