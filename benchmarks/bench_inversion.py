@@ -85,8 +85,8 @@ def print_sizes(sizes: tuple[int, int, int], clips: list[np.ndarray]) -> None:
     list(measure(clips[0][: SAMPLE_RATE // 2], config))  # what is done once is not timed
     measured: dict[str, list[tuple[float, float, float]]] = defaultdict(list)
     for clip in clips:
-        for name, *values in measure(clip, config):
-            measured[name].append((values[0], values[1], values[2]))
+        for name, *found in measure(clip, config):
+            measured[name].append((found[0], found[1], found[2]))
     seconds = sum(each[2] for each in measured[REFERENCE])
     for name, values in measured.items():
         convergence, gain, _ = np.mean(values, axis=0)

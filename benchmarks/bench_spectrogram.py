@@ -37,8 +37,8 @@ BY_SEGMENT = "ours, standardised by segment"
 
 
 def main() -> None:
-    parser = options(__doc__, rounds=5)
-    parser.add_argument("--pairs", type=int, default=120, help="how many [120]")
+    parser = options(__doc__, rounds=3)
+    parser.add_argument("--pairs", type=int, default=90, help="how many [90]")
     chosen = parser.parse_args()
     print_header("spectrogram", "torch", "h5py", "librosa")
     with tempfile.TemporaryDirectory() as name:

@@ -25,13 +25,16 @@ import numpy as np
 import torch
 from common import check, options, print_header, print_rates, recordings_in, side_by_side
 
-from dafxtool import runs, store, training
+from dafxtool import rows as rows_module
+from dafxtool import runs, store
 from dafxtool.effects import builtin_effects
 from dafxtool.pairs import render
 from dafxtool.presets import PRESETS, Configuration
 from dafxtool.progress import Progress
+from dafxtool.rows import Rows
 from dafxtool.spectrograms import write_spectrograms
-from dafxtool.training import Rows, Trainer, data_order, train
+from dafxtool.trainer import Trainer, data_order
+from dafxtool.training import train
 
 BARE = "Trainer.step, one batch"
 NEVER = 1_000_000
@@ -145,8 +148,8 @@ class Told(Progress):
 @contextmanager
 def held_in(place: str) -> Iterator[Told]:
     """Have the rows held in memory, or read from the file as if memory were short."""
-    share = 0.0 if place == "file" else training.MEMORY_SHARE
-    with patch.object(training, "MEMORY_SHARE", share):
+    share = 0.0 if place == "file" else rows_module.MEMORY_SHARE
+    with patch.object(rows_module, "MEMORY_SHARE", share):
         yield Told()
 
 

@@ -15,6 +15,7 @@ from __future__ import annotations
 import math
 import os
 import re
+import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -111,10 +112,8 @@ def _walk(folder: Path) -> list[tuple[str, Path]]:
             if name.startswith(".") or not name.lower().endswith(SUFFIXES):
                 continue
             path = os.path.join(here, name)
-            is_link = os.path.islink(path)
-            found.append(
-                (os.path.realpath(path) if is_link else os.path.join(real, name), Path(path))
-            )
+            own = os.path.realpath(path) if os.path.islink(path) else os.path.join(real, name)
+            found.append((own, Path(path)))
     return found
 
 
@@ -327,13 +326,12 @@ def _flac_is_whole(file: BinaryIO, begin: int, size: int) -> bool:
     stream = file.read(34)
     shortest, longest = (int.from_bytes(stream[i : i + 2], "big") for i in (0, 2))
     n_samples = int.from_bytes(stream[13:18], "big") & 0xFFFFFFFFF
-    if not n_samples or shortest != longest or not longest:
+    if not n_samples or shortest != longest or n_samples > longest * sys.maxunicode:
         return True  # it does not tell, or its frames are of many lengths
     largest_frame = longest * ((stream[12] >> 1 & 7) + 1) * 4
     file.seek(max(begin + 42, size - 2 * largest_frame - TRAILER_BYTES))
-    number = chr((n_samples - 1) // longest).encode(
-        "utf-8", "surrogatepass"
-    )  # coded as letters are
+    # Frames are numbered in the code that UTF-8 has for letters.
+    number = chr((n_samples - 1) // longest).encode("utf-8", "surrogatepass")
     return re.search(rb"\xff\xf8.." + re.escape(number), file.read(), re.DOTALL) is not None
 
 

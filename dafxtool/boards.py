@@ -15,9 +15,11 @@ import torch
 from dafxtool.errors import MissingDependencyError
 from dafxtool.inversion import invert
 from dafxtool.presets import Configuration
+from dafxtool.rows import Rows
+from dafxtool.run_folder import RunFolder
 from dafxtool.spectrogram_figures import Panel, Sheet, render_rgb
 from dafxtool.spectrograms import linear_magnitude
-from dafxtool.training import Rows, RunFolder, Trainer
+from dafxtool.trainer import Trainer
 
 N_EXAMPLES = 2
 

@@ -26,11 +26,11 @@ from dafxtool.map_figures import draw_map
 from dafxtool.parameters import Effect
 from dafxtool.progress import SILENT, Progress
 from dafxtool.projection import Projection, project
+from dafxtool.run_folder import read_metrics
 from dafxtool.runs import Run
 from dafxtool.segments import SegmentConfig, consecutive_segments, cut_recording, normalise_peak
 from dafxtool.spectrogram_figures import Panel, Sheet, draw_sheet
 from dafxtool.spectrograms import linear_magnitude
-from dafxtool.training import read_metrics
 
 GAP_SECONDS = 0.35  # between the steps of a sheet played in one go
 CHANNELS = ("dry", "wet")

@@ -3,7 +3,7 @@
 They stand in where somebody has no recordings at hand. A recording is mono float32 (n_samples,),
 full scale 1.0, dry: whatever room or echo is heard later, an effect has put there. Everything is
 a function of (seed, family, number) and comes out the same in every run. Nothing aliases: sounds
-are sums of partials, or noise shaped in the frequency domain, that stop at GUARD of the sample rate.
+are sums of partials that stop at GUARD of the sample rate, or noise shaped in the frequency domain.
 
 Pitches are MIDI note numbers (69 is 440 Hz), times seconds, frequencies Hz.
 """
@@ -13,7 +13,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.random import Generator
@@ -27,8 +27,9 @@ SECONDS = 6.0
 PER_FAMILY = 5  # each family has one recipe more, for write_example
 PEAK_DBFS = -3.0
 GUARD = 0.45  # no partial above this part of the sample rate
+INAUDIBLE = 1e-4  # partials this weak against the strongest are left out
 
-Array = NDArray[np.float64]
+Array = NDArray[np.floating[Any]]
 MAJOR = (0, 2, 4, 5, 7, 9, 11)
 MINOR = (0, 2, 3, 5, 7, 8, 10)
 PROGRESSIONS = ((0, 4, 5, 3), (0, 5, 3, 4), (0, 3, 0, 4), (0, 2, 3, 4), (0, 5, 1, 4))  # degrees
@@ -55,9 +56,7 @@ def recording(
     play, recipes = FAMILIES[family]
     rng = np.random.default_rng((seed, list(FAMILIES).index(family), number))
     sound = play(recipes[number], round(SECONDS * sample_rate), sample_rate, rng)
-    fade = round(0.005 * sample_rate)
-    sound[:fade] *= np.linspace(0, 1, fade)
-    sound[-4 * fade :] *= np.linspace(1, 0, 4 * fade)
+    sound = _edges(sound, 0.005, 0.02, sample_rate)
     return (sound * (10 ** (PEAK_DBFS / 20) / np.abs(sound).max())).astype(np.float32)
 
 
@@ -89,29 +88,45 @@ def sum_of_partials(
 
     frequencies_hz, amplitudes, decays (1/s)  (n_partials,); those above the guard are left out
 
-    With n = block * i + j, exp(s n) = exp(s block i) exp(s j): one product of two small matrices.
+    With n = block * i + j, exp(s n) = exp(s block i) exp(s j): a product of two small matrices.
     """
-    kept = frequencies_hz < GUARD * sample_rate
-    exponent = (-decays[kept] + 2j * np.pi * frequencies_hz[kept]) / sample_rate
-    block = 256
-    n_blocks = -(-n_samples // block)
-    coarse = amplitudes[kept] * np.exp(np.arange(0, n_blocks * block, block)[:, None] * exponent)
-    fine = np.exp(exponent[:, None] * np.arange(block))
-    return (coarse @ fine).imag.reshape(-1)[:n_samples]
+    kept = (frequencies_hz < GUARD * sample_rate) & (amplitudes > INAUDIBLE * amplitudes.max())
+    rate = np.exp((-decays[kept] + 2j * np.pi * frequencies_hz[kept]) / sample_rate)
+    block = math.isqrt(n_samples) + 1
+    powers = np.vander(rate, block + 1, increasing=True)
+    coarse = amplitudes[kept, None] * np.vander(powers[:, block], block, increasing=True)
+    fine = powers[:, :block]
+    # The imaginary part alone, as one product of real matrices.
+    left = np.concatenate([coarse.real, coarse.imag])
+    right = np.concatenate([fine.imag, fine.real])
+    return (left.T @ right).reshape(-1)[:n_samples]
 
 
 def shaped_noise(
     rng: Generator, n_samples: int, low_hz: float, high_hz: float, sample_rate: int
 ) -> Array:
-    """Noise between two frequencies, its edges a third of an octave wide, of mean square 1."""
+    """Noise between two frequencies, its edges an octave wide, of mean square 1, (n_samples,)."""
     n_fft = 1 << (n_samples + 255).bit_length()
     frequencies = np.fft.rfftfreq(n_fft, 1 / sample_rate)
     octaves = np.log2(np.maximum(frequencies, 1))
-    rise = np.clip(3 * (octaves - math.log2(low_hz)) + 0.5, 0, 1)
-    fall = np.clip(3 * (math.log2(high_hz) - octaves) + 0.5, 0, 1)
-    gain = rise * fall * np.clip((0.475 * sample_rate - frequencies) / (0.025 * sample_rate), 0, 1)
+    rise = np.clip(octaves - math.log2(low_hz) + 0.5, 0, 1)
+    fall = np.clip(math.log2(high_hz) - octaves + 0.5, 0, 1)
+    gain = np.sin(np.pi / 2 * rise * fall) * _below_guard(frequencies, sample_rate)
     spectrum = np.fft.rfft(rng.standard_normal(n_fft)) * gain
     return np.fft.irfft(spectrum)[:n_samples] * math.sqrt(n_fft / 2 / np.sum(gain**2))
+
+
+def _below_guard(frequencies_hz: Array, sample_rate: int) -> Array:
+    """1, falling to 0 over the last twentieth of the sample rate below the guard."""
+    return np.clip((GUARD * sample_rate - frequencies_hz) / (0.05 * sample_rate), 0, 1)
+
+
+def _edges(sound: Array, attack_s: float, release_s: float, sample_rate: int) -> Array:
+    """The sound with rounded ends, so that neither is a click, which would go up to Nyquist."""
+    for end, seconds in ((sound, attack_s), (sound[::-1], release_s)):
+        n_edge = min(len(sound), round(seconds * sample_rate))
+        end[:n_edge] *= np.sin(np.linspace(0, np.pi / 2, n_edge)) ** 2
+    return sound
 
 
 def _hertz(note: float) -> float:
@@ -185,14 +200,13 @@ def pluck(
         sample_rate,
     )
     sound /= np.sqrt(np.mean(sound[: sample_rate // 10] ** 2))
+    n_attack = min(n_samples, round(0.1 * sample_rate))
     modes = np.array(instrument.body_hz)
-    knock = sum_of_partials(
-        modes, 0.4 / (1 + np.arange(len(modes))), 0 * modes + 45, n_samples, sample_rate
-    )
-    pick = shaped_noise(rng, n_samples, 1500, 8000, sample_rate) * _decay(
-        n_samples, 0.012, sample_rate
-    )
-    return sound + knock + 0.25 * pick
+    knock = 0.4 / np.arange(1, len(modes) + 1)
+    sound[:n_attack] += sum_of_partials(modes, knock, 0 * modes + 60, n_attack, sample_rate)
+    pick = shaped_noise(rng, n_attack, 1500, 8000, sample_rate)
+    sound[:n_attack] += 0.25 * pick * _decay(n_attack, 0.012, sample_rate)
+    return _edges(sound, 0.001, 0.05, sample_rate)
 
 
 def _body_gain(frequencies: Array, modes_hz: Sequence[float]) -> Array:
@@ -210,8 +224,6 @@ def _strings(player: Instrument, n_samples: int, sample_rate: int, rng: Generato
             begin = start + order * 0.014 + rng.uniform(0, 0.006)
             n_note = round(seconds * sample_rate)
             sound = pluck(_hertz(root + note), n_note, sample_rate, player, rng)
-            release = min(n_note, round(0.05 * sample_rate))
-            sound[-release:] *= np.linspace(1, 0, release)
             _place(track, sound * loudness * rng.uniform(0.8, 1.0), begin, sample_rate)
     return track
 
@@ -333,14 +345,34 @@ def voiced(pitch_hz: Array, formants_hz: Array, sample_rate: int) -> Array:
     harmonics = pitch_hz[:, None] * number
     # The glottis falls with 12 dB an octave; radiation from the lips gives 6 of them back.
     source = 1j * harmonics / 150 / (1 + 1j * harmonics / 150) ** 2
-    edge = np.clip((GUARD * sample_rate - harmonics) / (0.05 * sample_rate), 0, 1)
-    gains = tract_response(harmonics, formants_hz) * source * edge
+    gains = tract_response(harmonics, formants_hz) * source * _below_guard(harmonics, sample_rate)
+    heard = np.abs(gains).max(axis=0) > INAUDIBLE * np.abs(gains).max()
     turn, harmonic = np.exp(1j * phase), np.ones(n_samples, dtype=np.complex128)
     sound = np.zeros(n_samples)
     for index in range(len(number)):
         harmonic *= turn
-        sound += (np.interp(times, frames, gains[:, index]) * harmonic).real
+        if heard[index]:
+            sound += (np.interp(times, frames, gains[:, index]) * harmonic).real
     return sound
+
+
+def breathed(formants_hz: Array, sample_rate: int, rng: Generator) -> Array:
+    """A whisper: noise through a vocal tract, its peaks near 1; as many samples as voiced makes."""
+    n_samples = round(len(formants_hz) * FRAME_S * sample_rate)
+    hop = round(0.01 * sample_rate)
+    starts = np.arange(0, n_samples, hop)
+    window = np.sin(np.pi * (np.arange(2 * hop) + 0.5) / (2 * hop))
+    noise = rng.standard_normal(starts[-1] + 2 * hop)
+    pieces = np.lib.stride_tricks.sliding_window_view(noise, 2 * hop)[starts] * window
+    frequencies = np.fft.rfftfreq(2 * hop, 1 / sample_rate)
+    frames = np.minimum(starts / sample_rate / FRAME_S, len(formants_hz) - 1).astype(int)
+    tract = np.abs(tract_response(frequencies[None] + 0 * starts[:, None], formants_hz[frames]))
+    rise = frequencies / (frequencies + 1500) * _below_guard(frequencies, sample_rate)
+    pieces = np.fft.irfft(np.fft.rfft(pieces) * tract * rise) * window
+    sound = np.zeros(starts[-1] + 2 * hop)
+    sound[: len(starts) * hop] += pieces[:, :hop].reshape(-1)
+    sound[hop : (len(starts) + 1) * hop] += pieces[:, hop:].reshape(-1)
+    return sound[:n_samples]
 
 
 def _voice(speaker: Speaker, n_samples: int, sample_rate: int, rng: Generator) -> Array:
@@ -368,7 +400,7 @@ def _voice(speaker: Speaker, n_samples: int, sample_rate: int, rng: Generator) -
     pitch = speaker.pitch_hz * fall * 2 ** _smooth(accents, 0.05) * (1 + wobble + jitter)
     sound = voiced(pitch, formants, sample_rate)[:n_samples]
     sound /= np.sqrt(np.mean(sound**2))
-    breath = shaped_noise(rng, n_samples, 900, 7000, sample_rate) * speaker.breath
+    breath = breathed(formants, sample_rate, rng)[:n_samples] * speaker.breath
     envelope = np.interp(np.arange(n_samples) / sample_rate, frame_times, loudness)
     return 0.3 * (sound + breath) * envelope + noise
 
@@ -392,7 +424,8 @@ def _consonant(
     n_samples = round((seconds + 0.03) * sample_rate)
     place = np.linspace(0, 1, n_samples)
     envelope = _decay(n_samples, 1.5 * seconds, sample_rate) if closure else np.sin(np.pi * place)
-    return shaped_noise(rng, n_samples, low_hz, high_hz, sample_rate) * envelope
+    hiss = shaped_noise(rng, n_samples, low_hz, high_hz, sample_rate) * envelope
+    return _edges(hiss, 0.001, 0.005, sample_rate)
 
 
 def _smooth(values: Array, seconds: float) -> Array:
@@ -466,6 +499,9 @@ GROOVES = (
 )
 
 
+DRUM_SECONDS = {"kick": 0.4, "snare": 0.3, "rim": 0.12, "tom": 0.5, "shaker": 0.08, "hat": 0.12}
+
+
 def _drums(groove: Groove, n_samples: int, sample_rate: int, rng: Generator) -> Array:
     track = np.zeros(n_samples)
     sixteenth = 15 / groove.beats_per_minute
@@ -476,18 +512,22 @@ def _drums(groove: Groove, n_samples: int, sample_rate: int, rng: Generator) -> 
                 continue
             late = (2 * groove.swing - 1) * sixteenth * (step % 2)
             start = max(step * sixteenth + late + rng.normal(0, 0.002), 0)
-            sound = strike(drum, stroke, groove.tuning, sample_rate, rng)
+            sound = strike(drum, stroke == "o", groove.tuning, sample_rate, rng)
             loudness = (1.0 if stroke == "X" else 0.6) * rng.uniform(0.85, 1.0)
             _place(track, loudness * sound, start, sample_rate)
     return track
 
 
-def strike(drum: str, stroke: str, tuning: float, sample_rate: int, rng: Generator) -> Array:
-    """One stroke on kick, snare, rim, tom, shaker or hat ("o" opens the hat)."""
-    seconds = {"kick": 0.4, "snare": 0.3, "rim": 0.12, "tom": 0.5, "shaker": 0.08, "hat": 0.12}[
-        drum
-    ]
-    n = round((0.45 if stroke == "o" else seconds) * sample_rate)
+def strike(drum: str, opened: bool, tuning: float, sample_rate: int, rng: Generator) -> Array:
+    """One stroke on kick, snare, rim, tom, shaker or hat, which may be opened."""
+    n = round((0.45 if opened else DRUM_SECONDS[drum]) * sample_rate)
+    sound = _drum(drum, opened, tuning, n, sample_rate, rng)
+    return _edges(sound, 0.0007, 0.02, sample_rate)
+
+
+def _drum(
+    drum: str, opened: bool, tuning: float, n: int, sample_rate: int, rng: Generator
+) -> Array:
     time = np.arange(n) / sample_rate
 
     def hiss(low_hz: float, high_hz: float, fall_s: float) -> Array:
@@ -513,11 +553,9 @@ def strike(drum: str, stroke: str, tuning: float, sample_rate: int, rng: Generat
     if drum == "shaker":
         return 0.12 * hiss(4500, 9500, 0.2) * np.minimum(time / 0.02, 1)
     plate = np.array([3120.0, 4170.0, 5390.0, 6740.0, 8210.0, 9470.0]) * (0.9 + 0.1 * tuning)
-    fall = 0.6 if stroke == "o" else 0.09
+    fall = 0.6 if opened else 0.09
     metal = sum_of_partials(plate, 0.03 + 0 * plate, 6.91 / fall + 0 * plate, n, sample_rate)
-    sound = metal + 0.12 * hiss(6500, 10500, fall)
-    sound[-n // 10 :] *= np.linspace(1, 0, len(sound[-n // 10 :]))
-    return sound
+    return metal + 0.12 * hiss(7000, 10500, fall)
 
 
 # Organ
@@ -529,17 +567,18 @@ class Registration(NamedTuple):
     scale: tuple[int, ...]
     chord_s: float
     drawbars: str  # 0 to 8 each: 16', 5 1/3', 8', 4', 2 2/3', 2', 1 3/5', 1 1/3', 1'
+    tilt: float  # the harmonics of each pipe fall as 1 / number ** tilt: 3 flutes, 1 reeds
     chorus_hz: float  # beating of the second rank of pipes
     tremolo_hz: float
 
 
 REGISTRATIONS = (
-    Registration("flutes-in-c", 48, MAJOR, 1.5, "008400000", 0.5, 0.0),
-    Registration("principals-in-d", 50, MINOR, 1.2, "006866402", 0.8, 0.0),
-    Registration("full-in-e-flat", 39, MAJOR, 2.0, "868868568", 1.1, 0.9),
-    Registration("reed-in-f", 53, MINOR, 1.0, "004678740", 0.7, 5.6),
-    Registration("gospel-in-g", 43, MAJOR, 0.75, "888000008", 0.6, 6.4),
-    Registration("quint-in-a", 45, MINOR, 1.5, "058060400", 0.9, 0.0),
+    Registration("flutes-in-c", 48, MAJOR, 1.5, "008603000", 2.6, 0.5, 0.0),
+    Registration("principals-in-d", 50, MINOR, 1.2, "006866402", 1.7, 0.8, 0.0),
+    Registration("full-in-e-flat", 39, MAJOR, 2.0, "868868568", 1.5, 1.1, 0.9),
+    Registration("reed-in-f", 53, MINOR, 1.0, "004620000", 0.9, 0.7, 5.6),
+    Registration("gospel-in-g", 43, MAJOR, 0.75, "888000008", 3.0, 0.6, 6.4),
+    Registration("quint-in-a", 45, MINOR, 1.5, "058060400", 1.9, 0.9, 0.0),
 )
 FEET = np.array([0.5, 1.5, 1, 2, 3, 4, 5, 6, 8])  # frequencies of the drawbars against the key's
 
@@ -575,26 +614,26 @@ def pipe(
     """One key, held: its drawbars, a second rank a little sharp, the chiff of its attack."""
     n_samples = round(seconds * sample_rate)
     levels = np.array([0.0, *(10 ** ((3 * step - 24) / 20) for step in range(1, 9))])
-    amplitudes = levels[[int(step) for step in registration.drawbars]]
-    frequencies = np.concatenate(
-        [frequency_hz * FEET, frequency_hz * FEET + registration.chorus_hz]
-    )
-    loud = np.concatenate([amplitudes, 0.35 * amplitudes]) * np.minimum(1, 2500 / frequencies)
-    turn = rng.uniform(0, 0.5)  # partials do not start in step: begin in the middle of the sound
-    skip = round(turn * sample_rate)
-    sound = sum_of_partials(frequencies, loud, 0 * loud, n_samples + skip, sample_rate)[skip:]
-    chiff = shaped_noise(rng, n_samples, 1000, 5000, sample_rate) * _decay(
-        n_samples, 0.05, sample_rate
-    )
-    edge = round(0.03 * sample_rate)
-    envelope = np.ones(n_samples)
-    envelope[:edge] = np.sin(np.linspace(0, np.pi / 2, edge)) ** 2
-    envelope[-2 * edge :] = np.cos(np.linspace(0, np.pi / 2, 2 * edge)) ** 2
-    return (sound + 0.15 * chiff) * envelope
+    halves = np.arange(1, int(2 * GUARD * sample_rate / frequency_hz) + 1)  # of the key's frequency
+    amplitudes = np.zeros(len(halves))
+    for foot, step in zip(FEET, registration.drawbars, strict=True):
+        own = halves[halves % int(2 * foot) == 0]
+        amplitudes[own - 1] += levels[int(step)] / (own / (2 * foot)) ** registration.tilt
+    frequencies = np.concatenate([halves * frequency_hz / 2] * 2)
+    frequencies[len(halves) :] += registration.chorus_hz
+    amplitudes = np.concatenate([amplitudes, 0.35 * amplitudes])
+    # Pipes do not start in step: begin somewhere in the middle of their sound.
+    skip = round(rng.uniform(0, 0.5) * sample_rate)
+    n_whole = n_samples + skip
+    sound = sum_of_partials(frequencies, amplitudes, 0 * amplitudes, n_whole, sample_rate)[skip:]
+    n_chiff = min(n_samples, round(0.1 * sample_rate))
+    chiff = shaped_noise(rng, n_chiff, 1000, 5000, sample_rate)
+    sound[:n_chiff] += 0.15 * chiff * _decay(n_chiff, 0.06, sample_rate)
+    return _edges(sound, 0.03, 0.06, sample_rate)
 
 
 Player = Callable[..., Array]
-FAMILIES: dict[str, tuple[Player, tuple[NamedTuple, ...]]] = {
+FAMILIES: dict[str, tuple[Player, Sequence[Any]]] = {
     "strings": (_strings, INSTRUMENTS),
     "voice": (_voice, SPEAKERS),
     "drums": (_drums, GROOVES),

@@ -37,6 +37,9 @@ ORDER = (
     "principal",
     "model",
     "runs",
+    "rows",
+    "trainer",
+    "run_folder",
     "training",
     "latents",
     "projection",
@@ -66,7 +69,7 @@ HOMES = {
     "tqdm": {"progress"},
     "umap": {"projection"},
     "sklearn": {"projection", "latents"},
-    "tensorboard": {"training"},
+    "tensorboard": {"run_folder"},
     "wandb": {"boards"},
 }
 

@@ -15,15 +15,10 @@ from datasets import CONFIGURATION, with_training
 from dafxtool import presets, runs, store
 from dafxtool.errors import FormatError, InputError, OutputExistsError, TrainingError
 from dafxtool.presets import TrainingConfig
-from dafxtool.training import (
-    Rows,
-    Trainer,
-    beta_at,
-    data_order,
-    learning_rate_at,
-    read_metrics,
-    train,
-)
+from dafxtool.rows import Rows
+from dafxtool.run_folder import read_metrics
+from dafxtool.trainer import Trainer, beta_at, data_order, learning_rate_at
+from dafxtool.training import train
 
 
 def curve(run: Path) -> list[dict[str, str]]:
@@ -207,7 +202,7 @@ def test_rows_are_the_same_from_memory_and_from_the_file(spectrograms_file, monk
     with store.Reader(spectrograms_file, store.SPECTROGRAMS) as reader:
         rows = reader.labels.rows_of(("train",))
         held = Rows(reader, rows, "cpu")
-        monkeypatch.setattr("dafxtool.training._free_memory", lambda: 0)
+        monkeypatch.setattr("dafxtool.rows._free_memory", lambda: 0)
         streamed = Rows(reader, rows, "cpu")
         assert (held.place, streamed.place) == ("memory", "file")
         order = [np.array([3, 0, 3]), np.array([5])]

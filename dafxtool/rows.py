@@ -1,0 +1,92 @@
+"""Spectrograms of one split as batches for training: on the device, in memory, or from the file."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from dafxtool import store
+
+MEMORY_SHARE = 0.6  # of what is free may hold the dataset
+
+
+class Rows:
+    """Spectrograms of one split, as batches of float32 on the device.
+
+    They are held on the device where they fit, else in memory, else read ahead from the file.
+    """
+
+    def __init__(self, reader: store.Reader, rows: NDArray[np.int64], device: str) -> None:
+        self.rows, self.device, self._reader = rows, device, reader
+        n_bytes = len(rows) * reader.bytes_a_row
+        self.place = "file"
+        self._held: Tensor | None = None
+        if device != "cpu" and n_bytes < MEMORY_SHARE * torch.cuda.mem_get_info(device)[0]:
+            self.place = "device"
+        elif n_bytes < MEMORY_SHARE * _free_memory():
+            self.place = "memory"
+        if self.place != "file":
+            self._held = self._load(reader, "cpu" if self.place == "memory" else device)
+
+    def constants(self, positions: NDArray[np.int64]) -> NDArray[np.float32]:
+        """(n, 2): the mean and deviation that take each of these rows back."""
+        rows = self.rows[positions]
+        return np.stack([self._reader.column(name)[rows] for name in ("mean", "deviation")], axis=1)
+
+    def _load(self, reader: store.Reader, device: str) -> Tensor:
+        held: Tensor | None = None
+        for start in range(0, len(self.rows), 64):
+            part = torch.from_numpy(reader.rows(self.rows[start : start + 64])).to(device)
+            if held is None:
+                held = torch.empty(
+                    (len(self.rows), *part.shape[1:]), dtype=part.dtype, device=device
+                )
+            held[start : start + len(part)] = part
+        assert held is not None
+        return held
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def batches(self, chosen: Iterator[NDArray[np.int64]]) -> Iterator[Tensor]:
+        """Batches (n, 2, n_bins, n_frames) for positions in this split, one read ahead."""
+        if self.place == "device":
+            for positions in chosen:
+                yield self._gather(positions)
+            return
+        with ThreadPoolExecutor(1) as pool:
+            waiting = None
+            for positions in chosen:
+                upcoming = pool.submit(self._gather, positions)
+                if waiting is not None:
+                    yield waiting.result()
+                waiting = upcoming
+            if waiting is not None:
+                yield waiting.result()
+
+    def _gather(self, positions: NDArray[np.int64]) -> Tensor:
+        """One batch; on the device already, or on its way there."""
+        if self._held is None:
+            batch = torch.from_numpy(self._reader.rows(self.rows[positions]))
+        else:
+            batch = self._held[torch.from_numpy(positions).to(self._held.device)]
+        if self.device != "cpu" and not batch.is_cuda:
+            batch = batch.pin_memory().to(self.device, non_blocking=True)
+        return batch.float()
+
+
+def _free_memory() -> int:
+    """Bytes of memory that can be taken without swapping."""
+    try:
+        for line in Path("/proc/meminfo").read_text().splitlines():
+            if line.startswith("MemAvailable:"):
+                return int(line.split()[1]) * 1024
+    except OSError:
+        pass
+    return 4 * 2**30
