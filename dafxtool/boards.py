@@ -6,17 +6,19 @@ beside the originals, and inverted to sound. The originals' sound is written onc
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 
+from dafxtool.curve_figures import draw_curves
 from dafxtool.errors import MissingDependencyError
 from dafxtool.inversion import invert
 from dafxtool.presets import Configuration
 from dafxtool.rows import Rows
-from dafxtool.run_folder import RunFolder
+from dafxtool.run_folder import RunFolder, read_metrics
 from dafxtool.spectrogram_figures import Panel, Sheet, render_rgb
 from dafxtool.spectrograms import linear_magnitude
 from dafxtool.trainer import Trainer
@@ -70,6 +72,25 @@ def _sheet(original: Any, made: Any, config: Any) -> Sheet:
         row_labels=("dry", "wet"),
         column_labels=("original", "reconstruction"),
     )
+
+
+def draw_training(path: Path, run: Path, overwrite: bool = False) -> None:
+    """The curves of a run's metrics.csv."""
+    rows = list(read_metrics(run / "metrics.csv"))
+    names = {"loss": "loss", "dry_error": "MSE, dry", "wet_error": "MSE, wet", "kl": "KL in nats"}
+    quantities = {
+        title: {
+            "training": _curve(rows, name),
+            "validation": _curve(rows, f"validation_{name}"),
+        }
+        for name, title in names.items()
+    }
+    draw_curves(path, quantities, title=run.name, overwrite=overwrite)
+
+
+def _curve(rows: Sequence[dict[str, str]], name: str) -> tuple[list[float], list[float]]:
+    filled = [row for row in rows if row[name]]
+    return [float(row["step"]) for row in filled], [float(row[name]) for row in filled]
 
 
 def begin_wandb(run: Path, configuration: Configuration, project: str = "dafxtool") -> None:

@@ -12,8 +12,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from dafxtool import latents, magnitudes, presets, runs, sheets, synthesis
-from dafxtool.boards import Board
+from dafxtool import latents, magnitudes, maps, presets, runs, sheets, synthesis
+from dafxtool.boards import Board, draw_training
 from dafxtool.devices import n_cuda_devices
 from dafxtool.effects import builtin_effects
 from dafxtool.errors import OutputExistsError
@@ -125,7 +125,7 @@ class _Demo:
                 observers=(Board(),),
                 progress=self.progress,
             )
-            sheets.draw_training(output / "curves.png", output, overwrite=True)
+            draw_training(output / "curves.png", output, overwrite=True)
 
     def _embed_and_map(self, run: runs.Run) -> None:
         with self._step("embed", "latents.h5", "one vector a held-out segment") as output:
@@ -134,8 +134,8 @@ class _Demo:
             )
             latents.write_latents(embedded, output, overwrite=True)
         with self._step("map", "map.png", "effects in the latent space, unheard recordings") as out:
-            projection = sheets.latent_map(embedded, "umap", self.seed)
-            sheets.draw_latent_map(out, embedded, projection, sheets.map_title(embedded), True)
+            projection = maps.latent_map(embedded, "umap", self.seed)
+            maps.draw_latent_map(out, embedded, projection, maps.map_title(embedded), True)
 
     def _reconstruct(self, run: runs.Run) -> None:
         with self._step(

@@ -33,7 +33,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from dafxtool.errors import InputError
-from dafxtool.files import writing
+from dafxtool.files import check_free, writing
 
 SUFFIXES = (".png", ".svg", ".pdf")
 DOTS_PER_INCH = 200
@@ -211,6 +211,12 @@ def check_figure_path(path: Path) -> None:
         raise InputError(
             f"{path} has the suffix {path.suffix!r}: give a figure .png, .svg or .pdf."
         )
+
+
+def check_output(path: Path, overwrite: bool) -> None:
+    """Refuse a figure's name before the work that leads to it, not after."""
+    check_figure_path(path)
+    check_free(path, overwrite)
 
 
 def save_figure(

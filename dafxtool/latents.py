@@ -15,11 +15,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from dafxtool import audio, pairs, store
+from dafxtool import audio, store
 from dafxtool.effects import builtin_effects
 from dafxtool.errors import FormatError, InputError, RecordingError
 from dafxtool.files import writing
-from dafxtool.parameters import Effect
+from dafxtool.plan import Chosen, make_pair
 from dafxtool.progress import SILENT, Progress
 from dafxtool.runs import Run
 from dafxtool.segments import SPLITS, SegmentConfig, consecutive_segments
@@ -27,7 +27,6 @@ from dafxtool.store import Labels
 
 ROWS_A_BATCH = 32
 FORMATS = (".h5", ".hdf5", ".csv", ".npz")
-Chosen = tuple[Effect, dict[str, float]]
 
 
 @dataclass(frozen=True)
@@ -195,7 +194,7 @@ def _recording_pairs(
     """(pair, offset, index of the effect, setting) for each segment and effect."""
     for segment in consecutive_segments(path, config):
         for index, (effect, fixed) in enumerate(chosen):
-            sound, setting = pairs.make_pair(segment.audio, effect, effect.complete(fixed), config)
+            sound, setting = make_pair(segment.audio, effect, effect.complete(fixed), config)
             yield sound, segment.offset, index, setting
 
 
@@ -309,3 +308,20 @@ def read_latents(path: Path) -> Latents:
             int(reader.configuration["n_content"]),
             np.array(reader.configuration["scale"], dtype=np.float32),
         )
+
+
+def held_out(labels: Labels) -> list[str]:
+    """The splits that training did not learn from: test, else validation, else everything."""
+    for splits in (["test"], ["validation"]):
+        if len(labels.rows_of(splits)):
+            return splits
+    return ["train"]
+
+
+def held_out_of(path: Path) -> list[str]:
+    """The same of a pairs or spectrograms file; recordings are all of the split test."""
+    kind = store.kind_of(path) if path.suffix.lower() in (".h5", ".hdf5") else None
+    if kind not in (store.PAIRS, store.SPECTROGRAMS):
+        return ["test"]
+    with store.Reader(path, kind) as reader:
+        return held_out(reader.labels)

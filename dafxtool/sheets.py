@@ -1,4 +1,4 @@
-"""Reconstructions, interpolations and latent maps: what a model makes of sounds, to look at.
+"""Reconstructions and interpolations: what a model makes of sounds, to look at and to hear.
 
 Each has a function that computes (arrays in a dataclass) and one that writes (figure, numbers as
 CSV, sound). Spectrograms in here are linear magnitudes (2, n_bins, n_frames), dry first; errors
@@ -15,18 +15,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from dafxtool import audio, pairs, store
-from dafxtool.curve_figures import draw_curves
-from dafxtool.drawing import check_figure_path, write_table
+from dafxtool import audio, store
+from dafxtool.drawing import write_table
 from dafxtool.errors import InputError
-from dafxtool.files import check_free
 from dafxtool.inversion import invert
-from dafxtool.latents import Chosen, Latents, check_segments
-from dafxtool.map_figures import draw_map
+from dafxtool.latents import check_segments, held_out
 from dafxtool.parameters import Effect
+from dafxtool.plan import Chosen, make_pair
 from dafxtool.progress import SILENT, Progress
-from dafxtool.projection import Projection, project
-from dafxtool.run_folder import read_metrics
 from dafxtool.runs import Run
 from dafxtool.segments import SegmentConfig, consecutive_segments, cut_recording, normalise_peak
 from dafxtool.spectrogram_figures import Panel, Sheet, draw_sheet
@@ -76,7 +72,7 @@ def source_of(
         effect, label = "wet file", wet.name
     elif chosen is not None:
         held = chosen[0].at(config.sample_rate)
-        pair, setting = pairs.make_pair(dry, held, held.complete(chosen[1]), config)
+        pair, setting = make_pair(dry, held, held.complete(chosen[1]), config)
         effect, label = held.name, held.label(setting)
     else:
         raise InputError(f"neither an effect nor a wet recording was given for {path}.")
@@ -292,12 +288,6 @@ def sound_reconstructions(
     return written
 
 
-def check_output(path: Path, overwrite: bool) -> None:
-    """Refuse a figure's name before the work that leads to it, not after."""
-    check_figure_path(path)
-    check_free(path, overwrite)
-
-
 def _axes(run: Run) -> dict[str, Any]:
     config = run.spectrogram_config
     return {"frequencies_hz": config.frequencies_hz(), "frame_times_s": config.frame_times_s()}
@@ -441,95 +431,3 @@ def sound_interpolation(
     path = folder / "all-wet.wav"
     audio.write(path, joined, rate, overwrite=overwrite)
     return [*written, (path, None)]
-
-
-# Maps ---------------------------------------------------------------------------------------------
-
-
-def latent_map(
-    latents: Latents, method: str = "umap", seed: int = 0, part: str = "effect"
-) -> Projection:
-    """Where each segment lies in two dimensions.
-
-    part  effect: by the latents that tell of the effect; all: by all of them
-    """
-    chosen = latents.effect_part if part == "effect" else latents.latent * latents.scale
-    return project(chosen, method, seed)
-
-
-def draw_latent_map(
-    path: Path,
-    latents: Latents,
-    projection: Projection,
-    title: str = "",
-    overwrite: bool = False,
-) -> None:
-    """Figures 1 and 2 of the report: one point a segment, one colour an effect."""
-    draw_map(
-        path,
-        projection.points,
-        latents.effects(),
-        title=title,
-        axis_names=projection.axis_names,
-        overwrite=overwrite,
-    )
-
-
-def write_map_table(
-    path: Path, latents: Latents, projection: Projection, overwrite: bool = False
-) -> None:
-    """The coordinates and labels of each point."""
-    labels, n = latents.labels, len(latents)
-    columns: dict[str, Sequence[Any]] = {
-        "x": projection.points[:, 0].tolist(),
-        "y": projection.points[:, 1].tolist(),
-        "effect": latents.effects(),
-        "setting": labels.setting_text,
-        "recording": [labels.path_of(row) for row in range(n)],
-        "offset": labels.offset.tolist(),
-        "split": [labels.split_of(row) for row in range(n)],
-    }
-    write_table(path, columns, overwrite)
-
-
-def draw_training(path: Path, run: Path, overwrite: bool = False) -> None:
-    """The curves of a run's metrics.csv."""
-    rows = list(read_metrics(run / "metrics.csv"))
-    names = {"loss": "loss", "dry_error": "MSE, dry", "wet_error": "MSE, wet", "kl": "KL in nats"}
-    quantities = {
-        title: {
-            "training": _curve(rows, name),
-            "validation": _curve(rows, f"validation_{name}"),
-        }
-        for name, title in names.items()
-    }
-    draw_curves(path, quantities, title=run.name, overwrite=overwrite)
-
-
-def _curve(rows: Sequence[dict[str, str]], name: str) -> tuple[list[float], list[float]]:
-    filled = [row for row in rows if row[name]]
-    return [float(row["step"]) for row in filled], [float(row[name]) for row in filled]
-
-
-def map_title(latents: Latents) -> str:
-    """What a map shows, in a line."""
-    names, labels = dict.fromkeys(latents.effects()), latents.labels
-    splits = " and ".join(dict.fromkeys(labels.split_of(row) for row in range(len(latents))))
-    return f"{len(names)} effects, {len(latents)} segments ({splits}), {Path(latents.run).name}"
-
-
-def held_out(labels: store.Labels) -> list[str]:
-    """The splits that training did not learn from: test, else validation, else everything."""
-    for splits in (["test"], ["validation"]):
-        if len(labels.rows_of(splits)):
-            return splits
-    return ["train"]
-
-
-def held_out_of(path: Path) -> list[str]:
-    """The same of a pairs or spectrograms file; recordings are all of the split test."""
-    kind = store.kind_of(path) if path.suffix.lower() in (".h5", ".hdf5") else None
-    if kind not in (store.PAIRS, store.SPECTROGRAMS):
-        return ["test"]
-    with store.Reader(path, kind) as reader:
-        return held_out(reader.labels)

@@ -90,7 +90,8 @@ def sum_of_partials(
 
     With n = block * i + j, exp(s n) = exp(s block i) exp(s j): a product of two small matrices.
     """
-    kept = (frequencies_hz < GUARD * sample_rate) & (amplitudes > INAUDIBLE * amplitudes.max())
+    size = np.abs(amplitudes)
+    kept = (frequencies_hz < GUARD * sample_rate) & (size > INAUDIBLE * size.max())
     rate = np.exp((-decays[kept] + 2j * np.pi * frequencies_hz[kept]) / sample_rate)
     block = math.isqrt(n_samples) + 1
     powers = np.vander(rate, block + 1, increasing=True)
@@ -378,8 +379,9 @@ def breathed(formants_hz: Array, sample_rate: int, rng: Generator) -> Array:
 def _voice(speaker: Speaker, n_samples: int, sample_rate: int, rng: Generator) -> Array:
     n_frames = -(-n_samples // round(FRAME_S * sample_rate)) + 1
     frame_times = np.arange(n_frames) * FRAME_S
-    formants, loudness = np.zeros((n_frames, 3)), np.zeros(n_frames)
-    accents, noise = np.zeros(n_frames), np.zeros(n_samples)
+    formants: Array = np.zeros((n_frames, 3))
+    loudness, accents = np.zeros(n_frames), np.zeros(n_frames)
+    noise = np.zeros(n_samples)
     for start, vowel, consonant, seconds, accent in _sentence(speaker, rng):
         low, high, length, level, closure = CONSONANTS[consonant]
         onset = round(start / FRAME_S)
@@ -393,7 +395,7 @@ def _voice(speaker: Speaker, n_samples: int, sample_rate: int, rng: Generator) -
         if level:
             hiss = _consonant(low, high, length, closure, sample_rate, rng)
             _place(noise, level * hiss, start + closure, sample_rate)
-    formants, loudness = _smooth(formants, 0.018), _smooth(loudness, 0.010)
+    formants = _smooth(formants, 0.018)
     wobble = speaker.vibrato * np.sin(2 * np.pi * 5.3 * frame_times + rng.uniform(0, 6))
     jitter = 0.012 * _smooth(rng.standard_normal(n_frames), 0.02)
     fall = 2 ** (-0.12 * (frame_times % 2.6))  # a sentence falls, the next begins anew
@@ -401,7 +403,8 @@ def _voice(speaker: Speaker, n_samples: int, sample_rate: int, rng: Generator) -
     sound = voiced(pitch, formants, sample_rate)[:n_samples]
     sound /= np.sqrt(np.mean(sound**2))
     breath = breathed(formants, sample_rate, rng)[:n_samples] * speaker.breath
-    envelope = np.interp(np.arange(n_samples) / sample_rate, frame_times, loudness)
+    times = np.arange(n_samples) / sample_rate
+    envelope = np.interp(times, frame_times, _smooth(loudness, 0.010))
     return 0.3 * (sound + breath) * envelope + noise
 
 
@@ -576,7 +579,7 @@ REGISTRATIONS = (
     Registration("flutes-in-c", 48, MAJOR, 1.5, "008603000", 2.6, 0.5, 0.0),
     Registration("principals-in-d", 50, MINOR, 1.2, "006866402", 1.7, 0.8, 0.0),
     Registration("full-in-e-flat", 39, MAJOR, 2.0, "868868568", 1.5, 1.1, 0.9),
-    Registration("reed-in-f", 53, MINOR, 1.0, "004620000", 0.9, 0.7, 5.6),
+    Registration("reed-in-f", 53, MINOR, 1.0, "004620000", 1.3, 0.7, 5.6),
     Registration("gospel-in-g", 43, MAJOR, 0.75, "888000008", 3.0, 0.6, 6.4),
     Registration("quint-in-a", 45, MINOR, 1.5, "058060400", 1.9, 0.9, 0.0),
 )

@@ -14,7 +14,7 @@ from dafxtool.devices import n_cuda_devices
 from dafxtool.effects import parse_effect
 from dafxtool.errors import ConfigError, InputError
 from dafxtool.files import free_name
-from dafxtool.parameters import Effect
+from dafxtool.plan import Chosen
 from dafxtool.plugins import known_effects
 from dafxtool.presets import Configuration
 from dafxtool.progress import SILENT, Progress
@@ -23,7 +23,6 @@ from dafxtool.spectrograms import write_spectrograms
 DEFAULT_EFFECTS = ("overdrive", "delay")  # the report's first two
 BUILT_IN_FOLDER = Path("built-in-recordings")
 TRY_ON = {"a.wav": "strings", "b.wav": "voice"}  # copies to try a model on
-Chosen = tuple[Effect, dict[str, float]]
 
 
 def configuration_for(

@@ -10,10 +10,11 @@ import numpy as np
 import pytest
 from datasets import N_SAMPLES, RATE, SEGMENTS, SPLIT, chosen, write_recordings
 
-from dafxtool import audio, pairs, store
+from dafxtool import audio, store
 from dafxtool.errors import ConfigError, InputError, OutputExistsError
 from dafxtool.pairs import render, render_again
 from dafxtool.parameters import Effect
+from dafxtool.plan import SEGMENTS_A_SETTING
 from dafxtool.segments import SPLITS
 
 
@@ -144,7 +145,7 @@ def test_a_grid_holds_all_combinations(recordings, tmp_path):
         settings="grid",
         steps=3,
     )
-    assert result.n_pairs == 9 * pairs.SEGMENTS_A_SETTING
+    assert result.n_pairs == 9 * SEGMENTS_A_SETTING
     with store.Reader(tmp_path / "g.h5", store.PAIRS) as reader:
         found = {tuple(row[:2]) for row in reader.labels.setting[:9]}
     assert len(found) == 9

@@ -64,33 +64,32 @@ def command(inputs: tuple[Path, ...], **options: Any) -> None:
       dafxtool map pairs.h5 --split test --method pca -o map.svg --csv map.csv
       dafxtool map my-recordings --effect overdrive --effect delay --effect reverb
     """
-    from dafxtool import sheets, store
-    from dafxtool.latents import embed, read_latents
+    from dafxtool import maps, store
+    from dafxtool.drawing import check_output
+    from dafxtool.latents import embed, held_out, held_out_of, read_latents
     from dafxtool.runs import load_run
     from dafxtool.workplace import chosen_effects, newest_file
 
     progress = progress_from(options["quiet"])
     sources = list(inputs) or [newest_file([store.PAIRS, store.SPECTROGRAMS])]
     output = options["output"] or Path("map.png")
-    sheets.check_output(output, options["overwrite"])
+    check_output(output, options["overwrite"])
     is_file = sources[0].suffix.lower() in (".h5", ".hdf5")
     if is_file and store.kind_of(sources[0]) == store.LATENTS:
         latents = read_latents(sources[0])
-        latents = latents.take(
-            latents.labels.rows_of(options["split"] or sheets.held_out(latents.labels))
-        )
+        latents = latents.take(latents.labels.rows_of(options["split"] or held_out(latents.labels)))
     else:
         run = load_run(options["run"], options["device"])
         rate = run.configuration.segments.sample_rate
         effects = chosen_effects(options["effects"], options["plugins"], rate, default=())
-        splits = options["split"] or sheets.held_out_of(sources[0])
+        splits = options["split"] or held_out_of(sources[0])
         latents = embed(sources, run, effects, splits, progress=progress)
     progress.say(f"projecting {len(latents)} latents with {options['method']}")
-    projection = sheets.latent_map(latents, options["method"], options["seed"], options["part"])
-    title = options["title"] or sheets.map_title(latents)
-    sheets.draw_latent_map(output, latents, projection, title, options["overwrite"])
+    projection = maps.latent_map(latents, options["method"], options["seed"], options["part"])
+    title = options["title"] or maps.map_title(latents)
+    maps.draw_latent_map(output, latents, projection, title, options["overwrite"])
     if options["csv"]:
-        sheets.write_map_table(options["csv"], latents, projection, options["overwrite"])
+        maps.write_map_table(options["csv"], latents, projection, options["overwrite"])
     names = latents.effects()
     counts = {name: names.count(name) for name in dict.fromkeys(names)}
     report(

@@ -93,8 +93,7 @@ def command(data: Path | None, **options: Any) -> None:
       dafxtool train --resume
     """
     from dafxtool import runs, store
-    from dafxtool.boards import Board, begin_wandb
-    from dafxtool.sheets import draw_training
+    from dafxtool.boards import Board, begin_wandb, draw_training
     from dafxtool.training import train
     from dafxtool.workplace import newest_file, spectrograms_for
 
