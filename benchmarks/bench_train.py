@@ -44,7 +44,10 @@ def main() -> None:
     parser = options(__doc__, rounds=3)
     parser.add_argument("--steps", type=int, default=17, help="of each way in a round [17]")
     parser.add_argument("--pairs", type=int, default=300, help="how many in the file [300]")
+    parser.add_argument("--threads", type=int, help="of torch; else as many as it takes itself")
     chosen = parser.parse_args()
+    if chosen.threads:
+        torch.set_num_threads(chosen.threads)
     print_header("train", "torch", "h5py")
     with tempfile.TemporaryDirectory() as name:
         scratch = Path(name)
@@ -82,7 +85,7 @@ def measure(data: Path, scratch: Path, made: Configuration, rounds: int) -> None
     with store.Reader(data, store.SPECTROGRAMS) as reader:
         rows = Rows(reader, reader.labels.rows_of(("train",)), "cpu")
         n_rows, n_bytes = len(rows), len(rows) * reader.bytes_a_row
-        check_weights(data, scratch / "checked", made, rows, (2, *made.spectrogram.shape))
+        check_weights(data, scratch / "checked", unobserved(4), rows)
         trainer = Trainer(made, (2, *made.spectrogram.shape), "cpu")
         trainer.prepare(rows)
         batch = next(rows.batches(data_order(n_rows, made.training, 0))).clone()
@@ -153,11 +156,9 @@ def held_in(place: str) -> Iterator[Told]:
         yield Told()
 
 
-def check_weights(
-    data: Path, folder: Path, made: Configuration, rows: Rows, shape: tuple[int, ...]
-) -> None:
+def check_weights(data: Path, folder: Path, made: Configuration, rows: Rows) -> None:
     """Both of our ways end on the weights of a loop of bare steps over the same batches."""
-    by_hand = Trainer(made, shape, "cpu")
+    by_hand = Trainer(made, (2, *made.spectrogram.shape), "cpu")
     by_hand.prepare(rows)
     for positions in data_order(len(rows), made.training, 0):
         by_hand.step(next(rows.batches(iter([positions]))))

@@ -39,6 +39,9 @@ STRETCH = 1 << 20  # output samples that are resampled at a time, for the sake o
 BLOCK = 128  # outputs of a long period that are made in one product
 THREAD_SIZE = 1 << 18  # multiplications up to which OpenBLAS stays on one thread
 
+# Whole numbers are divided by these, as everywhere; pedalboard divides by one less.
+FULL_SCALES = {"int8": 1 << 7, "int16": 1 << 15, "int24": 1 << 23}
+
 # Seeking to the first sample of an MP3 frame (1152 samples, or 576 in low rates) decodes it wrongly
 # in pedalboard 0.9; to any other sample it is exact.
 MP3_FRAME = 576
@@ -183,6 +186,7 @@ def read_segment(
 def _decode(path: Path, first: int, last: int, channel: str) -> Audio:
     """The samples first to last of one channel, at the file's own rate."""
     with _opened(path) as file:
+        full_scale = FULL_SCALES.get(file.file_dtype)
         # One sample more where pedalboard would otherwise go wrong; see MP3_FRAME.
         early = int(first > 0 and first % MP3_FRAME == 0)
         try:
@@ -196,6 +200,10 @@ def _decode(path: Path, first: int, last: int, channel: str) -> Audio:
             "changed since it was first looked at; copy it again, or leave it out."
         )
     samples = _pick(channels, channel, path)
+    if full_scale:
+        steps = len(channels) if channel == "mean" else 1  # between two whole numbers
+        whole = np.rint(samples * np.float64(steps * (full_scale - 1)))
+        samples = (whole / (steps * full_scale)).astype(np.float32)
     if not np.isfinite(samples).all():
         raise RecordingError(
             f"{path} holds samples that are NaN or infinite: mend it in an audio editor, or leave "
@@ -531,8 +539,18 @@ def _encode(temporary: Path, path: Path, samples: Audio, sample_rate: int, depth
         raise MissingDependencyError("pedalboard", "Writing audio files") from error
     try:
         with AudioFile(str(temporary), "w", sample_rate, len(samples), bit_depth=depth) as file:
-            file.write(samples)
+            file.write(samples if depth == 32 else _whole_numbers(samples, depth))
     except (ValueError, RuntimeError) as error:
         raise InputError(
             f"{path} cannot be written at {sample_rate} Hz: {_clause(error)}."
         ) from error
+
+
+def _whole_numbers(samples: Audio, depth: int) -> NDArray[Any]:
+    """Rounded to so many bits: pedalboard, given floating point, rounds down, which is an offset.
+
+    24 bits are the upper ones of 32.
+    """
+    full_scale = 1 << (depth - 1)
+    rounded = np.minimum(np.rint(samples.astype(np.float64) * full_scale), full_scale - 1)
+    return rounded.astype(np.int16) if depth == 16 else rounded.astype(np.int32) << 8

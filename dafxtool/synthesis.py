@@ -317,19 +317,17 @@ def tract_response(frequencies_hz: Array, formants_hz: Array) -> NDArray[np.comp
     frequencies_hz  (n_frames, n_frequencies)
     formants_hz     (n_frames, 3); the ones above are those of a uniform tube of the same length
     """
-    s = 2j * np.pi * frequencies_hz
-    response = np.ones_like(s)
+    inverse: NDArray[np.complex128] = np.ones(
+        (len(formants_hz), frequencies_hz.shape[1]), dtype=np.complex128
+    )
     scale = formants_hz[:, 2:3] / 2500
     for number in range(12):
-        centre = (
-            formants_hz[:, number, None]
-            if number < 3
-            else (2 * number + 1) * 500 * (0.6 + 0.4 * scale)
-        )
+        above = (2 * number + 1) * 500 * (0.6 + 0.4 * scale)
+        centre = formants_hz[:, number, None] if number < 3 else above
         bandwidth = BANDWIDTHS_HZ[number] if number < 3 else 50 + 0.05 * centre
-        pole = np.pi * -bandwidth + 2j * np.pi * centre
-        response = response * np.abs(pole) ** 2 / ((s - pole) * (s - pole.conj()))
-    return response
+        square = centre**2 + bandwidth**2 / 4  # of the pole's distance from 0, in Hz
+        inverse *= 1 - frequencies_hz**2 / square + 1j * (bandwidth / square) * frequencies_hz
+    return 1 / inverse
 
 
 def voiced(pitch_hz: Array, formants_hz: Array, sample_rate: int) -> Array:
