@@ -12,6 +12,7 @@ vanish come back folded, 37 dB down.
 
 from __future__ import annotations
 
+import io
 import math
 import os
 import re
@@ -533,17 +534,23 @@ def _check_samples(samples: Audio, depth: int, path: Path) -> None:
 
 
 def _encode(temporary: Path, path: Path, samples: Audio, sample_rate: int, depth: int) -> None:
+    encoded = io.BytesIO()
     try:
         from pedalboard.io import AudioFile
     except ImportError as error:
         raise MissingDependencyError("pedalboard", "Writing audio files") from error
     try:
-        with AudioFile(str(temporary), "w", sample_rate, len(samples), bit_depth=depth) as file:
+        # Into memory first: on a disk that is full pedalboard leaves an empty FLAC, and says nothing.
+        kind = path.suffix[1:].lower()
+        with AudioFile(
+            encoded, "w", sample_rate, len(samples), bit_depth=depth, format=kind
+        ) as file:
             file.write(samples if depth == 32 else _whole_numbers(samples, depth))
     except (ValueError, RuntimeError) as error:
         raise InputError(
             f"{path} cannot be written at {sample_rate} Hz: {_clause(error)}."
         ) from error
+    temporary.write_bytes(encoded.getbuffer())
 
 
 def _whole_numbers(samples: Audio, depth: int) -> NDArray[Any]:

@@ -46,6 +46,8 @@ def demo(
     progress: Progress = SILENT,
 ) -> DemoResult:
     """Render, analyse, train, embed, map, reconstruct, interpolate and invert into `folder`."""
+    if folder.exists() and not folder.is_dir():
+        raise OutputExistsError(f"{folder} is a file: give --output the name of a folder.")
     if folder.exists() and any(folder.iterdir()) and not overwrite:
         raise OutputExistsError(
             f"{folder} is not empty: choose another --output, or replace what is there with "

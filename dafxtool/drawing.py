@@ -12,6 +12,7 @@ Sizes of text are in points. Every colour, font and size that figures share is h
 from __future__ import annotations
 
 import csv
+import io
 import re
 import threading
 import warnings
@@ -32,7 +33,7 @@ from matplotlib.ticker import LogLocator, MaxNLocator
 from numpy.typing import NDArray
 from PIL import Image
 
-from dafxtool.errors import InputError
+from dafxtool.errors import InputError, OutputExistsError
 from dafxtool.files import check_free, writing
 
 SUFFIXES = (".png", ".svg", ".pdf")
@@ -213,10 +214,22 @@ def check_figure_path(path: Path) -> None:
         )
 
 
-def check_output(path: Path, overwrite: bool) -> None:
-    """Refuse a figure's name before the work that leads to it, not after."""
-    check_figure_path(path)
-    check_free(path, overwrite)
+def check_outputs(
+    figure: Path, table: Path | None = None, sounds: Path | None = None, overwrite: bool = False
+) -> None:
+    """Refuse names of a figure, a table and a folder before the work that leads to them."""
+    check_figure_path(figure)
+    check_free(figure, overwrite)
+    if table:
+        check_table_path(table)
+        check_free(table, overwrite)
+    if sounds and sounds.exists() and not sounds.is_dir():
+        raise InputError(f"{sounds} is a file: name a folder for the sounds.")
+    if sounds and sounds.exists() and any(sounds.iterdir()) and not overwrite:
+        raise OutputExistsError(
+            f"{sounds} is not empty: choose another folder for the sounds, or replace what is "
+            "there with --overwrite."
+        )
 
 
 def save_figure(
@@ -233,7 +246,10 @@ def save_figure(
             image = image.quantize(palette=colours, dither=Image.Dither.NONE)
             image.save(unfinished, dpi=(DOTS_PER_INCH, DOTS_PER_INCH))
         else:
-            figure.savefig(unfinished, format=kind, dpi=DOTS_PER_INCH, metadata=metadata)
+            # Into memory first: matplotlib's PDF has no words for a disk that is full.
+            drawn = io.BytesIO()
+            figure.savefig(drawn, format=kind, dpi=DOTS_PER_INCH, metadata=metadata)
+            unfinished.write_bytes(drawn.getbuffer())
 
 
 def figure_pixels(figure: Figure, dots_per_inch: float) -> NDArray[np.uint8]:
@@ -244,14 +260,19 @@ def figure_pixels(figure: Figure, dots_per_inch: float) -> NDArray[np.uint8]:
     return np.asarray(canvas.buffer_rgba())[..., :3].copy()
 
 
+def check_table_path(path: Path) -> None:
+    """Refuse a suffix that no table can have (InputError)."""
+    if path.suffix.lower() != ".csv":
+        raise InputError(f"{path} has the suffix {path.suffix!r}: give a table .csv as its suffix.")
+
+
 def write_table(path: Path, columns: Mapping[str, Sequence[Any]], overwrite: bool = False) -> None:
     """Write equally long columns as CSV with a header.
 
     Floats have as many digits as it takes to read the same float back in their own precision.
     InputError where the columns differ in length or the suffix is not .csv.
     """
-    if path.suffix.lower() != ".csv":
-        raise InputError(f"{path} has the suffix {path.suffix!r}: give a table .csv as its suffix.")
+    check_table_path(path)
     lengths = {name: len(column) for name, column in columns.items()}
     if len(set(lengths.values())) > 1:
         raise InputError(f"the columns of {path} differ in length ({lengths}): make them equal.")

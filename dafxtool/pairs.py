@@ -110,7 +110,7 @@ def audio_versions() -> dict[str, str]:
     """Versions of what decides the bits of a pair."""
     from importlib.metadata import version
 
-    return {name: version(name) for name in ("pedalboard", "scipy", "numpy")}
+    return {name: version(name) for name in ("dafxtool", "pedalboard", "numpy")}
 
 
 def render_again(path: Path, row: int) -> NDArray[np.float32]:

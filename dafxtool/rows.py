@@ -56,7 +56,8 @@ class Rows:
 
     def batches(self, chosen: Iterator[NDArray[np.int64]]) -> Iterator[Tensor]:
         """Batches (n, 2, n_bins, n_frames) for positions in this split, one read ahead."""
-        if self.place == "device":
+        if self.place == "device" or (self.place == "memory" and self.device == "cpu"):
+            # Nothing to wait for; a thread beside the arithmetic would only take a core from it.
             for positions in chosen:
                 yield self._gather(positions)
             return

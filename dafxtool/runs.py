@@ -7,6 +7,7 @@ together with everything that training needs to go on.
 
 from __future__ import annotations
 
+import io
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -94,7 +95,10 @@ class Run:
 def save_checkpoint(path: Path, contents: dict[str, Any]) -> None:
     """Write a checkpoint whole or not at all."""
     with writing(path, overwrite=True) as temporary:
-        torch.save({"checkpoint_version": CHECKPOINT_VERSION, **contents}, temporary)
+        # Into memory first: torch has no words for a disk that is full.
+        packed = io.BytesIO()
+        torch.save({"checkpoint_version": CHECKPOINT_VERSION, **contents}, packed)
+        temporary.write_bytes(packed.getbuffer())
 
 
 def read_checkpoint(path: Path) -> dict[str, Any]:
@@ -104,10 +108,9 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
     try:
         contents = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # torch raises half a dozen kinds for a file that is no checkpoint
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise FormatError(
-            f"{path} is no checkpoint that can be read ({reason[:120]}): train again, or use the "
-            "run's other checkpoint."
+            f"{path} is no checkpoint that can be read, or it is damaged: name a run's folder, or "
+            "the other checkpoint of the run."
         ) from error
     if not isinstance(contents, dict) or contents.get("checkpoint_version") != CHECKPOINT_VERSION:
         raise FormatError(

@@ -22,14 +22,21 @@ from dafxtool import store
 from dafxtool.devices import pick_device
 from dafxtool.errors import FormatError
 from dafxtool.progress import SILENT, Progress
-from dafxtool.stft import SpectrogramConfig, compress, expand, magnitude
+from dafxtool.stft import (
+    SpectrogramConfig,
+    compress,
+    expand,
+    magnitude,
+    standardise,
+    unstandardise,
+)
 
 if TYPE_CHECKING:
     import torch
 
-MEASURED_ROWS = 1000  # of the training split: the constants are then known to four digits
+MEASURED_ROWS = 256  # of the training split: the constants are then known to a percent
 MIN_DEVIATION = 1e-6
-BATCH_BYTES = 64e6
+BATCH_BYTES = 16e6
 
 
 @dataclass(frozen=True)
@@ -128,13 +135,13 @@ def _fill(
 ) -> None:
     missing = np.flatnonzero(~writer.done())
     progress.start("analysing", len(pairs), "pair", done=len(pairs) - len(missing))
-    dtype = writer.dtype("spectrogram")
+    dtype = writer.dtype("spectrogram").name
     for rows, sound in _read_ahead(pairs, _batches(missing, batch)):
-        values, constants = analyse(sound, config, mean, deviation, device)
+        values, constants = analyse(sound, config, mean, deviation, device, dtype)
         chosen = slice(int(rows[0]), int(rows[-1]) + 1)
         writer.put(
             int(rows[0]),
-            spectrogram=values.astype(dtype),
+            spectrogram=values,
             mean=constants[:, 0],
             deviation=constants[:, 1],
             **store.label_rows(pairs.labels, chosen),
@@ -186,9 +193,10 @@ def measure(
     progress.start("measuring", len(rows), "pair")
     for start in range(0, len(rows), batch):
         sound = pairs.rows(rows[start : start + batch])
-        values = compressed_pairs(sound, config, device).double()
+        values = compressed_pairs(sound, config, device)
+        # In float32 within a batch, where sums are pairwise; in float64 over batches.
         total += float(values.sum())
-        squares += float(values.square().sum())
+        squares += float(values.square_().sum())
         count += values.numel()
         progress.advance(len(sound))
     progress.finish()
@@ -221,19 +229,22 @@ def analyse(
     mean: float,
     deviation: float,
     device: str = "cpu",
-) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """Standardised spectrograms (n, 2, n_bins, n_frames) of audio (n, 2, n_samples).
+    dtype: str = "float32",
+) -> tuple[NDArray[Any], NDArray[np.float32]]:
+    """Standardised spectrograms (n, 2, n_bins, n_frames) of audio (n, 2, n_samples), as dtype.
 
     Also returns the constants (n, 2) that take each back: mean and deviation, the ones given or,
     with segment standardisation, those of each pair.
     """
+    import torch
+
     compressed = compressed_pairs(audio, config, device)
     constants = np.tile(np.array([mean, deviation], np.float32), (len(audio), 1))
     if config.standardisation == "segment":
         constants = segment_constants(compressed)
-    offset = compressed.new_tensor(constants[:, 0])[:, None, None, None]
-    scale = compressed.new_tensor(constants[:, 1])[:, None, None, None]
-    return ((compressed - offset) / scale).cpu().numpy(), constants
+    pair = torch.from_numpy(constants).to(compressed.device)[..., None, None, None]
+    values = standardise(compressed, pair[:, 0], pair[:, 1])
+    return values.to(getattr(torch, dtype)).cpu().numpy(), constants
 
 
 def linear_magnitude(
@@ -248,9 +259,8 @@ def linear_magnitude(
     import torch
 
     values = torch.from_numpy(np.asarray(spectrogram, dtype=np.float32))
-    pair = torch.from_numpy(np.asarray(constants, dtype=np.float32))
-    compressed = values * pair[:, 1, None, None, None] + pair[:, 0, None, None, None]
-    return expand(compressed, config).numpy()
+    pair = torch.from_numpy(np.asarray(constants, dtype=np.float32))[..., None, None, None]
+    return expand(unstandardise(values, pair[:, 0], pair[:, 1]), config).numpy()
 
 
 def read_magnitudes(

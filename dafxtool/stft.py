@@ -12,7 +12,6 @@ Importing this module does not import torch: the configuration is wanted without
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
@@ -26,6 +25,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     Array = Tensor | NDArray[Any]
+    Constant = float | Tensor
 
 STANDARDISATIONS = ("dataset", "segment")
 # Below this share of its largest value the squared window no longer determines a sample: float32's
@@ -223,11 +223,15 @@ def expand(compressed: Array, config: SpectrogramConfig) -> Tensor:
     return torch.as_tensor(compressed).clamp_min(0.0) ** (1.0 / config.exponent)
 
 
-def standardise(compressed: Array, mean: float, deviation: float) -> Tensor:
-    """Less the mean, over the standard deviation, which are kept with whatever is made of it."""
+def standardise(compressed: Array, mean: Constant, deviation: Constant) -> Tensor:
+    """Less the mean, over the standard deviation, which are kept with whatever is made of it.
+
+    Both are numbers, or tensors that broadcast against the spectrograms.
+    """
     import torch
 
-    if not (math.isfinite(mean) and math.isfinite(deviation) and deviation > 0):
+    constants = [torch.as_tensor(mean), torch.as_tensor(deviation)]
+    if not (all(bool(c.isfinite().all()) for c in constants) and bool((constants[1] > 0).all())):
         raise ConfigError(
             f"a mean of {mean} and a deviation of {deviation} standardise nothing: the deviation "
             "has to be above 0."
@@ -235,7 +239,7 @@ def standardise(compressed: Array, mean: float, deviation: float) -> Tensor:
     return (torch.as_tensor(compressed) - mean) / deviation
 
 
-def unstandardise(standardised: Array, mean: float, deviation: float) -> Tensor:
+def unstandardise(standardised: Array, mean: Constant, deviation: Constant) -> Tensor:
     """Undo `standardise`."""
     import torch
 

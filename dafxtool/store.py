@@ -13,6 +13,7 @@ import contextlib
 import errno
 import json
 import os
+import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -31,10 +32,12 @@ from dafxtool.errors import (
     InputError,
     OutputExistsError,
 )
+from dafxtool.files import REMEDIES, disk_sentence
 from dafxtool.segments import SPLITS
 
 FORMAT_VERSION = 1
 PAIRS, SPECTROGRAMS, LATENTS = "pairs", "spectrograms", "latents"
+LAYOUT_BYTES = 1 << 16  # about what HDF5 needs for itself
 BULK = {PAIRS: "audio", SPECTROGRAMS: "spectrogram", LATENTS: "latent"}
 
 
@@ -109,23 +112,25 @@ class Writer:
         self._file = file
         self._partial = partial
         self.n_rows = int(file["done"].shape[0])
+        # Held open: h5py swallows what goes wrong when a dataset is closed, and a full disk does.
+        self._arrays = {name: file[name] for name in file if name not in ("effects", "recordings")}
 
     def done(self) -> NDArray[np.bool_]:
         """Which rows are written (n_rows,)."""
-        return np.asarray(self._file["done"][:], dtype=bool)
+        return np.asarray(self._arrays["done"][:], dtype=bool)
 
     def put(self, start: int, **columns: NDArray[Any]) -> None:
         """Write rows start, start + 1, ... of the named columns, then mark them as done."""
         count = len(next(iter(columns.values())))
         with _disk_errors(self.path):
             for name, values in columns.items():
-                self._file[name][start : start + count] = values
+                self._arrays[name][start : start + count] = values
             self._file.flush()
-            self._file["done"][start : start + count] = 1
+            self._arrays["done"][start : start + count] = 1
             self._file.flush()
 
     def dtype(self, name: str) -> np.dtype[Any]:
-        return self._file[name].dtype
+        return self._arrays[name].dtype
 
 
 @contextlib.contextmanager
@@ -143,6 +148,9 @@ def writing_rows(
 ) -> Iterator[Writer]:
     """A Writer for `path`, renamed to it when the block ends and every row is done.
 
+    The disk is asked for all the space at the start, so that a full one is met then and not hours
+    later. Where nothing was written, nothing is left behind.
+
     columns        name -> (shape of a row, dtype); the first one is the bulk, chunked by row
     configuration  stored with the file, and compared before a partial file is taken up again
     """
@@ -157,15 +165,20 @@ def writing_rows(
             _check_same(file, saved, path)
         else:
             partial.unlink(missing_ok=True)
-            file = _lock(partial, "x")
-            _lay_out(file, kind, columns, n_rows, saved, effects, recordings, rows_a_chunk)
+            file = _begin(path, kind, columns, n_rows, saved, effects, recordings, rows_a_chunk)
+    n_done = 0
     try:
         writer = Writer(file, path, partial)
-        yield writer
-        complete = bool(writer.done().all())
+        try:
+            yield writer
+        finally:
+            n_done = int(writer.done().sum())
+            complete = n_done == n_rows
     finally:
         with contextlib.suppress(OSError, RuntimeError):
             file.close()
+        if not n_done:
+            partial.unlink(missing_ok=True)
     if not complete:
         raise InputError(f"{path}: not every row was written; run again with --resume.")
     with _disk_errors(path):
@@ -178,7 +191,15 @@ def partial_path(path: Path) -> Path:
     return path.with_name(f".{path.name}.partial")
 
 
+def check_output(path: Path, resume: bool, overwrite: bool) -> None:
+    """Refuse an output that `writing_rows` would refuse, before the work and not after it."""
+    with _disk_errors(path):
+        _check_free(path, partial_path(path), resume, overwrite)
+
+
 def _check_free(path: Path, partial: Path, resume: bool, overwrite: bool) -> None:
+    if path.is_dir():
+        raise DiskError(f"{path} cannot be written, because that is a folder: give a file name.")
     if path.exists() and not overwrite:
         raise OutputExistsError(
             f"{path} exists already: choose another name with --output, or replace it with "
@@ -224,6 +245,60 @@ def _check_same(file: h5py.File, saved: str, path: Path) -> None:
         f"{path} was begun with another {', '.join(names)}: resume with the same options, or start "
         "again with --overwrite."
     )
+
+
+def _begin(
+    path: Path,
+    kind: str,
+    columns: Mapping[str, tuple[tuple[int, ...], Any]],
+    n_rows: int,
+    *described: Any,
+) -> h5py.File:
+    """A new partial file, laid out, with its place on the disk secured."""
+    row_bytes = sum(
+        int(np.prod(shape, dtype=np.float64)) * np.dtype(dtype).itemsize
+        for shape, dtype in columns.values()
+    )
+    _check_space(path, n_rows * row_bytes + LAYOUT_BYTES)
+    partial = partial_path(path)
+    file = _lock(partial, "x")
+    try:
+        _lay_out(file, kind, columns, n_rows, *described)
+        _reserve(partial)
+    except BaseException:
+        with contextlib.suppress(OSError, RuntimeError):
+            file.close()
+        partial.unlink(missing_ok=True)
+        raise
+    return file
+
+
+def _check_space(path: Path, n_bytes: int) -> None:
+    """DiskError where a file of n_bytes has no place beside path."""
+    free = shutil.disk_usage(path.parent).free
+    if n_bytes > free:
+        raise DiskError(
+            f"{path} cannot be written, because it needs {_megabytes(n_bytes)} and the disk has "
+            f"{_megabytes(free)} left: free some space, choose another --output, or make less."
+        )
+
+
+def _megabytes(n_bytes: int) -> str:
+    return f"{n_bytes / 1e9:,.1f} GB" if n_bytes >= 1e9 else f"{n_bytes / 1e6:,.1f} MB"
+
+
+def _reserve(partial: Path) -> None:
+    """Give every byte of the file its place: HDF5 does not survive a disk that fills up."""
+    if not hasattr(os, "posix_fallocate"):
+        return
+    descriptor = os.open(partial, os.O_RDWR)
+    try:
+        os.posix_fallocate(descriptor, 0, max(1, os.fstat(descriptor).st_size))
+    except OSError as error:
+        if error.errno not in (errno.EOPNOTSUPP, errno.EINVAL):
+            raise
+    finally:
+        os.close(descriptor)
 
 
 def _lay_out(
@@ -401,8 +476,7 @@ class Reader:
 
 def kind_of(path: Path) -> str | None:
     """The kind of a dafxtool file, None for anything else that can be read."""
-    if not path.is_file():
-        raise InputError(f"{path} does not exist: check the name.")
+    _check_there(path, "check the name")
     try:
         with h5py.File(path, "r") as file:
             return str(file.attrs.get("kind", "")) or None
@@ -410,10 +484,16 @@ def kind_of(path: Path) -> str | None:
         return None
 
 
+def _check_there(path: Path, remedy: str) -> None:
+    if path.is_dir():
+        raise InputError(f"{path} is a folder: name a file.")
+    if not path.is_file():
+        raise InputError(f"{path} does not exist: {remedy}.")
+
+
 def _open(path: Path, kind: str) -> h5py.File:
     made_by = {PAIRS: "render", SPECTROGRAMS: "spectrogram", LATENTS: "embed"}[kind]
-    if not path.is_file():
-        raise InputError(f"{path} does not exist: make it with 'dafxtool {made_by}'.")
+    _check_there(path, f"make it with 'dafxtool {made_by}'")
     try:
         file = h5py.File(path, "r")
     except (OSError, RuntimeError) as error:
@@ -451,11 +531,10 @@ def _disk_errors(path: Path) -> Iterator[None]:
         number = getattr(error, "errno", None)
         text = str(error)
         if number == errno.ENOSPC or "No space left" in text or "file write failed" in text:
-            reason = "the disk is full: free some space and go on with --resume"
-        elif number == errno.EACCES or "Permission denied" in text:
-            reason = "no permission: choose another output"
-        elif number == errno.EROFS or "Read-only" in text:
-            reason = "the file system is read-only: choose another output"
+            reason = "because the disk is full: free some space and go on with --resume"
+        elif number in REMEDIES or number == errno.ENOENT:
+            plain = OSError(number, os.strerror(number))
+            raise DiskError(disk_sentence(plain, path)) from error
         else:
-            raise DiskError(f"{path} cannot be written ({text}).") from error
+            raise DiskError(f"{path} cannot be written ({' '.join(text.split())}).") from error
         raise DiskError(f"{path} cannot be written, {reason}.") from error

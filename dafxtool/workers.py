@@ -7,21 +7,25 @@ not forked, and a plugin never runs in the process that writes the file.
 from __future__ import annotations
 
 import multiprocessing
+import shutil
+import signal
 from collections.abc import Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from multiprocessing.shared_memory import SharedMemory
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from dafxtool.errors import PluginError
+from dafxtool.errors import DiskError, PluginError
 from dafxtool.plan import Pair, Plan, render_row
 
 ROWS_A_TASK = 8
+SHARE_OF_SHARED_MEMORY = 0.8  # of what is free; other programs use it too
 
 Batch = tuple[int, list[Pair], list[tuple[str, str]]]
 
@@ -54,8 +58,6 @@ _worker_memory: SharedMemory | None = None
 
 
 def _begin_worker(plan: Plan, memory_name: str) -> None:
-    import signal
-
     global _worker_plan, _worker_memory
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to handle
     _worker_plan = plan
@@ -87,8 +89,9 @@ def _slots(memory: SharedMemory, plan: Plan) -> NDArray[np.float32]:
 def _rendered_by_workers(
     plan: Plan, tasks: Sequence[tuple[int, int]], workers: int
 ) -> Iterator[Batch]:
-    n_slots = 2 * workers
-    memory = SharedMemory(create=True, size=n_slots * ROWS_A_TASK * 2 * plan.segments.n_samples * 4)
+    slot_bytes = ROWS_A_TASK * 2 * plan.segments.n_samples * 4
+    memory = _shared_memory(2 * workers, slot_bytes)
+    n_slots = min(2 * workers, memory.size // slot_bytes)
     pool = ProcessPoolExecutor(
         workers,
         mp_context=multiprocessing.get_context("spawn"),
@@ -102,7 +105,9 @@ def _rendered_by_workers(
         while waiting or running:
             while waiting and free:
                 slot, (start, count) = free.pop(), waiting.pop()
-                running[pool.submit(_work, slot, start, count)] = (slot, start, count)
+                with _interrupts_held():  # a worker that is being started must not hear of Ctrl-C
+                    future = pool.submit(_work, slot, start, count)
+                running[future] = (slot, start, count)
             for future in wait(running, return_when=FIRST_COMPLETED).done:
                 slot, start, count = running.pop(future)
                 pairs, failures = future.result()
@@ -121,6 +126,37 @@ def _rendered_by_workers(
     finally:
         pool.shutdown(wait=True, cancel_futures=True)
         _release(memory)
+
+
+@contextmanager
+def _interrupts_held() -> Iterator[None]:
+    """Ctrl-C comes afterwards; processes and threads begun meanwhile never see it."""
+    if not hasattr(signal, "pthread_sigmask"):
+        yield
+        return
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+def _shared_memory(n_slots: int, slot_bytes: int) -> SharedMemory:
+    """Room for n_slots, or as many as there is room for: a container may have little of it.
+
+    Memory that is promised and not there would kill the process that touches it.
+    """
+    folder = Path("/dev/shm")  # where Linux keeps it
+    if folder.is_dir():
+        fitting = int(SHARE_OF_SHARED_MEMORY * shutil.disk_usage(folder).free) // slot_bytes
+        if fitting < 1:
+            raise DiskError(
+                f"{folder}, the shared memory of this machine, has no room for "
+                f"{slot_bytes / 1e6:.0f} MB: give the container more (docker run --shm-size 1g), "
+                "or take --workers 1."
+            )
+        n_slots = min(n_slots, fitting)
+    return SharedMemory(create=True, size=n_slots * slot_bytes)
 
 
 def _release(memory: SharedMemory) -> None:

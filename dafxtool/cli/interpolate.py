@@ -64,13 +64,13 @@ def command(recordings: tuple[Path, ...], **options: Any) -> None:
       dafxtool interpolate dry.wav --wet-a amp-low.wav --wet-b amp-high.wav
     """
     from dafxtool import sheets
-    from dafxtool.drawing import check_output
+    from dafxtool.drawing import check_outputs
     from dafxtool.runs import load_run
 
     progress = progress_from(options["quiet"])
     run = load_run(options["run"], options["device"])
     output = options["output"] or Path("interpolation.png")
-    check_output(output, options["overwrite"])
+    check_outputs(output, options["csv"], options["audio"], options["overwrite"])
     a, b = _ends(recordings, run, options, progress)
     made = sheets.interpolate(a, b, run, options["steps"], options["spherical"])
     sheets.draw_interpolation(output, made, run, options["overwrite"])

@@ -65,7 +65,7 @@ def command(inputs: tuple[Path, ...], **options: Any) -> None:
       dafxtool map my-recordings --effect overdrive --effect delay --effect reverb
     """
     from dafxtool import maps, store
-    from dafxtool.drawing import check_output
+    from dafxtool.drawing import check_outputs
     from dafxtool.latents import embed, held_out, held_out_of, read_latents
     from dafxtool.runs import load_run
     from dafxtool.workplace import chosen_effects, newest_file
@@ -73,7 +73,7 @@ def command(inputs: tuple[Path, ...], **options: Any) -> None:
     progress = progress_from(options["quiet"])
     sources = list(inputs) or [newest_file([store.PAIRS, store.SPECTROGRAMS])]
     output = options["output"] or Path("map.png")
-    check_output(output, options["overwrite"])
+    check_outputs(output, options["csv"], overwrite=options["overwrite"])
     is_file = sources[0].suffix.lower() in (".h5", ".hdf5")
     if is_file and store.kind_of(sources[0]) == store.LATENTS:
         latents = read_latents(sources[0])

@@ -60,7 +60,7 @@ def command(inputs: tuple[Path, ...], **options: Any) -> None:
       dafxtool reconstruct guitar.wav --effect overdrive:drive=30 --audio sounds
     """
     from dafxtool import sheets, store
-    from dafxtool.drawing import check_output
+    from dafxtool.drawing import check_outputs
     from dafxtool.runs import load_run
     from dafxtool.workplace import chosen_effects, newest_file
 
@@ -68,7 +68,7 @@ def command(inputs: tuple[Path, ...], **options: Any) -> None:
     run = load_run(options["run"], options["device"])
     sources = list(inputs) or [newest_file([store.PAIRS])]
     output = options["output"] or Path("reconstruction.png")
-    check_output(output, options["overwrite"])
+    check_outputs(output, options["csv"], options["audio"], options["overwrite"])
     if sources[0].suffix.lower() in (".h5", ".hdf5"):
         made, table = sheets.reconstruct_pairs(
             sources[0],
