@@ -237,7 +237,7 @@ def _opened(path: Path) -> Iterator[Any]:
     except ImportError as error:
         raise MissingDependencyError("pedalboard", "Reading recordings") from error
     try:
-        file = AudioFile(str(path))
+        file = AudioFile(str(path)) if _is_text(path) else AudioFile(path.open("rb"))
     except (ValueError, RuntimeError, OSError) as error:
         raise RecordingError(
             f"{path} is no recording that can be read here (WAV, AIFF, FLAC, Ogg Vorbis or MP3): "
@@ -245,6 +245,15 @@ def _opened(path: Path) -> Iterator[Any]:
         ) from error
     with file:
         yield file
+
+
+def _is_text(path: Path) -> bool:
+    """Is its name text, as pedalboard wants it? A disk takes any bytes for a name."""
+    try:
+        str(path).encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _info(file: Any, path: Path) -> AudioInfo:
@@ -540,7 +549,7 @@ def _encode(temporary: Path, path: Path, samples: Audio, sample_rate: int, depth
     except ImportError as error:
         raise MissingDependencyError("pedalboard", "Writing audio files") from error
     try:
-        # Into memory first: on a disk that is full pedalboard leaves an empty FLAC, and says nothing.
+        # Into memory first: on a full disk pedalboard leaves an empty FLAC, and says nothing.
         kind = path.suffix[1:].lower()
         with AudioFile(
             encoded, "w", sample_rate, len(samples), bit_depth=depth, format=kind

@@ -279,7 +279,7 @@ def write_table(path: Path, columns: Mapping[str, Sequence[Any]], overwrite: boo
     # newline="" and the explicit terminator give the same bytes on every system.
     with (
         writing(path, overwrite) as unfinished,
-        open(unfinished, "w", newline="", encoding="utf-8") as file,
+        open(unfinished, "w", newline="", encoding="utf-8", errors="surrogateescape") as file,
     ):
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(columns)

@@ -291,7 +291,7 @@ def _write_csv(latents: Latents, path: Path) -> None:
     columns = _named_columns(latents)
     del columns["setting"]
     names = [f"latent_{i}" for i in range(latents.latent.shape[1])]
-    with path.open("w", newline="", encoding="utf-8") as file:
+    with path.open("w", newline="", encoding="utf-8", errors="surrogateescape") as file:
         writer = csv.writer(file)
         writer.writerow([*columns, *names])
         for row, values in enumerate(latents.latent.tolist()):

@@ -11,12 +11,14 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from zipfile import BadZipFile
 
 import numpy as np
 from numpy.typing import NDArray
 
 from dafxtool import audio, runs, store
 from dafxtool.errors import ConfigError, FormatError, InputError
+from dafxtool.files import check_free
 from dafxtool.inversion import invert
 from dafxtool.latents import read_latents
 from dafxtool.progress import SILENT, Progress
@@ -70,8 +72,8 @@ def invert_file(
     stft        values over those that an array's file says
     phase_from  recording of the dry sound; its beginning has to be that of the magnitude
     """
-    found = list(_read(source, rows, channels, run, stft or {}))
-    paths = [output] if len(found) == 1 else [output / f"{each.name}.wav" for each in found]
+    found = list(_read(source, list(dict.fromkeys(rows)), channels, run, stft or {}))
+    paths = _paths(output, found, overwrite)
     known = None
     if phase_from is not None:
         known = audio.read(phase_from, found[0].config.sample_rate)[0]
@@ -95,6 +97,20 @@ def invert_file(
         progress.advance()
     progress.finish()
     return written
+
+
+def _paths(output: Path, found: Sequence[Magnitude], overwrite: bool) -> list[Path]:
+    """Where each sound goes; names that cannot be are refused before the work."""
+    if len(found) > 1 and (output.is_file() or output.suffix.lower() in audio.SUFFIXES):
+        raise InputError(
+            f"{output} is the name of a file, and there are {len(found)} sounds: name a folder."
+        )
+    paths = [output] if len(found) == 1 else [output / f"{each.name}.wav" for each in found]
+    for path in paths:
+        if path.suffix.lower() not in audio.BIT_DEPTHS:
+            raise InputError(f"{path} cannot be written: give a sound .wav or .flac as its ending.")
+        check_free(path, overwrite)
+    return paths
 
 
 def fitted(sound: NDArray[np.float32], n_samples: int) -> NDArray[np.float32]:
@@ -167,9 +183,10 @@ def _load(source: Path) -> tuple[NDArray[Any], dict[str, int]]:
             with loaded:
                 values = loaded["magnitude"]
                 said = {key: int(loaded[key]) for key in STFT_KEYS if key in loaded}
-    except (ValueError, OSError, KeyError, TypeError, EOFError) as error:
+    except (ValueError, OSError, KeyError, TypeError, EOFError, BadZipFile) as error:
+        reason = " ".join(str(error.args[0] if error.args else error).split())
         raise FormatError(
-            f"{source} cannot be read ({error}): wanted an array (n_bins, n_frames), in a .npz "
+            f"{source} cannot be read ({reason}): wanted an array (n_bins, n_frames), in a .npz "
             "under the name 'magnitude'."
         ) from error
     numeric = values.dtype.kind in "fiu"
@@ -183,6 +200,10 @@ def _load(source: Path) -> tuple[NDArray[Any], dict[str, int]]:
 
 def _config(source: Path, shape: tuple[int, ...], said: Mapping[str, int]) -> SpectrogramConfig:
     n_bins, n_frames = shape
+    if n_bins < 3:
+        raise InputError(
+            f"{source} has {n_bins} bins: wanted 3 at least (bins first, frames last)."
+        )
     n_fft = said.get("n_fft", 2 * (n_bins - 1))
     if n_fft // 2 + 1 != n_bins:
         raise ConfigError(

@@ -65,6 +65,9 @@ def render(
     Raises InputError, RecordingError, EffectError, OutputExistsError, DiskError.
     """
     segments, split = segments or SegmentConfig(), split or SplitConfig()
+    to_file = output.suffix.lower() in (".h5", ".hdf5")
+    if to_file:
+        store.check_output(output, resume, overwrite)
     plan = make_plan(
         paths, effects, segments, split, pairs_per_effect, settings, steps, seed, strict, progress
     )
@@ -81,7 +84,7 @@ def render(
     }
     sink: Sink
     skipped = dict(plan.catalogue.skipped)
-    if output.suffix.lower() in (".h5", ".hdf5"):
+    if to_file:
         opened = hdf5_sink(output, plan, described, resume, overwrite)
     else:
         opened = folder_sink(output, plan, audio_format, resume, overwrite)

@@ -127,6 +127,11 @@ class Parameter:
             raise EffectError(
                 f"{n_values} values of {self.name} were asked for: ask for 1 or more."
             )
+        if n_values > MOST_SETTINGS:
+            raise EffectError(
+                f"{n_values:,} values of {self.name} were asked for: {MOST_SETTINGS:,} are the "
+                "most."
+            )
         if n_values == 1:
             return [self.default]
         if self.choices:

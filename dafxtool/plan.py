@@ -29,6 +29,7 @@ from dafxtool.segments import (
     split_pattern,
 )
 
+MOST_PAIRS = 10_000_000  # of an effect: years of sound
 SEGMENTS_A_SETTING = 4  # grid and sweep, where no number of pairs is given
 
 Chosen = tuple[Effect, dict[str, float]]  # an effect and the parameters that are held fixed
@@ -100,6 +101,10 @@ def make_plan(
     if pairs_per_effect < 1:
         raise ConfigError(
             f"{pairs_per_effect} pairs per effect were asked for: it takes at least 1."
+        )
+    if pairs_per_effect > MOST_PAIRS:
+        raise ConfigError(
+            f"{pairs_per_effect:,} pairs per effect were asked for: {MOST_PAIRS:,} are the most."
         )
     group = max(1, *(len(each) for each in listed)) if settings in ("grid", "sweep") else 1
     n_groups = -(-pairs_per_effect // group)

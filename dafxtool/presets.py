@@ -7,6 +7,7 @@ written whole into every run (`config.toml`), every file and every checkpoint, a
 
 from __future__ import annotations
 
+import math
 import sys
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields, replace
@@ -14,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from dafxtool.errors import ConfigError, InputError
+from dafxtool.parameters import near_names
 from dafxtool.segments import SegmentConfig, SplitConfig
 from dafxtool.stft import SpectrogramConfig
 
@@ -21,6 +23,9 @@ if sys.version_info >= (3, 11):
     import tomllib
 else:
     import tomli as tomllib
+
+
+LARGEST_SEED = 2**32 - 1
 
 
 @dataclass(frozen=True)
@@ -45,6 +50,11 @@ class ModelConfig:
                 f"channels {self.channels}, n_latent {self.n_latent}, n_components "
                 f"{self.n_components} and n_blocks {self.n_blocks} make no model: all have to be "
                 "positive."
+            )
+        if self.architecture == "residual" and not (self.n_effect >= 1 and self.n_latent >= 2):
+            raise ConfigError(
+                f"n_latent {self.n_latent} and n_effect {self.n_effect} make no model: at least "
+                "one latent tells of the recording and one of the effect."
             )
 
 
@@ -83,6 +93,11 @@ class TrainingConfig:
         for name in ("batch_size", "max_steps", "log_every", "validate_every", "checkpoint_every"):
             if getattr(self, name) < 1:
                 raise ConfigError(f"{name} is {getattr(self, name)}: it has to be at least 1.")
+        for name in ("warmup_steps", "max_minutes", "annealing_steps", "gradient_clip", "patience"):
+            if getattr(self, name) < 0:
+                raise ConfigError(f"{name} is {getattr(self, name)}: it has to be 0 or above.")
+        if not 0 <= self.seed <= LARGEST_SEED:
+            raise ConfigError(f"the seed is {self.seed}: it has to be from 0 to {LARGEST_SEED}.")
         if self.learning_rate <= 0 or self.beta < 0:
             raise ConfigError(
                 f"learning_rate {self.learning_rate} has to be above 0 and beta {self.beta} not "
@@ -249,12 +264,12 @@ def _merge(tree: dict[str, Any], values: Mapping[str, Any], source: str) -> None
     for key, value in values.items():
         if key not in tree:
             raise ConfigError(
-                f"{source} has the key {key!r}, which nobody reads: use {', '.join(tree)}."
+                f"{source} has the key {key!r}, which nobody reads: {near_names(key, list(tree))}"
             )
         if isinstance(tree[key], dict):
             if not isinstance(value, Mapping):
                 raise ConfigError(f"{source} has {key} = {value!r}: wanted a table, [{key}].")
-            _merge(tree[key], value, f"{source}, section {key},")
+            _merge(tree[key], value, f"{source} [{key}]")
         else:
             tree[key] = _as_type_of(tree[key], value, f"{source}: {key}")
 
@@ -263,6 +278,8 @@ def _as_type_of(example: Any, value: Any, where: str) -> Any:
     """The value in the type of the one that it replaces: 1 is a fine float, "1" is not."""
     if isinstance(example, float) and isinstance(value, int) and not isinstance(value, bool):
         return float(value)
+    if isinstance(value, float) and not math.isfinite(value):
+        raise ConfigError(f"{where} is {value}: wanted a number, such as {example!r}.")
     if isinstance(example, list) and isinstance(value, (list, tuple)):
         return list(value)
     if type(example) is not type(value):

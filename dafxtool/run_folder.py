@@ -93,7 +93,7 @@ class RunFolder:
             "epoch": round(epoch, 4),
             "seconds": round(trainer.seconds, 3),
             "learning_rate": trainer.optimizer.param_groups[0]["lr"],
-            "beta": beta_at(trainer.step_number - 1, trainer.config),
+            "beta": beta_at(max(0, trainer.step_number - 1), trainer.config),
             **figures,
         }
         if validated:

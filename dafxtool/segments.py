@@ -40,6 +40,8 @@ class SegmentConfig:
     def __post_init__(self) -> None:
         if self.short not in ("join", "pad", "skip"):
             raise ConfigError(f"short is {self.short!r}: use join, pad or skip.")
+        if not self.min_mean_square >= 0:
+            raise ConfigError(f"min_mean_square is {self.min_mean_square}: it has to be 0 or more.")
         if self.n_samples < 1 or self.sample_rate < 1:
             raise ConfigError(
                 f"a segment of {self.n_samples} samples at {self.sample_rate} Hz is impossible: "
@@ -60,7 +62,7 @@ class SplitConfig:
     def __post_init__(self) -> None:
         if self.by not in ("recording", "folder"):
             raise ConfigError(f"split by {self.by!r} is unknown: use recording or folder.")
-        if min(self.validation, self.test) < 0 or self.validation + self.test >= 1:
+        if not (min(self.validation, self.test) >= 0 and self.validation + self.test < 1):
             raise ConfigError(
                 f"validation {self.validation} and test {self.test} leave nothing to train on: "
                 "both are shares from 0 to 1 whose sum is below 1."
@@ -258,7 +260,7 @@ def draw_segment(
                 break
             if np.mean(np.square(segment.audio, dtype=np.float64)) >= config.min_mean_square:
                 return segment, failures
-    detail = f"; the last failure: {failures[-1][1]}" if failures else ""
+    detail = f"; the last failure: {failures[-1][1]}" if failures else "."
     raise RecordingError(
         f"no segment of the {split} recordings was louder than a mean square of "
         f"{config.min_mean_square:g} in {MAX_TRACKS_TRIED} tries: lower --min-mean-square or name "

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -18,6 +18,9 @@ from dafxtool.plan import Pair, Plan
 from dafxtool.segments import SPLITS, Catalogue
 
 COLUMNS_OF_CSV = ("row", "effect", "setting", "recording", "offset", "split", "dry", "wet")
+
+# Of the table; a recording's name may be any bytes, and they stay what they are.
+TABLE: dict[str, Any] = {"newline": "", "encoding": "utf-8", "errors": "surrogateescape"}
 
 
 class Sink(Protocol):
@@ -105,14 +108,16 @@ class _FolderSink:
                 pair.split,
                 *names,
             )
-            with self.journal.open("a", newline="", encoding="utf-8") as file:
+            with self.journal.open(
+                "a", newline="", encoding="utf-8", errors="surrogateescape"
+            ) as file:
                 csv.writer(file).writerow(entry)
 
 
 def _read_journal(path: Path) -> list[dict[str, str]]:
     if not path.exists():
         return []
-    with path.open(newline="", encoding="utf-8") as file:
+    with path.open(**TABLE) as file:
         rows = list(csv.reader(file))
     return [
         dict(zip(COLUMNS_OF_CSV, row, strict=True))
@@ -139,13 +144,23 @@ def folder_sink(
         journal.unlink(missing_ok=True)
         table.unlink(missing_ok=True)
     with files.disk_errors(output):
+        is_new = not output.exists()
         output.mkdir(parents=True, exist_ok=True)
         journal.touch()
-        sink = _FolderSink(output, plan, suffix, journal)
-        yield sink
+        try:
+            yield _FolderSink(output, plan, suffix, journal)
+        except BaseException:
+            if not journal.stat().st_size:  # nothing was done: nothing to go on from
+                journal.unlink()
+                if is_new:
+                    with suppress(OSError):
+                        output.rmdir()
+            raise
         latest = {int(row["row"]): row for row in _read_journal(journal)}
         with files.writing(table, overwrite=True) as temporary:
-            with temporary.open("w", newline="", encoding="utf-8") as file:
+            with temporary.open(
+                "w", newline="", encoding="utf-8", errors="surrogateescape"
+            ) as file:
                 writer = csv.DictWriter(file, COLUMNS_OF_CSV)
                 writer.writeheader()
                 writer.writerows(latest[row] for row in sorted(latest) if row < plan.n_rows)

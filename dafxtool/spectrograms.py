@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from dafxtool import store
 from dafxtool.devices import pick_device
-from dafxtool.errors import FormatError
+from dafxtool.errors import FormatError, OutputExistsError
 from dafxtool.progress import SILENT, Progress
 from dafxtool.stft import (
     SpectrogramConfig,
@@ -64,6 +64,9 @@ def write_spectrograms(
 
     config  its sample rate and segment length have to be those of the pairs
     """
+    if output.exists() and pairs_file.exists() and output.samefile(pairs_file):
+        raise OutputExistsError(f"{output} holds the pairs themselves: choose another --output.")
+    store.check_output(output, resume, overwrite)
     with store.Reader(pairs_file, store.PAIRS) as pairs:
         labels = pairs.labels
         _check_sizes(pairs, config)

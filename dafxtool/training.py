@@ -132,6 +132,7 @@ def _fit(
     if first_step == 0:
         trainer.prepare(training, progress)
         _judge(trainer, folder, trainer.validate(validation))
+        folder.log(trainer, 0.0, {}, validated=True)  # what training starts from
     ended = "complete"
     try:
         for batch in training.batches(data_order(len(training), config, first_step)):

@@ -7,13 +7,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 from dafxtool import presets, store, synthesis
 from dafxtool.devices import n_cuda_devices
 from dafxtool.effects import parse_effect
 from dafxtool.errors import ConfigError, InputError
-from dafxtool.files import free_name
+from dafxtool.files import disk_errors, free_name
 from dafxtool.plan import Chosen
 from dafxtool.plugins import known_effects
 from dafxtool.presets import Configuration
@@ -56,19 +57,41 @@ def chosen_effects(
     return [parse_effect(text, known) for text in names]
 
 
+def effects_of_run(
+    described: Sequence[Mapping[str, Any]],
+    names: Sequence[str],
+    plugin_files: Sequence[Path],
+    sample_rate: int,
+    progress: Progress = SILENT,
+) -> list[Chosen]:
+    """The effects named, else those described: what a run was trained on, plugins too."""
+    if names or plugin_files:
+        return chosen_effects(names, plugin_files, sample_rate, progress=progress)
+    effects = [Effect.from_dict(dict(each)) for each in described]
+    progress.say(f"no --effect: taking {' and '.join(effect.name for effect in effects)}")
+    return [(effect.at(sample_rate), {}) for effect in effects]
+
+
 def built_in_recordings(progress: Progress = SILENT) -> list[Path]:
     """The built-in corpus as a folder here, and a.wav and b.wav to try things on."""
     folder = BUILT_IN_FOLDER
     if not folder.is_dir():
-        synthesis.write_corpus(folder)
-    for name, family in TRY_ON.items():
-        if not Path(name).exists():
-            synthesis.write_example(Path(name), family)
-    progress.say(
-        f"no recordings named: taking the built-in ones, {folder}/; "
-        f"{' and '.join(TRY_ON)} are two more of them to try a model on"
-    )
+        _write_corpus(folder)
+    told = f"no recordings named: taking the built-in ones, {folder}/"
+    missing = {name: family for name, family in TRY_ON.items() if not Path(name).exists()}
+    for name, family in missing.items():
+        synthesis.write_example(Path(name), family)
+    if missing:
+        told += f"; {' and '.join(missing)}, written too, are there to try a model on"
+    progress.say(told)
     return [folder]
+
+
+def _write_corpus(folder: Path) -> None:
+    """All of it or nothing: half a corpus would pass for a whole one the next time."""
+    with disk_errors(folder), TemporaryDirectory(prefix=".", dir=folder.absolute().parent) as place:
+        synthesis.write_corpus(Path(place) / folder.name)
+        (Path(place) / folder.name).rename(folder)
 
 
 def newest_file(kinds: Sequence[str], folder: Path = Path()) -> Path:
@@ -76,7 +99,7 @@ def newest_file(kinds: Sequence[str], folder: Path = Path()) -> Path:
     found = [
         path
         for path in folder.glob("*.h5")
-        if not path.name.startswith(".") and store.kind_of(path) in kinds
+        if not path.name.startswith(".") and path.is_file() and store.kind_of(path) in kinds
     ]
     if not found:
         made_by = {store.PAIRS: "render", store.SPECTROGRAMS: "spectrogram", store.LATENTS: "embed"}
@@ -103,7 +126,7 @@ def spectrograms_for(
         configuration, segments["sample_rate"], segments["n_samples"]
     ).spectrogram
     for path in source.parent.glob("*.h5"):
-        newer = path.stat().st_mtime_ns >= source.stat().st_mtime_ns
+        newer = path.is_file() and path.stat().st_mtime_ns >= source.stat().st_mtime_ns
         if newer and store.kind_of(path) == store.SPECTROGRAMS:
             with store.Reader(path, store.SPECTROGRAMS) as reader:
                 saved = reader.configuration

@@ -46,15 +46,15 @@ def test_a_run_holds_what_it_promises(undisturbed):
     assert list((undisturbed / "tensorboard").glob("events*"))
     assert presets.configure(file=undisturbed / "config.toml") == CONFIGURATION
     rows = curve(undisturbed)
-    assert [int(row["step"]) for row in rows] == [2, 4, 6, 8, 10, 12]
-    assert [bool(row["validation_loss"]) for row in rows] == [False, True, False, True, False, True]
+    assert [int(row["step"]) for row in rows] == [0, 2, 4, 6, 8, 10, 12]
+    assert [bool(row["validation_loss"]) for row in rows] == [True, *[False, True] * 3]
 
 
 def test_training_lowers_the_error(spectrograms_file, tmp_path):
     made = with_training(max_steps=60, validate_every=20)
     made = replace(made, model=replace(made.model, architecture="convolutional"))
     train(spectrograms_file, tmp_path / "run", made, "cpu")
-    errors = [float(row["wet_error"]) for row in curve(tmp_path / "run")]
+    errors = [float(row["wet_error"]) for row in curve(tmp_path / "run") if row["wet_error"]]
     assert errors[-1] < 0.8 * errors[0]
 
 
