@@ -1,9 +1,7 @@
 """Recordings on disk: find, measure, read, resample, write.
 
-Audio is float32, full scale 1.0; what is read is mono (n_samples,). Sample numbers count from 0.
-Output sample m of a resampling lies at the time of input sample m * from_rate / to_rate, without
-any delay, and n input samples become ceil(n * to_rate / from_rate). Outside of a recording there
-is silence.
+Audio is float32, full scale 1.0; what is read is mono (n_samples,). Sample numbers count from 0,
+and are those of `resampling` where a file is read at another rate than its own.
 
 Files are decoded at their own rate by pedalboard and resampled here: what pedalboard resamples is
 shifted by up to a third of a sample (22.05 to 24 kHz), and from 96 kHz to 24 kHz tones that have to
@@ -15,30 +13,23 @@ from __future__ import annotations
 import io
 import math
 import os
-import re
-import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import lru_cache
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from dafxtool.errors import InputError, MissingDependencyError, RecordingError
 from dafxtool.files import check_free, writing
+from dafxtool.resampling import Audio, needed, ratio, resampled_stretch
+from dafxtool.resampling import resample as resample  # callers know it as audio.resample
+from dafxtool.truncation import refuse_cut_off
 
 SUFFIXES = (".wav", ".aif", ".aiff", ".flac", ".ogg", ".mp3")
 BIT_DEPTHS = {".wav": (32, 24, 16), ".flac": (24, 16)}  # that can be written; the first: default
-
-# The resampling filter, in parts of the lower of the two rates: flat up to PASS, silent from STOP.
-PASS, STOP = 0.45, 0.5
-ATTENUATION_DB = 100.0
-STRETCH = 1 << 20  # output samples that are resampled at a time, for the sake of memory
-BLOCK = 128  # outputs of a long period that are made in one product
-THREAD_SIZE = 1 << 18  # multiplications up to which OpenBLAS stays on one thread
 
 # Whole numbers are divided by these, as everywhere; pedalboard divides by one less.
 FULL_SCALES = {"int8": 1 << 7, "int16": 1 << 15, "int24": 1 << 23}
@@ -46,12 +37,6 @@ FULL_SCALES = {"int8": 1 << 7, "int16": 1 << 15, "int24": 1 << 23}
 # Seeking to the first sample of an MP3 frame (1152 samples, or 576 in low rates) decodes it wrongly
 # in pedalboard 0.9; to any other sample it is exact.
 MP3_FRAME = 576
-
-# A header may promise this many bytes more than there are: some writers count the header too.
-SLACK_BYTES = 1024
-TRAILER_BYTES = 1 << 16  # of tags and padding behind the last frame of a FLAC file
-
-Audio = NDArray[np.float32]
 
 
 @dataclass(frozen=True)
@@ -129,7 +114,7 @@ def probe(path: Path) -> AudioInfo:
 
     RecordingError  it is missing, empty, cut off, or nothing that can be read
     """
-    _refuse_cut_off(path)
+    refuse_cut_off(path)
     with _opened(path) as file:
         return _info(file, path)
 
@@ -146,6 +131,12 @@ def read(path: Path, sample_rate: int | None = None, channel: str = "first") -> 
     info = probe(path)
     rate = info.sample_rate if sample_rate is None else sample_rate
     return read_segment(path, 0, resampled_length(info, rate), rate, channel, info), rate
+
+
+def resampled_length(info: AudioInfo, sample_rate: int) -> int:
+    """How many samples read(path, sample_rate) returns."""
+    up, down = ratio(info.sample_rate, sample_rate)
+    return -(-info.n_samples * up // down)
 
 
 def read_segment(
@@ -175,13 +166,13 @@ def read_segment(
             f"{path} has {length} samples at {sample_rate} Hz, so {n_samples} samples from sample "
             f"{start} on cannot be read: ask for a part that is inside."
         )
-    first, last = _needed(start, start + n_samples, info.sample_rate, sample_rate)
+    first, last = needed(start, start + n_samples, info.sample_rate, sample_rate)
     first, last = max(first, 0), min(last, info.n_samples)
     native = _decode(path, first, last, channel)
     if info.sample_rate == sample_rate:
         return native
-    ratio = _ratio(info.sample_rate, sample_rate)
-    return _resampled_stretch(native, first, start, start + n_samples, *ratio)
+    up, down = ratio(info.sample_rate, sample_rate)
+    return resampled_stretch(native, first, start, start + n_samples, up, down)
 
 
 def _decode(path: Path, first: int, last: int, channel: str) -> Audio:
@@ -268,227 +259,6 @@ def _info(file: Any, path: Path) -> AudioInfo:
 def _clause(error: Exception) -> str:
     """An error's first line, to stand at the end of a sentence."""
     return (str(error).strip().splitlines() or ["no reason is told"])[0].rstrip(".")
-
-
-# Cut-off files: pedalboard makes up for what is missing with silence, and says nothing.
-
-
-def _refuse_cut_off(path: Path) -> None:
-    """RecordingError where a file is missing, empty, or ends before its own header says."""
-    try:
-        if not os.path.isfile(path) and os.path.exists(path):
-            raise RecordingError(f"{path} is a folder, or no ordinary file: name a recording.")
-        with open(path, "rb") as file:
-            size = os.fstat(file.fileno()).st_size
-            promised = _promised_bytes(file, size)
-    except FileNotFoundError as error:
-        raise RecordingError(f"{path} does not exist: name a recording that does.") from error
-    except OSError as error:
-        raise RecordingError(f"{path} cannot be read: {error.strerror or error}.") from error
-    if size == 0:
-        raise RecordingError(f"{path} is empty (0 bytes): leave it out.")
-    if promised - size > min(SLACK_BYTES, promised // 100):
-        raise RecordingError(
-            f"{path} is cut off, or was never finished: it has {size} bytes, and its header "
-            "promises more; copy it again, or leave it out."
-        )
-
-
-def _promised_bytes(file: BinaryIO, size: int) -> int:
-    """How long the file says it is; its size where it says nothing."""
-    head = file.read(12)
-    begin = 0
-    if head[:3] == b"ID3":  # a tag before the sound; its length is in groups of seven bits
-        file.seek(6)
-        begin = 10 + sum(byte << (21 - 7 * i) for i, byte in enumerate(file.read(4)))
-        file.seek(begin)
-        head = file.read(4)
-    if head[:4] in (b"RIFF", b"RF64", b"BW64", b"FORM"):
-        return _promised_by_chunks(file, size, "big" if head[:4] == b"FORM" else "little")
-    if head[:4] == b"fLaC":
-        return size if _flac_is_whole(file, begin, size) else 2 * size
-    if head[:1] == b"\xff" or begin:
-        return _promised_by_mp3(file, begin, size)
-    return size
-
-
-def _promised_by_chunks(file: BinaryIO, size: int, order: Any) -> int:
-    """WAV and AIFF: where the chunk of samples ends."""
-    position, long_length = 12, 0
-    while position + 8 <= size:
-        file.seek(position)
-        name, length = file.read(4), int.from_bytes(file.read(4), order)
-        if name == b"ds64":  # lengths beyond 4 GB: of the whole, then of the samples
-            long_length = int.from_bytes(file.read(16)[8:], order)
-        if name in (b"data", b"SSND"):
-            return position + 8 + (long_length if length == 0xFFFFFFFF and long_length else length)
-        position += 8 + length + length % 2
-    return size
-
-
-def _promised_by_mp3(file: BinaryIO, begin: int, size: int) -> int:
-    """MP3: what the Xing or Info tag in the first frame tells."""
-    file.seek(begin)
-    frame = file.read(200)
-    at = max(frame.find(b"Xing"), frame.find(b"Info"))
-    flags = int.from_bytes(frame[at + 4 : at + 8], "big")
-    if at < 0 or not flags & 2:
-        return size
-    at += 12 if flags & 1 else 8
-    return begin + int.from_bytes(frame[at : at + 4], "big")
-
-
-def _flac_is_whole(file: BinaryIO, begin: int, size: int) -> bool:
-    """FLAC: is the header of the last frame that STREAMINFO tells of there? (RFC 9639, 8.2, 9.1)"""
-    file.seek(begin + 8)
-    stream = file.read(34)
-    shortest, longest = (int.from_bytes(stream[i : i + 2], "big") for i in (0, 2))
-    n_samples = int.from_bytes(stream[13:18], "big") & 0xFFFFFFFFF
-    if not n_samples or shortest != longest or n_samples > longest * sys.maxunicode:
-        return True  # it does not tell, or its frames are of many lengths
-    largest_frame = longest * ((stream[12] >> 1 & 7) + 1) * 4
-    file.seek(max(begin + 42, size - 2 * largest_frame - TRAILER_BYTES))
-    # Frames are numbered in the code that UTF-8 has for letters.
-    number = chr((n_samples - 1) // longest).encode("utf-8", "surrogatepass")
-    return re.search(rb"\xff\xf8.." + re.escape(number), file.read(), re.DOTALL) is not None
-
-
-# Resampling
-
-
-def resampled_length(info: AudioInfo, sample_rate: int) -> int:
-    """How many samples read(path, sample_rate) returns."""
-    up, down = _ratio(info.sample_rate, sample_rate)
-    return -(-info.n_samples * up // down)
-
-
-def resample(audio: NDArray[Any], from_rate: int, to_rate: int) -> Audio:
-    """Audio at another sample rate.
-
-    audio    (..., n_samples)
-    returns  (..., ceil(n_samples * to_rate / from_rate))
-
-    A windowed sinc: flat to 0.45 of the lower rate, 100 dB down from 0.5 of it on (Kaiser's window
-    and his formula for its length: Oppenheim & Schafer, Discrete-Time Signal Processing, 7.6).
-    """
-    audio = np.asarray(audio, dtype=np.float32)
-    up, down = _ratio(from_rate, to_rate)
-    if up == down:
-        return audio.copy()
-    length = -(-audio.shape[-1] * up // down)
-    rows = audio.reshape(math.prod(audio.shape[:-1]), audio.shape[-1])
-    made = [_resampled_stretch(row, 0, 0, length, up, down) for row in rows]
-    return np.array(made, dtype=np.float32).reshape(*audio.shape[:-1], length)
-
-
-def _ratio(from_rate: int, to_rate: int) -> tuple[int, int]:
-    """(up, down) in lowest terms: up output samples take as long as down input samples."""
-    if min(from_rate, to_rate) < 1 or from_rate != int(from_rate) or to_rate != int(to_rate):
-        raise InputError(
-            f"{from_rate} Hz to {to_rate} Hz cannot be resampled: give whole rates above 0."
-        )
-    common = math.gcd(int(from_rate), int(to_rate))
-    return int(to_rate) // common, int(from_rate) // common
-
-
-# The ratio repeats itself after `up` output samples, so a period of them is one matrix product with
-# `down` input samples and a margin at both ends. Short periods are taken several at once, long ones
-# in blocks. Which periods share a product is counted from the start of the recording: each sample
-# is then added up in the same order whichever segment it is read in, to the bit.
-
-
-@dataclass(frozen=True)
-class _Periods:
-    """How outputs are counted off: n_out of them to n_in inputs, n_rows periods in a product."""
-
-    n_out: int
-    n_in: int
-    n_rows: int
-    margin: int  # inputs before and after, under the filter
-
-
-@lru_cache(maxsize=64)
-def _periods(up: int, down: int) -> _Periods:
-    times = -(-64 // up)
-    n_out, n_in = up * times, down * times
-    margin = math.ceil(_half_width(up, down)) + 1
-    # Small enough for one thread: on more, products as small as these only wait for each other.
-    n_rows = THREAD_SIZE // ((min(n_in, BLOCK * down // up) + 2 * margin) * min(n_out, BLOCK))
-    return _Periods(n_out, n_in, min(max(n_rows, 1), 8) if n_out <= 1024 else 1, margin)
-
-
-def _half_width(up: int, down: int) -> float:
-    """Of the filter's window, in input samples."""
-    transition = (STOP - PASS) * min(1.0, up / down)  # cycles a sample
-    return (ATTENUATION_DB - 7.95) / (2.285 * 2 * math.pi * transition) / 2
-
-
-def _needed(start: int, stop: int, from_rate: int, to_rate: int) -> tuple[int, int]:
-    """The input samples that the outputs start to stop are made of."""
-    up, down = _ratio(from_rate, to_rate)
-    if up == down:
-        return start, stop
-    margin = _periods(up, down).margin
-    return start * down // up - margin, (stop * down) // up + margin + 1
-
-
-def _resampled_stretch(
-    samples: Audio, first: int, start: int, stop: int, up: int, down: int
-) -> Audio:
-    """The outputs start to stop.
-
-    samples  inputs from number `first` on; what is not among them is taken for silence
-    """
-    periods = _periods(up, down)
-    step = periods.n_out * periods.n_rows  # outputs of one product
-    stride = max(1, STRETCH // step) * step
-    output = np.empty(stop - start, dtype=np.float32)
-    for begin in range(start - start % step, stop, stride):
-        end = min(begin + stride, -(-stop // step) * step)
-        made = _whole_products(samples, first, begin // step, end // step, up, down)
-        low, high = max(begin, start), min(end, stop)
-        output[low - start : high - start] = made[low - begin : high - begin]
-    return output
-
-
-def _whole_products(
-    samples: Audio, first: int, begin: int, end: int, up: int, down: int
-) -> NDArray[np.float64]:
-    """The outputs of the products begin to end, (n,)."""
-    p = _periods(up, down)
-    low = begin * p.n_rows * p.n_in - p.margin
-    padded = np.zeros((end - begin) * p.n_rows * p.n_in + 2 * p.margin + 1)
-    inside = slice(max(first - low, 0), max(first - low + len(samples), 0))
-    piece = samples[max(low - first, 0) :][: max(len(padded) - inside.start, 0)]
-    padded[inside.start : inside.start + len(piece)] = piece
-    output = np.empty((end - begin, p.n_rows, p.n_out))
-    for block in range(0, p.n_out, BLOCK):
-        skip, weights = _weights(up, down, block, min(block + BLOCK, p.n_out))
-        windows = np.lib.stride_tricks.sliding_window_view(padded[skip:], len(weights))
-        rows = windows[:: p.n_in][: (end - begin) * p.n_rows]
-        rows = np.ascontiguousarray(rows).reshape(end - begin, p.n_rows, len(weights))
-        output[:, :, block : block + weights.shape[1]] = rows @ weights
-    return output.reshape(-1)
-
-
-@lru_cache(maxsize=256)
-def _weights(up: int, down: int, begin: int, end: int) -> tuple[int, NDArray[np.float64]]:
-    """The filter for the outputs begin to end of a period.
-
-    returns  how many inputs of the period (margin included) come before, (n_inputs, n_outputs)
-    """
-    margin = _periods(up, down).margin
-    skip = begin * down // up
-    n_inputs = (end - 1) * down // up + 2 * margin + 1 - skip
-    # Whole numbers first: the time of an output between two inputs is exact however late it comes.
-    numerators = (np.arange(n_inputs)[:, None] + skip - margin) * up - np.arange(begin, end) * down
-    times = numerators / up  # in input samples, from the output
-    cutoff = (PASS + STOP) / 2 * min(1.0, up / down)
-    position = np.clip(times / _half_width(up, down), -1, 1)
-    beta = 0.1102 * (ATTENUATION_DB - 8.7)
-    window = np.i0(beta * np.sqrt(1 - position**2)) * (np.abs(position) < 1)
-    weights = np.sinc(2 * cutoff * times) * window
-    return skip, weights / weights.sum(axis=0)  # a constant stays what it is
 
 
 # Writing

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from dafxtool import audio, store
 from dafxtool.effects import builtin_effects
 from dafxtool.errors import FormatError, InputError, RecordingError
-from dafxtool.files import writing
+from dafxtool.files import check_free, writing
 from dafxtool.plan import Chosen, make_pair
 from dafxtool.progress import SILENT, Progress
 from dafxtool.runs import Run
@@ -231,6 +231,17 @@ def _labels(
         effects=[effect.to_dict() for effect, _ in chosen],
         recordings=table,
     )
+
+
+def check_output(output: Path, inputs: Sequence[Path], overwrite: bool) -> None:
+    """Refuse the name of a latents file before the work, not after."""
+    if output.suffix.lower() not in FORMATS:
+        raise InputError(f"{output} ends in {output.suffix!r}: use one of {', '.join(FORMATS)}.")
+    if output.is_dir():
+        raise InputError(f"{output} is a folder: give a file name.")
+    if output.exists() and any(each.exists() and output.samefile(each) for each in inputs):
+        raise InputError(f"{output} is what is to be embedded: choose another --output.")
+    check_free(output, overwrite)
 
 
 def write_latents(latents: Latents, output: Path, overwrite: bool = False) -> None:

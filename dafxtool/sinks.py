@@ -108,9 +108,7 @@ class _FolderSink:
                 pair.split,
                 *names,
             )
-            with self.journal.open(
-                "a", newline="", encoding="utf-8", errors="surrogateescape"
-            ) as file:
+            with self.journal.open("a", **TABLE) as file:
                 csv.writer(file).writerow(entry)
 
 
@@ -122,7 +120,7 @@ def _read_journal(path: Path) -> list[dict[str, str]]:
     return [
         dict(zip(COLUMNS_OF_CSV, row, strict=True))
         for row in rows
-        if len(row) == len(COLUMNS_OF_CSV)
+        if len(row) == len(COLUMNS_OF_CSV) and row[0].isdigit()  # no heading, no torn line
     ]
 
 
@@ -135,6 +133,15 @@ def folder_sink(
     if output.exists() and not output.is_dir():
         raise OutputExistsError(f"{output} is a file: name a folder, or a file ending in .h5.")
     begun = journal.exists()
+    if resume and table.exists() and not overwrite:  # there is nothing left to do
+        sink = _FolderSink(output, plan, suffix, table)
+        if not sink.done().all():
+            raise OutputExistsError(
+                f"{output} holds other pairs, or fewer: choose another --output, or use "
+                "--overwrite."
+            )
+        yield sink
+        return
     if (table.exists() or (begun and not resume)) and not overwrite:
         raise OutputExistsError(
             f"{output} holds pairs already: choose another --output, or use --overwrite"
@@ -158,9 +165,7 @@ def folder_sink(
             raise
         latest = {int(row["row"]): row for row in _read_journal(journal)}
         with files.writing(table, overwrite=True) as temporary:
-            with temporary.open(
-                "w", newline="", encoding="utf-8", errors="surrogateescape"
-            ) as file:
+            with temporary.open("w", **TABLE) as file:
                 writer = csv.DictWriter(file, COLUMNS_OF_CSV)
                 writer.writeheader()
                 writer.writerows(latest[row] for row in sorted(latest) if row < plan.n_rows)

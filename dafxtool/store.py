@@ -157,6 +157,11 @@ def writing_rows(
     partial = partial_path(path)
     _check_free(path, partial, resume, overwrite)
     saved = json.dumps(configuration, sort_keys=True)
+    if path.exists() and resume and not overwrite:  # there is nothing left to do
+        with _open(path, kind) as complete_file:
+            _check_same(complete_file, saved, path)
+            yield Writer(complete_file, path, path)
+        return
     with _disk_errors(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         begun = partial.exists() and _opens(partial)  # which refuses one that is being written
@@ -200,7 +205,7 @@ def check_output(path: Path, resume: bool, overwrite: bool) -> None:
 def _check_free(path: Path, partial: Path, resume: bool, overwrite: bool) -> None:
     if path.is_dir():
         raise DiskError(f"{path} cannot be written, because that is a folder: give a file name.")
-    if path.exists() and not overwrite:
+    if path.exists() and not overwrite and not resume:
         raise OutputExistsError(
             f"{path} exists already: choose another name with --output, or replace it with "
             "--overwrite."
@@ -314,6 +319,10 @@ def _lay_out(
     file.attrs["kind"] = kind
     file.attrs["format_version"] = FORMAT_VERSION
     file.attrs["configuration"] = configuration
+    saved = json.loads(configuration)
+    seed = saved.get("seed", saved.get("pairs", {}).get("seed"))
+    if seed is not None:  # latents have none: nothing about them is random
+        file.attrs["seed"] = seed
     file.attrs["versions"] = json.dumps(
         {"dafxtool": __version__, "h5py": h5py.__version__, "numpy": np.__version__}
     )

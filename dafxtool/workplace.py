@@ -15,6 +15,7 @@ from dafxtool.devices import n_cuda_devices
 from dafxtool.effects import parse_effect
 from dafxtool.errors import ConfigError, InputError
 from dafxtool.files import disk_errors, free_name
+from dafxtool.parameters import Effect
 from dafxtool.plan import Chosen
 from dafxtool.plugins import known_effects
 from dafxtool.presets import Configuration

@@ -167,6 +167,9 @@ def test_a_folder_of_audio_files_holds_the_same_sound(recordings, rendered, tmp_
             assert table[row]["setting"] == reader.labels.setting_text[row]
     with pytest.raises(OutputExistsError, match="holds pairs already"):
         render_small(recordings, folder)
+    render_small(recordings, folder, resume=True)  # complete: nothing is left to do
+    with pytest.raises(OutputExistsError, match="other pairs, or fewer"):
+        render_small(recordings, folder, resume=True, pairs_per_effect=20)
 
 
 COMMAND = """

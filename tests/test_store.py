@@ -88,8 +88,15 @@ def test_an_unfinished_file_keeps_its_temporary_name_and_is_resumed(tmp_path):
         put(writer, 8, N_ROWS)
     assert path.exists()
     assert not store.partial_path(path).exists()
-    with pytest.raises(OutputExistsError, match="exists already"), begin(path, resume=True):
+    with pytest.raises(OutputExistsError, match="exists already"), begin(path):
         pass
+    before = path.read_bytes()
+    with begin(path, resume=True) as writer:  # complete: nothing is left to do
+        assert writer.done().all()
+    assert path.read_bytes() == before
+    with pytest.raises(ConfigError, match="another seed"):
+        with begin(path, {"run": "r", "seed": 1}, resume=True):
+            pass
 
 
 def test_the_bytes_do_not_depend_on_the_order_of_writing_nor_on_a_resume(tmp_path):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from dafxtool import audio, synthesis
+from dafxtool import audio, drums, organ, partials, strings, synthesis, voice
 from dafxtool.errors import InputError, OutputExistsError
 
 RATE = synthesis.SAMPLE_RATE
@@ -97,17 +97,17 @@ def test_families_differ_measurably(built_in):
 
 
 @pytest.mark.parametrize("frequency", [55.0, 146.83, 440.0, 987.77])
-@pytest.mark.parametrize("instrument", synthesis.INSTRUMENTS[:5], ids=lambda i: i.name)
+@pytest.mark.parametrize("instrument", strings.INSTRUMENTS[:5], ids=lambda i: i.name)
 def test_a_plucked_string_has_the_pitch_that_was_asked_for(instrument, frequency):
     rng = np.random.default_rng(0)
-    sound = synthesis.pluck(frequency, 2 * RATE, RATE, instrument, rng)
+    sound = strings.pluck(frequency, 2 * RATE, RATE, instrument, rng)
     found = strongest(sound, 0.8 * frequency, 1.2 * frequency)
     assert abs(1200 * np.log2(found / frequency)) < 12  # cents
 
 
 def test_the_partials_of_a_stiff_string_are_stretched():
-    guitar = synthesis.INSTRUMENTS[1]._replace(stiffness=1e-3)
-    sound = synthesis.pluck(220.0, RATE, RATE, guitar, np.random.default_rng(0))
+    guitar = strings.INSTRUMENTS[1]._replace(stiffness=1e-3)
+    sound = strings.pluck(220.0, RATE, RATE, guitar, np.random.default_rng(0))
     for number in (3, 7):
         wanted = 220 * number * np.sqrt((1 + 1e-3 * number**2) / (1 + 1e-3))
         assert strongest(sound, wanted - 100, wanted + 100) == pytest.approx(wanted, rel=2e-3)
@@ -115,8 +115,8 @@ def test_the_partials_of_a_stiff_string_are_stretched():
 
 def test_a_plucked_string_dies_away_as_told():
     """60 dB in ring_s at 220 Hz: so the first partial falls by 60 dB / ring_s in a second."""
-    guitar = synthesis.INSTRUMENTS[1]
-    sound = synthesis.pluck(220.0, 4 * RATE, RATE, guitar, np.random.default_rng(0))
+    guitar = strings.INSTRUMENTS[1]
+    sound = strings.pluck(220.0, 4 * RATE, RATE, guitar, np.random.default_rng(0))
     time = np.arange(len(sound)) / RATE
     turned = sound * np.exp(-2j * np.pi * 220 * time)
     quarter = RATE // 4
@@ -128,20 +128,20 @@ def test_a_plucked_string_dies_away_as_told():
 def test_the_sum_of_partials_is_the_sum_of_partials():
     frequencies, decays = np.array([100.0, 1234.5, 20_000.0]), np.array([1.0, 20.0, 0.0])
     amplitudes = np.array([0.5, -0.3, 1.0])
-    made = synthesis.sum_of_partials(frequencies, amplitudes, decays, 5001, RATE)
+    made = partials.sum_of_partials(frequencies, amplitudes, decays, 5001, RATE)
     time = np.arange(5001) / RATE
     wanted = 0.5 * np.exp(-time) * np.sin(2 * np.pi * 100 * time)
     wanted -= 0.3 * np.exp(-20 * time) * np.sin(2 * np.pi * 1234.5 * time)
     np.testing.assert_allclose(made, wanted, atol=1e-9)  # the third is beyond the guard
 
 
-@pytest.mark.parametrize("vowel", synthesis.VOWELS)
+@pytest.mark.parametrize("vowel", voice.VOWELS)
 @pytest.mark.parametrize("tract", [1.0, 1.2])
 def test_formants_are_where_they_should_be(vowel, tract):
     """The harmonics of a sustained vowel, 40 Hz apart, peak at the first two formants."""
-    wanted = np.array(synthesis.VOWELS[vowel]) * tract
+    wanted = np.array(voice.VOWELS[vowel]) * tract
     formants = np.tile(wanted, (200, 1))
-    sound = synthesis.voiced(np.full(200, 40.0), formants, RATE)
+    sound = voice.voiced(np.full(200, 40.0), formants, RATE)
     frequencies, spectrum = power_spectrum(sound)
     harmonics = np.arange(40, 4000, 40.0)
     level = 10 * np.log10(np.interp(harmonics, frequencies, spectrum))
@@ -152,8 +152,8 @@ def test_formants_are_where_they_should_be(vowel, tract):
 
 
 def test_a_voice_has_the_pitch_that_was_asked_for():
-    formants = np.tile(np.array(synthesis.VOWELS["a"], dtype=float), (200, 1))
-    sound = synthesis.voiced(np.full(200, 130.0), formants, RATE)
+    formants = np.tile(np.array(voice.VOWELS["a"], dtype=float), (200, 1))
+    sound = voice.voiced(np.full(200, 130.0), formants, RATE)
     assert strongest(sound, 100, 160) == pytest.approx(130, abs=0.5)
     frequencies, spectrum = power_spectrum(sound)
     between = spectrum[np.abs(frequencies - 195) < 10].max()
@@ -161,8 +161,8 @@ def test_a_voice_has_the_pitch_that_was_asked_for():
 
 
 def test_a_whisper_has_the_formants_too():
-    formants = np.tile(np.array(synthesis.VOWELS["a"], dtype=float), (800, 1))
-    sound = synthesis.breathed(formants, RATE, np.random.default_rng(0))
+    formants = np.tile(np.array(voice.VOWELS["a"], dtype=float), (800, 1))
+    sound = voice.breathed(formants, RATE, np.random.default_rng(0))
     assert len(sound) == 4 * RATE
     frequencies, spectrum = power_spectrum(sound)
 
@@ -174,10 +174,8 @@ def test_a_whisper_has_the_formants_too():
 
 def test_an_organ_pipe_has_the_partials_of_its_drawbars():
     """8' and 2 2/3' alone: the key's frequency and three times that, with little else low down."""
-    stop = synthesis.REGISTRATIONS[0]._replace(drawbars="008080000", tilt=6.0, chorus_hz=0.0)
-    sound = synthesis.pipe(200.0, 2.0, stop, RATE, np.random.default_rng(0))[
-        RATE // 2 : 3 * RATE // 2
-    ]
+    stop = organ.REGISTRATIONS[0]._replace(drawbars="008080000", tilt=6.0, chorus_hz=0.0)
+    sound = organ.pipe(200.0, 2.0, stop, RATE, np.random.default_rng(0))[RATE // 2 : 3 * RATE // 2]
     frequencies, spectrum = power_spectrum(sound)
     level = {f: spectrum[np.abs(frequencies - f) < 5].max() for f in (100, 200, 300, 400, 600)}
     assert level[600] == pytest.approx(level[200], rel=0.05)
@@ -186,7 +184,7 @@ def test_an_organ_pipe_has_the_partials_of_its_drawbars():
 
 
 def test_noise_is_where_it_was_asked_for():
-    made = synthesis.shaped_noise(np.random.default_rng(0), RATE, 1000, 4000, RATE)
+    made = partials.shaped_noise(np.random.default_rng(0), RATE, 1000, 4000, RATE)
     frequencies, spectrum = power_spectrum(made)
     inside = (frequencies > 1000) & (frequencies < 4000)
     outside = (frequencies < 600) | (frequencies > 6500)
@@ -197,7 +195,7 @@ def test_noise_is_where_it_was_asked_for():
 @pytest.mark.parametrize("drum", ["kick", "snare", "rim", "tom", "shaker", "hat"])
 def test_a_stroke_begins_and_ends_without_a_click(drum):
     for opened in (False, True):
-        sound = synthesis.strike(drum, opened, 1.0, RATE, np.random.default_rng(0))
+        sound = drums.strike(drum, opened, 1.0, RATE, np.random.default_rng(0))
         assert abs(sound[0]) < 1e-3
         assert abs(sound[-1]) < 1e-3
         assert 0.05 < np.abs(sound).max() < 1.5

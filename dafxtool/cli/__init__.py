@@ -9,12 +9,14 @@ anything else is a bug of ours and keeps its traceback.
 from __future__ import annotations
 
 import errno
+import re
 from importlib import import_module
 from importlib.util import find_spec
 
 import click
 
 from dafxtool import __version__
+from dafxtool.cli.common import printable
 from dafxtool.errors import DafxError
 from dafxtool.files import disk_sentence
 
@@ -36,6 +38,11 @@ COMMANDS = (
 
 # The user's disk, not our mistake, wherever it happens.
 DISK_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
+PATH_ERRORS = (
+    *(errno.EACCES, errno.EPERM, errno.ENAMETOOLONG, errno.ENOTDIR, errno.EISDIR, errno.ELOOP),
+    *(errno.EIO, errno.EMFILE, errno.ENFILE),
+)
+OUT_OF_MEMORY = re.compile("out of memory|not enough memory|can't allocate memory", re.IGNORECASE)
 
 
 class DafxGroup(click.Group):
@@ -64,13 +71,23 @@ class DafxGroup(click.Group):
         try:
             return super().invoke(ctx)
         except DafxError as error:
-            raise click.ClickException(str(error)) from error
+            raise click.ClickException(printable(str(error))) from error
         except KeyboardInterrupt as interrupt:
             raise click.ClickException(self._interrupted(ctx)) from interrupt
         except OSError as error:
-            if error.errno not in DISK_ERRORS:
+            if error.errno in DISK_ERRORS:
+                raise click.ClickException(printable(disk_sentence(error))) from error
+            if error.errno not in PATH_ERRORS or not error.filename:
                 raise
-            raise click.ClickException(disk_sentence(error)) from error
+            told = f"{error.filename}: {error.strerror}: look at the name, and at who may use it."
+            raise click.ClickException(printable(told)) from error
+        except (MemoryError, RuntimeError) as error:
+            if isinstance(error, RuntimeError) and not OUT_OF_MEMORY.search(str(error)):
+                raise
+            raise click.ClickException(
+                "the memory does not suffice: take a smaller --batch-size, fewer --workers, "
+                "shorter segments or fewer inputs."
+            ) from error
 
     def _interrupted(self, ctx: click.Context) -> str:
         command = self.get_command(ctx, ctx.invoked_subcommand or "")

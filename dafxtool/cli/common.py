@@ -11,6 +11,7 @@ import json
 import math
 import re
 import sys
+import unicodedata
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, is_dataclass
 from pathlib import Path
@@ -22,9 +23,34 @@ from dafxtool.progress import SILENT, Progress, TerminalProgress
 
 F = TypeVar("F", bound=Callable[..., Any])
 
-PATH = click.Path(path_type=Path)
 PRESETS = ("week6", "default", "small")
 WIDE = 10_000  # columns of a table that goes to a file or another program: nothing wraps
+
+
+class PathType(click.Path):
+    """A path; what an unset variable of the shell leaves is none."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        if str(value) == "":
+            self.fail("the name is empty", param, ctx)
+        return super().convert(value, param, ctx)
+
+
+class Number(click.FloatRange):
+    """A number in a range; 'nan' and 'inf' are none."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        number = super().convert(value, param, ctx)
+        if not math.isfinite(number):
+            self.fail(f"{value} is no number that can be used", param, ctx)
+        return number
+
+
+PATH = PathType(path_type=Path)
+SECONDS = Number(min=0)
+SHARE = Number(min=0, max=1, max_open=True)
+TRANSFORM_LENGTH = click.IntRange(min=2, max=1 << 20)
+SAMPLE_RATE = click.IntRange(min=8000, max=768_000)
 
 
 class DeviceType(click.ParamType):
@@ -56,7 +82,7 @@ def seed_option(default: int | None = 0) -> Callable[[F], F]:
     shown = "the configuration's" if default is None else str(default)
     return click.option(
         "--seed",
-        type=click.IntRange(min=0),
+        type=click.IntRange(min=0, max=2**32 - 1),
         default=default,
         help=f"Of everything random: the same seed, the same result.  [default: {shown}]",
     )
@@ -162,6 +188,16 @@ def effect_options(command: F) -> F:
     return effect(plugin_option(command))
 
 
+def is_hdf5(path: Path) -> bool:
+    return path.suffix.lower() in (".h5", ".hdf5")
+
+
+def alone(sources: Sequence[Path]) -> None:
+    """A usage error where an HDF5 file does not come alone."""
+    if len(sources) > 1:
+        raise click.UsageError("name one HDF5 file alone, or recordings and folders.")
+
+
 # --- reporting --------------------------------------------------------------------------------
 
 
@@ -189,13 +225,16 @@ class Table:
 def report(result: Mapping[str, Any], as_json: bool, shown: Iterable[str | Table]) -> None:
     """Print a command's result on standard output: as JSON, or as lines and tables to read."""
     if as_json:
-        click.echo(json.dumps(plain(result), indent=2, ensure_ascii=False, allow_nan=False))
+        text = json.dumps(plain(result), indent=2, ensure_ascii=False, allow_nan=False)
+        if not _can_be_written(text):
+            text = json.dumps(plain(result), indent=2, allow_nan=False)
+        click.echo(text)
         return
     for item in shown:
         if isinstance(item, Table):
             _print_table(item)
         else:
-            click.echo(item)
+            click.echo(item if _can_be_written(item) else item.encode("ascii", "backslashreplace"))
 
 
 def sounds_line(sounds: Sequence[object], folder: Path | None) -> list[str]:
@@ -207,7 +246,25 @@ def skipped_lines(skipped: Sequence[tuple[str, str]]) -> list[str]:
     """What was left out and why, to be listed at the end."""
     if not skipped:
         return []
-    return [f"{len(skipped)} recordings skipped:", *(f"  {reason}" for _, reason in skipped)]
+    count = f"{len(skipped)} recording{'s'[: len(skipped) - 1]} skipped:"
+    return [count, *(f"  {printable(reason)}" for _, reason in skipped)]
+
+
+def printable(text: str) -> str:
+    """On one line and harmless to a terminal: a file may be called anything."""
+    unfit = ("Cc", "Cs")  # control characters, and bytes that are no text
+    return "".join(
+        c.encode("unicode_escape").decode() if unicodedata.category(c) in unfit else c for c in text
+    )
+
+
+def _can_be_written(text: str) -> bool:
+    """Does standard output take all of its letters?"""
+    try:
+        text.encode(getattr(sys.stdout, "encoding", None) or "utf-8")
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def plain(value: Any) -> Any:
@@ -238,9 +295,10 @@ def _print_table(table: Table) -> None:
         last = column == table.columns[-1]
         drawn.add_column(Text(column), justify=justify, no_wrap=not last, overflow="fold")
     for row in table.rows:
-        drawn.add_row(*(Text(cell) for cell in row))
+        drawn.add_row(*(Text(printable(cell)) for cell in row))
     console = Console(file=sys.stdout, width=None if sys.stdout.isatty() else WIDE)
     with console.capture() as capture:
         console.print(drawn)
     for line in capture.get().splitlines():
-        click.echo(line.rstrip())
+        line = line.rstrip()
+        click.echo(line if _can_be_written(line) else line.encode("ascii", "backslashreplace"))

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from dafxtool.cli.common import Table, json_option, plugin_option, report
+from dafxtool.cli.common import SAMPLE_RATE, Table, json_option, plugin_option, report
 
 if TYPE_CHECKING:
     from dafxtool.parameters import Effect, Parameter
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 @plugin_option
 @click.option(
     "--sample-rate",
-    type=click.IntRange(min=8000, max=768_000),
+    type=SAMPLE_RATE,
     default=24_000,
     show_default=True,
     help="Rate in Hz at which the ranges hold: frequencies end below half of it.",

@@ -48,7 +48,7 @@ def command(inputs: tuple[Path, ...], **options: Any) -> None:
       dafxtool embed my-recordings --effect overdrive --effect delay:time=250 -o latents.npz
     """
     from dafxtool import store
-    from dafxtool.latents import embed, write_latents
+    from dafxtool.latents import check_output, embed, write_latents
     from dafxtool.runs import load_run
     from dafxtool.segments import SPLITS
     from dafxtool.workplace import chosen_effects, newest_file
@@ -56,10 +56,11 @@ def command(inputs: tuple[Path, ...], **options: Any) -> None:
     progress = progress_from(options["quiet"])
     run = load_run(options["run"], options["device"])
     sources = list(inputs) or [newest_file([store.PAIRS, store.SPECTROGRAMS])]
+    output = options["output"] or Path("latents.h5")
+    check_output(output, sources, options["overwrite"])
     rate = run.configuration.segments.sample_rate
     effects = chosen_effects(options["effects"], options["plugins"], rate, default=())
     latents = embed(sources, run, effects, options["split"] or SPLITS, options["strict"], progress)
-    output = options["output"] or Path("latents.h5")
     write_latents(latents, output, options["overwrite"])
     n_latent = latents.latent.shape[1]
     report(

@@ -9,6 +9,7 @@ import click
 
 from dafxtool.cli.common import (
     PATH,
+    SECONDS,
     Table,
     csv_option,
     device_option,
@@ -36,8 +37,8 @@ from dafxtool.cli.common import (
 @click.option(
     "--wet-b", type=PATH, metavar="FILE", help="The wet sound of B, instead of an effect."
 )
-@click.option("--start-a", type=float, metavar="SECONDS", help="Where A's segment begins.")
-@click.option("--start-b", type=float, metavar="SECONDS", help="Where B's segment begins.")
+@click.option("--start-a", type=SECONDS, metavar="SECONDS", help="Where A's segment begins.")
+@click.option("--start-b", type=SECONDS, metavar="SECONDS", help="Where B's segment begins.")
 @click.option(
     "--steps", type=click.IntRange(min=2), default=7, show_default=True, help="Decoded in all."
 )
@@ -110,27 +111,33 @@ def _four(value: float) -> str:
     return f"{value:.4f}"
 
 
+def _counted(number: int, thing: str) -> str:
+    return f"{number} {thing}" if number == 1 else f"{number} {thing}s"
+
+
 def _ends(recordings: tuple[Path, ...], run: Any, options: dict[str, Any], progress: Any) -> Any:
     """The two pairs that the arguments name; a usage error when they name another number."""
     from dafxtool import sheets
-    from dafxtool.workplace import chosen_effects
+    from dafxtool.workplace import effects_of_run
 
     if len(recordings) > 2:
         raise click.UsageError(f"{len(recordings)} recordings were named: name one or two.")
     wets = (options["wet_a"], options["wet_b"])
     needed = 1 if len(recordings) == 2 or any(wets) else 2
-    known = [effect["name"] for effect in run.effects if not effect["plugin"]]
     effects: list[Any] = []
+    if all(wets) and (options["effects"] or options["plugins"]):
+        raise click.UsageError("--wet-a and --wet-b leave nothing for --effect or --plugin to do.")
     if not all(wets):
         rate = run.configuration.segments.sample_rate
         names, plugins = options["effects"], options["plugins"]
-        effects = chosen_effects(names, plugins, rate, known[:needed], progress)
+        effects = effects_of_run(run.effects[:needed], names, plugins, rate, progress)
         if not 1 <= len(effects) <= 2 or (needed == 2 and len(effects) < 2):
             wanted = (
                 "two, such as --effect delay --effect overdrive" if needed == 2 else "one or two"
             )
             raise click.UsageError(
-                f"{len(effects)} effects for {len(recordings)} recordings: {wanted}."
+                f"{_counted(len(effects), 'effect')} for {_counted(len(recordings), 'recording')}: "
+                f"name {wanted}."
             )
     paths = (recordings[0], recordings[-1])
     starts = (options["start_a"], options["start_b"])

@@ -9,6 +9,7 @@ import click
 
 from dafxtool.cli.common import (
     PATH,
+    TRANSFORM_LENGTH,
     Table,
     device_option,
     json_option,
@@ -43,10 +44,12 @@ from dafxtool.cli.common import (
     metavar="FILE",
     help="Start from this recording's phase: the dry one.",
 )
-@click.option("--n-fft", type=click.IntRange(min=2), help="Of an array that does not say.")
+@click.option("--n-fft", type=TRANSFORM_LENGTH, help="Of an array that does not say.")
 @click.option("--hop-length", type=click.IntRange(min=1), help="Of an array that does not say.")
-@click.option("--window-length", type=click.IntRange(min=2), help="Of an array that does not say.")
-@click.option("--sample-rate", type=click.IntRange(min=1), help="Of an array that does not say.")
+@click.option("--window-length", type=TRANSFORM_LENGTH, help="Of an array that does not say.")
+@click.option(
+    "--sample-rate", type=click.IntRange(min=1, max=768_000), help="Of an array that does not say."
+)
 @seed_option()
 @device_option
 @overwrite_option
@@ -74,7 +77,8 @@ def command(source: Path | None, **options: Any) -> None:
     path = source or newest_file([store.SPECTROGRAMS])
     rows = options["rows"] or (0,)
     channels = CHANNELS if options["channel"] == "both" else (options["channel"],)
-    one = len(rows) * len(channels) == 1 or path.suffix.lower() in (".npy", ".npz")
+    is_array = path.suffix.lower() in (".npy", ".npz")
+    one = len(set(rows)) * (1 if is_array else len(channels)) == 1
     written = invert_file(
         path,
         options["output"] or Path("inverted.wav" if one else "inverted"),

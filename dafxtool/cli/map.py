@@ -9,9 +9,11 @@ import click
 
 from dafxtool.cli.common import (
     PATH,
+    alone,
     csv_option,
     device_option,
     effect_options,
+    is_hdf5,
     json_option,
     output_option,
     overwrite_option,
@@ -74,8 +76,9 @@ def command(inputs: tuple[Path, ...], **options: Any) -> None:
     sources = list(inputs) or [newest_file([store.PAIRS, store.SPECTROGRAMS])]
     output = options["output"] or Path("map.png")
     check_outputs(output, options["csv"], overwrite=options["overwrite"])
-    is_file = sources[0].suffix.lower() in (".h5", ".hdf5")
-    if is_file and store.kind_of(sources[0]) == store.LATENTS:
+    if any(map(is_hdf5, sources)):
+        alone(sources)
+    if is_hdf5(sources[0]) and store.kind_of(sources[0]) == store.LATENTS:
         latents = read_latents(sources[0])
         latents = latents.take(latents.labels.rows_of(options["split"] or held_out(latents.labels)))
     else:

@@ -10,9 +10,11 @@ import click
 from dafxtool.cli.common import (
     PATH,
     Table,
+    alone,
     csv_option,
     device_option,
     effect_options,
+    is_hdf5,
     json_option,
     output_option,
     overwrite_option,
@@ -59,17 +61,18 @@ def command(inputs: tuple[Path, ...], **options: Any) -> None:
       dafxtool reconstruct pairs.h5 --examples 2 --csv errors.csv -o reconstruction.pdf
       dafxtool reconstruct guitar.wav --effect overdrive:drive=30 --audio sounds
     """
-    from dafxtool import sheets, store
+    from dafxtool import audio, sheets, store
     from dafxtool.drawing import check_outputs
     from dafxtool.runs import load_run
-    from dafxtool.workplace import chosen_effects, newest_file
+    from dafxtool.workplace import effects_of_run, newest_file
 
     progress = progress_from(options["quiet"])
     run = load_run(options["run"], options["device"])
     sources = list(inputs) or [newest_file([store.PAIRS])]
     output = options["output"] or Path("reconstruction.png")
     check_outputs(output, options["csv"], options["audio"], options["overwrite"])
-    if sources[0].suffix.lower() in (".h5", ".hdf5"):
+    if any(map(is_hdf5, sources)):
+        alone(sources)
         made, table = sheets.reconstruct_pairs(
             sources[0],
             run,
@@ -80,10 +83,15 @@ def command(inputs: tuple[Path, ...], **options: Any) -> None:
         )
     else:
         rate = run.configuration.segments.sample_rate
-        default = [effect["name"] for effect in run.effects[:2] if not effect["plugin"]]
-        effects = chosen_effects(options["effects"], options["plugins"], rate, default, progress)
+        if options["rows"]:
+            raise click.UsageError(
+                "--row is for a pairs file; recordings are cut where they are full."
+            )
+        names, plugins = options["effects"], options["plugins"]
+        effects = effects_of_run(run.effects[:2], names, plugins, rate, progress)
+        paths = audio.find_recordings(sources)
         made = sheets.reconstruct(
-            [sheets.source_of(path, run, effect) for path in sources for effect in effects], run
+            [sheets.source_of(path, run, effect) for path in paths for effect in effects], run
         )
         table = sheets.table_of(made)
     sheets.draw_reconstructions(output, made, run, options["overwrite"])

@@ -9,6 +9,9 @@ import click
 
 from dafxtool.cli.common import (
     PATH,
+    SAMPLE_RATE,
+    SHARE,
+    Number,
     Table,
     config_option,
     effect_options,
@@ -52,22 +55,24 @@ from dafxtool.cli.common import (
     show_default=True,
     help="Values of each parameter in a grid or a sweep.",
 )
-@click.option("--segment-seconds", type=click.FloatRange(min=0.01), help="Length of a segment.")
-@click.option("--sample-rate", type=click.IntRange(min=8000), help="Rate of the pairs in Hz.")
+@click.option("--segment-seconds", type=Number(min=0.01, max=3600), help="Length of a segment.")
+@click.option("--sample-rate", type=SAMPLE_RATE, help="Rate of the pairs in Hz.")
 @click.option("--channel", metavar="first|mean|N", help="What is taken of several channels.")
 @click.option(
     "--short",
     type=click.Choice(("join", "pad", "skip")),
     help="Recordings shorter than a segment: joined within their folder, padded, or left out.",
 )
-@click.option("--min-mean-square", type=float, help="Below it a segment is silent and redrawn.")
+@click.option(
+    "--min-mean-square", type=Number(min=0), help="Below it a segment is silent and redrawn."
+)
 @click.option(
     "--split-by",
     type=click.Choice(("recording", "folder")),
     help="Folder where folders are speakers.",
 )
-@click.option("--validation", type=float, metavar="SHARE", help="Share held out to validate on.")
-@click.option("--test", type=float, metavar="SHARE", help="Share held out to test on.")
+@click.option("--validation", type=SHARE, metavar="SHARE", help="Share held out to validate on.")
+@click.option("--test", type=SHARE, metavar="SHARE", help="Share held out to test on.")
 @click.option(
     "--validation-match",
     multiple=True,

@@ -9,6 +9,8 @@ import click
 
 from dafxtool.cli.common import (
     PATH,
+    TRANSFORM_LENGTH,
+    Number,
     config_option,
     device_option,
     json_option,
@@ -25,10 +27,14 @@ from dafxtool.cli.common import (
 @click.command()
 @click.argument("pairs", required=False, type=PATH)
 @output_option("spectrograms.h5")
-@click.option("--n-fft", type=click.IntRange(min=2), help="Length of the transform in samples.")
+@click.option("--n-fft", type=TRANSFORM_LENGTH, help="Length of the transform in samples.")
 @click.option("--hop-length", type=click.IntRange(min=1), help="Samples from frame to frame.")
-@click.option("--window-length", type=click.IntRange(min=2), help="Length of the Hann window.")
-@click.option("--exponent", type=float, help="Power that the magnitude is raised to.")
+@click.option("--window-length", type=TRANSFORM_LENGTH, help="Length of the Hann window.")
+@click.option(
+    "--exponent",
+    type=Number(min=0, min_open=True, max=1),
+    help="Power that the magnitude is raised to.",
+)
 @click.option(
     "--standardisation",
     type=click.Choice(("dataset", "segment")),

@@ -9,6 +9,7 @@ import click
 
 from dafxtool.cli.common import (
     PATH,
+    Number,
     Table,
     config_option,
     device_option,
@@ -53,18 +54,28 @@ ENDED = {
 @click.argument("data", required=False, type=PATH)
 @output_option("runs/PRESET-N", "The run's folder.")
 @click.option("--steps", type=click.IntRange(min=1), help="Updates of the weights at most.")
-@click.option("--epochs", type=click.FloatRange(min=0, min_open=True), help="The same in passes.")
-@click.option("--minutes", type=click.FloatRange(min=0), help="Wall time at most; 0 for no limit.")
+@click.option("--epochs", type=Number(min=0, max=1e9, min_open=True), help="The same in passes.")
+@click.option("--minutes", type=Number(min=0), help="Wall time at most; 0 for no limit.")
 @click.option("--batch-size", type=click.IntRange(min=1), help="Segments a step.")
-@click.option("--learning-rate", type=float, help="Adam's; after the warm-up.")
+@click.option(
+    "--learning-rate", type=Number(min=0, min_open=True), help="Adam's; after the warm-up."
+)
 @click.option("--schedule", type=click.Choice(("cosine", "constant")), help="Of the learning rate.")
-@click.option("--latents", type=click.IntRange(min=1), help="Dimensions of the latent space.")
-@click.option("--beta", type=float, help="Weight of the KL divergence.")
+@click.option("--latents", type=click.IntRange(min=2), help="Dimensions of the latent space.")
+@click.option("--beta", type=Number(min=0), help="Weight of the KL divergence.")
 @click.option("--annealing", type=click.Choice(("constant", "linear", "cyclical")), help="Of beta.")
-@click.option("--annealing-steps", type=int, help="Length of its rise, or of a cycle.")
-@click.option("--gradient-clip", type=float, help="Largest norm of the gradient; 0 for none.")
+@click.option(
+    "--annealing-steps", type=click.IntRange(min=0), help="Length of its rise, or of a cycle."
+)
+@click.option(
+    "--gradient-clip", type=Number(min=0), help="Largest norm of the gradient; 0 for none."
+)
 @click.option("--validate-every", type=click.IntRange(min=1), help="Steps between validations.")
-@click.option("--patience", type=int, help="Validations without improvement before it stops.")
+@click.option(
+    "--patience",
+    type=click.IntRange(min=0),
+    help="Validations without improvement before it stops.",
+)
 @click.option(
     "--precision", type=click.Choice(("auto", "float32", "bfloat16")), help="Of the convolutions."
 )
@@ -175,4 +186,7 @@ def _told(result: TrainingResult) -> list[str | Table]:
             ("validation error, dry", f"{validation['dry_error']:.4f}"),
             ("validation error, wet", f"{validation['wet_error']:.4f}"),
         ]
-    return [Table(("training", ""), rows), f"run -> {result.run}"]
+    lines: list[str | Table] = [Table(("training", ""), rows), f"run -> {result.run}"]
+    if not result.segments_per_second:
+        lines.append("It was complete before: --steps or --minutes with more of them goes on.")
+    return lines

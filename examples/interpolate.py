@@ -1,0 +1,28 @@
+"""An interpolation between two effects on one recording, with sound: the newest run here.
+
+python interpolate.py [RECORDING]
+"""
+
+import sys
+from pathlib import Path
+
+from dafxtool import sheets, synthesis
+from dafxtool.effects import parse_effect
+from dafxtool.runs import load_run
+
+
+def main() -> None:
+    path = Path(sys.argv[1]) if len(sys.argv) > 1 else Path("guitar.wav")
+    if not path.exists():
+        synthesis.write_example(path, "strings")
+    run = load_run()
+    a = sheets.source_of(path, run, parse_effect("delay:time=300,mix=50"))
+    b = sheets.source_of(path, run, parse_effect("overdrive:drive=30"))
+    made = sheets.interpolate(a, b, run, n_steps=5)
+    sheets.draw_interpolation(Path("steps.png"), made, run, overwrite=True)
+    for sound, decibels in sheets.sound_interpolation(Path("steps"), made, run, overwrite=True):
+        print(sound, "" if decibels is None else f"{decibels:.1f} dB")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,31 @@
+"""Sound from a magnitude: three methods, and what the known dry phase is worth.
+
+python invert_magnitude.py
+"""
+
+from pathlib import Path
+
+from dafxtool import audio, synthesis
+from dafxtool.effects import builtin_effects
+from dafxtool.inversion import METHODS, invert
+from dafxtool.plugins import apply
+from dafxtool.stft import SpectrogramConfig, magnitude
+
+
+def main() -> None:
+    config = SpectrogramConfig(n_samples=65_536)
+    dry = synthesis.recording("voice", 0)[: config.n_samples]
+    reverb = builtin_effects()["reverb"]
+    wet, _ = apply(reverb, dry, config.sample_rate, reverb.default_setting())
+    target = magnitude(wet, config)
+    for name in METHODS:
+        found = invert(target, config, config.n_samples, name)
+        audio.write(Path(f"inverted-{name}.wav"), found.audio, config.sample_rate, overwrite=True)
+        print(f"{name:12} {found.convergence_db:6.1f} dB")
+    found = invert(target, config, config.n_samples, phase_from=dry)
+    audio.write(Path("inverted-known.wav"), found.audio, config.sample_rate, overwrite=True)
+    print(f"{'known phase':12} {found.convergence_db:6.1f} dB")
+
+
+if __name__ == "__main__":
+    main()
