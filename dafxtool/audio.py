@@ -14,7 +14,7 @@ import io
 import math
 import os
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -227,14 +227,15 @@ def _opened(path: Path) -> Iterator[Any]:
         from pedalboard.io import AudioFile
     except ImportError as error:
         raise MissingDependencyError("pedalboard", "Reading recordings") from error
-    try:
-        file = AudioFile(str(path)) if _is_text(path) else AudioFile(path.open("rb"))
-    except (ValueError, RuntimeError, OSError) as error:
-        raise RecordingError(
-            f"{path} is no recording that can be read here (WAV, AIFF, FLAC, Ogg Vorbis or MP3): "
-            "convert it to one of them, or leave it out."
-        ) from error
-    with file:
+    with ExitStack() as opened:
+        try:
+            source = str(path) if _is_text(path) else opened.enter_context(path.open("rb"))
+            file = opened.enter_context(AudioFile(source))
+        except (ValueError, RuntimeError, OSError) as error:
+            raise RecordingError(
+                f"{path} is no recording that can be read here (WAV, AIFF, FLAC, Ogg Vorbis or "
+                "MP3): convert it to one of them, or leave it out."
+            ) from error
         yield file
 
 

@@ -76,6 +76,11 @@ def free_name(path: Path) -> Path:
     return candidate
 
 
+def shown_name(path: Path) -> str:
+    """A file's name as text for people and figures; bytes that are none are written out."""
+    return path.name.encode("utf-8", "backslashreplace").decode()
+
+
 def partial_name(path: Path) -> Path:
     """The name under which this process writes path: hidden, beside it, of the same suffix."""
     return path.with_name(f".{path.stem}.partial-{os.getpid()}{path.suffix}")

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from dafxtool import audio, store
 from dafxtool.drawing import write_table
 from dafxtool.errors import InputError
+from dafxtool.files import shown_name
 from dafxtool.inversion import invert
 from dafxtool.latents import check_segments, held_out
 from dafxtool.parameters import Effect
@@ -69,14 +70,14 @@ def source_of(
     if wet is not None:
         sound = normalise_peak(cut_recording(wet, offset, config), config.level_dbfs)
         pair = np.stack([normalise_peak(dry, config.level_dbfs), sound])
-        effect, label = "wet file", wet.name
+        effect, label = "wet file", shown_name(wet)
     elif chosen is not None:
         held = chosen[0].at(config.sample_rate)
         pair, setting = make_pair(dry, held, held.complete(chosen[1]), config)
         effect, label = held.name, held.label(setting)
     else:
         raise InputError(f"neither an effect nor a wet recording was given for {path}.")
-    return _source(run, pair, effect, label, path.name, offset / config.sample_rate)
+    return _source(run, pair, effect, label, shown_name(path), offset / config.sample_rate)
 
 
 def _segment(
@@ -221,7 +222,7 @@ def _stored_source(reader: store.Reader, row: int, run: Run) -> Source:
     label = effect.label(labels.setting_of(row))
     pair = np.asarray(reader.rows(np.array([row]))[0])
     seconds = float(labels.offset[row]) / run.configuration.segments.sample_rate
-    return _source(run, pair, effect.name, label, Path(labels.path_of(row)).name, seconds)
+    return _source(run, pair, effect.name, label, shown_name(Path(labels.path_of(row))), seconds)
 
 
 def draw_reconstructions(
