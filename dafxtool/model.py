@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import itertools
 import math
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 
 import torch
@@ -25,7 +26,7 @@ MIN_LOG_VARIANCE, MAX_LOG_VARIANCE = -12.0, 6.0
 Size = tuple[int, int]
 
 
-class JointVAE(nn.Module):
+class JointVAE(nn.Module, ABC):
     """What both architectures have in common.
 
     shape      (2, n_bins, n_frames) of the spectrograms
@@ -65,11 +66,11 @@ class JointVAE(nn.Module):
     def prepare(self, basis: Basis, beta: float) -> None:
         """Take what was measured on the training split before the first step; here nothing."""
 
-    def _encode(self, spectrogram: Tensor) -> tuple[Tensor, Tensor]:
-        raise NotImplementedError
+    @abstractmethod
+    def _encode(self, spectrogram: Tensor) -> tuple[Tensor, Tensor]: ...
 
-    def _decode(self, latent: Tensor) -> Tensor:
-        raise NotImplementedError
+    @abstractmethod
+    def _decode(self, latent: Tensor) -> Tensor: ...
 
 
 def build_model(config: ModelConfig, shape: Sequence[int]) -> JointVAE:
