@@ -12,6 +12,8 @@ import sys
 import time
 from typing import Any, TextIO
 
+from dafxtool import interrupts
+
 SECONDS_BETWEEN_LINES = 15.0
 
 
@@ -28,6 +30,7 @@ class Progress:
 
     def advance(self, n: int = 1, **values: Any) -> None:
         """n more units are done; values (loss=0.31) are shown beside the count."""
+        interrupts.check()
 
     def finish(self) -> None:
         """The step has ended, complete or not."""
@@ -66,6 +69,7 @@ class TerminalProgress(Progress):
             self._step = _Lines(self.stream, description, total, unit, done, interval)
 
     def advance(self, n: int = 1, **values: Any) -> None:
+        super().advance(n, **values)
         if self._step is not None:
             self._step.advance(n, values)
 

@@ -17,6 +17,7 @@ PACKAGE = Path(dafxtool.__file__).parent
 # From upstream to downstream; docs/architecture.md tells what each is for.
 ORDER = (
     "errors",
+    "interrupts",
     "progress",
     "files",
     "devices",

@@ -15,7 +15,7 @@ from importlib.util import find_spec
 
 import click
 
-from dafxtool import __version__
+from dafxtool import __version__, interrupts
 from dafxtool.cli.common import printable
 from dafxtool.errors import DafxError
 from dafxtool.files import disk_sentence
@@ -68,6 +68,7 @@ class DafxGroup(click.Group):
             raise click.exceptions.NoSuchCommand(name, possibilities=names, ctx=ctx) from error
 
     def invoke(self, ctx: click.Context) -> object:
+        interrupts.watch()
         try:
             return super().invoke(ctx)
         except DafxError as error:
