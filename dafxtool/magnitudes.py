@@ -136,6 +136,11 @@ def _read(
     elif kind == store.LATENTS:
         latents = read_latents(source)
         model = runs.load_run(run or Path(latents.run))
+        if model.spectrogram_config.standardisation == "segment":
+            raise FormatError(
+                f"{source} has latents of {model.path}, whose segments are standardised each by "
+                "its own constants, which latents do not keep: invert the spectrograms instead."
+            )
         chosen = _checked(rows, len(latents), source)
         decoded = model.decode(latents.latent[chosen])
         constants = np.tile(np.array([model.mean, model.deviation], np.float32), (len(chosen), 1))

@@ -177,8 +177,8 @@ class ResidualVAE(JointVAE):
     The linear part (module `principal`) is measured once, before the first step, and stays as it
     is. Its coordinates are whitened, as the prior wants them, and its posterior is the one that
     minimises the loss of a linear VAE (Lucas et al. 2019, "Don't blame the ELBO!",
-    arXiv:1911.02469). Convolutions over time add to the mean, to the log variance and to what is
-    decoded; they begin at zero, so training starts where the linear model ends.
+    arXiv:1911.02469). Convolutions over time add to the mean and to what is decoded, one number
+    a latent to the log variance; all begin at zero, so training starts where the linear model ends.
     """
 
     dry_mean: Tensor

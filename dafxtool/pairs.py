@@ -5,6 +5,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -16,7 +18,7 @@ from numpy.typing import NDArray
 from dafxtool import audio, store
 from dafxtool.errors import InputError
 from dafxtool.parameters import Effect
-from dafxtool.plan import Chosen, make_pair, make_plan
+from dafxtool.plan import Chosen, Plan, make_pair, make_plan
 from dafxtool.progress import SILENT, Progress
 from dafxtool.segments import (
     SPLITS,
@@ -27,7 +29,7 @@ from dafxtool.segments import (
     Track,
     cut_segment,
 )
-from dafxtool.sinks import Sink, folder_sink, hdf5_sink
+from dafxtool.sinks import Sink, folder_sink, hdf5_sink, recording_rows
 from dafxtool.workers import rendered
 
 
@@ -81,13 +83,14 @@ def render(
         "fixed": [fixed for _, fixed in plan.effects],
         "effect_names": [effect.name for effect, _ in plan.effects],
         "versions": audio_versions(),
+        "sources": digest_of_sources(plan),
     }
     sink: Sink
     skipped = dict(plan.catalogue.skipped)
     if to_file:
         opened = hdf5_sink(output, plan, described, resume, overwrite)
     else:
-        opened = folder_sink(output, plan, audio_format, resume, overwrite)
+        opened = folder_sink(output, plan, described, audio_format, resume, overwrite)
     with opened as sink:
         missing = np.flatnonzero(~sink.done())
         progress.start("rendering", plan.n_rows, "pair", done=plan.n_rows - len(missing))
@@ -107,6 +110,16 @@ def render(
         seconds=plan.n_rows * segments.n_samples / segments.sample_rate,
         skipped=sorted(skipped.items()),
     )
+
+
+def digest_of_sources(plan: Plan) -> str:
+    """SHA-256 of the recordings (paths, lengths, splits) and of the effects, plugins' hashes too.
+
+    So that rows of other recordings are never taken for these, nor mixed with them by a resume.
+    """
+    effects = [effect.to_dict() for effect, _ in plan.effects]
+    text = json.dumps([recording_rows(plan.catalogue), effects], sort_keys=True)
+    return hashlib.sha256(text.encode("utf-8", "surrogateescape")).hexdigest()
 
 
 def audio_versions() -> dict[str, str]:

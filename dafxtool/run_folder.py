@@ -47,8 +47,9 @@ class RunFolder:
             state = runs.read_checkpoint(last)
             saved = presets.from_dict(state["configuration"], str(last))
             runs.check_same_model(saved, trainer.configuration, path)
+            runs.check_same_data(state, about, path)
             trainer.restore(state)
-        elif last.exists() and not overwrite:
+        elif not overwrite and not resume and list((path / "checkpoints").glob("*.pt")):
             raise OutputExistsError(
                 f"{path} holds a run already: choose another --output, go on with --resume, or "
                 "replace it with --overwrite."

@@ -190,5 +190,15 @@ def check_same_model(saved: Configuration, asked: Configuration, path: Path) -> 
             )
 
 
+def check_same_data(saved: dict[str, Any], about: dict[str, Any], path: Path) -> None:
+    """A run is resumed on the data that it was begun with: its linear part was measured there."""
+    before = [saved["mean"], saved["deviation"], saved["data"]["pairs"]]
+    if before != [about["mean"], about["deviation"], about["data"]["pairs"]]:
+        raise TrainingError(
+            f"{path} was trained on other data than {about['data']['spectrograms']}: resume on the "
+            "same, or begin a new run."
+        )
+
+
 def names_of(effects: Sequence[dict[str, Any]]) -> list[str]:
     return [str(effect["name"]) for effect in effects]

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Iterator, Sequence
+import json
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dafxtool import audio, files, store
-from dafxtool.errors import OutputExistsError
+from dafxtool.errors import InputError, OutputExistsError
 from dafxtool.plan import Pair, Plan
 from dafxtool.segments import SPLITS, Catalogue
 
@@ -109,7 +110,15 @@ class _FolderSink:
                 *names,
             )
             with self.journal.open("a", **TABLE) as file:
+                if self._is_torn():  # a full disk may have cut the last line off
+                    file.write("\n")
                 csv.writer(file).writerow(entry)
+
+    def _is_torn(self) -> bool:
+        with self.journal.open("rb") as file:
+            size = file.seek(0, 2)
+            file.seek(max(0, size - 1))
+            return size > 0 and file.read() != b"\n"
 
 
 def _read_journal(path: Path) -> list[dict[str, str]]:
@@ -126,13 +135,28 @@ def _read_journal(path: Path) -> list[dict[str, str]]:
 
 @contextmanager
 def folder_sink(
-    output: Path, plan: Plan, suffix: str, resume: bool, overwrite: bool
+    output: Path,
+    plan: Plan,
+    described: Mapping[str, Any],
+    suffix: str,
+    resume: bool,
+    overwrite: bool,
 ) -> Iterator[Sink]:
-    """Files NNNNNN_dry.wav and NNNNNN_wet.wav, and pairs.csv once all of them are there."""
+    """Files NNNNNN_dry.wav and NNNNNN_wet.wav, and pairs.csv once all of them are there.
+
+    `described`, everything that decides them, is kept as pairs.json and compared by a resume.
+    """
     table, journal = output / "pairs.csv", output / ".pairs.csv.partial"
+    description = output / "pairs.json"
+    saved = json.dumps({**described, "audio_format": suffix}, sort_keys=True, indent=1)
     if output.exists() and not output.is_dir():
         raise OutputExistsError(f"{output} is a file: name a folder, or a file ending in .h5.")
     begun = journal.exists()
+    if resume and description.exists() and not overwrite and description.read_text() != saved:
+        raise OutputExistsError(
+            f"{output} holds pairs of other recordings or options: choose another --output, resume "
+            "with the same, or use --overwrite."
+        )
     if resume and table.exists() and not overwrite:  # there is nothing left to do
         sink = _FolderSink(output, plan, suffix, table)
         if not sink.done().all():
@@ -153,17 +177,26 @@ def folder_sink(
     with files.disk_errors(output):
         is_new = not output.exists()
         output.mkdir(parents=True, exist_ok=True)
+        with files.writing(description, overwrite=True) as temporary:
+            temporary.write_text(saved)
         journal.touch()
         try:
             yield _FolderSink(output, plan, suffix, journal)
         except BaseException:
             if not journal.stat().st_size:  # nothing was done: nothing to go on from
                 journal.unlink()
+                description.unlink()
                 if is_new:
                     with suppress(OSError):
                         output.rmdir()
             raise
         latest = {int(row["row"]): row for row in _read_journal(journal)}
+        missing = [row for row in range(plan.n_rows) if row not in latest]
+        if missing:
+            raise InputError(
+                f"{output}: {len(missing)} pairs are not in the journal, the first of them row "
+                f"{missing[0]}: run again with --resume."
+            )
         with files.writing(table, overwrite=True) as temporary:
             with temporary.open("w", **TABLE) as file:
                 writer = csv.DictWriter(file, COLUMNS_OF_CSV)

@@ -19,7 +19,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from dafxtool import presets, store
+from dafxtool import interrupts, presets, store
 from dafxtool.devices import pick_device
 from dafxtool.errors import FormatError, InputError, TrainingError
 from dafxtool.presets import Configuration
@@ -78,9 +78,9 @@ def train(
                 "make it again."
             )
         trainer = Trainer(configuration, shape, chosen)
-        folder = RunFolder(run, trainer, _about(reader, spectrograms), resume, overwrite)
         training = Rows(reader, _rows(reader, ("train",)), chosen)
-        validation = Rows(reader, _rows(reader, ("validation", "test", "train")), chosen)
+        validation = Rows(reader, _rows(reader, ("validation", "train")), chosen)
+        folder = RunFolder(run, trainer, _about(reader, spectrograms), resume, overwrite)
         progress.say(
             f"{len(training)} segments to train on and {len(validation)} to validate, in "
             f"{training.place}; {chosen}, "
@@ -134,43 +134,47 @@ def _fit(
         _judge(trainer, folder, trainer.validate(validation))
         folder.log(trainer, 0.0, {}, validated=True)  # what training starts from
     ended = "complete"
+    finished = trainer.done() >= 1 or bool(config.patience and trainer.stale >= config.patience)
+    steps_left = iter(()) if finished else data_order(len(training), config, first_step)
     try:
-        for batch in training.batches(data_order(len(training), config, first_step)):
-            trainer.pending.append(trainer.step(batch))
-            trainer.seconds = first_seconds + time.monotonic() - began
-            step = trainer.step_number
-            last = step == config.max_steps or bool(
-                config.max_minutes and trainer.seconds >= 60 * config.max_minutes
-            )
-            validate = last or step % config.validate_every == 0
-            if validate or step % config.log_every == 0 or trainer.device == "cpu":
-                _check_finite(trainer.pending, step)
-            if validate or step % config.log_every == 0:
-                figures = _figures(trainer.pending)
-                if validate:
-                    _judge(trainer, folder, trainer.validate(validation))
-                folder.log(trainer, step / n_epoch, figures, validate)
-                trainer.pending = []
-                if validate:
-                    for observe in observers:
-                        observe(trainer, folder, validation)
-                shown = {"loss": figures["loss"], "wet": figures["wet_error"]}
-                progress.advance(step - shown_step, **shown)
-                shown_step = step
-            now = time.monotonic()
-            if step % config.checkpoint_every == 0 or now - saved > config.checkpoint_seconds:
-                _check_finite(trainer.pending, step)
-                folder.save_last(trainer)
-                saved = now
-            if last:
-                ended = "complete" if step == config.max_steps else "minutes"
-                break
-            if config.patience and trainer.stale >= config.patience:
-                ended = "early"
-                break
+        with interrupts.deferred():  # to the end of a step, with all that belongs to it
+            for batch in training.batches(steps_left):
+                trainer.pending.append(trainer.step(batch))
+                trainer.seconds = first_seconds + time.monotonic() - began
+                step = trainer.step_number
+                last = step == config.max_steps or bool(
+                    config.max_minutes and trainer.seconds >= 60 * config.max_minutes
+                )
+                validate = last or step % config.validate_every == 0
+                if validate or step % config.log_every == 0 or trainer.device == "cpu":
+                    _check_finite(trainer.pending, step)
+                if validate or step % config.log_every == 0:
+                    figures = _figures(trainer.pending)
+                    if validate:
+                        _judge(trainer, folder, trainer.validate(validation))
+                    folder.log(trainer, step / n_epoch, figures, validate)
+                    trainer.pending = []
+                    if validate:
+                        for observe in observers:
+                            observe(trainer, folder, validation)
+                    shown = {"loss": figures["loss"], "wet": figures["wet_error"]}
+                    progress.advance(step - shown_step, **shown)
+                    shown_step = step
+                now = time.monotonic()
+                if step % config.checkpoint_every == 0 or now - saved > config.checkpoint_seconds:
+                    _save_last(trainer, folder)
+                    saved = now
+                if last:
+                    ended = "complete" if step == config.max_steps else "minutes"
+                    break
+                if config.patience and trainer.stale >= config.patience:
+                    ended = "early"
+                    break
+                interrupts.check()
     except KeyboardInterrupt:
         ended = "interrupted"
-    folder.save_last(trainer)
+    if not finished:
+        _save_last(trainer, folder)
     if not (folder.path / "checkpoints" / "best.pt").exists():
         folder.save_best(trainer)
     folder.close()
@@ -188,6 +192,18 @@ def _fit(
         ended=ended,
         device=trainer.device,
     )
+
+
+def _save_last(trainer: Trainer, folder: RunFolder) -> None:
+    """Keep the state, unless it holds numbers that are none: then the one before is kept."""
+    _check_finite(trainer.pending, trainer.step_number)
+    weights = [parameter.isfinite().all() for parameter in trainer.model.parameters()]
+    if not bool(torch.stack(weights).all()):
+        raise TrainingError(
+            f"the weights are not finite after step {trainer.step_number}: resume from the last "
+            "checkpoint with a lower --learning-rate or with --gradient-clip 1."
+        )
+    folder.save_last(trainer)
 
 
 def _check_finite(pending: list[Tensor], step: int) -> None:

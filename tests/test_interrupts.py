@@ -47,3 +47,14 @@ def test_a_new_command_forgets_the_interrupt_of_the_last():
         os.kill(os.getpid(), signal.SIGINT)
     interrupts.watch()
     SILENT.advance()
+
+
+def test_in_a_step_an_interrupt_waits_for_its_end_and_a_second_one_does_not():
+    interrupts.watch()
+    with interrupts.deferred():
+        os.kill(os.getpid(), signal.SIGINT)
+        with pytest.raises(KeyboardInterrupt):
+            interrupts.check()
+        os.kill(os.getpid(), signal.SIGINT)
+        with pytest.raises(KeyboardInterrupt):
+            os.kill(os.getpid(), signal.SIGINT)

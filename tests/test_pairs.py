@@ -14,7 +14,7 @@ from dafxtool import audio, store
 from dafxtool.errors import ConfigError, InputError, OutputExistsError
 from dafxtool.pairs import render, render_again
 from dafxtool.parameters import Effect
-from dafxtool.plan import SEGMENTS_A_SETTING
+from dafxtool.plan import SEGMENTS_A_SETTING, render_row
 from dafxtool.segments import SPLITS
 
 
@@ -168,7 +168,7 @@ def test_a_folder_of_audio_files_holds_the_same_sound(recordings, rendered, tmp_
     with pytest.raises(OutputExistsError, match="holds pairs already"):
         render_small(recordings, folder)
     render_small(recordings, folder, resume=True)  # complete: nothing is left to do
-    with pytest.raises(OutputExistsError, match="other pairs, or fewer"):
+    with pytest.raises(OutputExistsError, match="other recordings or options"):
         render_small(recordings, folder, resume=True, pairs_per_effect=20)
 
 
@@ -246,3 +246,31 @@ def test_recordings_that_break_off_are_passed_over_and_listed(tmp_path):
     assert result.n_pairs == 80
     with store.Reader(tmp_path / "pairs.h5", store.PAIRS) as reader:
         assert np.isfinite(reader.rows(slice(None))).all()
+
+
+class Stop(Exception):
+    pass
+
+
+@pytest.mark.parametrize("name", ["pairs.h5", "folder"])
+def test_a_resume_never_mixes_in_other_recordings(recordings, tmp_path, monkeypatch, name):
+    sound, rate = audio.read(recordings / "plucks" / "0.wav")
+    for index in range(3):
+        audio.write(tmp_path / "more" / f"{index}.wav", sound, rate)
+    output = tmp_path / name
+
+    def rendered_then_stop(plan, missing, workers):
+        yield from ((row, [render_row(plan, row)[0]], []) for row in range(4))
+        raise Stop
+
+    with monkeypatch.context() as patch:
+        patch.setattr("dafxtool.pairs.rendered", rendered_then_stop)
+        with pytest.raises(Stop):
+            render_small(recordings, output)
+    with pytest.raises((ConfigError, OutputExistsError), match=r"sources|other recordings"):
+        render_small(tmp_path / "more", output, resume=True)
+    render_small(recordings, output, resume=True)
+    whole = tmp_path / f"whole-{name}"
+    render_small(recordings, whole)
+    table = "pairs.csv" if name == "folder" else ""
+    assert (output / table).read_bytes() == (whole / table).read_bytes()
