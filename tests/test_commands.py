@@ -163,6 +163,7 @@ def test_render_writes_a_folder_of_audio(succeed, pluck, tmp_path, kind):
     assert len(rows) == 2
     assert names_in(tmp_path / "wet") == {
         "pairs.csv",
+        "pairs.json",
         *(r[k] for r in rows for k in ("dry", "wet")),
     }
     sound, rate = audio.read(tmp_path / "wet" / rows[0]["wet"])
