@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from dafxtool import audio, store
+from dafxtool import audio, interrupts, store
 from dafxtool.errors import InputError
 from dafxtool.parameters import Effect
 from dafxtool.plan import Chosen, Plan, make_pair, make_plan
@@ -94,10 +94,11 @@ def render(
     with opened as sink:
         missing = np.flatnonzero(~sink.done())
         progress.start("rendering", plan.n_rows, "pair", done=plan.n_rows - len(missing))
-        for start, pairs, failures in rendered(plan, missing, workers):
-            sink.put(start, pairs)
-            skipped.update(failures)
-            progress.advance(len(pairs))
+        with interrupts.deferred():  # `advance` looks: never in the middle of a batch or a callback
+            for start, pairs, failures in rendered(plan, missing, workers):
+                sink.put(start, pairs)
+                skipped.update(failures)
+                progress.advance(len(pairs))
         progress.finish()
     names = [effect.name for effect, _ in plan.effects]
     return RenderResult(
