@@ -30,6 +30,8 @@ from dafxtool.truncation import refuse_cut_off
 
 SUFFIXES = (".wav", ".aif", ".aiff", ".flac", ".ogg", ".mp3")
 BIT_DEPTHS = {".wav": (32, 24, 16), ".flac": (24, 16)}  # that can be written; the first: default
+MP3_RATES = (8000, 11025, 12000, 16000, 22050, 24000, 32000, 44100, 48000)  # Hz
+MP3_QUALITY = "V6"  # of a variable bit rate: some 40 kbit/s of one channel at 24 kHz
 
 # Whole numbers are divided by these, as everywhere; pedalboard divides by one less.
 FULL_SCALES = {"int8": 1 << 7, "int16": 1 << 15, "int24": 1 << 23}
@@ -313,24 +315,55 @@ def _check_samples(samples: Audio, depth: int, path: Path) -> None:
         )
 
 
+def encode(samples: NDArray[Any], sample_rate: int, kind: str) -> bytes:
+    """The bytes of an MP3 or FLAC file (kind "mp3" or "flac"), to be put into a page.
+
+    samples  (n_samples,) or (n_channels, n_samples), full scale 1.0
+
+    FLAC has 16 bits and is exact in length. MP3 is longer by up to three of its frames of silence
+    around the sound (1,728 samples below 32 kHz); rates that it does not know become the next
+    higher one.
+
+    InputError for other kinds, for NaN and infinite samples, and for a FLAC beyond full scale.
+    """
+    if kind not in ("mp3", "flac"):
+        raise InputError(f"audio cannot be encoded as {kind!r}: use mp3 or flac.")
+    sound = np.asarray(samples, dtype=np.float32)
+    sound = sound[None] if sound.ndim == 1 else sound
+    depth = 16 if kind == "flac" else 32
+    _check_samples(sound, depth, Path(f"the {kind.upper()}"))
+    if kind == "flac":
+        return _encoded("a FLAC", _whole_numbers(sound, 16), sample_rate, "flac", bit_depth=16)
+    if sample_rate not in MP3_RATES:
+        rate = next((each for each in MP3_RATES if each > sample_rate), MP3_RATES[-1])
+        sound = np.stack([resample(channel, sample_rate, rate) for channel in sound])
+        sample_rate = rate
+    return _encoded("an MP3", sound, sample_rate, "mp3", quality=MP3_QUALITY)
+
+
 def _encode(temporary: Path, path: Path, samples: Audio, sample_rate: int, depth: int) -> None:
-    encoded = io.BytesIO()
+    sound = samples if depth == 32 else _whole_numbers(samples, depth)
+    kind = path.suffix[1:].lower()
+    # Into memory first: on a full disk pedalboard leaves an empty FLAC, and says nothing.
+    temporary.write_bytes(_encoded(path, sound, sample_rate, kind, bit_depth=depth))
+
+
+def _encoded(
+    what: Path | str, sound: NDArray[Any], sample_rate: int, kind: str, **options: Any
+) -> bytes:
     try:
         from pedalboard.io import AudioFile
     except ImportError as error:
         raise MissingDependencyError("pedalboard", "Writing audio files") from error
+    encoded = io.BytesIO()
     try:
-        # Into memory first: on a full disk pedalboard leaves an empty FLAC, and says nothing.
-        kind = path.suffix[1:].lower()
-        with AudioFile(
-            encoded, "w", sample_rate, len(samples), bit_depth=depth, format=kind
-        ) as file:
-            file.write(samples if depth == 32 else _whole_numbers(samples, depth))
+        with AudioFile(encoded, "w", sample_rate, len(sound), format=kind, **options) as file:
+            file.write(sound)
     except (ValueError, RuntimeError) as error:
         raise InputError(
-            f"{path} cannot be written at {sample_rate} Hz: {_clause(error)}."
+            f"{what} cannot be written at {sample_rate} Hz: {_clause(error)}."
         ) from error
-    temporary.write_bytes(encoded.getbuffer())
+    return encoded.getvalue()
 
 
 def _whole_numbers(samples: Audio, depth: int) -> NDArray[Any]:

@@ -215,11 +215,15 @@ def check_figure_path(path: Path) -> None:
 
 
 def check_outputs(
-    figure: Path, table: Path | None = None, sounds: Path | None = None, overwrite: bool = False
+    figure: Path | None,
+    table: Path | None = None,
+    sounds: Path | None = None,
+    overwrite: bool = False,
 ) -> None:
     """Refuse names of a figure, a table and a folder before the work that leads to them."""
-    check_figure_path(figure)
-    check_free(figure, overwrite)
+    if figure:
+        check_figure_path(figure)
+        check_free(figure, overwrite)
     if table:
         check_table_path(table)
         check_free(table, overwrite)

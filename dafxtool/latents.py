@@ -35,6 +35,7 @@ class Latents:
 
     n_content  how many of the first numbers tell of the recording; the rest tell of the effect. 0
                of a model that does not divide its latents.
+    n_style    how many of the last numbers tell of the effect for the whole segment at once
     scale      (n_latent,) by how much the decoded spectrogram changes with each number; with it
                distances between latents are distances between sounds
     """
@@ -43,6 +44,7 @@ class Latents:
     labels: Labels
     run: str
     n_content: int
+    n_style: int
     scale: NDArray[np.float32]
     skipped: tuple[tuple[str, str], ...] = ()
 
@@ -51,8 +53,9 @@ class Latents:
 
     @property
     def effect_part(self) -> NDArray[np.float32]:
-        """(n, n_latent - n_content): what tells of the effect, scaled."""
-        return (self.latent * self.scale)[:, self.n_content :]
+        """(n, size): the style, or what else tells of the effect, scaled."""
+        first = self.latent.shape[1] - self.n_style if self.n_style else self.n_content
+        return (self.latent * self.scale)[:, first:]
 
     def effects(self) -> list[str]:
         """The name of each row's effect."""
@@ -141,7 +144,7 @@ def _embed_rows(
         latents.append(run.embed(analysed(rows[start : start + ROWS_A_BATCH])))
         progress.advance(len(latents[-1]))
     progress.finish()
-    return Latents(np.concatenate(latents), reader.labels.take(rows), *_about(run))
+    return Latents(np.concatenate(latents), reader.labels.take(rows), *about(run))
 
 
 def _embed_recordings(
@@ -178,14 +181,16 @@ def _embed_recordings(
         raise InputError(f"nothing could be embedded; the first reason: {skipped[0][1]}")
     return Latents(
         np.concatenate(latents),
-        _labels(rows, table, chosen),
-        *_about(run),
+        labels_of(rows, table, chosen),
+        *about(run),
         tuple(skipped),
     )
 
 
-def _about(run: Run) -> tuple[str, int, NDArray[np.float32]]:
-    return str(run.path), run.model.n_content, run.model.latent_scale.cpu().numpy()
+def about(run: Run) -> tuple[str, int, int, NDArray[np.float32]]:
+    """run, n_content, n_style and scale of Latents."""
+    model = run.model
+    return str(run.path), model.n_content, model.n_style, model.latent_scale.cpu().numpy()
 
 
 def _recording_pairs(
@@ -212,11 +217,12 @@ def _table_row(path: Path, track: int, config: SegmentConfig) -> dict[str, Any]:
     }
 
 
-def _labels(
+def labels_of(
     rows: Sequence[tuple[int, int, int, dict[str, float]]],
     table: list[dict[str, Any]],
     chosen: Sequence[Chosen],
 ) -> Labels:
+    """Labels of rows (recording, offset, index of the effect, setting); their split is test."""
     width = max(1, *(len(effect.parameters) for effect, _ in chosen))
     setting = np.full((len(rows), width), np.nan)
     for values, row in zip(setting, rows, strict=True):
@@ -274,6 +280,7 @@ def _write_hdf5(latents: Latents, output: Path, overwrite: bool) -> None:
         {
             "run": latents.run,
             "n_content": latents.n_content,
+            "n_style": latents.n_style,
             "scale": [float(f"{value:.6g}") for value in latents.scale],
         },
         labels.effects,
@@ -317,6 +324,7 @@ def read_latents(path: Path) -> Latents:
             reader.labels,
             str(reader.configuration["run"]),
             int(reader.configuration["n_content"]),
+            int(reader.configuration["n_style"]),
             np.array(reader.configuration["scale"], dtype=np.float32),
         )
 

@@ -16,7 +16,7 @@ import matplotlib
 import numpy as np
 from matplotlib import patheffects
 from matplotlib.axes import Axes
-from matplotlib.collections import PathCollection
+from matplotlib.collections import LineCollection, PathCollection
 from matplotlib.colors import ListedColormap, LogNorm, Normalize, to_rgb
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, NullLocator
@@ -30,6 +30,7 @@ from dafxtool.drawing import (
     N_COLUMNS,
     PALETTE,
     QUIET_INK,
+    RULE,
     TICK_PT,
     TITLE_PT,
     VALUE_COLOURS,
@@ -58,6 +59,7 @@ class PointMap:
     values      (n,); the points are coloured by them instead and a colour bar names them
     value_name  such as "cutoff (Hz)"; logarithmic gives each octave of the values the same room
     context     (m, 2) further points, drawn in grey below
+    paths       each a sequence of rows whose points a thin grey line joins in that order
     """
 
     points: ArrayLike
@@ -69,6 +71,7 @@ class PointMap:
     value_name: str = ""
     logarithmic: bool = False
     context: ArrayLike | None = None
+    paths: Sequence[ArrayLike] = ()
 
     def __post_init__(self) -> None:
         for what, points in (("points", self.points), ("context", self.context)):
@@ -165,7 +168,7 @@ class _Legend:
 class _MapLayout:
     """Boxes of maps in inches; all maps share their limits, and x and y their scale."""
 
-    def __init__(self, maps: Sequence[PointMap], title: str) -> None:
+    def __init__(self, maps: Sequence[PointMap], title: str, note: str) -> None:
         self.n_columns = N_COLUMNS.get(len(maps), 3)
         self._set_limits(maps, 4.4 if len(maps) == 1 else 2.7)
         self.direct = [self._direct_labels(content) for content in maps]
@@ -173,6 +176,7 @@ class _MapLayout:
         self.pitch = 0.62 + self.box_width + max(self.sides)
         self.width = MARGIN + self.n_columns * self.pitch + MARGIN
         self.title = wrap(title, self.width - 2 * MARGIN, TITLE_PT, "bold")
+        self.note = wrap(note, self.width - 2 * MARGIN, LABEL_PT)
         head_width = self.box_width + max(self.sides)
         self.titles = [wrap(content.title, head_width, LABEL_PT, "bold") for content in maps]
         self._place_rows(maps)
@@ -215,6 +219,8 @@ class _MapLayout:
 
     def _place_rows(self, maps: Sequence[PointMap]) -> None:
         top = MARGIN + (text_height_in(self.title, TITLE_PT) + 0.08 if self.title else 0.0)
+        self.note_top = top - 0.04
+        top += text_height_in(self.note, LABEL_PT) + 0.06 if self.note else 0.0
         self.tops: list[float] = []
         for first in range(0, len(maps), self.n_columns):
             row = range(first, min(first + self.n_columns, len(maps)))
@@ -233,14 +239,15 @@ class _MapLayout:
         return MARGIN + 0.5 + column * self.pitch, self.tops[row]
 
 
-def map_figure(maps: Sequence[PointMap], title: str = "") -> Figure:
+def map_figure(maps: Sequence[PointMap], title: str = "", note: str = "") -> Figure:
     """The maps as a matplotlib figure; for files there are draw_map and draw_maps."""
     if not maps:
         raise InputError("a figure without a map cannot be drawn: give it at least one.")
     with theme():
-        layout = _MapLayout(maps, title)
+        layout = _MapLayout(maps, title, note)
         page = Page(layout.width, layout.height)
         page.text(MARGIN, MARGIN, layout.title, TITLE_PT, weight="bold")
+        page.text(MARGIN, layout.note_top, layout.note, LABEL_PT, color=QUIET_INK)
         for index, content in enumerate(maps):
             _draw_one_map(page, layout, index, content)
         return page.figure
@@ -261,6 +268,9 @@ def _draw_one_map(page: Page, layout: _MapLayout, index: int, content: PointMap)
         axes.scatter(
             grey[:, 0], grey[:, 1], color="#DDDDDD", **_point_style(len(grey), 1), rasterized=True
         )
+    if len(content.paths):
+        lines = [np.asarray(content.points)[np.asarray(path)] for path in content.paths]
+        axes.add_collection(LineCollection(lines, colors=RULE, linewidths=0.5, zorder=0.9))
     right = left + layout.box_width
     if content.values is not None:
         _draw_values(page, axes, content, (right + 0.15, top, 0.1, layout.box_height))
@@ -321,15 +331,21 @@ def _value_colours() -> ListedColormap:
 
 
 def draw_maps(
-    path: Path, maps: Sequence[PointMap], title: str = "", overwrite: bool = False
+    path: Path,
+    maps: Sequence[PointMap],
+    title: str = "",
+    overwrite: bool = False,
+    note: str = "",
 ) -> None:
     """Draw maps side by side on the same axes, such as one for each parameter of a sweep.
+
+    note  a sentence or two below the title: how to read the figure
 
     InputError for a suffix that is not .png, .svg or .pdf; errors of files.writing.
     """
     check_figure_path(path)
     with theme():
-        save_figure(map_figure(maps, title), path, overwrite)
+        save_figure(map_figure(maps, title, note), path, overwrite)
 
 
 def draw_map(

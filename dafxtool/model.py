@@ -5,7 +5,8 @@ is one vector (batch, n_latent). Two architectures, which docs/model.md describe
 
 convolutional  the report's: stride-2 convolutions, batch normalisation, ReLU, and their mirror
 residual       ours: a linear VAE in closed form, its latent in two parts, content and effect,
-               plus convolutions over time that learn what is left
+               a style that holds for the whole segment, and convolutions over time that learn
+               what the linear part leaves
 """
 
 from __future__ import annotations
@@ -18,11 +19,17 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
+from dafxtool.descriptors import Descriptors
 from dafxtool.errors import ConfigError
 from dafxtool.presets import ModelConfig
 from dafxtool.principal import Basis, cosine_basis, split_frames
 
 MIN_LOG_VARIANCE, MAX_LOG_VARIANCE = -12.0, 6.0
+STYLE_WIDTH = 256
+HIDDEN_SHARE = 0.3  # of the rows of a batch are decoded without their change
+FIRST_STYLE_LOG_VARIANCE = -4.6  # a deviation of 0.1
+SMALLEST_DESCRIPTOR_DEVIATION = 1e-3
+MOST_DEVIATIONS = 6.0  # what lies farther out is no better known
 Size = tuple[int, int]
 
 
@@ -32,9 +39,11 @@ class JointVAE(nn.Module, ABC):
     shape      (2, n_bins, n_frames) of the spectrograms
     n_content  how many of the first latents tell of the recording alone, the rest of the effect;
                0 where the latent is not divided
+    n_style    how many of the last latents hold for the whole segment, whenever something sounded
     """
 
     n_content = 0
+    n_style = 0
 
     def __init__(self, config: ModelConfig, shape: Sequence[int]) -> None:
         super().__init__()
@@ -56,7 +65,10 @@ class JointVAE(nn.Module, ABC):
         The noise is passed in so that a resumed training draws what an undisturbed one would.
         """
         mean, log_variance = self.encode(spectrogram)
-        return self.decode(mean + noise * (0.5 * log_variance).exp()), mean, log_variance
+        latent = mean + noise * (0.5 * log_variance).exp()
+        if self.training:
+            latent = self.hide(latent)
+        return self.decode(latent), mean, log_variance
 
     @property
     def latent_scale(self) -> Tensor:
@@ -65,6 +77,18 @@ class JointVAE(nn.Module, ABC):
 
     def prepare(self, basis: Basis, beta: float) -> None:
         """Take what was measured on the training split before the first step; here nothing."""
+
+    def hide(self, latent: Tensor) -> Tensor:
+        """What the decoder sees of latents (batch, n_latent) in training; here all of them."""
+        return latent
+
+    def style_of(self, mean: Tensor) -> Tensor:
+        """The part of a posterior mean (batch, n_latent) that labels may shape; else all of it."""
+        return mean[:, mean.shape[1] - self.n_style :] if self.n_style else mean
+
+    def without_change(self, latent: Tensor) -> Tensor:
+        """Latents (batch, n_latent) with nothing but content and style; here as they are."""
+        return latent
 
     @abstractmethod
     def _encode(self, spectrogram: Tensor) -> tuple[Tensor, Tensor]: ...
@@ -168,17 +192,24 @@ class _Widen(nn.ConvTranspose2d):
 
 
 class ResidualVAE(JointVAE):
-    """A linear VAE that is known in closed form, and a network that learns the rest.
+    """A linear VAE that is known in closed form, and networks that learn the rest.
 
-    Its latent is in two parts. The first `n_content` numbers are the *content*: they come from the
-    dry channel alone, and the dry channel is decoded from them alone. The last `n_effect` are the
-    *effect*: what the wet channel has beyond the average effect's prediction from the dry one.
+    Its latent is in three parts:
+
+    content  from the dry channel alone, and the dry channel is decoded from it alone
+    change   what the wet channel has beyond the average effect's prediction from the dry one, at
+             its time
+    style    what the effect does, for the whole segment at once: from `descriptors`
+
+    The wet channel is decoded from all three. Change and style together are the effect.
 
     The linear part (module `principal`) is measured once, before the first step, and stays as it
     is. Its coordinates are whitened, as the prior wants them, and its posterior is the one that
     minimises the loss of a linear VAE (Lucas et al. 2019, "Don't blame the ELBO!",
     arXiv:1911.02469). Convolutions over time add to the mean and to what is decoded, one number
     a latent to the log variance; all begin at zero, so training starts where the linear model ends.
+    The style enters the convolutions by scaling and shifting their channels (FiLM, Perez et al.
+    2018, arXiv:1709.07871).
     """
 
     dry_mean: Tensor
@@ -195,12 +226,16 @@ class ResidualVAE(JointVAE):
     base_log_variance: Tensor
     shrinkage: Tensor
     cosines: Tensor
+    descriptor_mean: Tensor
+    descriptor_scale: Tensor
 
     def __init__(self, config: ModelConfig, shape: Sequence[int]) -> None:
         super().__init__(config, shape)
         _, n_bins, n_frames = self.shape
         self.k = min(config.n_components, n_bins)
-        self.n_effect = min(config.n_effect, config.n_latent - 1, n_frames * self.k)
+        self.n_style = min(config.n_style, config.n_effect)
+        self.n_change = min(config.n_effect - self.n_style, n_frames * self.k)
+        self.n_effect = self.n_change + self.n_style
         self.n_content = config.n_latent - self.n_effect
         if self.n_content > n_frames * self.k:
             raise ConfigError(
@@ -212,16 +247,21 @@ class ResidualVAE(JointVAE):
         self.content_encoder = _OverTime(self.k, self.k, width, depth)
         self.effect_encoder = _OverTime(2 * self.k, self.k, width, depth)
         self.dry_decoder = _OverTime(self.k, self.k, width, depth)
-        self.wet_decoder = _OverTime(2 * self.k, self.k, width, depth)
+        self.wet_decoder = _OverTime(2 * self.k, self.k, width, depth, self.n_style)
         self.log_variance = nn.Parameter(torch.zeros(config.n_latent))
+        if self.n_style:
+            self.descriptors = Descriptors(n_bins, n_frames)
+            self.style_encoder = _style_encoder(self.descriptors.n_descriptors, self.n_style)
         self._lay_out_buffers(n_bins, n_frames)
 
     @property
     def latent_scale(self) -> Tensor:
-        return torch.cat([self.content_scale, self.effect_scale])
+        style = self.content_scale.new_ones(self.n_style)
+        return torch.cat([self.content_scale, self.effect_scale, style])
 
     def _lay_out_buffers(self, n_bins: int, n_frames: int) -> None:
         k, n_latent = self.k, self.config.n_latent
+        n = self.descriptors.n_descriptors if self.n_style else 0
         for name, size in {
             "dry_mean": (n_bins,),
             "wet_mean": (n_bins,),
@@ -231,14 +271,15 @@ class ResidualVAE(JointVAE):
             "change_basis": (n_bins, k),
             "change_scale": (k,),
             "content_scale": (self.n_content,),
-            "effect_scale": (self.n_effect,),
+            "effect_scale": (self.n_change,),
             "base_log_variance": (n_latent,),
             "shrinkage": (n_latent,),
+            **({"descriptor_mean": (n,), "descriptor_scale": (n,)} if n else {}),
         }.items():
             fill = torch.ones if name.endswith("_scale") else torch.zeros
             self.register_buffer(name, fill(size))
         self.register_buffer("content_index", torch.arange(self.n_content))
-        self.register_buffer("effect_index", torch.arange(self.n_effect))
+        self.register_buffer("effect_index", torch.arange(self.n_change))
         self.register_buffer("cosines", cosine_basis(n_frames), persistent=False)
 
     def prepare(self, basis: Basis, beta: float) -> None:
@@ -255,8 +296,29 @@ class ResidualVAE(JointVAE):
         content = basis.content_scale.square() * gain[basis.content_index % self.k]
         variance = torch.cat([content, basis.effect_scale.square()])
         half = 0.5 * max(beta, 1e-6)
-        self.base_log_variance.copy_((half / (variance + half)).log())
-        self.shrinkage.copy_(variance / (variance + half))
+        log_variance = (half / (variance + half)).log()
+        # Of the style nothing is known beforehand: little noise to begin with, and no shrinkage.
+        style = torch.full((self.n_style,), FIRST_STYLE_LOG_VARIANCE, device=variance.device)
+        self.base_log_variance.copy_(torch.cat([log_variance, style]))
+        self.shrinkage.copy_(torch.cat([variance / (variance + half), torch.ones_like(style)]))
+
+    @torch.no_grad()
+    def describe(self, spectrogram: Tensor) -> Tensor:
+        """Descriptors (batch, n_descriptors) of spectrograms, in their own units."""
+        with _in_float32(spectrogram):
+            described: Tensor = self.descriptors(spectrogram)
+        return described
+
+    def prepare_style(self, described: Tensor) -> None:
+        """Take mean and deviation of the training split's descriptors (n, n_descriptors)."""
+        self.descriptor_mean.copy_(described.mean(dim=0))
+        deviation = described.std(dim=0, correction=0)
+        self.descriptor_scale.copy_(deviation.clamp_min(SMALLEST_DESCRIPTOR_DEVIATION))
+
+    def standardised_descriptors(self, described: Tensor) -> Tensor:
+        """In deviations from the mean, as the style's encoder takes them."""
+        deviations = (described - self.descriptor_mean) / self.descriptor_scale
+        return deviations.clamp(-MOST_DEVIATIONS, MOST_DEVIATIONS)
 
     def _encode(self, spectrogram: Tensor) -> tuple[Tensor, Tensor]:
         with _in_float32(spectrogram):
@@ -270,26 +332,48 @@ class ResidualVAE(JointVAE):
         with _in_float32(spectrogram):
             content = (self.cosines @ components).flatten(1)[:, self.content_index]
             effect = (self.cosines @ change).flatten(1)[:, self.effect_index]
-            mean = torch.cat([content / self.content_scale, effect / self.effect_scale], dim=1)
+            parts = [content / self.content_scale, effect / self.effect_scale]
+            if self.n_style:
+                parts.append(self._style(spectrogram))
+            mean = torch.cat(parts, dim=1)
         return mean * self.shrinkage, (self.base_log_variance + self.log_variance).expand_as(mean)
 
     def _decode(self, latent: Tensor) -> Tensor:
         with _in_float32(latent):
-            content, effect = latent[:, : self.n_content], latent[:, self.n_content :]
+            sizes = (self.n_content, self.n_change, self.n_style)
+            content, effect, style = latent.float().split(sizes, dim=1)
             components = self._over_time(content, self.content_index, self.content_scale)
             change = self._over_time(effect, self.effect_index, self.effect_scale)
         inputs = _side_by_side(components / self.dry_scale, change / self.change_scale)
         components = components + self._added(self.dry_decoder, inputs[:, : self.k])
-        change = change + self._added(self.wet_decoder, inputs)
+        change = change + self._added(self.wet_decoder, inputs, style)
         with _in_float32(latent):
             dry = components @ self.dry_basis.T + self.dry_mean
             wet = self.wet_mean + components @ self.prediction + change @ self.change_basis.T
         return torch.stack([dry, wet], dim=1).transpose(2, 3)
 
-    def _added(self, network: nn.Module, inputs: Tensor) -> Tensor:
+    def without_change(self, latent: Tensor) -> Tensor:
+        """Latents (batch, n_latent) whose wet channel is foretold from content and style alone."""
+        if not self.n_style:
+            return latent
+        shown = torch.ones_like(latent[:1])
+        shown[:, self.n_content : self.n_content + self.n_change] = 0
+        return latent * shown
+
+    def hide(self, latent: Tensor) -> Tensor:
+        """Some rows have to do without the change: so the decoder learns to follow the style."""
+        hidden = torch.rand(len(latent), 1, device=latent.device) < HIDDEN_SHARE
+        return torch.where(hidden, self.without_change(latent), latent)
+
+    def _style(self, spectrogram: Tensor) -> Tensor:
+        described = self.standardised_descriptors(self.describe(spectrogram))
+        style: Tensor = self.style_encoder(described)
+        return style
+
+    def _added(self, network: nn.Module, inputs: Tensor, style: Tensor | None = None) -> Tensor:
         """What a network adds to components (batch, n_frames, k), in the units of components."""
         dry = network in (self.content_encoder, self.dry_decoder)
-        added: Tensor = network(inputs).float().transpose(1, 2)
+        added: Tensor = network(inputs, style).float().transpose(1, 2)
         return added * (self.dry_scale if dry else self.change_scale)
 
     def _over_time(self, latent: Tensor, index: Tensor, scale: Tensor) -> Tensor:
@@ -309,25 +393,48 @@ def _side_by_side(components: Tensor, change: Tensor) -> Tensor:
     return torch.cat([components, change], dim=2).transpose(1, 2)
 
 
+def _style_encoder(n_descriptors: int, n_style: int) -> nn.Module:
+    """A shallow network: a few hundred pairs would be learnt by heart without its dropout."""
+    return nn.Sequential(
+        nn.Dropout(0.5),
+        nn.Linear(n_descriptors, STYLE_WIDTH),
+        nn.SiLU(),
+        nn.Dropout(0.5),
+        nn.Linear(STYLE_WIDTH, n_style),
+    )
+
+
 class _OverTime(nn.Module):
     """What is added to components, (batch, n_input, n_frames) -> (batch, n_output, n_frames).
 
     Convolutions that treat every moment alike, with dilations 1, 2, 4, ...: a few hundred segments
     have tens of thousands of frames to learn from. Zero at the start.
+
+    style  (batch, n_style), if any, scales and shifts the channels within each block
     """
 
-    def __init__(self, n_input: int, n_output: int, width: int, n_blocks: int) -> None:
+    def __init__(
+        self, n_input: int, n_output: int, width: int, n_blocks: int, n_style: int = 0
+    ) -> None:
         super().__init__()
-        self.layers = nn.Sequential(
-            nn.Conv1d(n_input, width, 1),
-            *(_Block(width, 2**index) for index in range(n_blocks)),
-            _norm(width),
-            nn.SiLU(),
-            _zeroed(nn.Conv1d(width, n_output, 1)),
-        )
+        n_film = STYLE_WIDTH // 2 if n_style else 0
+        self.first = nn.Conv1d(n_input, width, 1)
+        self.blocks = nn.ModuleList(_Block(width, 2**index, n_film) for index in range(n_blocks))
+        self.last = nn.Sequential(_norm(width), nn.SiLU(), _zeroed(nn.Conv1d(width, n_output, 1)))
+        if n_style:
+            self.film = nn.Sequential(
+                nn.Linear(n_style, STYLE_WIDTH),
+                nn.SiLU(),
+                nn.Linear(STYLE_WIDTH, n_film),
+                nn.SiLU(),
+            )
 
-    def forward(self, values: Tensor) -> Tensor:
-        added: Tensor = self.layers(values)
+    def forward(self, values: Tensor, style: Tensor | None = None) -> Tensor:
+        hidden: Tensor = self.first(values)
+        film = None if style is None or not hasattr(self, "film") else self.film(style)
+        for block in self.blocks:
+            hidden = block(hidden, film)
+        added: Tensor = self.last(hidden)
         return added
 
 
@@ -346,19 +453,23 @@ def _zeroed(layer: nn.Linear | nn.Conv1d) -> nn.Module:
 class _Block(nn.Module):
     """Pre-activation residual block over time (He et al. 2016, arXiv:1603.05027)."""
 
-    def __init__(self, n_channels: int, dilation: int) -> None:
+    def __init__(self, n_channels: int, dilation: int, n_film: int) -> None:
         super().__init__()
-        self.layers = nn.Sequential(
+        self.before = nn.Sequential(
             _norm(n_channels),
             nn.SiLU(),
             nn.Conv1d(n_channels, n_channels, 3, 1, dilation, dilation),
             _norm(n_channels),
-            nn.SiLU(),
-            _zeroed(nn.Conv1d(n_channels, n_channels, 1)),
         )
+        self.film = _zeroed(nn.Linear(n_film, 2 * n_channels)) if n_film else None
+        self.after = nn.Sequential(nn.SiLU(), _zeroed(nn.Conv1d(n_channels, n_channels, 1)))
 
-    def forward(self, hidden: Tensor) -> Tensor:
-        return hidden + self.layers(hidden)
+    def forward(self, hidden: Tensor, film: Tensor | None) -> Tensor:
+        inner = self.before(hidden)
+        if self.film is not None and film is not None:
+            scale, shift = self.film(film)[:, :, None].chunk(2, dim=1)
+            inner = inner * (1 + scale) + shift
+        return hidden + self.after(inner)
 
 
 def count_parameters(model: nn.Module) -> int:

@@ -34,9 +34,10 @@ class ModelConfig:
 
     architecture: str = "residual"  # or convolutional: the report's
     channels: tuple[int, ...] = (512,)  # of the convolutions; of convolutional, one each halving
-    n_latent: int = 1024
-    n_effect: int = 128  # of the latents: those that tell of the effect; convolutional has none
-    n_blocks: int = 4  # residual blocks over time; convolutional has none
+    n_latent: int = 1536
+    n_effect: int = 192  # of the latents: those that tell of the effect; convolutional has none
+    n_style: int = 64  # of the effect's: those that hold for the whole segment
+    n_blocks: int = 6  # residual blocks over time; convolutional has none
     n_components: int = 384  # principal components of a frame; convolutional has none
 
     def __post_init__(self) -> None:
@@ -56,6 +57,11 @@ class ModelConfig:
                 f"n_latent {self.n_latent} and n_effect {self.n_effect} make no model: at least "
                 "one latent tells of the recording and one of the effect."
             )
+        if not 0 <= self.n_style <= max(self.n_effect, 0):
+            raise ConfigError(
+                f"n_style {self.n_style} is no part of n_effect {self.n_effect}: take a number "
+                "from 0 to n_effect."
+            )
 
 
 @dataclass(frozen=True)
@@ -71,6 +77,7 @@ class TrainingConfig:
     beta: float = 1.0  # weight of the KL divergence against the summed squared error
     annealing: str = "linear"  # of beta: constant, linear (from 0, once), or cyclical
     annealing_steps: int = 2000  # length of the rise, or of a cycle
+    label_weight: float = 0.1  # of the effect's name and setting, told from the style
     gradient_clip: float = 0.0  # largest norm of the gradient; 0 for none
     log_every: int = 50  # steps
     validate_every: int = 500  # steps
@@ -98,10 +105,10 @@ class TrainingConfig:
                 raise ConfigError(f"{name} is {getattr(self, name)}: it has to be 0 or above.")
         if not 0 <= self.seed <= LARGEST_SEED:
             raise ConfigError(f"the seed is {self.seed}: it has to be from 0 to {LARGEST_SEED}.")
-        if self.learning_rate <= 0 or self.beta < 0:
+        if self.learning_rate <= 0 or self.beta < 0 or self.label_weight < 0:
             raise ConfigError(
-                f"learning_rate {self.learning_rate} has to be above 0 and beta {self.beta} not "
-                "below 0."
+                f"learning_rate {self.learning_rate} has to be above 0, beta {self.beta} and "
+                f"label_weight {self.label_weight} not below 0."
             )
 
 
@@ -140,6 +147,7 @@ PRESETS: dict[str, Configuration] = {
             channels=(8, 16, 32, 32),
             n_latent=2048,
             n_effect=0,
+            n_style=0,
             n_blocks=0,
             n_components=1,
         ),
@@ -151,6 +159,7 @@ PRESETS: dict[str, Configuration] = {
             max_steps=60_000,
             annealing="constant",
             annealing_steps=1,
+            label_weight=0.0,
             validate_every=500,
         ),
     ),
@@ -159,10 +168,12 @@ PRESETS: dict[str, Configuration] = {
     "small": Configuration(
         preset="small",
         pairs_per_effect=150,
-        segments=SegmentConfig(n_samples=32_768),
+        segments=SegmentConfig(n_samples=65_536),
         split=SplitConfig(validation=0.2, test=0.2),
-        spectrogram=SpectrogramConfig(n_samples=32_768),
-        model=ModelConfig(channels=(96,), n_latent=384, n_effect=64, n_blocks=3, n_components=192),
+        spectrogram=SpectrogramConfig(n_samples=65_536),
+        model=ModelConfig(
+            channels=(128,), n_latent=768, n_effect=128, n_style=64, n_blocks=5, n_components=192
+        ),
         training=TrainingConfig(
             batch_size=16,
             learning_rate=2e-3,

@@ -163,4 +163,6 @@ def _largest(variances: Tensor, count: int) -> tuple[Tensor, Tensor]:
     flat = variances.flatten()
     order = torch.argsort(flat, descending=True, stable=True)[:count]
     scale = flat[order].sqrt()
+    if not count:
+        return order, scale.float()
     return order, scale.clamp_min(float(scale[0]) * SMALLEST_SCALE + 1e-12).float()

@@ -38,13 +38,25 @@ def project(latents: NDArray[np.float32], method: str = "umap", seed: int = 0) -
     return _pca(latents) if method == "pca" else _umap(latents, seed)
 
 
-def _pca(latents: NDArray[np.float32]) -> Projection:
+def principal_points(
+    latents: NDArray[np.float32], n_directions: int
+) -> tuple[NDArray[np.float32], tuple[str, ...]]:
+    """Latents (n, n_latent) along their first principal directions (n, n_directions), and names.
+
+    There are no more directions than rows or latents.
+    """
     from sklearn.decomposition import PCA
 
-    pca = PCA(n_components=2, svd_solver="full")
-    points = pca.fit_transform(latents)
-    shares = [f"PC {i} ({share:.0%} of variance)" for i, share in enumerate(_shares(pca), 1)]
-    return Projection(points.astype(np.float32), (shares[0], shares[1]))
+    pca = PCA(n_components=min(n_directions, *latents.shape), svd_solver="full")
+    with np.errstate(invalid="ignore"):  # where nothing moves, all shares are 0 of 0
+        points = pca.fit_transform(latents)
+    names = [f"PC {i} ({share:.0%} of variance)" for i, share in enumerate(_shares(pca), 1)]
+    return points.astype(np.float32), tuple(names)
+
+
+def _pca(latents: NDArray[np.float32]) -> Projection:
+    points, names = principal_points(latents, 2)
+    return Projection(points, (names[0], names[1]))
 
 
 def _shares(pca: object) -> list[float]:

@@ -1,9 +1,13 @@
-"""Spectrograms of one split as batches for training: on the device, in memory, or from the file."""
+"""Spectrograms of one split as batches for training: on the device, in memory, or from the file.
+
+What the rows are labelled with, their effect and setting, goes beside them as numbers.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -12,8 +16,40 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from dafxtool import store
+from dafxtool.parameters import Effect
 
 MEMORY_SHARE = 0.6  # of what is free may hold the dataset
+
+
+@dataclass(frozen=True)
+class Targets:
+    """What rows are labelled with.
+
+    effect   (n,) index of the effect
+    setting  (n, n_parameters) of all effects' parameters side by side: the place in the range, from
+             -sqrt(3) to sqrt(3), so that an even draw has variance 1; NaN for other effects'
+    """
+
+    effect: Tensor
+    setting: Tensor
+
+    def __getitem__(self, positions: Tensor) -> Targets:
+        return Targets(self.effect[positions], self.setting[positions])
+
+
+def targets_of(labels: store.Labels) -> Targets:
+    """The targets of all rows of a file."""
+    effects = [Effect.from_dict(effect) for effect in labels.effects]
+    columns = []
+    for index, effect in enumerate(effects):
+        for number, parameter in enumerate(effect.parameters):
+            column = np.full(len(labels), np.nan, dtype=np.float32)
+            for row in np.flatnonzero(labels.effect == index):
+                position = parameter.position_of(float(labels.setting[row, number]))
+                column[row] = (position - 0.5) * 12**0.5
+            columns.append(column)
+    setting = np.stack(columns, axis=1) if columns else np.zeros((len(labels), 0), np.float32)
+    return Targets(torch.from_numpy(labels.effect.astype(np.int64)), torch.from_numpy(setting))
 
 
 class Rows:
@@ -31,6 +67,8 @@ class Rows:
             self.place = "device"
         elif n_bytes < MEMORY_SHARE * _free_memory():
             self.place = "memory"
+        targets = targets_of(reader.labels.take(rows))
+        self._targets = Targets(targets.effect.to(device), targets.setting.to(device))
         if self.place != "file":
             self._held = self._load(reader, "cpu" if self.place == "memory" else device)
 
@@ -38,6 +76,15 @@ class Rows:
         """(n, 2): the mean and deviation that take each of these rows back."""
         rows = self.rows[positions]
         return np.stack([self._reader.column(name)[rows] for name in ("mean", "deviation")], axis=1)
+
+    @property
+    def n_parameters(self) -> int:
+        """Of all effects together."""
+        return self._targets.setting.shape[1]
+
+    def targets(self, positions: NDArray[np.int64]) -> Targets:
+        """The labels of these rows, on the device."""
+        return self._targets[torch.from_numpy(positions).to(self._targets.effect.device)]
 
     def _load(self, reader: store.Reader, device: str) -> Tensor:
         held: Tensor | None = None

@@ -26,7 +26,7 @@ from dafxtool.presets import Configuration
 from dafxtool.spectrograms import analyse
 from dafxtool.stft import SpectrogramConfig
 
-CHECKPOINT_VERSION = 1
+CHECKPOINT_VERSION = 2
 RUNS_FOLDER = Path("runs")
 BATCH_BYTES = 64e6
 
@@ -80,6 +80,10 @@ class Run:
                 f"{self.configuration.model.n_latent}: decode them with the run that made them."
             )
         return self._in_batches(self.model.decode, latents)
+
+    def foretell(self, latents: NDArray[np.float32]) -> NDArray[np.float32]:
+        """The same from content and style alone, without the change that the wet channel had."""
+        return self._in_batches(lambda z: self.model.decode(self.model.without_change(z)), latents)
 
     @torch.inference_mode()
     def _in_batches(self, function: Any, values: NDArray[Any]) -> NDArray[np.float32]:

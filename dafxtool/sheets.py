@@ -77,7 +77,7 @@ def source_of(
         effect, label = held.name, held.label(setting)
     else:
         raise InputError(f"neither an effect nor a wet recording was given for {path}.")
-    return _source(run, pair, effect, label, shown_name(path), offset / config.sample_rate)
+    return source_of_pair(run, pair, effect, label, shown_name(path), offset / config.sample_rate)
 
 
 def _segment(
@@ -93,9 +93,10 @@ def _segment(
     return fullest.offset, fullest.audio
 
 
-def _source(
+def source_of_pair(
     run: Run, pair: NDArray[np.float32], effect: str, label: str, recording: str, offset: float
 ) -> Source:
+    """A pair (2, n_samples) that is there already; offset in seconds."""
     spectrogram, constants = run.analyse(pair[None])
     magnitude = linear_magnitude(spectrogram, constants, run.spectrogram_config)
     return Source(
@@ -222,7 +223,9 @@ def _stored_source(reader: store.Reader, row: int, run: Run) -> Source:
     label = effect.label(labels.setting_of(row))
     pair = np.asarray(reader.rows(np.array([row]))[0])
     seconds = float(labels.offset[row]) / run.configuration.segments.sample_rate
-    return _source(run, pair, effect.name, label, shown_name(Path(labels.path_of(row))), seconds)
+    return source_of_pair(
+        run, pair, effect.name, label, shown_name(Path(labels.path_of(row))), seconds
+    )
 
 
 def draw_reconstructions(

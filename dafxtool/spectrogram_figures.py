@@ -150,6 +150,12 @@ def frequency_weights(frequencies_hz: ArrayLike, n_rows: int) -> NDArray[np.floa
     return np.diff(integral, axis=0) / np.diff(edges)[:, None]
 
 
+def colour_table() -> NDArray[np.uint8]:
+    """The colours of a spectrogram from the floor to the loudest, (256, 3) red, green, blue."""
+    colours = matplotlib.colormaps[SPECTROGRAM_COLOURS](np.arange(256), bytes=True)
+    return np.asarray(colours[:, :3], dtype=np.uint8)
+
+
 def _difference_colours() -> LinearSegmentedColormap:
     # An odd number of colours, so that white is one of them.
     return LinearSegmentedColormap.from_list("difference", DIFFERENCE_COLOURS, N=257)

@@ -9,16 +9,21 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
+from torch import Tensor, nn
+from torch.nn import functional
 
 from dafxtool.model import ResidualVAE, build_model, kl_to_standard_normal, squared_error
 from dafxtool.presets import Configuration, TrainingConfig
 from dafxtool.principal import measure_basis
 from dafxtool.progress import SILENT, Progress
-from dafxtool.rows import Rows
+from dafxtool.rows import Rows, Targets
 
 VALIDATION_ROWS = 512
 PRINCIPAL_ROWS = 4000  # of the training split, which the linear part is measured on
+STYLE_STEPS, STYLE_BATCH, STYLE_RATE = 1500, 64, 2e-3  # of the fit of the style to the labels
+STYLE_NOISE = 0.5  # in deviations of each descriptor
+STYLE_DECAY = 0.1
+STYLE_PRIOR = 1e-3  # keeps the style near the prior, whose deviation is 1
 
 
 def beta_at(step: int, config: TrainingConfig) -> float:
@@ -61,13 +66,26 @@ def data_order(n_rows: int, config: TrainingConfig, first_step: int) -> Iterator
 class Trainer:
     """A model in training: one `step` a batch, `validate`, and what a checkpoint has to keep."""
 
-    def __init__(self, configuration: Configuration, shape: tuple[int, ...], device: str) -> None:
+    def __init__(
+        self,
+        configuration: Configuration,
+        shape: tuple[int, ...],
+        device: str,
+        n_effects: int = 0,
+        n_parameters: int = 0,
+    ) -> None:
         self.configuration, self.device = configuration, device
         self.config = configuration.training
         torch.manual_seed(self.config.seed)
         self.model = build_model(configuration.model, shape).to(device)
+        n_style = self.model.n_style or configuration.model.n_latent
+        self._n_effects = n_effects if self.config.label_weight > 0 else 0
+        self.labeller = nn.Linear(n_style, n_effects + n_parameters).to(device)
+        parameters = [*self.model.parameters(), *self.labeller.parameters()]
         self.optimizer = torch.optim.Adam(
-            self.model.parameters(), lr=self.config.learning_rate, fused=True
+            parameters if self._n_effects else self.model.parameters(),
+            lr=self.config.learning_rate,
+            fused=True,
         )
         self.step_number = 0
         self.seconds = 0.0
@@ -95,27 +113,66 @@ class Trainer:
 
         model = self.model
         assert isinstance(model, ResidualVAE)
-        basis = measure_basis(batches, model.k, model.n_content, model.n_effect)
+        basis = measure_basis(batches, model.k, model.n_content, model.n_change)
         self.model.prepare(basis, self.config.beta)
+        if not model.n_style:
+            return
+        described = torch.cat([model.describe(batch) for batch in batches()])
+        model.prepare_style(described)
+        if self._n_effects:
+            progress.say("fitting the style to effects and settings")
+            self._fit_style(described, training.targets(positions))
+
+    def _fit_style(self, described: Tensor, targets: Targets) -> None:
+        """Let the style tell effects and settings before the decoder learns to follow it.
+
+        It is a small network on a few hundred numbers a segment: seconds, where a step of the
+        whole model costs as much as hundreds of these. The noise stands for other recordings.
+        """
+        assert isinstance(self.model, ResidualVAE)
+        encoder = self.model.style_encoder.train()
+        inputs = self.model.standardised_descriptors(described)
+        parameters = [*encoder.parameters(), *self.labeller.parameters()]
+        optimizer = torch.optim.AdamW(parameters, lr=STYLE_RATE, weight_decay=STYLE_DECAY)
+        schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, STYLE_STEPS)
+        rng = np.random.default_rng([self.config.seed, 6])
+        torch.manual_seed(self.config.seed)
+        n_threads = torch.get_num_threads()
+        torch.set_num_threads(1)  # products this small only wait for other cores
+        for _ in range(STYLE_STEPS):
+            rows = torch.from_numpy(rng.integers(0, len(inputs), STYLE_BATCH)).to(inputs.device)
+            noisy = inputs[rows] + STYLE_NOISE * torch.randn_like(inputs[rows])
+            style = encoder(noisy)
+            loss = self._label_loss(style, targets[rows]) + STYLE_PRIOR * style.square().mean()
+            optimizer.zero_grad(set_to_none=True)
+            loss.backward()
+            optimizer.step()
+            schedule.step()
+        torch.set_num_threads(n_threads)
 
     def done(self) -> float:
         """The share of training that is over, by steps or by wall time."""
         by_time = self.seconds / (60 * self.config.max_minutes) if self.config.max_minutes else 0.0
         return max(self.step_number / self.config.max_steps, by_time)
 
-    def step(self, batch: Tensor) -> Tensor:
-        """One update; returns (loss, dry error, wet error, KL) without waiting for the device."""
+    def step(self, batch: Tensor, targets: Targets | None = None) -> Tensor:
+        """One update; returns (loss, dry error, wet error, KL) without waiting for the device.
+
+        targets  the labels of the batch; without them the style is shaped by the errors alone
+        """
         self.model.train()
         rate = learning_rate_at(self.step_number, self.done(), self.config)
         for group in self.optimizer.param_groups:
             group["lr"] = rate
         self._noise.manual_seed(self.config.seed * 1_000_003 + self.step_number)
+        torch.manual_seed(self.config.seed * 1_000_003 + self.step_number)  # of dropout
         noise = torch.randn(
             (len(batch), self.configuration.model.n_latent),
             generator=self._noise,
             device=self.device,
         )
-        loss, parts = self._loss(batch, noise, beta_at(self.step_number, self.config))
+        beta = beta_at(self.step_number, self.config)
+        loss, parts = self._loss(batch, noise, beta, targets)
         self.optimizer.zero_grad(set_to_none=True)
         loss.backward()
         if self.config.gradient_clip > 0:
@@ -124,15 +181,38 @@ class Trainer:
         self.step_number += 1
         return parts
 
-    def _loss(self, batch: Tensor, noise: Tensor, beta: float) -> tuple[Tensor, Tensor]:
-        """Summed squared error + beta KL, mean over the batch, and the four parts, detached."""
+    def _loss(
+        self, batch: Tensor, noise: Tensor, beta: float, targets: Targets | None = None
+    ) -> tuple[Tensor, Tensor]:
+        """Summed squared error + beta KL (+ labels), mean over the batch, and four parts, detached.
+
+        The loss among the parts is without that of the labels, so that it can be compared.
+        """
         with torch.autocast(batch.device.type, torch.bfloat16, enabled=self.bfloat16):
             reconstruction, mean, log_variance = self.model(batch, noise)
         error = squared_error(reconstruction, batch).mean(dim=0)
         kl = kl_to_standard_normal(mean, log_variance).mean()
         loss = error.sum() + beta * kl
         per_value = error.detach() / (batch.shape[-1] * batch.shape[-2])
-        return loss, torch.stack([loss.detach(), per_value[0], per_value[1], kl.detach()])
+        parts = torch.stack([loss.detach(), per_value[0], per_value[1], kl.detach()])
+        if targets is not None and self._n_effects:
+            # Weighed against the squared error of one channel, whatever its size.
+            weight = self.config.label_weight * batch.shape[-1] * batch.shape[-2]
+            loss = loss + weight * self._label_loss(self.model.style_of(mean), targets)
+        return loss, parts
+
+    def _label_loss(self, style: Tensor, targets: Targets) -> Tensor:
+        """Cross-entropy of the effect's name and squared error of its setting, told linearly.
+
+        The style then has a direction for each effect and for each of its parameters, and half
+        way between two latents lies half way between two settings.
+        """
+        told = self.labeller(style)
+        names, settings = told[:, : self._n_effects], told[:, self._n_effects :]
+        loss = functional.cross_entropy(names, targets.effect)
+        known = targets.setting.isfinite()
+        errors = (settings - targets.setting.nan_to_num()).square() * known
+        return loss + errors.sum() / known.sum().clamp_min(1)
 
     @torch.no_grad()
     def validate(self, rows: Rows) -> dict[str, float]:
@@ -163,11 +243,13 @@ class Trainer:
             "pending": [figures.cpu() for figures in self.pending],
         }
         if with_optimizer:
+            state["labeller"] = self.labeller.state_dict()
             state["optimizer"] = self.optimizer.state_dict()
         return state
 
     def restore(self, state: dict[str, Any]) -> None:
         self.model.load_state_dict(state["weights"])
+        self.labeller.load_state_dict(state["labeller"])
         self.optimizer.load_state_dict(state["optimizer"])
         self.step_number, self.seconds = int(state["step"]), float(state["seconds"])
         self.best_loss, self.best_step = float(state["best_loss"]), int(state["best_step"])

@@ -7,6 +7,7 @@ along the very curve that it would have taken, from its last checkpoint, with no
 
 from __future__ import annotations
 
+import itertools
 import math
 import time
 from collections.abc import Callable
@@ -77,8 +78,9 @@ def train(
                 f"{spectrograms} has rows of {reader.row_shape}, its configuration says {shape}: "
                 "make it again."
             )
-        trainer = Trainer(configuration, shape, chosen)
         training = Rows(reader, _rows(reader, ("train",)), chosen)
+        sizes = {"n_effects": len(reader.labels.effects), "n_parameters": training.n_parameters}
+        trainer = Trainer(configuration, shape, chosen, **sizes)
         validation = Rows(reader, _rows(reader, ("validation", "train")), chosen)
         folder = RunFolder(run, trainer, _about(reader, spectrograms), resume, overwrite)
         progress.say(
@@ -136,10 +138,11 @@ def _fit(
     ended = "complete"
     finished = trainer.done() >= 1 or bool(config.patience and trainer.stale >= config.patience)
     steps_left = iter(()) if finished else data_order(len(training), config, first_step)
+    order, same_order = itertools.tee(steps_left)
     try:
         with interrupts.deferred():  # to the end of a step, with all that belongs to it
-            for batch in training.batches(steps_left):
-                trainer.pending.append(trainer.step(batch))
+            for batch, positions in zip(training.batches(order), same_order, strict=False):
+                trainer.pending.append(trainer.step(batch, training.targets(positions)))
                 trainer.seconds = first_seconds + time.monotonic() - began
                 step = trainer.step_number
                 last = step == config.max_steps or bool(

@@ -111,6 +111,24 @@ def newest_file(kinds: Sequence[str], folder: Path = Path()) -> Path:
     return max(found, key=lambda path: path.stat().st_mtime_ns)
 
 
+def pairs_of_run(
+    data: Mapping[str, Any], folder: Path = Path(), progress: Progress = SILENT
+) -> Path:
+    """The pairs file that a run was trained on, here or beside its spectrograms; else the newest.
+
+    data  what the run tells of its data
+    """
+    places = dict.fromkeys((folder, Path(data["spectrograms"]).parent))
+    for path in sorted(path for place in places for path in place.glob("*.h5")):
+        if path.is_file() and not path.name.startswith(".") and store.kind_of(path) == store.PAIRS:
+            with store.Reader(path, store.PAIRS) as reader:
+                if reader.configuration == data["pairs"]:
+                    return path
+    path = newest_file([store.PAIRS], folder)
+    progress.say(f"the pairs that the run was trained on are not here: taking {path}")
+    return path
+
+
 def spectrograms_for(
     source: Path,
     configuration: Configuration,

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from browsers import find_browser
 
 # Tests run in processes side by side: a thread for each, or they wait for each other. Set before
 # anything imports numpy or torch.
@@ -30,6 +31,7 @@ def find_plugin(name: str) -> Path | None:
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     no_corpus = pytest.mark.skip(reason="no recordings: DAFXTOOL_CORPUS names no folder")
+    no_browser = pytest.mark.skip(reason="no browser: chromium or playwright is not installed")
     no_plugin = pytest.mark.skip(reason="no plugins: the package zam-plugins is not installed")
     for item in items:
         wanted = {mark.name for mark in item.iter_markers()} | set(
@@ -37,6 +39,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         )
         if "corpus" in wanted and corpus_folder() is None:
             item.add_marker(no_corpus)
+        if "browser" in wanted and find_browser() is None:
+            item.add_marker(no_browser)
         if wanted & {"plugin", "plugin_named"} and find_plugin("ZamTube") is None:
             item.add_marker(no_plugin)
 

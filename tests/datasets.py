@@ -25,7 +25,7 @@ CONFIGURATION = Configuration(
     segments=SEGMENTS,
     split=SPLIT,
     spectrogram=SPECTROGRAM,
-    model=ModelConfig(channels=(16,), n_latent=24, n_effect=8, n_components=12),
+    model=ModelConfig(channels=(16,), n_latent=24, n_effect=8, n_style=4, n_components=12),
     training=TrainingConfig(
         batch_size=4,
         learning_rate=2e-3,

@@ -46,6 +46,7 @@ ORDER = (
     "pairs",
     "spectrograms",
     "principal",
+    "descriptors",
     "model",
     "runs",
     "rows",
@@ -56,19 +57,36 @@ ORDER = (
     "projection",
     "drawing",
     "spectrogram_figures",
+    "miniatures",
     "map_figures",
+    "pair_figures",
     "curve_figures",
+    "evaluation_figures",
+    "pages",
     "boards",
     "magnitudes",
     "sheets",
     "maps",
+    "interactive_map",
+    "sweeps",
+    "probes",
+    "distances",
+    "evaluation",
+    "report",
     "workplace",
     "demo",
     "doctor",
     "cli",
 )
 
-FIGURES = {"drawing", "spectrogram_figures", "map_figures", "curve_figures"}
+FIGURES = {
+    "drawing",
+    "spectrogram_figures",
+    "map_figures",
+    "pair_figures",
+    "curve_figures",
+    "evaluation_figures",
+}
 
 # doctor looks at everything, each in a check of its own.
 HOMES = {
@@ -80,7 +98,10 @@ HOMES = {
     "rich": {"cli"},
     "tqdm": {"progress"},
     "umap": {"projection"},
-    "sklearn": {"projection", "latents"},
+    "sklearn": {"projection", "probes", "miniatures"},
+    "plotly": {"interactive_map"},
+    "jinja2": {"pages"},
+    "markupsafe": {"pages", "report"},
     "tensorboard": {"run_folder"},
     "wandb": {"boards"},
 }

@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import pytest
 import scipy.fft
 import torch
@@ -15,7 +17,7 @@ from dafxtool.model import (
 from dafxtool.presets import PRESETS, ModelConfig
 from dafxtool.principal import cosine_basis, measure_basis, split_frames
 
-SMALL = ModelConfig(channels=(8, 16), n_latent=5, n_effect=2, n_components=6)
+SMALL = ModelConfig(channels=(8, 16), n_latent=5, n_effect=2, n_style=1, n_components=6)
 
 
 def test_kl_is_that_of_torch_distributions():
@@ -38,15 +40,19 @@ def prepared(model, rows: int = 40, beta: float = 1.0):
     """The model with the linear part of random data, which an untrained one lacks."""
     if isinstance(model, ResidualVAE):
         data = torch.randn(rows, *model.shape, generator=torch.Generator().manual_seed(3))
-        sizes = (model.k, model.n_content, model.n_effect)
+        sizes = (model.k, model.n_content, model.n_change)
         model.prepare(measure_basis(lambda: [data], *sizes), beta)
+        if model.n_style:
+            model.prepare_style(model.describe(data))
     return model
 
 
 @pytest.mark.parametrize("architecture", ["convolutional", "residual"])
 @pytest.mark.parametrize("size", [(33, 17), (64, 20), (1025, 65), (7, 1)])
 def test_the_decoder_gives_back_the_size_that_came_in(architecture, size):
-    config = ModelConfig(architecture, channels=(8, 8, 8), n_latent=4, n_effect=1, n_components=5)
+    config = ModelConfig(
+        architecture, channels=(8, 8, 8), n_latent=4, n_effect=2, n_style=1, n_components=5
+    )
     model = prepared(build_model(config, (2, *size)).eval())
     spectrogram = torch.randn(2, 2, *size)
     reconstruction, mean, log_variance = model(spectrogram, torch.zeros(2, 4))
@@ -77,7 +83,7 @@ def test_week6_is_the_model_of_the_report():
 def test_in_evaluation_a_row_does_not_see_its_batch():
     for architecture in ("convolutional", "residual"):
         torch.manual_seed(1)
-        config = ModelConfig(architecture, channels=(8, 16), n_latent=5, n_effect=2, n_components=6)
+        config = replace(SMALL, architecture=architecture)
         model = prepared(build_model(config, (2, 33, 17)))
         for _ in range(3):  # so that batch statistics are not the initial ones
             model(torch.randn(8, 2, 33, 17) * 3 + 1, torch.zeros(8, 5))
@@ -134,11 +140,13 @@ def correlated_data(n_rows: int = 60) -> torch.Tensor:
 
 
 def untrained(data: torch.Tensor, beta: float = 1e-9, **sizes: int):
-    config = ModelConfig(channels=(8,), n_components=9, **sizes)
+    config = ModelConfig(channels=(8,), n_components=9, **{"n_style": 0, **sizes})
     model = build_model(config, data.shape[1:]).eval()
     assert isinstance(model, ResidualVAE)
-    basis = measure_basis(lambda: data.split(16), model.k, model.n_content, model.n_effect)
+    basis = measure_basis(lambda: data.split(16), model.k, model.n_content, model.n_change)
     model.prepare(basis, beta)
+    if model.n_style:
+        model.prepare_style(model.describe(data))
     return model
 
 
@@ -159,7 +167,7 @@ def test_the_error_is_the_variance_of_what_is_left_out():
 
 def test_the_dry_channel_hangs_on_the_content_alone():
     data = correlated_data()
-    model = untrained(data, n_latent=40, n_effect=10)
+    model = untrained(data, n_latent=40, n_effect=10, n_style=4)
     for parameter in model.parameters():  # as after training: no network is zero any more
         torch.nn.init.normal_(parameter, std=0.1)
     mean, _ = model.encode(data)
@@ -172,6 +180,34 @@ def test_the_dry_channel_hangs_on_the_content_alone():
     before, after = model.decode(mean), model.decode(moved)
     assert torch.equal(after[:, 0], before[:, 0])
     assert not torch.allclose(after[:, 1], before[:, 1])
+
+
+def test_the_style_moves_the_wet_channel_alone():
+    data = correlated_data()
+    model = untrained(data, n_latent=40, n_effect=10, n_style=4)
+    for parameter in model.wet_decoder.parameters():  # as after training: not zero any more
+        torch.nn.init.normal_(parameter, std=0.3)
+    mean = model.encode(data)[0]
+    moved = mean.clone()
+    moved[:, -4:] += 1.0
+    difference = (model.decode(moved) - model.decode(mean)).detach()
+    assert torch.equal(difference[:, 0], torch.zeros_like(difference[:, 0]))
+    assert float(difference[:, 1].abs().max()) > 1e-3
+
+
+def test_what_is_foretold_does_not_hang_on_the_change():
+    data = correlated_data()
+    model = untrained(data, n_latent=40, n_effect=10, n_style=4)
+    mean = model.encode(data)[0]
+    changed = mean.clone()
+    changed[:, 30:36] += 1.0  # after 30 of content, before 4 of style
+    assert torch.equal(model.without_change(changed), model.without_change(mean))
+    assert torch.equal(model.without_change(mean)[:, :30], mean[:, :30])
+    assert torch.equal(model.without_change(mean)[:, 36:], mean[:, 36:])
+    rows = torch.ones(2000, 40)
+    torch.manual_seed(0)
+    hidden = (model.hide(rows)[:, 30:36] == 0).all(dim=1)
+    assert float(hidden.float().mean()) == pytest.approx(0.3, abs=0.05)
 
 
 def test_the_first_latents_are_white_as_the_prior_wants_them():
@@ -220,7 +256,7 @@ def test_the_cosine_basis_is_orthonormal_and_scipys():
 
 
 def test_more_latents_than_there_is_to_tell_is_an_error():
-    config = ModelConfig(channels=(8,), n_latent=500, n_effect=10, n_components=9)
+    config = ModelConfig(channels=(8,), n_latent=500, n_effect=10, n_style=0, n_components=9)
     with pytest.raises(ConfigError, match="500 latents are more than"):
         build_model(config, (2, 9, 8))
 

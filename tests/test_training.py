@@ -186,6 +186,7 @@ def test_the_learning_rate_warms_up_and_falls():
 
 def test_the_loss_is_the_sum_of_its_parts():
     trainer = Trainer(CONFIGURATION, (2, 129, 65), "cpu")
+    trainer.model.eval()  # without dropout
     batch, noise = torch.randn(3, 2, 129, 65), torch.zeros(3, 24)
     loss, parts = trainer._loss(batch, noise, 3.0)
     n_values = 129 * 65

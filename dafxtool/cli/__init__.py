@@ -31,6 +31,8 @@ COMMANDS = (
     "interpolate",
     "map",
     "sweep",
+    "evaluate",
+    "report",
     "invert",
     "demo",
     "doctor",

@@ -29,7 +29,7 @@ from dafxtool.cli.common import (
 
 @click.command()
 @click.argument("inputs", nargs=-1, type=PATH)
-@output_option("map.png", "A figure: .png, .svg or .pdf.")
+@output_option("map.png", "A figure (.png, .svg, .pdf), or a page to click on and hear (.html).")
 @run_option
 @effect_options
 @split_option("held out")
@@ -47,6 +47,12 @@ from dafxtool.cli.common import (
     show_default=True,
     help="The latents that tell of the effect, or all of them.",
 )
+@click.option(
+    "--points",
+    "n_points",
+    type=click.IntRange(min=2, max=400),
+    help="Of a page: how many points carry sound; time and size grow with them.  [default: 80]",
+)
 @click.option("--title", help="Above the map.  [default: what it shows]")
 @csv_option
 @seed_option()
@@ -60,13 +66,18 @@ def command(inputs: tuple[Path, ...], **options: Any) -> None:
     One point a segment, one colour an effect. Without INPUTS, the newest pairs file here, and of
     it the pairs that training has not seen.
 
+    An output that ends in .html is a page in one file: point at a segment to read what it is, click
+    it to hear it, click a second one to see what the model decodes on the way between them. Pairs
+    files and recordings have the sound for it; of other files the page is silent.
+
     \b
     Examples:
       dafxtool map
+      dafxtool map -o map.html
       dafxtool map pairs.h5 --split test --method pca -o map.svg --csv map.csv
       dafxtool map my-recordings --effect overdrive --effect delay --effect reverb
     """
-    from dafxtool import maps, store
+    from dafxtool import interactive_map, maps, pages, store
     from dafxtool.drawing import check_outputs
     from dafxtool.latents import embed, held_out, held_out_of, read_latents
     from dafxtool.runs import load_run
@@ -75,9 +86,16 @@ def command(inputs: tuple[Path, ...], **options: Any) -> None:
     progress = progress_from(options["quiet"])
     sources = list(inputs) or [newest_file([store.PAIRS, store.SPECTROGRAMS])]
     output = options["output"] or Path("map.png")
-    check_outputs(output, options["csv"], overwrite=options["overwrite"])
+    is_page = pages.is_page(output)
+    if is_page:
+        pages.check_page_path(output, options["overwrite"])
+    elif options["n_points"]:
+        raise click.UsageError("--points is for a page: give --output a name that ends in .html.")
+    check_outputs(None if is_page else output, options["csv"], overwrite=options["overwrite"])
     if any(map(is_hdf5, sources)):
         alone(sources)
+    run, sounds = None, None
+    silent_because = f"This map is silent: {sources[0].name} holds no sound. "
     if is_hdf5(sources[0]) and store.kind_of(sources[0]) == store.LATENTS:
         latents = read_latents(sources[0])
         latents = latents.take(latents.labels.rows_of(options["split"] or held_out(latents.labels)))
@@ -87,10 +105,30 @@ def command(inputs: tuple[Path, ...], **options: Any) -> None:
         effects = chosen_effects(options["effects"], options["plugins"], rate, default=())
         splits = options["split"] or held_out_of(sources[0])
         latents = embed(sources, run, effects, splits, progress=progress)
+        sounds = interactive_map.sounds_of(sources[0], latents, run, splits)
     progress.say(f"projecting {len(latents)} latents with {options['method']}")
     projection = maps.latent_map(latents, options["method"], options["seed"], options["part"])
     title = options["title"] or maps.map_title(latents)
-    maps.draw_latent_map(output, latents, projection, title, options["overwrite"])
+    silent = is_page and sounds is None
+    heard: dict[str, Any] = {}
+    if is_page:
+        carried = interactive_map.write_map_page(
+            output,
+            latents,
+            projection,
+            run,
+            sounds,
+            options["n_points"] or interactive_map.N_POINTS,
+            title,
+            silent_because + "Map the pairs or the recordings to hear it." if silent else "",
+            options["seed"],
+            options["overwrite"],
+            progress,
+        )
+        if carried:
+            heard = {"points_with_sound": len(carried.rows), "way_error_db": carried.error_db}
+    else:
+        maps.draw_latent_map(output, latents, projection, title, options["overwrite"])
     if options["csv"]:
         maps.write_map_table(options["csv"], latents, projection, options["overwrite"])
     names = latents.effects()
@@ -100,12 +138,14 @@ def command(inputs: tuple[Path, ...], **options: Any) -> None:
             "path": output,
             "method": options["method"],
             "segments": counts,
+            **heard,
             "skipped": latents.skipped,
         },
         options["as_json"],
         [
             f"{len(latents)} segments ({', '.join(f'{n} {name}' for name, n in counts.items())}) "
             f"-> {output}",
+            *([f"the page is silent: {sources[0]} holds no sound"] if silent else []),
             *skipped_lines(latents.skipped),
         ],
     )

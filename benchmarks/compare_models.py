@@ -1,0 +1,112 @@
+"""Train variants of the model on one pairs file for the same time each, and evaluate all of them.
+
+    python benchmarks/compare_models.py pairs.h5 --minutes 6
+    python benchmarks/compare_models.py pairs.h5 --minutes 6 --variant small --variant week6
+
+Prints one row of the table in docs/model.md for each variant as it is done. A variant whose run is
+in --folder already is evaluated as it is, so that a table can be gone on with.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from dataclasses import replace
+from pathlib import Path
+
+from dafxtool import presets, store
+from dafxtool.evaluation import Evaluation, evaluate
+from dafxtool.presets import PRESETS, Configuration
+from dafxtool.progress import TerminalProgress
+from dafxtool.runs import load_run
+from dafxtool.spectrograms import segment_size, write_spectrograms
+from dafxtool.training import train
+
+SMALL = PRESETS["small"]
+
+
+def with_model(**values: int) -> Configuration:
+    return replace(SMALL, model=replace(SMALL.model, **values))
+
+
+VARIANTS: dict[str, tuple[str, Configuration]] = {
+    "small": ("the preset", SMALL),
+    "week6": ("the report's model", PRESETS["week6"]),
+    "no-labels": (
+        "style shaped by the errors alone",
+        replace(SMALL, training=replace(SMALL.training, label_weight=0.0)),
+    ),
+    "no-style": ("change alone, in place of change and style", with_model(n_style=0)),
+    "no-change": (
+        "style alone, in place of change and style",
+        with_model(n_effect=SMALL.model.n_style),
+    ),
+    "default": ("the preset for a GPU", PRESETS["default"]),
+}
+COLUMNS = {
+    "dry error": ("reconstruction", "mean, dry", "model"),
+    "wet error": ("reconstruction", "mean, wet", "model"),
+    "wet, dB": ("spectral", "mean, wet", "model"),
+    "sound, multi-res.": ("sound", "multi-resolution", "model"),
+    "linear": ("linear", "mean", "latent"),
+    "5-NN": ("neighbours", "mean", "latent"),
+    "settings R²": ("settings", "mean", "latent"),
+    "midpoint": ("midpoint", "mean", "model"),
+    "detailed": ("midpoint", "mean", "detailed"),
+    "cross-fade": ("midpoint", "mean", "cross-fade"),
+    "drift": ("drift", "two effects", "model"),
+}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("pairs", type=Path)
+    parser.add_argument("--minutes", type=float, default=6.0, help="of training, for each variant")
+    parser.add_argument(
+        "--variant", action="append", choices=VARIANTS, help="[default: the first five]"
+    )
+    parser.add_argument("--folder", type=Path, default=Path("comparison"))
+    parser.add_argument("--device", default="auto")
+    given = parser.parse_args()
+    names = given.variant or list(VARIANTS)[:5]
+    given.folder.mkdir(exist_ok=True)
+    print("| variant | steps | " + " | ".join(COLUMNS) + " |")
+    print("|---" * (len(COLUMNS) + 2) + "|", flush=True)
+    for name in names:
+        made, steps = compare(name, given.pairs, given.folder, given.minutes, given.device)
+        cells = [cell(made, *where) for where in COLUMNS.values()]
+        print(f"| `{name}` | {steps} | " + " | ".join(cells) + " |", flush=True)
+
+
+def compare(
+    name: str, pairs: Path, folder: Path, minutes: float, device: str
+) -> tuple[Evaluation, int]:
+    """Train one variant, unless it is there, and evaluate it; the evaluation goes to a file too."""
+    run = folder / name
+    if not (run / "checkpoints" / "last.pt").exists():
+        configuration = VARIANTS[name][1]
+        with store.Reader(pairs, store.PAIRS) as reader:
+            configuration = presets.with_segments_of(configuration, *segment_size(reader))
+        spectrogram = configuration.spectrogram
+        analysed = folder / f"{spectrogram.n_fft}-{spectrogram.hop_length}.h5"
+        if not analysed.exists():
+            write_spectrograms(pairs, analysed, spectrogram, progress=TerminalProgress())
+        training = replace(configuration.training, max_minutes=minutes, max_steps=1_000_000)
+        configuration = replace(configuration, training=training)
+        train(analysed, run, configuration, device, progress=TerminalProgress())
+    loaded = load_run(run, device)
+    made = evaluate(loaded, pairs, progress=TerminalProgress())
+    (folder / f"{name}.json").write_text(json.dumps(made.to_dict(), indent=1))
+    return made, load_run(run, device, "last").step
+
+
+def cell(made: Evaluation, section: str, what: str, method: str) -> str:
+    try:
+        found = made.score(section, what, method)
+    except KeyError:
+        return ""
+    return f"{found.value:.3f} [{found.low:.3f}, {found.high:.3f}]"
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,153 @@
+"""dafxtool sweep: how the latents move with each parameter."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import Any
+
+import click
+
+from dafxtool.cli.common import (
+    PATH,
+    Table,
+    alone,
+    csv_option,
+    device_option,
+    effect_options,
+    is_hdf5,
+    json_option,
+    output_option,
+    overwrite_option,
+    progress_from,
+    quiet_option,
+    report,
+    run_option,
+    seed_option,
+    skipped_lines,
+    strict_option,
+)
+
+
+@click.command()
+@click.argument("inputs", nargs=-1, type=PATH)
+@output_option(
+    "sweep.png",
+    "A figure: .png, .svg or .pdf. Of several effects, each has its name before the suffix.",
+)
+@run_option
+@effect_options
+@click.option(
+    "--values",
+    type=click.IntRange(min=2),
+    default=16,
+    show_default=True,
+    help="Of each parameter, from end to end.",
+)
+@click.option(
+    "--segments",
+    type=click.IntRange(min=1),
+    default=8,
+    show_default=True,
+    help="That hear them all, of different recordings as far as there are.",
+)
+@click.option(
+    "--pairs",
+    type=PATH,
+    metavar="FILE",
+    help="Draw the first four principal directions against each other too, named like --output.",
+)
+@csv_option
+@seed_option()
+@strict_option
+@device_option
+@overwrite_option
+@json_option
+@quiet_option
+def command(inputs: tuple[Path, ...], **options: Any) -> None:
+    """Move every parameter of an effect alone, and draw how the latents of INPUTS move.
+
+    INPUTS are recordings and folders, or a pairs file, of which the dry side of pairs that training
+    has not seen is taken; without INPUTS, the newest pairs file here. Without --effect, the effects
+    that the run was trained on; any other may be named too. A parameter with a value
+    (--effect overdrive:tone=3000) is held there, the others stand at their default.
+
+    The table tells of each parameter its travel, the largest distance between the latents of two
+    of its values against that between two segments at the default, and how far the order of the
+    values is kept on the way (monotone: 1 is wholly, and means nothing where travel is about 0).
+
+    \b
+    Examples:
+      dafxtool sweep
+      dafxtool sweep --effect overdrive -o overdrive.svg --pairs overdrive-pairs.svg
+      dafxtool sweep my-recordings --effect chorus --effect delay:feedback=60 --csv sweep.csv
+    """
+    from dafxtool import store, sweeps
+    from dafxtool.drawing import check_outputs
+    from dafxtool.runs import load_run
+    from dafxtool.workplace import effects_of_run, newest_file
+
+    progress = progress_from(options["quiet"])
+    sources = list(inputs) or [newest_file([store.PAIRS])]
+    if any(map(is_hdf5, sources)):
+        alone(sources)
+    run = load_run(options["run"], options["device"])
+    config = run.configuration.segments
+    movable = [effect for effect in run.effects if effect["parameters"]]
+    chosen = effects_of_run(
+        movable, options["effects"], options["plugins"], config.sample_rate, progress
+    )
+    chosen = sweeps.check_effects(chosen, options["values"], options["segments"], config)
+    names = [effect.name for effect, _ in chosen]
+    figures = _named(options["output"] or Path("sweep.png"), names)
+    pairs = _named(options["pairs"], names) if options["pairs"] else []
+    for figure in (*figures, *pairs):
+        check_outputs(figure, options["csv"], overwrite=options["overwrite"])
+    made = sweeps.sweep(
+        sources,
+        run,
+        chosen,
+        options["values"],
+        options["segments"],
+        options["seed"],
+        options["strict"],
+        progress,
+    )
+    for each, figure in zip(made, figures, strict=True):
+        sweeps.draw_sweep(figure, each, overwrite=options["overwrite"])
+    for each, figure in zip(made, pairs, strict=bool(pairs)):
+        sweeps.draw_sweep_pairs(figure, each, overwrite=options["overwrite"])
+    if options["csv"]:
+        sweeps.write_sweep_table(options["csv"], made, options["overwrite"])
+    moved = [movement for each in made for movement in sweeps.movements(each)]
+    rows = [(m.effect, m.parameter, m.low, m.high, _two(m.travel), _two(m.monotone)) for m in moved]
+    numbers = ("from", "to", "travel", "monotone")
+    skipped = made[0].latents.skipped
+    report(
+        {
+            "paths": figures,
+            "pairs": pairs,
+            "run": run.path,
+            "segments": len(made[0].default),
+            "parameters": moved,
+            "skipped": skipped,
+        },
+        options["as_json"],
+        [
+            Table(("effect", "parameter", *numbers), rows, right=numbers),
+            *(f"sweep -> {figure}" for figure in figures),
+            *(f"pair plot -> {figure}" for figure in pairs),
+            *skipped_lines(skipped),
+        ],
+    )
+
+
+def _named(path: Path, effects: list[str]) -> list[Path]:
+    """The figure of each effect: sweep.png, or sweep-overdrive.png, sweep-delay.png, ..."""
+    if len(effects) == 1:
+        return [path]
+    return [path.with_name(f"{path.stem}-{effect}{path.suffix}") for effect in effects]
+
+
+def _two(value: float) -> str:
+    return "-" if math.isnan(value) else f"{value:.2f}"

@@ -1,0 +1,86 @@
+import itertools
+
+import pytest
+import torch
+
+from dafxtool.descriptors import Descriptors, band_averages
+
+N_BINS, N_FRAMES = 129, 65
+
+
+def noise(n: int = 3, seed: int = 0) -> torch.Tensor:
+    return torch.rand(n, 1, N_BINS, N_FRAMES, generator=torch.Generator().manual_seed(seed))
+
+
+@pytest.fixture(scope="module")
+def describe():
+    return Descriptors(N_BINS, N_FRAMES)
+
+
+def echoes(describe: Descriptors, dry: torch.Tensor, wet: torch.Tensor) -> torch.Tensor:
+    """(n, regions, steps): what leads to the largest response of each step of lags, lag 0 first."""
+    bands = (x[:, 0].transpose(1, 2) @ describe.bands for x in (dry, wet))
+    n_steps = (describe._echoes(*bands).shape[2] - 1) // 2
+    return describe._echoes(*(x[:, 0].transpose(1, 2) @ describe.bands for x in (dry, wet)))[
+        ..., : 1 + n_steps
+    ]
+
+
+@pytest.mark.parametrize("lag", [1, 5, 23, 40])
+def test_an_echo_answers_at_its_own_lag(describe, lag):
+    dry = noise()
+    wet = dry.clone()
+    wet[..., lag:] += 0.6 * dry[..., :-lag]
+    found = echoes(describe, dry, wet)
+    assert found[..., 0].mean() == pytest.approx(1.0, abs=0.15)
+    step = next(i for i, (a, b) in enumerate(itertools.pairwise(describe._edges)) if a <= lag < b)
+    assert int(found[..., 1:].mean(dim=(0, 1)).argmax()) == step
+    # Half a segment's echo falls behind its end, so that far ones are told too small.
+    assert found[..., 1 + step].mean() == pytest.approx(0.6 * (1 - lag / N_FRAMES), abs=0.15)
+
+
+def test_nothing_done_is_no_difference(describe):
+    dry = noise()
+    same = describe(torch.cat([dry, dry], dim=1))
+    louder = describe(torch.cat([dry, dry + 0.5], dim=1))
+    n_bands = describe.bands.shape[1]
+    n_echoes = echoes(describe, dry, dry)[0].numel() * 2 - 4
+    means = slice(n_echoes, n_echoes + n_bands)
+    torch.testing.assert_close(same[:, means], torch.zeros(3, n_bands), atol=1e-5, rtol=0)
+    torch.testing.assert_close(louder[:, means], torch.full((3, n_bands), 0.5), atol=1e-5, rtol=0)
+    rest = [i for i in range(same.shape[1]) if not n_echoes <= i < n_echoes + 6 * n_bands]
+    torch.testing.assert_close(louder[:, rest], same[:, rest], atol=1e-3, rtol=1e-3)
+
+
+def test_a_compressor_is_told_by_level(describe):
+    """Loud frames made softer: the difference falls from quarter to quarter of the dry level."""
+    dry = noise()
+    bands = dry[:, 0].transpose(1, 2) @ describe.bands
+    from dafxtool.descriptors import _by_level
+
+    by_level = _by_level(bands, -0.5 * bands)
+    assert by_level.shape == (3, 4, describe.bands.shape[1])
+    assert (by_level.diff(dim=1) < 0).all()
+
+
+def test_rows_do_not_see_each_other(describe):
+    pairs = torch.cat([noise(seed=1), noise(seed=2)], dim=1)
+    torch.testing.assert_close(describe(pairs)[1:2], describe(pairs[1:2]))
+
+
+@pytest.mark.parametrize("size", [(1025, 257), (2049, 33), (33, 5), (7, 1)])
+def test_any_size_gives_finite_descriptors(size):
+    made = Descriptors(*size)
+    found = made(torch.randn(2, 2, *size))
+    assert found.shape == (2, made.n_descriptors)
+    assert torch.isfinite(found).all()
+    assert torch.isfinite(made(torch.zeros(1, 2, *size))).all()
+
+
+@pytest.mark.parametrize("n_bins", [33, 129, 1025, 2049])
+def test_bands_are_averages(n_bins):
+    bands = band_averages(n_bins, 64)
+    torch.testing.assert_close(bands.sum(dim=0), torch.ones(bands.shape[1]))
+    assert (bands >= 0).all()
+    centres = (bands * torch.arange(n_bins)[:, None]).sum(dim=0)
+    assert (centres.diff() > 0).float().mean() > 0.9

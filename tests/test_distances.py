@@ -1,0 +1,53 @@
+import numpy as np
+import pytest
+
+from dafxtool.distances import (
+    level_db,
+    log_spectral_distance_db,
+    mel_features,
+    multi_resolution_distance,
+)
+
+RATE = 24_000
+
+
+def noise(seed: int = 0) -> np.ndarray:
+    return 0.1 * np.random.default_rng(seed).standard_normal(RATE).astype(np.float32)
+
+
+@pytest.mark.parametrize("gain_db", [-12.0, 3.0])
+def test_a_gain_is_its_own_log_spectral_distance(gain_db):
+    magnitude = np.random.default_rng(0).uniform(0.1, 1, (2, 33, 9)).astype(np.float32)
+    found = log_spectral_distance_db(magnitude * 10 ** (gain_db / 20), magnitude)
+    np.testing.assert_allclose(found, abs(gain_db), rtol=1e-4)
+
+
+def test_what_is_far_below_the_loudest_bin_is_not_compared():
+    magnitude = np.full((33, 9), 1e-6, dtype=np.float32)
+    magnitude[5] = 1.0
+    other = magnitude.copy()
+    other[6:] = 1e-9
+    assert log_spectral_distance_db(other, magnitude) == pytest.approx(0, abs=1e-6)
+
+
+def test_multi_resolution_distance_of_a_gain():
+    """Convergence of 1 - g, and a logarithm of g, at each resolution."""
+    sound = noise()
+    assert multi_resolution_distance(sound, sound) == 0.0
+    found = multi_resolution_distance(0.5 * sound, sound)
+    assert found == pytest.approx(0.5 + np.log(2), rel=1e-2)
+    assert multi_resolution_distance(noise(1), sound) > found / 2
+
+
+def test_level_is_of_the_root_mean_square():
+    time_s = np.arange(RATE) / RATE
+    sine = np.sin(2 * np.pi * 100 * time_s).astype(np.float32)
+    np.testing.assert_allclose(level_db(np.stack([sine, 0.1 * sine])), [-3.01, -23.01], atol=0.01)
+    assert level_db(np.zeros(10, np.float32)) == -120
+
+
+def test_mel_features_hold_mean_and_deviation():
+    steady = mel_features(np.stack([noise(), noise()])[None], RATE)
+    assert steady.shape == (1, 2 * 128)
+    np.testing.assert_array_equal(steady[:, :128], steady[:, 128:])
+    assert np.isfinite(mel_features(np.zeros((1, 2, RATE), np.float32), RATE)).all()
