@@ -28,7 +28,7 @@ from dafxtool.cli.common import (
     "--pairs",
     type=PATH,
     metavar="FILE",
-    help="A pairs file with a test split.  [default: the newest here]",
+    help="A pairs file with a test split.  [default: the run's own]",
 )
 @output_option("evaluation.png", "A figure: .png, .svg or .pdf.")
 @click.option(
@@ -67,17 +67,16 @@ def command(run: Path | None, **options: Any) -> None:
       dafxtool evaluate runs/small-1 --pairs pairs.h5 --csv scores.csv
       dafxtool evaluate runs/week6-1 --json > week6.json
     """
-    from dafxtool import store
     from dafxtool.drawing import check_outputs
     from dafxtool.evaluation import draw, evaluate, write_scores
     from dafxtool.runs import load_run
-    from dafxtool.workplace import newest_file
+    from dafxtool.workplace import pairs_of_run
 
     progress = progress_from(options["quiet"])
     output = options["output"] or Path("evaluation.png")
     check_outputs(output, options["csv"], overwrite=options["overwrite"])
     loaded = load_run(run, options["device"])
-    pairs = options["pairs"] or newest_file([store.PAIRS])
+    pairs = options["pairs"] or pairs_of_run(loaded.data, progress=progress)
     made = evaluate(
         loaded, pairs, options["midpoints"], options["sounds"], options["seed"], progress
     )
