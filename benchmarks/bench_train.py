@@ -65,13 +65,14 @@ def make_data(recordings: Path, scratch: Path, n_pairs: int) -> Path:
 
 
 def unobserved(n_steps: int) -> Configuration:
-    """The preset small, which only trains."""
+    """The preset small, which only trains, and without labels, as the bare step has none."""
     preset = PRESETS["small"]
     return replace(
         preset,
         training=replace(
             preset.training,
             max_steps=n_steps,
+            label_weight=0.0,
             log_every=NEVER,
             validate_every=NEVER,
             checkpoint_every=NEVER,

@@ -34,7 +34,7 @@ from dafxtool.runs import Run
 from dafxtool.segments import cut_recording
 from dafxtool.spectrogram_figures import colour_table, erb_rate
 
-N_POINTS = 80
+N_POINTS = 60
 POSITIONS = (0.25, 0.5, 0.75)  # that are decoded between two points
 DECODED_VALUES = 2e6  # at a time: more only waits for memory
 TICKS_HZ = (100, 500, 1000, 2000, 5000, 10000)

@@ -324,7 +324,7 @@ def read_latents(path: Path) -> Latents:
             reader.labels,
             str(reader.configuration["run"]),
             int(reader.configuration["n_content"]),
-            int(reader.configuration["n_style"]),
+            int(reader.configuration.get("n_style", 0)),
             np.array(reader.configuration["scale"], dtype=np.float32),
         )
 

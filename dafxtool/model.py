@@ -25,7 +25,8 @@ from dafxtool.presets import ModelConfig
 from dafxtool.principal import Basis, cosine_basis, split_frames
 
 MIN_LOG_VARIANCE, MAX_LOG_VARIANCE = -12.0, 6.0
-STYLE_WIDTH = 256
+STYLE_WIDTH = 512  # of the hidden layer that makes a style of descriptors
+FILM_WIDTHS = (256, 128)  # of those that make scales and shifts of a style
 HIDDEN_SHARE = 0.3  # of the rows of a batch are decoded without their change
 FIRST_STYLE_LOG_VARIANCE = -4.6  # a deviation of 0.1
 SMALLEST_DESCRIPTOR_DEVIATION = 1e-3
@@ -417,15 +418,15 @@ class _OverTime(nn.Module):
         self, n_input: int, n_output: int, width: int, n_blocks: int, n_style: int = 0
     ) -> None:
         super().__init__()
-        n_film = STYLE_WIDTH // 2 if n_style else 0
+        n_film = FILM_WIDTHS[1] if n_style else 0
         self.first = nn.Conv1d(n_input, width, 1)
         self.blocks = nn.ModuleList(_Block(width, 2**index, n_film) for index in range(n_blocks))
         self.last = nn.Sequential(_norm(width), nn.SiLU(), _zeroed(nn.Conv1d(width, n_output, 1)))
         if n_style:
             self.film = nn.Sequential(
-                nn.Linear(n_style, STYLE_WIDTH),
+                nn.Linear(n_style, FILM_WIDTHS[0]),
                 nn.SiLU(),
-                nn.Linear(STYLE_WIDTH, n_film),
+                nn.Linear(FILM_WIDTHS[0], n_film),
                 nn.SiLU(),
             )
 

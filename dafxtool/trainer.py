@@ -22,7 +22,8 @@ VALIDATION_ROWS = 512
 PRINCIPAL_ROWS = 4000  # of the training split, which the linear part is measured on
 STYLE_STEPS, STYLE_BATCH, STYLE_RATE = 1500, 64, 2e-3  # of the fit of the style to the labels
 STYLE_NOISE = 0.5  # in deviations of each descriptor
-STYLE_DECAY = 0.1
+STYLE_DECAY = 1.0
+SETTING_SHARE = 0.3  # weight of a setting's error against its effect's name
 STYLE_PRIOR = 1e-3  # keeps the style near the prior, whose deviation is 1
 
 
@@ -80,7 +81,7 @@ class Trainer:
         self.model = build_model(configuration.model, shape).to(device)
         n_style = self.model.n_style or configuration.model.n_latent
         self._n_effects = n_effects if self.config.label_weight > 0 else 0
-        self.labeller = nn.Linear(n_style, n_effects + n_parameters).to(device)
+        self.labeller = nn.Linear(n_style, max(1, n_effects + n_parameters)).to(device)
         parameters = [*self.model.parameters(), *self.labeller.parameters()]
         self.optimizer = torch.optim.Adam(
             parameters if self._n_effects else self.model.parameters(),
@@ -212,7 +213,7 @@ class Trainer:
         loss = functional.cross_entropy(names, targets.effect)
         known = targets.setting.isfinite()
         errors = (settings - targets.setting.nan_to_num()).square() * known
-        return loss + errors.sum() / known.sum().clamp_min(1)
+        return loss + SETTING_SHARE * errors.sum() / known.sum().clamp_min(1)
 
     @torch.no_grad()
     def validate(self, rows: Rows) -> dict[str, float]:

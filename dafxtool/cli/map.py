@@ -51,7 +51,7 @@ from dafxtool.cli.common import (
     "--points",
     "n_points",
     type=click.IntRange(min=2, max=400),
-    help="Of a page: how many points carry sound; time and size grow with them.  [default: 80]",
+    help="Of a page: how many points carry sound; time and size grow with them.  [default: 60]",
 )
 @click.option("--title", help="Above the map.  [default: what it shows]")
 @csv_option
