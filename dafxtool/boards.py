@@ -21,6 +21,7 @@ from dafxtool.rows import Rows
 from dafxtool.run_folder import RunFolder, read_metrics
 from dafxtool.spectrogram_figures import Panel, Sheet, render_rgb
 from dafxtool.spectrograms import linear_magnitude
+from dafxtool.store import some_positions
 from dafxtool.trainer import Trainer
 
 N_EXAMPLES = 2
@@ -34,7 +35,7 @@ class Board:
 
     @torch.no_grad()
     def __call__(self, trainer: Trainer, folder: RunFolder, validation: Rows) -> None:
-        chosen = np.unique(np.linspace(0, len(validation) - 1, N_EXAMPLES).astype(np.int64))
+        chosen = some_positions(len(validation), N_EXAMPLES)
         batch = next(validation.batches(iter([chosen])))
         trainer.model.eval()
         decoded = trainer.model.decode(trainer.model.encode(batch)[0])

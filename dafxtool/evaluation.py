@@ -21,9 +21,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from dafxtool import probes, store
+from dafxtool.descriptors import Descriptors
 from dafxtool.distances import (
     level_db,
     log_spectral_distance_db,
@@ -80,7 +82,7 @@ SECTIONS = {
     ),
     "spectral": Section(
         "Log-spectral distance of the decoded magnitudes",
-        "Lower is better; bins more than 80 dB below the loudest are not compared.",
+        "Lower is better; what lies more than 80 dB below the loudest bin counts as lying there.",
         "dB",
     ),
     "sound": Section(
@@ -91,7 +93,9 @@ SECTIONS = {
     ),
     "linear": Section(
         "Effect recognised, linear probe",
-        "Share of the segments of each effect; higher is better.",
+        "Share of the segments of each effect; higher is better. 'descriptors' are the fixed "
+        "formulas that a style is made of, 'PCA' principal components of the spectrograms, 'mel' "
+        "mean and deviation of mel spectra, dry and wet.",
     ),
     "neighbours": Section(
         "Effect recognised, 5 nearest neighbours",
@@ -281,6 +285,7 @@ class _Data:
         """Go through the file once: latents, baselines, and the test rows' errors."""
         rate = self.run.configuration.segments.sample_rate
         latent, mel, level, errors, spectral, trivial = [], [], [], [], [], []
+        describe, described = Descriptors(*self.run.model.shape[1:]), []
         self.mean_picture = self._mean_picture()
         test = set(self.rows.test.tolist())
         progress.start("reading and embedding", len(self.labels), "segment")
@@ -289,6 +294,7 @@ class _Data:
             latent.append(embedded)
             mel.append(mel_features(audio, rate))
             level.append(level_db(audio))
+            described.append(describe(torch.from_numpy(spectrogram)).numpy())
             of_test = np.array([row in test for row in rows.tolist()])
             if of_test.any():
                 found = self._errors(spectrogram[of_test], constants[of_test], embedded[of_test])
@@ -302,6 +308,7 @@ class _Data:
         self.effect_part, n_content = made.effect_part, made.n_content
         self.content_part = made.latent[:, :n_content] if n_content else None
         self.mel = np.concatenate(mel)
+        self.descriptors = np.concatenate(described)
         self.level = np.concatenate(level)
         self.errors = np.concatenate(errors)  # (n_test, 2)
         self.spectral = np.concatenate(spectral)  # (n_test, 2, 2): model, dry as both
@@ -317,7 +324,7 @@ class _Data:
 
     def _mean_picture(self) -> NDArray[np.float32]:
         """(2, n_bins, n_frames): the mean of some training spectrograms."""
-        some = self.rows.train[np.linspace(0, len(self.rows.train) - 1, 64).astype(int)]
+        some = self.rows.train[store.some_positions(len(self.rows.train), 64)]
         total: NDArray[np.float32] = self.run.analyse(self.reader.rows(np.unique(some)))[0].mean(
             axis=0
         )
@@ -350,7 +357,7 @@ class _Data:
         size = int(np.prod(self.run.model.shape))
         most = max(2, int(MOST_PICTURE_BYTES // (4 * size)))
         train = self.rows.train
-        some = train[np.unique(np.linspace(0, len(train) - 1, min(most, len(train))).astype(int))]
+        some = train[store.some_positions(len(train), most)]
         pictures = np.concatenate(
             [
                 self.run.analyse(self.reader.rows(some[i : i + ROWS_A_BATCH]))[0].reshape(-1, size)
@@ -364,7 +371,12 @@ class _Data:
         )
 
     def features(self) -> dict[str, NDArray[np.float32]]:
-        return {"latent": self.effect_part, "PCA": self.principal, "mel": self.mel}
+        return {
+            "latent": self.effect_part,
+            "descriptors": self.descriptors,
+            "PCA": self.principal,
+            "mel": self.mel,
+        }
 
     @property
     def test_effect(self) -> NDArray[np.int64]:
@@ -414,7 +426,7 @@ def _sound(data: _Data, n_sounds: int, progress: Progress) -> list[Score]:
     if n_sounds < 1:
         return []
     config, run = data.run.spectrogram_config, data.run
-    positions = np.unique(np.linspace(0, len(data.rows.test) - 1, n_sounds).astype(int))
+    positions = store.some_positions(len(data.rows.test), n_sounds)
     rows = data.rows.test[positions]
     found: dict[tuple[str, str], list[float]] = {}
     progress.start("inverting", len(rows), "segment")
@@ -638,6 +650,8 @@ def _way_scores(
         scores.append(Score("midpoint", MEAN, method, found, len(values)))
     for what, values in drifts.items():
         known = np.isfinite(values)
+        if not known.any():
+            continue
         what, _, method = what.partition("|")
         found = probes.mean_estimate(np.array(values)[known], every[known])
         scores.append(Score("drift", what, method or "model", found, int(known.sum())))
@@ -651,13 +665,16 @@ def _one_way(
     run, config = data.run, data.run.configuration.segments
     effect = effects[index].at(config.sample_rate)
     dry = data.reader.rows(np.array([row]))[0, 0]
-    a, b = draw_setting(effect, rng), draw_setting(effect, rng)
+    fixed = data.reader.configuration.get("fixed", [{}] * len(effects))
+    a, b = (draw_setting(effect, rng, fixed[index]) for _ in range(2))
     settings = [a, b, midway(effect, a, b)]
-    other = effects[(index + 1) % len(effects)].at(config.sample_rate)
-    elsewhere = data.rows.test[rng.integers(len(data.rows.test))]
+    after = (index + 1) % len(effects)
+    other = effects[after].at(config.sample_rate)
+    others = data.rows.test[data.test_track != data.track[row]]
+    elsewhere = others[rng.integers(len(others))] if len(others) else row
     pairs = [
         *(make_pair(dry, effect, setting, config)[0] for setting in settings),
-        make_pair(dry, other, draw_setting(other, rng), config)[0],
+        make_pair(dry, other, draw_setting(other, rng, fixed[after]), config)[0],
         data.reader.rows(np.array([elsewhere]))[0],
     ]
     spectrogram, _ = run.analyse(np.stack(pairs))

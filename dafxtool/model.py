@@ -85,7 +85,9 @@ class JointVAE(nn.Module, ABC):
 
     def style_of(self, mean: Tensor) -> Tensor:
         """The part of a posterior mean (batch, n_latent) that labels may shape; else all of it."""
-        return mean[:, mean.shape[1] - self.n_style :] if self.n_style else mean
+        return (
+            mean[:, mean.shape[1] - self.n_style :] if self.n_style else mean[:, self.n_content :]
+        )
 
     def without_change(self, latent: Tensor) -> Tensor:
         """Latents (batch, n_latent) with nothing but content and style; here as they are."""

@@ -36,7 +36,7 @@ class ModelConfig:
     channels: tuple[int, ...] = (512,)  # of the convolutions; of convolutional, one each halving
     n_latent: int = 1536
     n_effect: int = 192  # of the latents: those that tell of the effect; convolutional has none
-    n_style: int = 64  # of the effect's: those that hold for the whole segment
+    n_style: int = 64  # of the effect's, at most: those that hold for the whole segment
     n_blocks: int = 6  # residual blocks over time; convolutional has none
     n_components: int = 384  # principal components of a frame; convolutional has none
 
@@ -52,16 +52,13 @@ class ModelConfig:
                 f"{self.n_components} and n_blocks {self.n_blocks} make no model: all have to be "
                 "positive."
             )
-        if self.architecture == "residual" and not (self.n_effect >= 1 and self.n_latent >= 2):
+        if self.architecture == "residual" and not 1 <= self.n_effect < self.n_latent:
             raise ConfigError(
                 f"n_latent {self.n_latent} and n_effect {self.n_effect} make no model: at least "
                 "one latent tells of the recording and one of the effect."
             )
-        if not 0 <= self.n_style <= max(self.n_effect, 0):
-            raise ConfigError(
-                f"n_style {self.n_style} is no part of n_effect {self.n_effect}: take a number "
-                "from 0 to n_effect."
-            )
+        if self.n_style < 0:
+            raise ConfigError(f"n_style is {self.n_style}: it has to be 0 or above.")
 
 
 @dataclass(frozen=True)

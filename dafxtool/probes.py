@@ -56,13 +56,15 @@ def estimate(
     Efron & Tibshirani 1993, An Introduction to the Bootstrap, chapter 13.
     """
     names, members = _members(groups)
+    value = float(statistic(np.arange(len(groups))))
+    if len(names) < 2:  # of one recording nothing is known about others
+        return Estimate(value, float("nan"), float("nan"))
     rng = np.random.default_rng(seed)
     draws = []
     for _ in range(N_DRAWS):
         drawn = rng.integers(0, len(names), len(names))
         draws.append(statistic(np.concatenate([members[i] for i in drawn])))
     kept = np.array(draws)[np.isfinite(draws)]
-    value = float(statistic(np.arange(len(groups))))
     if not len(kept):
         return Estimate(value, float("nan"), float("nan"))
     low, high = np.percentile(kept, [2.5, 97.5])

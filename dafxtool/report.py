@@ -353,8 +353,9 @@ def training_blocks(run: Run) -> list[Block]:
             "Training curves",
             picture,
             "Errors are mean squared errors in standardised units, where 1 is the variance of the "
-            "training spectrograms. Where validation rises while training falls, the model learns "
-            "its segments by heart.",
+            "training spectrograms. Training is measured with noise and dropout, some rows without "
+            "their change, so it lies above validation. Where validation rises while training "
+            "falls, the model learns its segments by heart.",
         ),
         Table(["setting", "value"], rows),
     ]

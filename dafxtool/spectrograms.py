@@ -186,12 +186,12 @@ def measure(
 ) -> tuple[float, float]:
     """Mean and standard deviation of the training split's compressed spectrograms.
 
-    Measured on at most MEASURED_ROWS pairs, spread evenly over the split.
+    Measured on at most MEASURED_ROWS pairs, drawn from the split.
     """
     rows = pairs.labels.rows_of(("train",))
     if not len(rows):
         rows = np.arange(len(pairs))
-    rows = rows[np.unique(np.linspace(0, len(rows) - 1, MEASURED_ROWS).astype(int))]
+    rows = rows[store.some_positions(len(rows), MEASURED_ROWS)]
     total, squares, count = 0.0, 0.0, 0
     progress.start("measuring", len(rows), "pair")
     for start in range(0, len(rows), batch):

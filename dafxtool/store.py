@@ -104,6 +104,15 @@ class Labels:
         )
 
 
+def some_positions(n_rows: int, most: int) -> NDArray[np.int64]:
+    """At most so many positions of n_rows, in order, drawn anew for each size but always the same.
+
+    Not at even steps: effects take turns in a file, and steps of their number meet one alone.
+    """
+    drawn = np.random.default_rng([7, n_rows]).permutation(n_rows)[:most]
+    return np.sort(drawn)
+
+
 class Writer:
     """Rows of a file that is being written, in any order; use `writing_rows` to get one."""
 

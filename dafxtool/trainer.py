@@ -17,6 +17,7 @@ from dafxtool.presets import Configuration, TrainingConfig
 from dafxtool.principal import measure_basis
 from dafxtool.progress import SILENT, Progress
 from dafxtool.rows import Rows, Targets
+from dafxtool.store import some_positions
 
 VALIDATION_ROWS = 512
 PRINCIPAL_ROWS = 4000  # of the training split, which the linear part is measured on
@@ -79,7 +80,7 @@ class Trainer:
         self.config = configuration.training
         torch.manual_seed(self.config.seed)
         self.model = build_model(configuration.model, shape).to(device)
-        n_style = self.model.n_style or configuration.model.n_latent
+        n_style = self.model.n_style or configuration.model.n_latent - self.model.n_content
         self._n_effects = n_effects if self.config.label_weight > 0 else 0
         self.labeller = nn.Linear(n_style, max(1, n_effects + n_parameters)).to(device)
         parameters = [*self.model.parameters(), *self.labeller.parameters()]
@@ -107,7 +108,7 @@ class Trainer:
         if config.architecture != "residual":
             return
         progress.say("measuring principal components")
-        positions = np.unique(np.linspace(0, len(training) - 1, PRINCIPAL_ROWS).astype(np.int64))
+        positions = some_positions(len(training), PRINCIPAL_ROWS)
 
         def batches() -> Iterator[Tensor]:
             return training.batches(positions[i : i + 32] for i in range(0, len(positions), 32))
@@ -220,7 +221,7 @@ class Trainer:
         """Loss and errors of the decoded posterior means, with beta at its full weight."""
         self.model.eval()
         size = self.config.batch_size
-        positions = np.unique(np.linspace(0, len(rows) - 1, VALIDATION_ROWS).astype(np.int64))
+        positions = some_positions(len(rows), VALIDATION_ROWS)
         chosen = (positions[i : i + size] for i in range(0, len(positions), size))
         total = torch.zeros(4, device=self.device)
         for batch in rows.batches(chosen):

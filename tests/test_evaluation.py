@@ -141,6 +141,19 @@ def test_recordings_that_were_trained_on_are_left_out(folder):
         evaluate(replace(run, data={"recordings": some}), folder / "pairs.h5")
 
 
+def test_one_effect_alone_is_evaluated_too(folder):
+    pairs = folder / "one.h5"
+    render([folder / "recordings"], pairs, chosen("overdrive"), SEGMENTS, SPLIT, 40, seed=6)
+    run = replace(load_run(folder / "run", "cpu"), data={})
+    found = evaluate(run, pairs, midpoints_per_effect=2, n_sounds=1)
+    assert {score.section for score in found.scores} >= {"settings", "midpoint", "drift"}
+    assert not any(score.section == "linear" for score in found.scores)
+    assert "one effect alone: nothing to recognise" in found.remarks
+    with pytest.raises(KeyError):
+        found.score("drift", "two effects", "model")
+    assert found.to_dict()["confusion"] == [[0]]
+
+
 def test_midway_is_in_the_middle_of_each_scale():
     effect: Effect = chosen("overdrive")[0][0]
     a, b = {"drive": 12.0, "tone": 1000.0, "output": -24.0}, effect.default_setting()

@@ -64,3 +64,11 @@ def test_the_default_analysis_can_be_inverted_and_week6_says_that_it_cannot():
 def test_configurations_cannot_be_changed():
     with pytest.raises(dataclasses.FrozenInstanceError):
         presets.PRESETS["small"].training.batch_size = 3  # type: ignore[misc]
+
+
+@pytest.mark.parametrize(("n_latent", "n_effect"), [(100, 192), (64, 64), (10, 0)])
+def test_a_latent_without_content_or_effect_is_refused(n_latent, n_effect):
+    with pytest.raises(
+        ConfigError, match="one latent tells of the recording and one of the effect"
+    ):
+        presets.ModelConfig(n_latent=n_latent, n_effect=n_effect)

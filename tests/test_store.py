@@ -205,3 +205,14 @@ def test_a_file_without_its_labels_is_damaged_not_a_traceback(tmp_path):
         del file["effect"]
     with pytest.raises(FormatError, match="damaged or incomplete"):
         store.Reader(path, store.LATENTS)
+
+
+@pytest.mark.parametrize(("n_rows", "most"), [(8000, 4000), (1024, 512), (184, 24), (10, 24)])
+def test_some_positions_meet_every_effect(n_rows, most):
+    """Effects take turns in a file: even steps of 4 rows would meet one of four alone."""
+    found = store.some_positions(n_rows, most)
+    assert len(found) == len(set(found.tolist())) == min(n_rows, most)
+    assert (found[1:] > found[:-1]).all() and found[0] >= 0 and found[-1] < n_rows
+    counts = np.bincount(found % 4, minlength=4)
+    assert counts.min() > 0.5 * counts.mean() or (most == 24 and counts.min() > 0)
+    assert (found == store.some_positions(n_rows, most)).all()
