@@ -15,56 +15,30 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
-from functools import cached_property
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from dafxtool import probes, store
-from dafxtool.descriptors import Descriptors
 from dafxtool.distances import (
-    level_db,
     log_spectral_distance_db,
-    mel_features,
     multi_resolution_distance,
 )
 from dafxtool.drawing import write_table
-from dafxtool.errors import DafxError, InputError
 from dafxtool.evaluation_figures import Confusion, Intervals, draw_evaluation
 from dafxtool.inversion import invert
-from dafxtool.latents import Latents, about, check_segments
-from dafxtool.parameters import Effect, draw_setting
-from dafxtool.plan import make_pair
+from dafxtool.judged import Judged, Score
+from dafxtool.latents import check_segments
+from dafxtool.parameters import Effect
 from dafxtool.probes import Estimate
 from dafxtool.progress import SILENT, Progress
 from dafxtool.runs import Run
 from dafxtool.spectrograms import linear_magnitude
+from dafxtool.ways import ways
 
-ROWS_A_BATCH = 16
-MOST_PICTURE_BYTES = 1.5e9  # of training spectrograms that principal components are measured on
-DRIFT_STEPS = 5
 MEAN = "mean"
-
-
-@dataclass(frozen=True)
-class Score:
-    """One figure.
-
-    section  what is asked, a key of SECTIONS
-    what     of what: an effect, a parameter, a channel
-    method   ours ("latent" or "model"), or a baseline
-    n        segments that it was measured on
-    """
-
-    section: str
-    what: str
-    method: str
-    estimate: Estimate
-    n: int
 
 
 @dataclass(frozen=True)
@@ -224,7 +198,7 @@ def evaluate(
     """
     with store.Reader(pairs, store.PAIRS) as reader:
         check_segments(reader, run)
-        data = _Data(reader, run, progress)
+        data = Judged(reader, run, progress)
         scores, confusion = _recognition(data)
         scores = [
             *_reconstruction(data),
@@ -232,7 +206,7 @@ def evaluate(
             *scores,
             *_settings(data),
             *_leakage(data),
-            *_ways(data, midpoints_per_effect, seed, progress),
+            *ways(data, midpoints_per_effect, seed, progress),
         ]
         return Evaluation(
             run=str(run.path),
@@ -248,151 +222,7 @@ def evaluate(
         )
 
 
-class _Data:
-    """The rows, their features, and the errors of what the model makes of the test rows."""
-
-    def __init__(self, reader: store.Reader, run: Run, progress: Progress) -> None:
-        self.reader, self.run, self.labels = reader, run, reader.labels
-        self.remarks: list[str] = []
-        labels = reader.labels
-        tracks = np.array([r.get("track", i) for i, r in enumerate(labels.recordings)])
-        self.track: NDArray[np.int64] = tracks[labels.recording].astype(np.int64)
-        self.rows = probes.Rows(
-            labels.rows_of(["train"]), labels.rows_of(["validation"]), self._unseen(), self.track
-        )
-        if not len(self.rows.train):
-            raise InputError(f"{reader.path} has no rows of the split train to fit probes on.")
-        if len(np.unique(labels.effect[self.rows.train])) < 2:
-            self.remarks.append("one effect alone: nothing to recognise")
-        self._read(progress)
-
-    def _unseen(self) -> NDArray[np.int64]:
-        """Test rows of recordings that the run was not trained on."""
-        labels = self.labels
-        rows = labels.rows_of(["test"])
-        learnt = set(self.run.data.get("recordings", ()))
-        kept = np.array([row for row in rows if labels.path_of(row) not in learnt], dtype=np.int64)
-        if not len(kept):
-            raise InputError(
-                f"{self.reader.path} has no test rows of recordings that {self.run.path} was not "
-                "trained on: render with a share for --test, or name other pairs."
-            )
-        if len(kept) < len(rows):
-            self.remarks.append(f"{len(rows) - len(kept)} test rows left out: trained on")
-        return kept
-
-    def _read(self, progress: Progress) -> None:
-        """Go through the file once: latents, baselines, and the test rows' errors."""
-        rate = self.run.configuration.segments.sample_rate
-        latent, mel, level, errors, spectral, trivial = [], [], [], [], [], []
-        describe, described = Descriptors(*self.run.model.shape[1:]), []
-        self.mean_picture = self._mean_picture()
-        test = set(self.rows.test.tolist())
-        progress.start("reading and embedding", len(self.labels), "segment")
-        for rows, audio, spectrogram, constants in self._batches():
-            embedded = self.run.embed(spectrogram)
-            latent.append(embedded)
-            mel.append(mel_features(audio, rate))
-            level.append(level_db(audio))
-            described.append(describe(torch.from_numpy(spectrogram)).numpy())
-            of_test = np.array([row in test for row in rows.tolist()])
-            if of_test.any():
-                found = self._errors(spectrogram[of_test], constants[of_test], embedded[of_test])
-                errors.append(found[0])
-                spectral.append(found[1])
-                trivial.append(found[2])
-            progress.advance(len(rows))
-        progress.finish()
-        made = Latents(np.concatenate(latent), self.labels, *about(self.run))
-        self.latent = made.latent
-        self.effect_part, n_content = made.effect_part, made.n_content
-        self.content_part = made.latent[:, :n_content] if n_content else None
-        self.mel = np.concatenate(mel)
-        self.descriptors = np.concatenate(described)
-        self.level = np.concatenate(level)
-        self.errors = np.concatenate(errors)  # (n_test, 2)
-        self.spectral = np.concatenate(spectral)  # (n_test, 2, 2): model, dry as both
-        self.trivial = np.concatenate(trivial)  # (n_test, 3): mean dry, mean wet, dry as wet
-
-    def _batches(
-        self,
-    ) -> Iterator[tuple[NDArray[np.int64], Any, NDArray[np.float32], NDArray[np.float32]]]:
-        for start in range(0, len(self.labels), ROWS_A_BATCH):
-            rows = np.arange(start, min(start + ROWS_A_BATCH, len(self.labels)))
-            audio = self.reader.rows(rows)
-            yield rows, audio, *self.run.analyse(audio)
-
-    def _mean_picture(self) -> NDArray[np.float32]:
-        """(2, n_bins, n_frames): the mean of some training spectrograms."""
-        some = self.rows.train[store.some_positions(len(self.rows.train), 64)]
-        total: NDArray[np.float32] = self.run.analyse(self.reader.rows(np.unique(some)))[0].mean(
-            axis=0
-        )
-        return total
-
-    def _errors(
-        self,
-        spectrogram: NDArray[np.float32],
-        constants: NDArray[np.float32],
-        latent: NDArray[np.float32],
-    ) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
-        config = self.run.spectrogram_config
-        decoded = self.run.decode(latent)
-        true = linear_magnitude(spectrogram, constants, config)
-        ours = linear_magnitude(decoded, constants, config)
-        dry = np.repeat(true[:, :1], 2, axis=1)
-        spectral = np.stack([log_spectral_distance_db(each, true) for each in (ours, dry)], axis=2)
-        trivial = np.stack(
-            [
-                *_squared(self.mean_picture[None], spectrogram).T,
-                _squared(spectrogram[:, :1], spectrogram)[:, 1],
-            ],
-            axis=1,
-        )
-        return _squared(decoded, spectrogram), spectral, trivial
-
-    @cached_property
-    def principal(self) -> NDArray[np.float32]:
-        """Principal components of the spectrograms, as many as the effect part has numbers."""
-        size = int(np.prod(self.run.model.shape))
-        most = max(2, int(MOST_PICTURE_BYTES // (4 * size)))
-        train = self.rows.train
-        some = train[store.some_positions(len(train), most)]
-        pictures = np.concatenate(
-            [
-                self.run.analyse(self.reader.rows(some[i : i + ROWS_A_BATCH]))[0].reshape(-1, size)
-                for i in range(0, len(some), ROWS_A_BATCH)
-            ]
-        )
-        return probes.principal_features(
-            pictures,
-            lambda: (batch[2].reshape(-1, size) for batch in self._batches()),
-            self.effect_part.shape[1],
-        )
-
-    def features(self) -> dict[str, NDArray[np.float32]]:
-        return {
-            "latent": self.effect_part,
-            "descriptors": self.descriptors,
-            "PCA": self.principal,
-            "mel": self.mel,
-        }
-
-    @property
-    def test_effect(self) -> NDArray[np.int64]:
-        return self.labels.effect[self.rows.test]
-
-    @property
-    def test_track(self) -> NDArray[np.int64]:
-        return self.track[self.rows.test]
-
-
-def _squared(a: NDArray[np.float32], b: NDArray[np.float32]) -> NDArray[np.float64]:
-    """Mean squared difference of each channel: (n, 2)."""
-    return np.mean(np.square(a.astype(np.float64) - b), axis=(-2, -1))
-
-
-def _each_effect(data: _Data) -> Iterator[tuple[str, NDArray[np.int64]]]:
+def _each_effect(data: Judged) -> Iterator[tuple[str, NDArray[np.int64]]]:
     """(name, positions among the test rows) of each effect, then of all."""
     for index, name in enumerate(data.labels.effect_names):
         members = np.flatnonzero(data.test_effect == index)
@@ -401,7 +231,7 @@ def _each_effect(data: _Data) -> Iterator[tuple[str, NDArray[np.int64]]]:
     yield MEAN, np.arange(len(data.rows.test))
 
 
-def _reconstruction(data: _Data) -> list[Score]:
+def _reconstruction(data: Judged) -> list[Score]:
     scores = []
     for name, rows in _each_effect(data):
         groups = data.test_track[rows]
@@ -421,7 +251,7 @@ def _reconstruction(data: _Data) -> list[Score]:
     return scores
 
 
-def _sound(data: _Data, n_sounds: int, progress: Progress) -> list[Score]:
+def _sound(data: Judged, n_sounds: int, progress: Progress) -> list[Score]:
     """Distances of sound: decoded, of the true magnitudes, and the dry recording."""
     if n_sounds < 1:
         return []
@@ -466,7 +296,7 @@ def _sound(data: _Data, n_sounds: int, progress: Progress) -> list[Score]:
     ]
 
 
-def _recognition(data: _Data) -> tuple[list[Score], NDArray[np.int64]]:
+def _recognition(data: Judged) -> tuple[list[Score], NDArray[np.int64]]:
     """How the effect is told from each kind of features, and the latent's confusion."""
     labels, classes, groups = data.labels, data.labels.effect, data.test_track
     n = len(labels.effects)
@@ -502,7 +332,7 @@ def _counted(scores: list[Score]) -> list[Score]:
     return [s if s.n else replace(s, n=counts.get((s.section, s.what), 0)) for s in scores]
 
 
-def _settings(data: _Data) -> list[Score]:
+def _settings(data: Judged) -> list[Score]:
     """R² of every parameter that was varied, and the mean over parameters."""
     labels, rows = data.labels, data.rows
     scores: list[Score] = []
@@ -540,7 +370,7 @@ def _settings(data: _Data) -> list[Score]:
 
 
 def _mean_r_squared(
-    data: _Data, parts: list[tuple[NDArray[np.int64], NDArray[np.float64], NDArray[np.float64]]]
+    data: Judged, parts: list[tuple[NDArray[np.int64], NDArray[np.float64], NDArray[np.float64]]]
 ) -> Estimate:
     """The mean of R² over parameters; all parameters see the same draw of recordings."""
     places = [np.searchsorted(data.rows.test, rows) for rows, _, _ in parts]
@@ -562,7 +392,7 @@ def _mean_r_squared(
     return probes.estimate(mean, data.test_track)
 
 
-def _leakage(data: _Data) -> list[Score]:
+def _leakage(data: Judged) -> list[Score]:
     """Level and speaker told from the effect's part, and from the rest for comparison."""
     parts = {"effect part": data.effect_part, "PCA": data.principal, "mel": data.mel}
     if data.content_part is not None:
@@ -597,130 +427,6 @@ def _leakage(data: _Data) -> list[Score]:
 def _folders(labels: store.Labels) -> NDArray[np.int64]:
     names = [str(recording["folder"]) for recording in labels.recordings]
     return np.unique(names, return_inverse=True)[1][labels.recording].astype(np.int64)
-
-
-# Ways through the latent space --------------------------------------------------------------------
-
-
-def _ways(data: _Data, per_effect: int, seed: int, progress: Progress) -> list[Score]:
-    """Midpoints of settings against their true rendering, and the drift of the dry channel."""
-    if per_effect < 1:
-        return []
-    if find_spec("pedalboard") is None:
-        data.remarks.append("no midpoints: pedalboard, which renders them, is not installed")
-        return []
-    effects = [Effect.from_dict(described) for described in data.labels.effects]
-    moving = [index for index, effect in enumerate(effects) if effect.parameters]
-    rng = np.random.default_rng([seed, 5])
-    errors: dict[tuple[str, str], list[float]] = {}
-    drifts: dict[str, list[float]] = {}
-    groups: dict[str, list[int]] = {}
-    progress.start("half way between settings", len(moving) * per_effect, "pair")
-    for index in moving:
-        own = data.rows.test[data.test_effect == index]
-        for row in own[np.linspace(0, len(own) - 1, per_effect).astype(int)] if len(own) else []:
-            try:
-                found = _one_way(data, effects, index, int(row), rng)
-            except DafxError as error:
-                data.remarks.append(f"no midpoints of {effects[index].name}: {error}")
-                break
-            for method, value in found[0].items():
-                errors.setdefault((effects[index].name, method), []).append(value)
-            for what, value in found[1].items():
-                drifts.setdefault(what, []).append(value)
-            groups.setdefault(effects[index].name, []).append(int(data.track[row]))
-            progress.advance()
-    progress.finish()
-    return _way_scores(errors, drifts, groups)
-
-
-def _way_scores(
-    errors: dict[tuple[str, str], list[float]],
-    drifts: dict[str, list[float]],
-    groups: dict[str, list[int]],
-) -> list[Score]:
-    scores = []
-    every = np.array([track for tracks in groups.values() for track in tracks])
-    for (name, method), values in errors.items():
-        found = probes.mean_estimate(np.array(values), np.array(groups[name]))
-        scores.append(Score("midpoint", name, method, found, len(values)))
-    for method in dict.fromkeys(method for _, method in errors):
-        values = [v for name in groups for v in errors[name, method]]
-        found = probes.mean_estimate(np.array(values), every)
-        scores.append(Score("midpoint", MEAN, method, found, len(values)))
-    for what, values in drifts.items():
-        known = np.isfinite(values)
-        if not known.any():
-            continue
-        what, _, method = what.partition("|")
-        found = probes.mean_estimate(np.array(values)[known], every[known])
-        scores.append(Score("drift", what, method or "model", found, int(known.sum())))
-    return scores
-
-
-def _one_way(
-    data: _Data, effects: Sequence[Effect], index: int, row: int, rng: np.random.Generator
-) -> tuple[dict[str, float], dict[str, float]]:
-    """Errors half way between two settings of one effect on one segment, and three drifts."""
-    run, config = data.run, data.run.configuration.segments
-    effect = effects[index].at(config.sample_rate)
-    dry = data.reader.rows(np.array([row]))[0, 0]
-    fixed = data.reader.configuration.get("fixed", [{}] * len(effects))
-    a, b = (draw_setting(effect, rng, fixed[index]) for _ in range(2))
-    # Between two names there is no middle: both ends have the same.
-    b |= {p.name: a[p.name] for p in effect.parameters if p.choices}
-    settings = [a, b, midway(effect, a, b)]
-    after = (index + 1) % len(effects)
-    try:
-        other = effects[after].at(config.sample_rate)
-        with_other = make_pair(dry, other, draw_setting(other, rng, fixed[after]), config)[0]
-    except DafxError:  # a plugin that is not here: this effect's own figures do without it
-        with_other = None
-    others = data.rows.test[data.test_track != data.track[row]]
-    elsewhere = others[rng.integers(len(others))] if len(others) else row
-    pairs = [
-        *(make_pair(dry, effect, setting, config)[0] for setting in settings),
-        data.reader.rows(np.array([elsewhere]))[0],
-        *([] if with_other is None else [with_other]),
-    ]
-    spectrogram, _ = run.analyse(np.stack(pairs))
-    latent = run.embed(spectrogram)
-    way = np.linspace(0, 1, DRIFT_STEPS, dtype=np.float32)[:, None]
-    ends = [1, *range(3, len(pairs))]
-    ways = [run.decode((1 - way) * latent[0] + way * latent[end]) for end in ends]
-    drifts = [float(_squared(each[1:, :1], each[:1, :1]).mean()) for each in ways]
-    true_a, true_b, truth = spectrogram[:3, 1]
-    decoded_a, decoded, decoded_b = ways[0][[0, DRIFT_STEPS // 2, -1], 1]
-    faded, own_faded = (true_a + true_b) / 2, (decoded_a + decoded_b) / 2
-    told_a, told, told_b = run.foretell(
-        np.stack([latent[0], (latent[0] + latent[1]) / 2, latent[1]])
-    )
-    guesses = {
-        "model": decoded,
-        "detailed": faded + told[1] - (told_a[1] + told_b[1]) / 2,
-        "cross-fade": faded,
-        "cross-fade of decoded": own_faded,
-        "nearer end": min(true_a, true_b, key=lambda end: float(_squared(end, truth))),
-    }
-    errors = {name: float(_squared(guess, truth)) for name, guess in guesses.items()}
-    same = int(row) == int(elsewhere)
-    alone = with_other is None or after == index
-    return errors, {
-        "two settings|model": drifts[0],
-        "two effects|model": float("nan") if alone else drifts[2],
-        "two settings|other recording": float("nan") if same else drifts[1],
-    }
-
-
-def midway(effect: Effect, a: dict[str, float], b: dict[str, float]) -> dict[str, float]:
-    """The setting in the middle, along each parameter's own scale."""
-    return {
-        parameter.name: parameter.value_at(
-            (parameter.position_of(a[parameter.name]) + parameter.position_of(b[parameter.name]))
-            / 2
-        )
-        for parameter in effect.parameters
-    }
 
 
 # Showing ------------------------------------------------------------------------------------------

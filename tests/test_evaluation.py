@@ -14,13 +14,14 @@ from datasets import CONFIGURATION, SEGMENTS, SPECTROGRAM, chosen, write_recordi
 
 from dafxtool import store
 from dafxtool.errors import InputError
-from dafxtool.evaluation import SECTIONS, evaluate, midway
+from dafxtool.evaluation import SECTIONS, evaluate
 from dafxtool.pairs import render
 from dafxtool.parameters import Effect
 from dafxtool.runs import load_run
 from dafxtool.segments import SplitConfig
 from dafxtool.spectrograms import write_spectrograms
 from dafxtool.training import train
+from dafxtool.ways import midway
 
 SPLIT = SplitConfig(validation=0.25, test=0.25)
 EFFECTS = ("overdrive", "high-pass")

@@ -71,6 +71,8 @@ ORDER = (
     "sweeps",
     "probes",
     "distances",
+    "judged",
+    "ways",
     "evaluation",
     "report",
     "workplace",
