@@ -9,7 +9,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint format bench docs clean
+.PHONY: help demo test torture lint format bench docs clean
 
 help: ## say what can be made
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -19,6 +19,9 @@ demo: $(VENV)/installed ## install here and run the whole way once, small
 
 test: lint ## lint, types and all tests
 	$(BIN)/pytest -n $(PROCESSES)
+
+torture: $(VENV)/developing ## broken files, killed processes and mad plugins, in full
+	$(BIN)/pytest -n $(PROCESSES) -m torture --torture
 
 lint: $(VENV)/developing ## style and types only
 	$(BIN)/ruff check

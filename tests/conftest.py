@@ -29,6 +29,35 @@ def find_plugin(name: str) -> Path | None:
     return next((bundle for bundle in bundles if bundle.exists()), None)
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--torture", action="store_true", help="whole amounts in the tests marked torture"
+    )
+
+
+@pytest.fixture(scope="session")
+def amount(pytestconfig: pytest.Config) -> Callable[[int, int], int]:
+    """amount(20, 2000): how many of something to try, quickly or with --torture."""
+    return lambda quick, whole: whole if pytestconfig.getoption("torture") else quick
+
+
+@pytest.fixture
+def figure(record_property: Callable[[str, object], None]) -> Callable[[str, object], None]:
+    """figure("files tried", 2000): a number for the table that --torture prints at the end."""
+    return record_property
+
+
+def pytest_terminal_summary(
+    terminalreporter: pytest.TerminalReporter, config: pytest.Config
+) -> None:
+    if not config.getoption("torture"):
+        return
+    terminalreporter.section("figures")
+    for report in terminalreporter.getreports("passed") + terminalreporter.getreports("failed"):
+        for name, value in getattr(report, "user_properties", []):
+            terminalreporter.write_line(f"{report.nodeid}: {name}: {value}")
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     no_corpus = pytest.mark.skip(reason="no recordings: DAFXTOOL_CORPUS names no folder")
     no_browser = pytest.mark.skip(reason="no browser: chromium or playwright is not installed")
