@@ -46,6 +46,10 @@ class TrainingError(DafxError):
     """Training cannot go on, or a run cannot be used."""
 
 
+class ElsewhereError(TrainingError):
+    """Another process of the same training failed and says why; this one has nothing to add."""
+
+
 class MissingDependencyError(DafxError):
     """A package is not installed here that this one step needs."""
 

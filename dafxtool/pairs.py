@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -16,9 +17,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dafxtool import audio, interrupts, store
-from dafxtool.errors import InputError
+from dafxtool.errors import InputError, PluginError
 from dafxtool.parameters import Effect
 from dafxtool.plan import Chosen, Plan, make_pair, make_plan
+from dafxtool.plugins import PLUGIN_SECONDS
 from dafxtool.progress import SILENT, Progress
 from dafxtool.segments import (
     SPLITS,
@@ -30,7 +32,8 @@ from dafxtool.segments import (
     cut_segment,
 )
 from dafxtool.sinks import Sink, folder_sink, hdf5_sink, recording_rows
-from dafxtool.workers import rendered
+from dafxtool.supervision import PrintedLog
+from dafxtool.workers import Lost, rendered
 
 
 @dataclass(frozen=True)
@@ -43,6 +46,8 @@ class RenderResult:
     pairs_per_split: dict[str, int]
     seconds: float
     skipped: list[tuple[str, str]] = field(default_factory=list)
+    lost: list[tuple[int, str, str]] = field(default_factory=list)  # row, effect and setting, why
+    printed: Path | None = None  # what plugins printed
 
 
 def render(
@@ -60,11 +65,17 @@ def render(
     overwrite: bool = False,
     strict: bool = False,
     audio_format: str = "wav",
+    plugin_seconds: float = PLUGIN_SECONDS,
     progress: Progress = SILENT,
 ) -> RenderResult:
     """Render a dataset into pairs.h5 or, where output has no .h5 ending, a folder of audio files.
 
-    Raises InputError, RecordingError, EffectError, OutputExistsError, DiskError.
+    A pair that a plugin spoils (it crashes, hangs for longer than plugin_seconds, gives what is no
+    sound) is tried again by a fresh process and then listed as lost; what plugins print goes to
+    log_path(output).
+
+    Raises InputError, RecordingError, EffectError, OutputExistsError, DiskError; PluginError where
+    a plugin spoils a pair and strict is set, or spoils all of them.
     """
     segments, split = segments or SegmentConfig(), split or SplitConfig()
     to_file = output.suffix.lower() in (".h5", ".hdf5")
@@ -91,26 +102,56 @@ def render(
         opened = hdf5_sink(output, plan, described, resume, overwrite)
     else:
         opened = folder_sink(output, plan, described, audio_format, resume, overwrite)
+    lost: list[Lost] = []
+    printed = PrintedLog(log_path(output))
     with opened as sink:
         missing = np.flatnonzero(~sink.done())
         progress.start("rendering", plan.n_rows, "pair", done=plan.n_rows - len(missing))
         with interrupts.deferred():  # `advance` looks: never in the middle of a batch or a callback
-            for start, pairs, failures in rendered(plan, missing, workers):
-                sink.put(start, pairs)
-                skipped.update(failures)
-                progress.advance(len(pairs))
+            for batch in rendered(plan, missing, workers, plugin_seconds, printed, progress):
+                if strict and batch.lost:
+                    raise PluginError(_lost_sentence(plan, batch.lost[0]))
+                sink.put(batch.rows, batch.pairs, batch.lost)
+                skipped.update(batch.failures)
+                lost.extend(batch.lost)
+                progress.advance(len(batch.pairs) + len(batch.lost))
         progress.finish()
+        if len(lost) == plan.n_rows:
+            raise PluginError(f"no pair could be made; the first: {_lost_sentence(plan, lost[0])}")
     names = [effect.name for effect, _ in plan.effects]
+    rows_lost = {each.row for each in lost}
+    kept = [row for row in range(plan.n_rows) if row not in rows_lost]
+    splits = Counter(plan.splits[row // len(names)] for row in kept)
+    per_effect = Counter(names[row % len(names)] for row in kept)
     return RenderResult(
         path=output,
-        n_pairs=plan.n_rows,
-        pairs_per_effect=dict.fromkeys(names, len(plan.splits)),
-        pairs_per_split={
-            name: plan.splits.count(name) * len(names) for name in SPLITS if name in plan.splits
-        },
-        seconds=plan.n_rows * segments.n_samples / segments.sample_rate,
+        n_pairs=len(kept),
+        pairs_per_effect={name: per_effect[name] for name in names},
+        pairs_per_split={name: splits[name] for name in SPLITS if splits[name]},
+        seconds=len(kept) * segments.n_samples / segments.sample_rate,
         skipped=sorted(skipped.items()),
+        lost=[(each.row, _effect_of(plan, each), each.reason) for each in _by_row(lost)],
+        printed=printed.path if printed.written else None,
     )
+
+
+def log_path(output: Path) -> Path:
+    """Where what plugins print during a render goes: beside a pairs file, or into the folder."""
+    if output.suffix.lower() in (".h5", ".hdf5"):
+        return output.with_name(f"{output.stem}.plugins.log")
+    return output / "plugins.log"
+
+
+def _by_row(lost: Sequence[Lost]) -> list[Lost]:
+    return sorted(lost, key=lambda each: each.row)
+
+
+def _effect_of(plan: Plan, lost: Lost) -> str:
+    return plan.effects[lost.pair.effect][0].setting_text(lost.pair.setting)
+
+
+def _lost_sentence(plan: Plan, lost: Lost) -> str:
+    return f"pair {lost.row} of {_effect_of(plan, lost)} could not be made: {lost.reason}"
 
 
 def digest_of_sources(plan: Plan) -> str:

@@ -8,7 +8,7 @@ recording, and the wet one after it (both -12 dBFS unless told otherwise).
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,20 +16,25 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dafxtool import plugins
-from dafxtool.errors import ConfigError
+from dafxtool.errors import ConfigError, PluginError
 from dafxtool.parameters import Effect, draw_setting, grid_settings, sweep_settings
 from dafxtool.progress import SILENT, Progress
 from dafxtool.segments import (
     Catalogue,
+    Places,
+    Read,
     SegmentConfig,
     SplitConfig,
     build_catalogue,
     draw_segment,
+    draw_start,
     normalise_peak,
     split_pattern,
 )
+from dafxtool.stretches import Stretches
 
 MOST_PAIRS = 10_000_000  # of an effect: years of sound
+ROWS_IN_ORDER = 8192  # that are looked at together for what they share
 SEGMENTS_A_SETTING = 4  # grid and sweep, where no number of pairs is given
 
 Chosen = tuple[Effect, dict[str, float]]  # an effect and the parameters that are held fixed
@@ -127,29 +132,86 @@ def _settings(
     raise ConfigError(f"settings {mode!r} is unknown: use random, static, grid or sweep.")
 
 
+class Rows:
+    """Makes rows of a plan."""
+
+    def __init__(self, plan: Plan) -> None:
+        self.plan = plan
+        self._places = {
+            split: Places.of(plan.catalogue, split) for split in dict.fromkeys(plan.splits)
+        }
+
+    def in_order(self, rows: NDArray[np.int64]) -> NDArray[np.int64]:
+        """The rows in the order that reads recordings least: by where their segments lie.
+
+        Block by block, so that a render of millions begins at once.
+        """
+        ordered = []
+        for first in range(0, len(rows), ROWS_IN_ORDER):
+            block = rows[first : first + ROWS_IN_ORDER]
+            places = np.array([self._place(row) for row in block.tolist()]).reshape(-1, 2)
+            ordered.append(block[np.lexsort((block, places[:, 1], places[:, 0]))])
+        return np.concatenate([rows[:0], *ordered])
+
+    def render(self, rows: Sequence[int]) -> Iterator[tuple[Pair, list[tuple[str, str]]]]:
+        """The pair of each row, and the recordings that could not be read on the way to it.
+
+        Raises PluginError where the row's plugin fails; the rows after it are lost to this
+        iterator then.
+        """
+        places = [self._place(row) for row in rows]
+        tracks = self.plan.catalogue.tracks
+        stretches = Stretches(
+            self.plan.catalogue,
+            self.plan.segments,
+            [(tracks[track], start) for track, start in places],
+        )
+        for row in rows:
+            yield self._pair(row, stretches.read)
+
+    def unmade(self, row: int) -> Pair:
+        """What is known of a row whose pair cannot be made: no sound, and no recording."""
+        index, setting, _ = self._drawn(row)
+        split = self.plan.splits[row // len(self.plan.effects)]
+        complete = self.plan.effects[index][0].complete(setting)
+        return Pair(np.empty((2, 0), np.float32), index, complete, 0, 0, split)
+
+    def _drawn(self, row: int) -> tuple[int, dict[str, float], np.random.Generator]:
+        """The effect's index, the setting, and what the segment is drawn with."""
+        plan = self.plan
+        index, k = row % len(plan.effects), row // len(plan.effects)
+        effect, fixed = plan.effects[index]
+        listed = plan.settings[index]
+        if len(listed) > 1:  # every setting hears the same segment
+            setting = listed[k % len(listed)]
+            segment_key = k // len(listed) * len(plan.effects) + index
+        else:
+            rng = np.random.default_rng([plan.seed, 2, row])
+            setting = listed[0] if listed else draw_setting(effect, rng, fixed)
+            segment_key = row
+        return index, setting, np.random.default_rng([plan.seed, 3, segment_key])
+
+    def _place(self, row: int) -> tuple[int, int]:
+        """The track and the start that are tried first; a silent segment is drawn again."""
+        rng = self._drawn(row)[2]
+        split = self.plan.splits[row // len(self.plan.effects)]
+        track = self._places[split].draw(rng)
+        return track, draw_start(self.plan.catalogue.tracks[track], self.plan.segments, rng)
+
+    def _pair(self, row: int, read: Read) -> tuple[Pair, list[tuple[str, str]]]:
+        plan = self.plan
+        index, setting, rng = self._drawn(row)
+        split = plan.splits[row // len(plan.effects)]
+        segment, failures = draw_segment(
+            plan.catalogue, split, plan.segments, rng, plan.strict, self._places[split], read
+        )
+        sound, in_force = make_pair(segment.audio, plan.effects[index][0], setting, plan.segments)
+        return Pair(sound, index, in_force, segment.recording, segment.offset, split), failures
+
+
 def render_row(plan: Plan, row: int) -> tuple[Pair, list[tuple[str, str]]]:
     """The pair of one row, and the recordings that could not be read on the way to it."""
-    index, k = row % len(plan.effects), row // len(plan.effects)
-    effect, fixed = plan.effects[index]
-    listed = plan.settings[index]
-    if len(listed) > 1:  # every setting hears the same segment
-        setting, segment_key = listed[k % len(listed)], k // len(listed) * len(plan.effects) + index
-    else:
-        rng = np.random.default_rng([plan.seed, 2, row])
-        setting = listed[0] if listed else draw_setting(effect, rng, fixed)
-        segment_key = row
-    segment, failures = draw_segment(
-        plan.catalogue,
-        plan.splits[k],
-        plan.segments,
-        np.random.default_rng([plan.seed, 3, segment_key]),
-        plan.strict,
-    )
-    sound, in_force = make_pair(segment.audio, effect, setting, plan.segments)
-    return (
-        Pair(sound, index, in_force, segment.recording, segment.offset, plan.splits[k]),
-        failures,
-    )
+    return next(Rows(plan).render([row]))
 
 
 def make_pair(
@@ -158,4 +220,9 @@ def make_pair(
     """(2, n_samples), dry and wet at full level, and the setting that was in force."""
     dry = normalise_peak(segment, config.level_dbfs)
     wet, in_force = plugins.apply(effect, dry, config.sample_rate, setting)
+    if effect.plugin and dry.any() and not wet.any():
+        raise PluginError(
+            f"{effect.setting_text(in_force)} gave silence: choose another setting, or leave this "
+            "plugin out."
+        )
     return np.stack([dry, normalise_peak(wet, config.level_dbfs)]), in_force

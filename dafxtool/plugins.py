@@ -9,17 +9,14 @@ takes processes), and what native code prints on the way is not shown.
 
 from __future__ import annotations
 
+import atexit
 import ctypes
 import gc
 import hashlib
-import json
 import os
 import platform
-import subprocess
 import sys
-import tempfile
 import threading
-import traceback
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
@@ -28,6 +25,7 @@ from typing import Any
 
 import numpy as np
 
+from dafxtool import supervision
 from dafxtool.effects import (
     Audio,
     apply_effect,
@@ -35,12 +33,15 @@ from dafxtool.effects import (
     checked_audio,
     pedalboard_module,
 )
-from dafxtool.errors import DafxError, PluginError
+from dafxtool.errors import PluginError
 from dafxtool.parameters import Effect, Parameter, PluginFile, slug, to_float32
 from dafxtool.plugin_parameters import describe_parameters, settable_indices
 from dafxtool.progress import SILENT, Progress
+from dafxtool.supervision import Child, ChildDied, ChildSilent
 
 SECONDS_BEFORE_NOTICE = 4.0  # of loading, until the user is told that it goes on
+PLUGIN_SECONDS = 60.0  # for loading, and for each segment
+USES_OF_A_PROCESS = 64  # long loops over plugins have crashed after 90 to 150
 SECONDS_TO_INITIALISE = 60.0  # that a plugin gets after it is loaded
 N_WARM_UP = 1024  # samples of silence
 FEWEST_SAMPLES = 16  # shorter audio is padded: pedalboard cannot tell channels from samples there
@@ -60,6 +61,15 @@ def apply(
     if effect.plugin is None:
         return apply_effect(effect, dry, sample_rate, complete), complete
     dry = checked_audio(dry, f"the input of {effect.name!r}")
+    run = apply_here if supervision.is_child() else _apply_apart
+    return run(effect, dry, sample_rate, complete)
+
+
+def apply_here(
+    effect: Effect, dry: Audio, sample_rate: int, complete: dict[str, float]
+) -> tuple[Audio, dict[str, float]]:
+    """What apply does for a plugin, in this very process: one that crashes takes it along."""
+    assert effect.plugin is not None
     with quiet(), _loaded(effect.plugin.path, effect.plugin.plugin_name) as plugin:
         wet, in_force = _process(plugin, effect, dry, sample_rate, complete)
         del plugin
@@ -207,6 +217,9 @@ def quiet() -> Iterator[None]:
     Python's streams are not enough: plugins print with C. Holds for the whole process, so other
     threads are not heard either. Where a descriptor is closed there is nothing to silence.
     """
+    if supervision.is_child():  # whose output is kept apart
+        yield
+        return
     _flush_streams()
     try:
         saved = {descriptor: os.dup(descriptor) for descriptor in (1, 2)}
@@ -363,57 +376,108 @@ def _channels(plugin: Any, sample_rate: int) -> int:
 
 
 def _examine_apart(path: Path, sample_rate: int, progress: Progress) -> list[dict[str, Any]]:
-    """to_dict() of the effects in path, found out by another Python, which may crash."""
-    package_folder = str(Path(__file__).resolve().parent.parent)
-    inherited = os.environ.get("PYTHONPATH")
-    python_path = os.pathsep.join([package_folder] + ([inherited] if inherited else []))
-    with tempfile.TemporaryDirectory() as folder:
-        answer = Path(folder, "answer.json")
-        command = [sys.executable, "-m", __name__, str(path), str(int(sample_rate)), str(answer)]
-        child = subprocess.Popen(
-            command,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-            env=os.environ | {"PYTHONPATH": python_path},
-        )
-        try:
-            status = _wait(child, path, progress)
-        finally:
-            child.kill()  # does nothing to one that has ended
-            child.wait()
-        if not answer.exists():
-            raise PluginError(
-                f"the plugin {path} crashed while it was loaded (exit status {status}): "
-                f"leave it out, or try another version of it."
+    """to_dict() of the effects in path, found out by another process, which may crash."""
+    child = Child(_begin_examining)
+    try:
+        return list(
+            child.ask(
+                (path, int(sample_rate)),
+                time_limit_s(),
+                SECONDS_BEFORE_NOTICE,
+                lambda: progress.say(
+                    f"{path.name} is still being loaded; some plugins take minutes."
+                ),
             )
-        told = json.loads(answer.read_text(encoding="utf-8"))
-    if "error" in told:
-        raise PluginError(told["error"])
-    if "traceback" in told:
-        raise RuntimeError(f"examining {path} failed:\n{told['traceback']}")
-    return list(told["effects"])
+        )
+    except ChildDied as death:
+        raise PluginError(
+            f"the plugin {path} crashed while it was loaded ({death}): leave it out, or try "
+            "another version of it."
+        ) from death
+    except ChildSilent as silence:
+        raise PluginError(
+            f"the plugin {path} was not loaded within {time_limit_s():g} s: give it more with "
+            "--plugin-timeout, or leave it out."
+        ) from silence
+    finally:
+        child.kill()
 
 
-def _wait(child: subprocess.Popen[bytes], path: Path, progress: Progress) -> int:
-    try:
-        return child.wait(timeout=SECONDS_BEFORE_NOTICE)
-    except subprocess.TimeoutExpired:
-        progress.say(f"{path.name} is still being loaded; some plugins take minutes.")
-        return child.wait()
+def _begin_examining() -> supervision.Answer:
+    def examine(request: tuple[Path, int], say: supervision.Say) -> list[dict[str, Any]]:
+        return [effect.to_dict() for effect in examine_plugin(*request)]
+
+    return examine
 
 
-def _answer(path: str, sample_rate: str, output: str) -> None:
-    """What the other Python does: examine path and write what was found to output."""
-    told: dict[str, Any]
-    try:
-        effects = examine_plugin(Path(path), int(sample_rate))
-        told = {"effects": [effect.to_dict() for effect in effects]}
-    except DafxError as error:
-        told = {"error": str(error)}
-    except Exception:
-        told = {"traceback": traceback.format_exc()}
-    Path(output).write_text(json.dumps(told), encoding="utf-8")
+# --- one process that plugins run in, for whoever needs a sound now and then --------------------
+
+_time_limit_s = PLUGIN_SECONDS
+_host: Child | None = None
+_host_owner = 0  # the process that began it
+_host_uses = 0
+_host_lock = threading.Lock()
+
+
+def limit_time(seconds: float) -> None:
+    """What a plugin gets from now on for loading, and for each segment."""
+    global _time_limit_s
+    _time_limit_s = seconds
+
+
+def time_limit_s() -> float:
+    """What a plugin gets for loading, and for each segment."""
+    return _time_limit_s
+
+
+def _apply_apart(
+    effect: Effect, dry: Audio, sample_rate: int, complete: dict[str, float]
+) -> tuple[Audio, dict[str, float]]:
+    """apply_here in a process of its own, which is kept for the next time."""
+    with _host_lock:
+        try:
+            answer = _the_host().ask((effect, dry, sample_rate, complete), _time_limit_s)
+        except PluginError:
+            raise
+        except BaseException as error:
+            _end_host()
+            if isinstance(error, ChildDied):
+                raise PluginError(
+                    f"{effect.setting_text(complete)} crashed ({error}): choose another setting, "
+                    "or leave this plugin out."
+                ) from error
+            if isinstance(error, ChildSilent):
+                raise PluginError(
+                    f"{effect.setting_text(complete)} took more than {_time_limit_s:g} s: give it "
+                    "more with --plugin-timeout, or leave this plugin out."
+                ) from error
+            raise
+    wet, in_force = answer
+    return wet, in_force
+
+
+def _the_host() -> Child:
+    global _host, _host_owner, _host_uses
+    if _host is not None and (_host_owner != os.getpid() or _host_uses >= USES_OF_A_PROCESS):
+        _end_host()
+    if _host is None:
+        _host, _host_owner, _host_uses = Child(_begin_applying), os.getpid(), 0
+    _host_uses += 1
+    return _host
+
+
+def _end_host() -> None:
+    global _host
+    if _host is not None and _host_owner == os.getpid():
+        _host.kill()
+    _host = None
+
+
+atexit.register(_end_host)
+
+
+def _begin_applying() -> supervision.Answer:
+    return lambda request, say: apply_here(*request)
 
 
 # --- small things -------------------------------------------------------------------------------
@@ -446,7 +510,3 @@ def _flush_streams() -> None:
             stream.flush()
     if sys.platform != "win32":
         ctypes.CDLL(None).fflush(None)  # what native code has printed and C still holds back
-
-
-if __name__ == "__main__":
-    _answer(*sys.argv[1:4])

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import sys
 import time
+import unicodedata
 from typing import Any, TextIO
 
 from dafxtool import interrupts
@@ -79,6 +80,7 @@ class TerminalProgress(Progress):
             self._step = None
 
     def say(self, text: str) -> None:
+        text = printable(text)
         if self._step is not None:
             self._step.say(text)
         else:
@@ -162,6 +164,14 @@ class _Lines:
                 parts.append(f"{duration((self.total - self.done) / rate)} left")
         parts += [f"{key} {_text(value)}" for key, value in self.values.items()]
         return f"{self.description}: {', '.join(parts)}"
+
+
+def printable(text: str) -> str:
+    """On one line and harmless to a terminal: a file may be called anything."""
+    unfit = ("Cc", "Cs")  # control characters, and bytes that are no text
+    return "".join(
+        c.encode("unicode_escape").decode() if unicodedata.category(c) in unfit else c for c in text
+    )
 
 
 def duration(seconds: float) -> str:

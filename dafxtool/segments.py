@@ -8,7 +8,7 @@ not lost. A recording belongs to one split, and a track never crosses splits.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from fnmatch import fnmatch
 from pathlib import Path
@@ -233,26 +233,72 @@ def _tracks(
     return tuple(tracks), tuple(left_out)
 
 
+@dataclass(frozen=True)
+class Places:
+    """The tracks of a split, to be drawn in proportion to their length."""
+
+    tracks: tuple[int, ...]  # by index
+    cumulative: NDArray[np.float64]
+
+    @staticmethod
+    def of(catalogue: Catalogue, split: str) -> Places:
+        indices = catalogue.tracks_of(split)
+        lengths = np.array([catalogue.tracks[i].n_samples for i in indices], dtype=np.float64)
+        cumulative = np.cumsum(lengths / lengths.sum())
+        return Places(indices, cumulative / cumulative[-1])
+
+    def draw(self, rng: np.random.Generator) -> int:
+        """The index of a track, so that every second of the split is as likely."""
+        return self.tracks[int(self.cumulative.searchsorted(rng.random(), side="right"))]
+
+
+def draw_start(track: Track, config: SegmentConfig, rng: np.random.Generator) -> int:
+    """Where in a track a segment begins, in samples."""
+    return int(rng.integers(0, max(1, track.n_samples - config.n_samples + 1)))
+
+
+Read = Callable[[int, int, int], NDArray[np.float32]]  # of a recording, by index, from, how many
+
+
+def reading(catalogue: Catalogue, config: SegmentConfig) -> Read:
+    """Reads just what is asked for, each time from the file."""
+
+    def read(index: int, start: int, n_samples: int) -> NDArray[np.float32]:
+        recording = catalogue.recordings[index]
+        return audio.read_segment(
+            Path(recording.path),
+            start,
+            n_samples,
+            config.sample_rate,
+            config.channel,
+            recording.info,
+        )
+
+    return read
+
+
 def draw_segment(
     catalogue: Catalogue,
     split: str,
     config: SegmentConfig,
     rng: np.random.Generator,
     strict: bool = False,
+    places: Places | None = None,
+    read: Read | None = None,
 ) -> tuple[Segment, list[tuple[str, str]]]:
     """A random segment of a split that is not silent, at full level, and what could not be read.
 
     Tracks are drawn in proportion to their length, so that every second of a split is as likely.
+    places and read spare finding out and reading the same again for each segment.
     """
-    indices = catalogue.tracks_of(split)
-    lengths = np.array([catalogue.tracks[i].n_samples for i in indices], dtype=np.float64)
+    places = places or Places.of(catalogue, split)
     failures: list[tuple[str, str]] = []
     for _ in range(MAX_TRACKS_TRIED):
-        track = catalogue.tracks[indices[rng.choice(len(indices), p=lengths / lengths.sum())]]
+        track = catalogue.tracks[places.draw(rng)]
         for _ in range(config.max_redraws + 1):
-            start = int(rng.integers(0, max(1, track.n_samples - config.n_samples + 1)))
+            start = draw_start(track, config, rng)
             try:
-                segment = cut_segment(catalogue, track, start, config)
+                segment = cut_segment(catalogue, track, start, config, read)
             except RecordingError as error:
                 if strict:
                     raise
@@ -268,33 +314,42 @@ def draw_segment(
     )
 
 
-def cut_segment(catalogue: Catalogue, track: Track, start: int, config: SegmentConfig) -> Segment:
+def stretches_of(
+    catalogue: Catalogue, track: Track, start: int, config: SegmentConfig
+) -> Iterator[tuple[int, int, int, int]]:
+    """What a segment is made of: (recording, from, to in it, where in the segment), in samples."""
+    begin = 0  # of the current recording, in samples of the track
+    for index in track.recordings:
+        end = begin + catalogue.recordings[index].n_samples
+        low, high = max(start, begin), min(start + config.n_samples, end)
+        if low < high:
+            yield index, low - begin, high - begin, low - start
+        elif begin >= start + config.n_samples:
+            return
+        begin = end
+
+
+def cut_segment(
+    catalogue: Catalogue,
+    track: Track,
+    start: int,
+    config: SegmentConfig,
+    read: Read | None = None,
+) -> Segment:
     """The segment of a track that begins at `start` samples; zeros follow where it ends early."""
+    read = read or reading(catalogue, config)
     output = np.zeros(config.n_samples, dtype=np.float32)
     fade = round(JOIN_FADE_SECONDS * config.sample_rate)
     first: tuple[int, int] | None = None
-    begin = 0  # of the current recording, in samples of the track
-    for index in track.recordings:
-        recording = catalogue.recordings[index]
-        end = begin + recording.n_samples
-        low, high = max(start, begin), min(start + config.n_samples, end)
-        if low < high:
-            first = first or (index, low - begin)
-            piece = audio.read_segment(
-                Path(recording.path),
-                low - begin,
-                high - low,
-                config.sample_rate,
-                config.channel,
-                recording.info,
-            )
-            output[low - start : high - start] = _faded(
-                piece,
-                fade,
-                at_start=low == begin and begin > start,
-                at_end=high == end < track.n_samples,
-            )
-        begin = end
+    for index, low, high, position in stretches_of(catalogue, track, start, config):
+        first = first or (index, low)
+        end_of_track = start + position + high - low == track.n_samples
+        output[position : position + high - low] = _faded(
+            read(index, low, high - low),
+            fade,
+            at_start=low == 0 and position > 0,
+            at_end=high == catalogue.recordings[index].n_samples and not end_of_track,
+        )
     assert first is not None, "a segment starts inside its track"
     return Segment(output, *first)
 

@@ -6,7 +6,7 @@ import csv
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -17,7 +17,10 @@ from dafxtool import audio, files, store
 from dafxtool.errors import InputError, OutputExistsError
 from dafxtool.plan import Pair, Plan
 from dafxtool.segments import SPLITS, Catalogue
+from dafxtool.workers import Lost
 
+LOST_TABLE = "lost.csv"
+COLUMNS_OF_LOST = ("row", "effect", "setting", "split", "reason")
 COLUMNS_OF_CSV = ("row", "effect", "setting", "recording", "offset", "split", "dry", "wet")
 
 # Of the table; a recording's name may be any bytes, and they stay what they are.
@@ -29,7 +32,7 @@ class Sink(Protocol):
 
     def done(self) -> NDArray[np.bool_]: ...
 
-    def put(self, start: int, pairs: Sequence[Pair]) -> None: ...
+    def put(self, rows: NDArray[np.int64], pairs: Sequence[Pair], lost: Sequence[Lost]) -> None: ...
 
 
 @dataclass
@@ -40,19 +43,34 @@ class _Hdf5Sink:
     def done(self) -> NDArray[np.bool_]:
         return self.writer.done()
 
-    def put(self, start: int, pairs: Sequence[Pair]) -> None:
+    def put(self, rows: NDArray[np.int64], pairs: Sequence[Pair], lost: Sequence[Lost]) -> None:
+        if pairs:
+            audio = np.stack([pair.audio for pair in pairs])
+            self._put(rows, pairs, [""] * len(pairs), audio=audio)
+        if lost:
+            unmade = np.array([each.row for each in lost], dtype=np.int64)
+            self._put(unmade, [each.pair for each in lost], [each.reason for each in lost])
+
+    def _put(
+        self,
+        rows: NDArray[np.int64],
+        pairs: Sequence[Pair],
+        reasons: Sequence[str],
+        **columns: NDArray[Any],
+    ) -> None:
         setting = np.full((len(pairs), self.plan.max_parameters), np.nan)
         for row, pair in zip(setting, pairs, strict=True):
             row[: len(pair.setting)] = list(pair.setting.values())
         self.writer.put(
-            start,
-            audio=np.stack([pair.audio for pair in pairs]),
+            rows,
             effect=np.array([pair.effect for pair in pairs]),
             setting=setting,
             setting_text=store.encode_texts([_setting_text(self.plan, pair) for pair in pairs]),
             recording=np.array([pair.recording for pair in pairs]),
             offset=np.array([pair.offset for pair in pairs]),
             split=np.array([SPLITS.index(pair.split) for pair in pairs]),
+            lost=store.encode_texts([reason[: store.MOST_REASON] for reason in reasons]),
+            **columns,
         )
 
 
@@ -67,6 +85,7 @@ def hdf5_sink(
     columns = {
         "audio": ((2, plan.segments.n_samples), np.float32),
         **store.label_columns(plan.max_parameters),
+        **store.LOST_COLUMN,
     }
     effects = [effect.to_dict() for effect, _ in plan.effects]
     recordings = recording_rows(plan.catalogue)
@@ -82,20 +101,24 @@ class _FolderSink:
     plan: Plan
     suffix: str
     journal: Path
+    lost: list[Lost] = field(default_factory=list)
 
     def done(self) -> NDArray[np.bool_]:
         found = np.zeros(self.plan.n_rows, dtype=bool)
         for row in _read_journal(self.journal):
             number = int(row["row"])
-            if number < self.plan.n_rows and all(
-                (self.folder / row[kind]).exists() for kind in ("dry", "wet")
-            ):
-                found[number] = True
+            names = self._names(number)
+            if number < self.plan.n_rows and (row["dry"], row["wet"]) == names:
+                found[number] = all((self.folder / name).exists() for name in names)
+        for first, *_ in _read_table(self.folder / LOST_TABLE)[1:]:
+            if first.isdecimal() and int(first) < self.plan.n_rows:
+                found[int(first)] = True
         return found
 
-    def put(self, start: int, pairs: Sequence[Pair]) -> None:
-        for row, pair in enumerate(pairs, start):
-            names = [f"{row:06d}_{kind}.{self.suffix}" for kind in ("dry", "wet")]
+    def put(self, rows: NDArray[np.int64], pairs: Sequence[Pair], lost: Sequence[Lost]) -> None:
+        self.lost.extend(lost)
+        for row, pair in zip(rows.tolist(), pairs, strict=True):
+            names = self._names(row)
             for name, samples in zip(names, pair.audio, strict=True):
                 audio.write(
                     self.folder / name, samples, self.plan.segments.sample_rate, overwrite=True
@@ -114,6 +137,9 @@ class _FolderSink:
                     file.write("\n")
                 csv.writer(file).writerow(entry)
 
+    def _names(self, row: int) -> tuple[str, str]:
+        return f"{row:06d}_dry.{self.suffix}", f"{row:06d}_wet.{self.suffix}"
+
     def _is_torn(self) -> bool:
         with self.journal.open("rb") as file:
             size = file.seek(0, 2)
@@ -121,15 +147,18 @@ class _FolderSink:
             return size > 0 and file.read() != b"\n"
 
 
-def _read_journal(path: Path) -> list[dict[str, str]]:
+def _read_table(path: Path) -> list[list[str]]:
     if not path.exists():
         return []
     with path.open(**TABLE) as file:
-        rows = list(csv.reader(file))
+        return list(csv.reader(file))
+
+
+def _read_journal(path: Path) -> list[dict[str, str]]:
     return [
         dict(zip(COLUMNS_OF_CSV, row, strict=True))
-        for row in rows
-        if len(row) == len(COLUMNS_OF_CSV) and row[0].isdigit()  # no heading, no torn line
+        for row in _read_table(path)
+        if len(row) == len(COLUMNS_OF_CSV) and row[0].isdecimal()  # no heading, no torn line
     ]
 
 
@@ -144,6 +173,8 @@ def folder_sink(
 ) -> Iterator[Sink]:
     """Files NNNNNN_dry.wav and NNNNNN_wet.wav, and pairs.csv once all of them are there.
 
+    Pairs that could not be made are in lost.csv, which is there only if there are any.
+
     `described`, everything that decides them, is kept as pairs.json and compared by a resume.
     """
     table, journal = output / "pairs.csv", output / ".pairs.csv.partial"
@@ -151,58 +182,91 @@ def folder_sink(
     saved = json.dumps({**described, "audio_format": suffix}, sort_keys=True, indent=1)
     if output.exists() and not output.is_dir():
         raise OutputExistsError(f"{output} is a file: name a folder, or a file ending in .h5.")
-    begun = journal.exists()
-    if resume and description.exists() and not overwrite and description.read_text() != saved:
-        raise OutputExistsError(
-            f"{output} holds pairs of other recordings or options: choose another --output, resume "
-            "with the same, or use --overwrite."
-        )
-    if resume and table.exists() and not overwrite:  # there is nothing left to do
-        sink = _FolderSink(output, plan, suffix, table)
-        if not sink.done().all():
-            raise OutputExistsError(
-                f"{output} holds other pairs, or fewer: choose another --output, or use "
-                "--overwrite."
-            )
-        yield sink
+    files.check_unlocked(output, is_folder=True)
+    keep = resume and not overwrite
+    if keep and table.exists():  # there is nothing left to do
+        yield _complete(output, plan, suffix, saved)
         return
-    if (table.exists() or (begun and not resume)) and not overwrite:
-        raise OutputExistsError(
-            f"{output} holds pairs already: choose another --output, or use --overwrite"
-            + (", or --resume to go on." if begun else ".")
-        )
-    if overwrite and not resume:
-        journal.unlink(missing_ok=True)
+    with files.disk_errors(output), files.sole_writer(output, is_folder=True):
+        if keep and table.exists():  # another process was quicker
+            yield _complete(output, plan, suffix, saved)
+            return
+        same = description.exists() and _text_of(description) == saved
+        begun = journal.exists()
+        if keep and begun and not same:
+            raise _other_pairs(output)
+        if (table.exists() or (begun and not resume)) and not overwrite:
+            raise OutputExistsError(
+                f"{output} holds pairs already: choose another --output, or use --overwrite"
+                + (", or --resume to go on." if begun else ".")
+            )
+        if not (resume and same):
+            journal.unlink(missing_ok=True)
         table.unlink(missing_ok=True)
-    with files.disk_errors(output):
-        is_new = not output.exists()
-        output.mkdir(parents=True, exist_ok=True)
+        (output / LOST_TABLE).unlink(missing_ok=True)
         with files.writing(description, overwrite=True) as temporary:
             temporary.write_text(saved)
         journal.touch()
         try:
-            yield _FolderSink(output, plan, suffix, journal)
+            sink = _FolderSink(output, plan, suffix, journal)
+            yield sink
         except BaseException:
             if not journal.stat().st_size:  # nothing was done: nothing to go on from
                 journal.unlink()
                 description.unlink()
-                if is_new:
-                    with suppress(OSError):
-                        output.rmdir()
             raise
         latest = {int(row["row"]): row for row in _read_journal(journal)}
-        missing = [row for row in range(plan.n_rows) if row not in latest]
+        lost = {each.row: each for each in sink.lost if each.row not in latest}
+        missing = [row for row in range(plan.n_rows) if row not in latest and row not in lost]
         if missing:
             raise InputError(
                 f"{output}: {len(missing)} pairs are not in the journal, the first of them row "
                 f"{missing[0]}: run again with --resume."
             )
+        if lost:
+            _write_lost(output / LOST_TABLE, plan, [lost[row] for row in sorted(lost)])
         with files.writing(table, overwrite=True) as temporary:
             with temporary.open("w", **TABLE) as file:
                 writer = csv.DictWriter(file, COLUMNS_OF_CSV)
                 writer.writeheader()
                 writer.writerows(latest[row] for row in sorted(latest) if row < plan.n_rows)
         journal.unlink()
+
+
+def _write_lost(path: Path, plan: Plan, lost: Sequence[Lost]) -> None:
+    with files.writing(path, overwrite=True) as temporary, temporary.open("w", **TABLE) as file:
+        writer = csv.writer(file)
+        writer.writerow(COLUMNS_OF_LOST)
+        for each in lost:
+            effect = plan.effects[each.pair.effect][0].name
+            setting = _setting_text(plan, each.pair)
+            writer.writerow((each.row, effect, setting, each.pair.split, each.reason))
+
+
+def _complete(output: Path, plan: Plan, suffix: str, saved: str) -> _FolderSink:
+    """A folder whose table is there, with what a killed process may have left of its journal."""
+    description = output / "pairs.json"
+    if description.exists() and _text_of(description) != saved:
+        raise _other_pairs(output)
+    sink = _FolderSink(output, plan, suffix, output / "pairs.csv")
+    if not sink.done().all():
+        raise OutputExistsError(
+            f"{output} holds other pairs, or fewer: choose another --output, or use --overwrite."
+        )
+    with suppress(OSError):
+        (output / ".pairs.csv.partial").unlink()
+    return sink
+
+
+def _text_of(path: Path) -> str:
+    return path.read_text("utf-8", "replace")
+
+
+def _other_pairs(output: Path) -> OutputExistsError:
+    return OutputExistsError(
+        f"{output} holds pairs of other recordings or options: choose another --output, resume "
+        "with the same, or use --overwrite."
+    )
 
 
 def recording_rows(catalogue: Catalogue) -> list[dict[str, Any]]:

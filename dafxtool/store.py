@@ -24,7 +24,7 @@ import h5py
 import numpy as np
 from numpy.typing import NDArray
 
-from dafxtool import __version__
+from dafxtool import __version__, files
 from dafxtool.errors import (
     ConfigError,
     DiskError,
@@ -125,18 +125,42 @@ class Writer:
         self._arrays = {name: file[name] for name in file if name not in ("effects", "recordings")}
 
     def done(self) -> NDArray[np.bool_]:
-        """Which rows are written (n_rows,)."""
+        """Which rows are written (n_rows,). Those that were lost are tried again by a resume."""
+        marked = self.marked()
+        if "lost" in self._arrays and self._partial != self.path:
+            marked[marked] = self._arrays["lost"][:][marked] == b""
+        return marked
+
+    def marked(self) -> NDArray[np.bool_]:
+        """Which rows are written or lost (n_rows,)."""
         return np.asarray(self._arrays["done"][:], dtype=bool)
 
-    def put(self, start: int, **columns: NDArray[Any]) -> None:
-        """Write rows start, start + 1, ... of the named columns, then mark them as done."""
+    def put(self, rows: int | NDArray[np.int64], **columns: NDArray[Any]) -> None:
+        """Write rows of the named columns, then mark them as done.
+
+        rows  the first of neighbouring rows, or each of them (n,), in any order
+        """
         count = len(next(iter(columns.values())))
+        where = np.arange(rows, rows + count) if isinstance(rows, int) else np.asarray(rows)
+        order = np.argsort(where)
+        runs = np.split(order, np.flatnonzero(np.diff(where[order]) > 1) + 1)
         with _disk_errors(self.path):
             for name, values in columns.items():
-                self._arrays[name][start : start + count] = values
+                self._write(name, where, runs, values)
             self._file.flush()
-            self._arrays["done"][start : start + count] = 1
+            self._write("done", where, runs, np.ones(count, "u1"))
             self._file.flush()
+
+    def _write(
+        self,
+        name: str,
+        where: NDArray[np.int64],
+        runs: Sequence[NDArray[np.int64]],
+        values: NDArray[Any],
+    ) -> None:
+        """In runs of neighbouring rows: an h5py index list is far slower."""
+        for run in runs:
+            self._arrays[name][where[run[0]] : where[run[-1]] + 1] = values[run]
 
     def dtype(self, name: str) -> np.dtype[Any]:
         return self._arrays[name].dtype
@@ -163,23 +187,41 @@ def writing_rows(
     columns        name -> (shape of a row, dtype); the first one is the bulk, chunked by row
     configuration  stored with the file, and compared before a partial file is taken up again
     """
-    partial = partial_path(path)
-    _check_free(path, partial, resume, overwrite)
+    check_output(path, resume, overwrite)
     saved = json.dumps(configuration, sort_keys=True)
-    if path.exists() and resume and not overwrite:  # there is nothing left to do
-        with _open(path, kind) as complete_file:
-            _check_same(complete_file, saved, path)
-            yield Writer(complete_file, path, path)
-        return
+    keep = resume and not overwrite
+    if not (keep and path.exists()):
+        with files.sole_writer(path):  # until the file has its name
+            check_output(path, resume, overwrite)  # again: another process may have been quicker
+            if not (keep and path.exists()):
+                laid_out = (columns, n_rows, saved, effects, recordings, rows_a_chunk)
+                with _writing(path, kind, resume, *laid_out) as writer:
+                    yield writer
+                return
+    with _open(path, kind) as complete_file:  # there is nothing left to do
+        _check_same(complete_file, saved, path)
+        yield Writer(complete_file, path, path)
+
+
+@contextlib.contextmanager
+def _writing(
+    path: Path,
+    kind: str,
+    resume: bool,
+    columns: Mapping[str, tuple[tuple[int, ...], Any]],
+    n_rows: int,
+    saved: str,
+    *described: Any,
+) -> Iterator[Writer]:
+    partial = partial_path(path)
     with _disk_errors(path):
-        path.parent.mkdir(parents=True, exist_ok=True)
         begun = partial.exists() and _opens(partial)  # which refuses one that is being written
         if resume and begun:
             file = _lock(partial, "r+")
             _check_same(file, saved, path)
         else:
             partial.unlink(missing_ok=True)
-            file = _begin(path, kind, columns, n_rows, saved, effects, recordings, rows_a_chunk)
+            file = _begin(path, kind, columns, n_rows, saved, *described)
     n_done = 0
     try:
         writer = Writer(file, path, partial)
@@ -187,7 +229,7 @@ def writing_rows(
             yield writer
         finally:
             n_done = int(writer.done().sum())
-            complete = n_done == n_rows
+            complete = bool(writer.marked().all())
     finally:
         with contextlib.suppress(OSError, RuntimeError):
             file.close()
@@ -208,6 +250,7 @@ def partial_path(path: Path) -> Path:
 def check_output(path: Path, resume: bool, overwrite: bool) -> None:
     """Refuse an output that `writing_rows` would refuse, before the work and not after it."""
     with _disk_errors(path):
+        files.check_unlocked(path)
         _check_free(path, partial_path(path), resume, overwrite)
 
 
@@ -377,6 +420,11 @@ def label_columns(max_parameters: int) -> dict[str, tuple[tuple[int, ...], Any]]
     }
 
 
+# Of pairs: why a row holds no pair. Readers leave such rows out; nearly always there is none.
+MOST_REASON = 240
+LOST_COLUMN: dict[str, tuple[tuple[int, ...], Any]] = {"lost": ((), f"S{2 * MOST_REASON}")}
+
+
 def label_rows(labels: Labels, rows: slice) -> dict[str, NDArray[Any]]:
     """Rows of labels as `Writer.put` takes them."""
     return {
@@ -402,11 +450,13 @@ class Reader:
         try:
             self.kind = kind
             self.configuration: dict[str, Any] = json.loads(str(self._file.attrs["configuration"]))
+            self._kept = self._rows_kept()
             self.labels = self._read_labels()
+            if self._kept is not None:
+                self.labels = self.labels.take(self._kept)
             self._bulk = self._file[BULK[kind]]
-            if len(self._bulk) != len(self.labels) or not np.issubdtype(
-                self._bulk.dtype, np.floating
-            ):
+            n_kept = len(self._bulk) if self._kept is None else len(self._kept)
+            if n_kept != len(self.labels) or not np.issubdtype(self._bulk.dtype, np.floating):
                 raise FormatError(f"{path}: {BULK[kind]!r} does not fit its labels: make it again.")
         except (KeyError, ValueError, TypeError, OSError, AttributeError) as error:
             self._file.close()
@@ -446,7 +496,9 @@ class Reader:
         """Rows of the bulk, in the order asked for, in the type stored."""
         try:
             if isinstance(rows, slice):
-                return np.asarray(self._bulk[rows])
+                if self._kept is None:
+                    return np.asarray(self._bulk[rows])
+                rows = np.arange(len(self))[rows]
             if len(rows) == 0:
                 return np.empty((0, *self.row_shape), self._bulk.dtype)
             unique, inverse = np.unique(rows, return_inverse=True)
@@ -454,7 +506,8 @@ class Reader:
                 raise InputError(
                     f"{self.path} has rows 0 to {len(self) - 1}, not {unique[0]} to {unique[-1]}."
                 )
-            return np.asarray(self._read_sorted(unique))[inverse]
+            where = unique if self._kept is None else self._kept[unique]
+            return np.asarray(self._read_sorted(where))[inverse]
         except OSError as error:
             raise FormatError(f"{self.path} cannot be read ({error}): make it again.") from error
 
@@ -474,9 +527,27 @@ class Reader:
     def column(self, name: str) -> NDArray[Any]:
         """A further column, e.g. the standardisation of each spectrogram."""
         try:
-            return np.asarray(self._file[name][:])
+            values = np.asarray(self._file[name][:])
+            return values if self._kept is None else values[self._kept]
         except KeyError as error:
             raise FormatError(f"{self.path} has no column {name!r}: make it again.") from error
+
+    def lost(self) -> dict[int, str]:
+        """Rows of the file that hold no pair, and why; the rows of this reader go without them."""
+        if "lost" not in self._file:
+            return {}
+        reasons = np.asarray(self._file["lost"][:])
+        return {
+            row: reasons[row].decode("utf-8", "replace")
+            for row in np.flatnonzero(reasons != b"").tolist()
+        }
+
+    def _rows_kept(self) -> NDArray[np.int64] | None:
+        """The rows that hold something, None where all do."""
+        lost = self.lost()
+        if not lost:
+            return None
+        return np.setdiff1d(np.arange(len(self._file["lost"])), list(lost))
 
     def _read_labels(self) -> Labels:
         file = self._file

@@ -1,150 +1,370 @@
 """Render the rows of a plan, in this process or in several.
 
-Audio comes back through shared memory; only settings and labels are pickled. Workers are spawned,
-not forked, and a plugin never runs in the process that writes the file.
+Audio comes back through shared memory; only settings and labels are pickled. A worker that dies or
+hangs is replaced: the row that it was at is tried once more by a fresh one, then it is given up
+with the reason, and everything else goes on. A plugin never runs in the process that writes.
 """
 
 from __future__ import annotations
 
-import multiprocessing
+import mmap
+import os
 import shutil
-import signal
-from collections.abc import Iterator, Sequence
-from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
-from concurrent.futures.process import BrokenProcessPool
-from contextlib import contextmanager, suppress
-from dataclasses import replace
-from multiprocessing.shared_memory import SharedMemory
+import tempfile
+import time
+from collections import Counter, deque
+from collections.abc import Iterator
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
+from multiprocessing.connection import wait
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from dafxtool import interrupts
 from dafxtool.errors import DiskError, PluginError
-from dafxtool.plan import Pair, Plan, render_row
+from dafxtool.files import disk_sentence
+from dafxtool.plan import Pair, Plan, Rows
+from dafxtool.plugins import PLUGIN_SECONDS, SECONDS_BEFORE_NOTICE, USES_OF_A_PROCESS
+from dafxtool.progress import SILENT, Progress
+from dafxtool.supervision import (
+    SECONDS_BETWEEN_LOOKS,
+    SECONDS_TO_START,
+    Answer,
+    Child,
+    ChildDied,
+    PrintedLog,
+    Say,
+)
 
-ROWS_A_TASK = 8
+ROWS_A_TASK = 16
+TASKS_A_WORKER = 2  # at a time: the next one is there before this one has ended
 SHARE_OF_SHARED_MEMORY = 0.8  # of what is free; other programs use it too
-
-Batch = tuple[int, list[Pair], list[tuple[str, str]]]
-
-
-def rendered(plan: Plan, missing: NDArray[np.int64], workers: int) -> Iterator[Batch]:
-    """Batches of neighbouring rows as they become ready: (first row, pairs, failures)."""
-    tasks = _tasks(missing)
-    has_plugin = any(effect.plugin for effect, _ in plan.effects)
-    if workers <= 1 and not has_plugin:  # a plugin never runs in the process that writes the file
-        for start, count in tasks:
-            done = [render_row(plan, row) for row in range(start, start + count)]
-            yield start, [pair for pair, _ in done], [f for _, fs in done for f in fs]
-        return
-    yield from _rendered_by_workers(plan, tasks, max(1, workers))
+MOST_TRIES = 2  # of a row
+MOST_LOST_IN_A_ROW = 5  # of one plugin; then the rest of its rows is not tried
 
 
-def _tasks(missing: NDArray[np.int64]) -> list[tuple[int, int]]:
-    """Runs of at most ROWS_A_TASK neighbouring rows: (first row, how many)."""
-    tasks: list[tuple[int, int]] = []
-    for row in missing.tolist():
-        if tasks and sum(tasks[-1]) == row and tasks[-1][1] < ROWS_A_TASK:
-            tasks[-1] = (tasks[-1][0], tasks[-1][1] + 1)
-        else:
-            tasks.append((row, 1))
-    return tasks
+@dataclass(frozen=True)
+class Lost:
+    """A pair that could not be made, and why."""
+
+    row: int
+    pair: Pair
+    reason: str
 
 
-_worker_plan: Plan | None = None
-_worker_memory: SharedMemory | None = None
+@dataclass(frozen=True)
+class Batch:
+    """Pairs with their rows, the lost ones, and recordings that could not be read (path, why)."""
+
+    rows: NDArray[np.int64]
+    pairs: list[Pair]
+    lost: list[Lost] = field(default_factory=list)
+    failures: list[tuple[str, str]] = field(default_factory=list)
 
 
-def _begin_worker(plan: Plan, memory_name: str) -> None:
-    global _worker_plan, _worker_memory
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to handle
-    _worker_plan = plan
-    _worker_memory = SharedMemory(memory_name)
-
-
-def _work(slot: int, start: int, count: int) -> tuple[list[Pair], list[tuple[str, str]]]:
-    """Render rows into a slot of the shared memory; what is sent back carries no audio."""
-    plan, memory = _worker_plan, _worker_memory
-    assert plan is not None and memory is not None
-    slots = _slots(memory, plan)
-    pairs, failures = [], []
-    for position in range(count):
-        pair, failed = render_row(plan, start + position)
-        slots[slot, position] = pair.audio
-        pairs.append(replace(pair, audio=np.empty((2, 0), np.float32)))
-        failures.extend(failed)
-    return pairs, failures
-
-
-def _slots(memory: SharedMemory, plan: Plan) -> NDArray[np.float32]:
-    assert memory.buf is not None
-    shape = (-1, ROWS_A_TASK, 2, plan.segments.n_samples)
-    size = memory.size // (ROWS_A_TASK * 2 * plan.segments.n_samples * 4)
-    flat = np.frombuffer(memory.buf, np.float32, size * ROWS_A_TASK * 2 * plan.segments.n_samples)
-    return flat.reshape(shape)
-
-
-def _rendered_by_workers(
-    plan: Plan, tasks: Sequence[tuple[int, int]], workers: int
+def rendered(
+    plan: Plan,
+    missing: NDArray[np.int64],
+    workers: int,
+    plugin_seconds: float = PLUGIN_SECONDS,
+    printed: PrintedLog | None = None,
+    progress: Progress = SILENT,
 ) -> Iterator[Batch]:
-    slot_bytes = ROWS_A_TASK * 2 * plan.segments.n_samples * 4
-    memory = _shared_memory(2 * workers, slot_bytes)
-    n_slots = min(2 * workers, memory.size // slot_bytes)
-    pool = ProcessPoolExecutor(
-        workers,
-        mp_context=multiprocessing.get_context("spawn"),
-        initializer=_begin_worker,
-        initargs=(plan, memory.name),
-    )
-    try:
-        waiting = list(reversed(tasks))
-        free = list(range(n_slots))
-        running: dict[Future[Any], tuple[int, int, int]] = {}
-        while waiting or running:
-            while waiting and free:
-                slot, (start, count) = free.pop(), waiting.pop()
-                with _interrupts_held():  # a worker that is being started must not hear of Ctrl-C
-                    future = pool.submit(_work, slot, start, count)
-                running[future] = (slot, start, count)
-            for future in wait(running, return_when=FIRST_COMPLETED).done:
-                slot, start, count = running.pop(future)
-                pairs, failures = future.result()
-                sound = _slots(memory, plan)[slot, :count].copy()  # the slot is free at once
-                free.append(slot)
-                yield (
-                    start,
-                    [replace(p, audio=s) for p, s in zip(pairs, sound, strict=True)],
-                    failures,
-                )
-    except BrokenProcessPool as error:
-        raise PluginError(
-            "a worker process died while rendering (a plugin that crashes takes its process with "
-            "it): what was rendered is kept, go on with --resume."
-        ) from error
-    finally:
-        pool.shutdown(wait=True, cancel_futures=True)
-        _release(memory)
+    """Batches of rows as they become ready. Their audio is valid until the next one is asked for.
 
-
-@contextmanager
-def _interrupts_held() -> Iterator[None]:
-    """Ctrl-C comes afterwards; processes and threads begun meanwhile never see it."""
-    if not hasattr(signal, "pthread_sigmask"):
-        yield
+    plugin_seconds  that a plugin gets to load and process a segment
+    printed         where the output of plugins goes
+    """
+    rows = Rows(plan)
+    has_plugin = any(effect.plugin for effect, _ in plan.effects)
+    ordered = rows.in_order(missing)
+    if workers <= 1 and not has_plugin:
+        for task in _tasks(ordered):
+            done = list(rows.render(task))
+            yield Batch(
+                np.array(task), [pair for pair, _ in done], [], [f for _, fs in done for f in fs]
+            )
         return
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
-    try:
-        yield
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+    if not len(ordered):
+        return
+    yield from _Pool(rows, max(1, workers), plugin_seconds, printed, progress).render(ordered)
 
 
-def _shared_memory(n_slots: int, slot_bytes: int) -> SharedMemory:
+def _tasks(ordered: NDArray[np.int64]) -> list[list[int]]:
+    return [
+        ordered[first : first + ROWS_A_TASK].tolist()
+        for first in range(0, len(ordered), ROWS_A_TASK)
+    ]
+
+
+# --- in the worker ------------------------------------------------------------------------------
+
+
+def begin_worker(plan: Plan, descriptor: int) -> Answer:
+    """Answers (slot, rows): renders the rows into the slot and tells of each as it is done."""
+    rows = Rows(plan)
+    slots = _slots(descriptor, plan)
+
+    def work(request: tuple[int, list[int]], say: Say) -> None:
+        slot, wanted = request
+        made = 0
+        while made < len(wanted):  # a plugin that fails ends the rows' iterator
+            try:
+                for pair, failures in rows.render(wanted[made:]):
+                    slots[slot, made] = pair.audio
+                    say((_without_audio(pair), failures))
+                    made += 1
+            except PluginError as error:
+                say((error, []))
+                made += 1
+
+    return work
+
+
+def _without_audio(pair: Pair) -> Pair:
+    return replace(pair, audio=np.empty((2, 0), np.float32))
+
+
+def _slots(descriptor: int, plan: Plan) -> NDArray[np.float32]:
+    """(n_slots, ROWS_A_TASK, 2, n_samples) in the memory that processes share."""
+    memory = mmap.mmap(descriptor, 0)
+    flat = np.frombuffer(memory, np.float32)
+    return flat.reshape(-1, ROWS_A_TASK, 2, plan.segments.n_samples)
+
+
+# --- in the process that writes -----------------------------------------------------------------
+
+
+@dataclass
+class _Task:
+    """Rows under way in a slot, and what the worker has told of the first ones of them."""
+
+    slot: int
+    rows: list[int]
+    told: list[tuple[Pair | PluginError, list[tuple[str, str]]]] = field(default_factory=list)
+
+
+@dataclass
+class _Worker:
+    child: Child
+    tasks: deque[_Task] = field(default_factory=deque)
+    ready: bool = False
+    n_made: int = 0
+    noticed: bool = False
+
+    @property
+    def row(self) -> int | None:
+        """The one it is at."""
+        if not self.tasks:
+            return None
+        task = self.tasks[0]
+        return task.rows[len(task.told)] if len(task.told) < len(task.rows) else None
+
+
+class _Pool:
+    def __init__(
+        self,
+        rows: Rows,
+        n_workers: int,
+        plugin_seconds: float,
+        printed: PrintedLog | None,
+        progress: Progress,
+    ) -> None:
+        self.rows, self.plan = rows, rows.plan
+        self.n_workers, self.plugin_seconds = n_workers, plugin_seconds
+        self.printed, self.progress = printed, progress
+        self.has_plugin = any(effect.plugin for effect, _ in self.plan.effects)
+        self.waiting: deque[list[int]] = deque()
+        self.tries: Counter[int] = Counter()
+        self.lost_in_a_row: Counter[int] = Counter()
+        self.given_up: dict[int, str] = {}
+        self.workers: list[_Worker] = []
+
+    def render(self, ordered: NDArray[np.int64]) -> Iterator[Batch]:
+        # A worker with a plugin is given little at a time: what it loses is tried again.
+        self.waiting.extend(_tasks(ordered))
+        in_flight = self.n_workers * (1 if self.has_plugin else TASKS_A_WORKER)
+        slot_bytes = ROWS_A_TASK * 2 * self.plan.segments.n_samples * 4
+        with _shared_memory(in_flight, slot_bytes) as memory:
+            self.descriptor = memory.fileno()
+            self.slots = _slots(self.descriptor, self.plan)
+            self.free = list(range(len(self.slots)))
+            try:
+                yield from self._batches()
+            finally:
+                for worker in self.workers:
+                    if worker.tasks:
+                        worker.child.kill()
+                    else:
+                        worker.child.close()
+
+    def _batches(self) -> Iterator[Batch]:
+        while self.waiting or any(worker.tasks for worker in self.workers):
+            yield from self._without_hope()
+            self._hand_out()
+            by_connection: dict[Any, _Worker] = {
+                worker.child.connection: worker for worker in self.workers
+            }
+            for connection in wait(list(by_connection), SECONDS_BETWEEN_LOOKS):
+                yield from self._hear(by_connection[connection])
+            interrupts.check()
+            for worker in list(self.workers):
+                yield from self._look_at(worker)
+
+    def _hand_out(self) -> None:
+        """Every worker gets what it may have under way; new ones begin where there is a need."""
+        most = 1 if self.has_plugin else TASKS_A_WORKER
+        for turn in range(most):
+            for worker in list(self.workers):
+                if self.waiting and self.free and len(worker.tasks) <= turn:
+                    if worker.n_made and self.tries[self.waiting[0][0]]:
+                        self._retire(worker)  # what failed once is tried by a fresh one
+                    else:
+                        self._give(worker)
+        while self.waiting and self.free and len(self.workers) < self.n_workers:
+            arguments = (self.plan, self.descriptor)
+            worker = _Worker(Child(begin_worker, arguments, self.printed, (self.descriptor,)))
+            self.workers.append(worker)
+            self._give(worker)
+
+    def _give(self, worker: _Worker) -> None:
+        task = _Task(self.free.pop(), self.waiting.popleft())
+        if not worker.tasks and worker.ready:
+            worker.child.last_heard = time.monotonic()  # it was idle, not silent
+        worker.tasks.append(task)
+        worker.child.title = self._title(task.rows[0])
+        with suppress(ChildDied):  # which is found out when it is heard
+            worker.child.send((task.slot, task.rows))
+
+    def _title(self, row: int) -> str:
+        return self.plan.effects[row % len(self.plan.effects)][0].name if self.has_plugin else ""
+
+    def _hear(self, worker: _Worker) -> Iterator[Batch]:
+        try:
+            kind, content = worker.child.receive()
+        except ChildDied as death:
+            yield from self._bury(worker, f"crashed ({death})")
+            return
+        if kind == "ready":
+            worker.ready = True
+            return
+        task = worker.tasks[0]
+        if kind == "said":
+            made, failures = content
+            task.told.append((made, failures))
+            worker.n_made += 1
+            worker.noticed = False
+            if (at := worker.row) is not None:
+                worker.child.title = self._title(at)
+            return
+        worker.tasks.popleft()
+        yield from self._batch(task)
+        if self.has_plugin and worker.n_made >= USES_OF_A_PROCESS:
+            self._retire(worker)
+
+    def _retire(self, worker: _Worker) -> None:
+        self.workers.remove(worker)
+        worker.child.close()
+
+    def _look_at(self, worker: _Worker) -> Iterator[Batch]:
+        """Has it been silent for too long? Only plugins are held to a time."""
+        row = worker.row
+        if row is None or worker not in self.workers:
+            return
+        waited = time.monotonic() - worker.child.last_heard
+        effect = self.plan.effects[row % len(self.plan.effects)][0]
+        if not worker.ready:
+            if waited > SECONDS_TO_START:
+                yield from self._bury(worker, f"did not start within {SECONDS_TO_START:.0f} s")
+        elif effect.plugin and waited > self.plugin_seconds:
+            yield from self._bury(
+                worker, f"took more than {self.plugin_seconds:g} s (see --plugin-timeout)"
+            )
+        elif effect.plugin and waited > SECONDS_BEFORE_NOTICE and not worker.noticed:
+            worker.noticed = True
+            self.progress.say(f"{effect.name} takes its time; some plugins load for minutes.")
+
+    def _bury(self, worker: _Worker, manner: str) -> Iterator[Batch]:
+        """Replace a worker: its row is tried again or lost, its other rows go back."""
+        self.workers.remove(worker)
+        worker.child.kill()
+        at = worker.row
+        if at is None or not worker.ready or not self._effect_of(at).plugin:
+            raise PluginError(
+                f"a worker process {manner} while rendering: what was rendered is kept, go on with "
+                "--resume."
+            )
+        for task in worker.tasks:
+            rest = task.rows[len(task.told) :]
+            if rest and rest[0] == at:
+                reason = f"the plugin {manner}"
+                task.told.append((PluginError(reason), []))
+                rest = rest[1:]
+            if rest:
+                self.waiting.appendleft(rest)
+            yield from self._batch(replace(task, rows=task.rows[: len(task.told)]))
+
+    def _effect_of(self, row: int) -> Any:
+        return self.plan.effects[row % len(self.plan.effects)][0]
+
+    def _batch(self, task: _Task) -> Iterator[Batch]:
+        """What came of a task; rows that failed once are tried again, each by itself."""
+        rows, pairs, lost, failures = [], [], [], []
+        for position, (row, (made, unread)) in enumerate(zip(task.rows, task.told, strict=True)):
+            effect = row % len(self.plan.effects)
+            failures.extend(unread)
+            if isinstance(made, Pair):
+                self.lost_in_a_row[effect] = 0
+                rows.append(row)
+                pairs.append(replace(made, audio=self.slots[task.slot, position]))
+                continue
+            self.tries[row] += 1
+            if self.tries[row] < MOST_TRIES and effect not in self.given_up:
+                self.waiting.append([row])
+            else:
+                lost.append(self._lose(row, str(made)))
+        if rows or lost:
+            yield Batch(np.array(rows, dtype=np.int64), pairs, lost, failures)
+        self.free.append(task.slot)  # what was in it has been taken
+
+    def _lose(self, row: int, reason: str) -> Lost:
+        effect = row % len(self.plan.effects)
+        self.lost_in_a_row[effect] += 1
+        if self.lost_in_a_row[effect] >= MOST_LOST_IN_A_ROW:
+            self.given_up.setdefault(effect, reason)
+        return Lost(row, self.rows.unmade(row), reason)
+
+    def _without_hope(self) -> Iterator[Batch]:
+        """Rows of plugins that were given up are not tried any more."""
+        if not self.given_up:
+            return
+        n_effects = len(self.plan.effects)
+        lost = []
+        for _ in range(len(self.waiting)):
+            task = self.waiting.popleft()
+            rest = [row for row in task if row % n_effects not in self.given_up]
+            if rest:
+                self.waiting.append(rest)
+            for row in task:
+                if row % n_effects in self.given_up:
+                    reason = (
+                        f"not tried, because {MOST_LOST_IN_A_ROW} pairs in a row were lost before: "
+                        f"{self.given_up[row % n_effects]}"
+                    )
+                    lost.append(Lost(row, self.rows.unmade(row), reason))
+        if lost:
+            yield Batch(np.empty(0, np.int64), [], lost)
+
+
+def _shared_memory(n_slots: int, slot_bytes: int) -> IO[bytes]:
     """Room for n_slots, or as many as there is room for: a container may have little of it.
 
-    Memory that is promised and not there would kill the process that touches it.
+    A file without a name, which goes with the last process that has it, in memory where the system
+    keeps such files there. Memory that is promised and not there would kill the process that
+    touches it.
     """
     folder = Path("/dev/shm")  # where Linux keeps it
     if folder.is_dir():
@@ -156,10 +376,13 @@ def _shared_memory(n_slots: int, slot_bytes: int) -> SharedMemory:
                 "or take --workers 1."
             )
         n_slots = min(n_slots, fitting)
-    return SharedMemory(create=True, size=n_slots * slot_bytes)
-
-
-def _release(memory: SharedMemory) -> None:
-    with suppress(BufferError):  # a view is still alive in a traceback; it goes with the process
-        memory.close()
-    memory.unlink()
+    file = tempfile.TemporaryFile(dir=folder if folder.is_dir() else None)  # noqa: SIM115
+    try:
+        if hasattr(os, "posix_fallocate"):
+            os.posix_fallocate(file.fileno(), 0, n_slots * slot_bytes)
+        else:
+            file.truncate(n_slots * slot_bytes)
+    except OSError as error:
+        file.close()
+        raise DiskError(disk_sentence(error, Path(tempfile.gettempdir()))) from error
+    return file

@@ -16,6 +16,7 @@ from dafxtool.pairs import render, render_again
 from dafxtool.parameters import Effect
 from dafxtool.plan import SEGMENTS_A_SETTING, render_row
 from dafxtool.segments import SPLITS
+from dafxtool.workers import Batch
 
 
 @pytest.fixture(scope="module")
@@ -259,8 +260,8 @@ def test_a_resume_never_mixes_in_other_recordings(recordings, tmp_path, monkeypa
         audio.write(tmp_path / "more" / f"{index}.wav", sound, rate)
     output = tmp_path / name
 
-    def rendered_then_stop(plan, missing, workers):
-        yield from ((row, [render_row(plan, row)[0]], []) for row in range(4))
+    def rendered_then_stop(plan, *_):
+        yield from (Batch(np.array([row]), [render_row(plan, row)[0]]) for row in range(4))
         raise Stop
 
     with monkeypatch.context() as patch:

@@ -11,7 +11,6 @@ import json
 import math
 import re
 import sys
-import unicodedata
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, is_dataclass
 from pathlib import Path
@@ -19,11 +18,12 @@ from typing import Any, TypeVar
 
 import click
 
-from dafxtool.progress import SILENT, Progress, TerminalProgress
+from dafxtool.progress import SILENT, Progress, TerminalProgress, printable
 
 F = TypeVar("F", bound=Callable[..., Any])
 
 PRESETS = ("week6", "default", "small")
+MOST_LINES_OF_LOST = 20
 WIDE = 10_000  # columns of a table that goes to a file or another program: nothing wraps
 
 
@@ -94,6 +94,13 @@ def _cores(ctx: click.Context, param: click.Parameter, value: int | None) -> int
     return value or usable_cores()
 
 
+def _limit_plugins(ctx: click.Context, param: click.Parameter, value: float) -> float:
+    from dafxtool.plugins import limit_time
+
+    limit_time(value)
+    return value
+
+
 overwrite_option = click.option(
     "--overwrite", is_flag=True, help="Replace the output when it is there already."
 )
@@ -117,6 +124,16 @@ workers_option = click.option(
     metavar="N",
     callback=_cores,
     help="Processes that work at the same time.  [default: one for each core]",
+)
+plugin_timeout_option = click.option(
+    "--plugin-timeout",
+    type=Number(min=0.1),
+    callback=_limit_plugins,
+    default=60.0,
+    show_default=True,
+    envvar="DAFXTOOL_PLUGIN_TIMEOUT",
+    metavar="SECONDS",
+    help="What a plugin gets for loading, and for each segment; then it is stopped.",
 )
 device_option = click.option(
     "--device",
@@ -226,7 +243,7 @@ def report(result: Mapping[str, Any], as_json: bool, shown: Iterable[str | Table
     """Print a command's result on standard output: as JSON, or as lines and tables to read."""
     if as_json:
         text = json.dumps(plain(result), indent=2, ensure_ascii=False, allow_nan=False)
-        if not _can_be_written(text):
+        if not _can_be_written(text) or _harmless(text) != text:
             text = json.dumps(plain(result), indent=2, allow_nan=False)
         click.echo(text)
         return
@@ -234,6 +251,7 @@ def report(result: Mapping[str, Any], as_json: bool, shown: Iterable[str | Table
         if isinstance(item, Table):
             _print_table(item)
         else:
+            item = _harmless(item)
             click.echo(item if _can_be_written(item) else item.encode("ascii", "backslashreplace"))
 
 
@@ -250,12 +268,25 @@ def skipped_lines(skipped: Sequence[tuple[str, str]]) -> list[str]:
     return [count, *(f"  {printable(reason)}" for _, reason in skipped)]
 
 
-def printable(text: str) -> str:
-    """On one line and harmless to a terminal: a file may be called anything."""
-    unfit = ("Cc", "Cs")  # control characters, and bytes that are no text
-    return "".join(
-        c.encode("unicode_escape").decode() if unicodedata.category(c) in unfit else c for c in text
-    )
+def lost_lines(lost: Sequence[tuple[int, str, str]]) -> list[str]:
+    """Pairs that could not be made and why, to be listed at the end: by reason, the first few."""
+    if not lost:
+        return []
+    by_reason: dict[str, list[tuple[int, str]]] = {}
+    for row, setting, reason in lost:
+        by_reason.setdefault(reason, []).append((row, setting))
+    lines = [f"{len(lost)} pair{'s'[: len(lost) - 1]} lost:"]
+    for reason, which in by_reason.items():
+        row, setting = which[0]
+        others = f" and {len(which) - 1} more" if len(which) > 1 else ""
+        lines.append(f"  row {row}, {printable(setting)}{others}: {printable(reason)}")
+    most = MOST_LINES_OF_LOST
+    return lines[: most + 1] + ([f"  and {len(lines) - 1 - most} more"] * (len(lines) > most + 1))
+
+
+def _harmless(text: str) -> str:
+    """Printable line by line."""
+    return "\n".join(map(printable, text.split("\n")))
 
 
 def _can_be_written(text: str) -> bool:

@@ -16,8 +16,10 @@ from dafxtool.cli.common import (
     config_option,
     effect_options,
     json_option,
+    lost_lines,
     output_option,
     overwrite_option,
+    plugin_timeout_option,
     preset_option,
     progress_from,
     quiet_option,
@@ -93,6 +95,7 @@ from dafxtool.cli.common import (
 @config_option
 @seed_option()
 @workers_option
+@plugin_timeout_option
 @resume_option
 @overwrite_option
 @strict_option
@@ -140,6 +143,7 @@ def command(recordings: tuple[Path, ...], **options: Any) -> None:
         options["overwrite"],
         options["strict"],
         options["audio_format"],
+        options["plugin_timeout"],
         progress,
     )
     splits = ", ".join(f"{n} {name}" for name, n in result.pairs_per_split.items())
@@ -155,6 +159,8 @@ def command(recordings: tuple[Path, ...], **options: Any) -> None:
             f"{result.n_pairs} pairs ({splits}), {result.seconds / 60:.1f} minutes "
             f"-> {result.path}",
             *skipped_lines(result.skipped),
+            *lost_lines(result.lost),
+            *([f"what plugins printed -> {result.printed}"] if result.printed else []),
         ],
     )
 
