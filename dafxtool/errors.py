@@ -50,6 +50,10 @@ class ElsewhereError(TrainingError):
     """Another process of the same training failed and says why; this one has nothing to add."""
 
 
+class ClusterError(DafxError):
+    """A cluster does not answer, or its workers cannot do the work."""
+
+
 class MissingDependencyError(DafxError):
     """A package is not installed here that this one step needs."""
 

@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dafxtool import audio, interrupts, store
+from dafxtool.cluster import Cluster
 from dafxtool.errors import InputError, PluginError
 from dafxtool.parameters import Effect
 from dafxtool.plan import Chosen, Plan, make_pair, make_plan
@@ -66,13 +67,14 @@ def render(
     strict: bool = False,
     audio_format: str = "wav",
     plugin_seconds: float = PLUGIN_SECONDS,
+    cluster: Cluster | None = None,
     progress: Progress = SILENT,
 ) -> RenderResult:
     """Render a dataset into pairs.h5 or, where output has no .h5 ending, a folder of audio files.
 
     A pair that a plugin spoils (it crashes, hangs for longer than plugin_seconds, gives what is no
     sound) is tried again by a fresh process and then listed as lost; what plugins print goes to
-    log_path(output).
+    log_path(output). With a cluster, its workers render and this process writes.
 
     Raises InputError, RecordingError, EffectError, OutputExistsError, DiskError; PluginError where
     a plugin spoils a pair and strict is set, or spoils all of them.
@@ -105,10 +107,14 @@ def render(
     lost: list[Lost] = []
     printed = PrintedLog(log_path(output))
     with opened as sink:
+        if not resume:
+            log_path(output).unlink(missing_ok=True)
         missing = np.flatnonzero(~sink.done())
         progress.start("rendering", plan.n_rows, "pair", done=plan.n_rows - len(missing))
         with interrupts.deferred():  # `advance` looks: never in the middle of a batch or a callback
-            for batch in rendered(plan, missing, workers, plugin_seconds, printed, progress):
+            for batch in rendered(
+                plan, missing, workers, plugin_seconds, printed, progress, cluster
+            ):
                 if strict and batch.lost:
                     raise PluginError(_lost_sentence(plan, batch.lost[0]))
                 sink.put(batch.rows, batch.pairs, batch.lost)

@@ -49,7 +49,9 @@ def is_child() -> bool:
 
 
 class PrintedLog:
-    """Where the output of children goes: a file, begun with the first byte; its size is bounded.
+    """Where the output of children goes: the end of a file, which is made with the first byte.
+
+    So much is kept of it and no more, whatever is printed.
 
     path  None: nothing is kept
     """
@@ -72,7 +74,7 @@ class PrintedLog:
             self._left -= len(kept)
             if self._left <= 0:
                 kept += b"\n--- the rest of what was printed is not kept\n"
-            with suppress(OSError), self.path.open("ab" if self._begun else "wb") as file:
+            with suppress(OSError), self.path.open("ab") as file:
                 file.write(kept)
                 self._begun = True
 

@@ -13,7 +13,7 @@ import shutil
 import tempfile
 import time
 from collections import Counter, deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from multiprocessing.connection import wait
@@ -24,10 +24,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dafxtool import interrupts
+from dafxtool.cluster import Cluster
 from dafxtool.errors import DiskError, PluginError
 from dafxtool.files import disk_sentence
 from dafxtool.plan import Pair, Plan, Rows
-from dafxtool.plugins import PLUGIN_SECONDS, SECONDS_BEFORE_NOTICE, USES_OF_A_PROCESS
+from dafxtool.plugins import (
+    PLUGIN_SECONDS,
+    SECONDS_BEFORE_NOTICE,
+    USES_OF_A_PROCESS,
+    limit_time,
+)
 from dafxtool.progress import SILENT, Progress
 from dafxtool.supervision import (
     SECONDS_BETWEEN_LOOKS,
@@ -43,7 +49,7 @@ ROWS_A_TASK = 16
 TASKS_A_WORKER = 2  # at a time: the next one is there before this one has ended
 SHARE_OF_SHARED_MEMORY = 0.8  # of what is free; other programs use it too
 MOST_TRIES = 2  # of a row
-MOST_LOST_IN_A_ROW = 5  # of one plugin; then the rest of its rows is not tried
+MOST_LOST_IN_A_ROW = 5  # rows of one plugin at which workers died; then no more are tried
 
 
 @dataclass(frozen=True)
@@ -72,15 +78,22 @@ def rendered(
     plugin_seconds: float = PLUGIN_SECONDS,
     printed: PrintedLog | None = None,
     progress: Progress = SILENT,
+    cluster: Cluster | None = None,
 ) -> Iterator[Batch]:
     """Batches of rows as they become ready. Their audio is valid until the next one is asked for.
 
     plugin_seconds  that a plugin gets to load and process a segment
     printed         where the output of plugins goes
+    cluster         where to render, instead of in processes of this machine
     """
     rows = Rows(plan)
     has_plugin = any(effect.plugin for effect, _ in plan.effects)
     ordered = rows.in_order(missing)
+    if cluster is not None:
+        tasks = _tasks(ordered)
+        for _, batch in cluster.answers(begin_on_cluster, (plan, plugin_seconds), tasks):
+            yield batch
+        return
     if workers <= 1 and not has_plugin:
         for task in _tasks(ordered):
             done = list(rows.render(task))
@@ -124,6 +137,41 @@ def begin_worker(plan: Plan, descriptor: int) -> Answer:
     return work
 
 
+def begin_on_cluster(plan: Plan, plugin_seconds: float) -> Callable[[list[int]], Batch]:
+    """Answers a list of rows with their Batch. A plugin runs in a child of the cluster's worker."""
+    rows = Rows(plan)
+    limit_time(plugin_seconds)
+
+    def work(wanted: list[int]) -> Batch:
+        batch = Batch(np.empty(0, np.int64), [])
+        made: list[int] = []
+        while wanted:
+            try:
+                for pair, failures in rows.render(wanted):
+                    made.append(wanted[0])
+                    wanted = wanted[1:]
+                    batch.pairs.append(pair)
+                    batch.failures.extend(failures)
+            except PluginError as error:
+                row, wanted = wanted[0], wanted[1:]
+                found = _tried_again(rows, row)
+                if found is None:
+                    batch.lost.append(Lost(row, rows.unmade(row), str(error)))
+                else:
+                    made.append(row)
+                    batch.pairs.append(found)
+        return replace(batch, rows=np.array(made, dtype=np.int64))
+
+    return work
+
+
+def _tried_again(rows: Rows, row: int) -> Pair | None:
+    try:
+        return next(rows.render([row]))[0]
+    except PluginError:
+        return None
+
+
 def _without_audio(pair: Pair) -> Pair:
     return replace(pair, audio=np.empty((2, 0), np.float32))
 
@@ -136,6 +184,10 @@ def _slots(descriptor: int, plan: Plan) -> NDArray[np.float32]:
 
 
 # --- in the process that writes -----------------------------------------------------------------
+
+
+class _Death(PluginError):
+    """The worker's, at some row."""
 
 
 @dataclass
@@ -301,7 +353,7 @@ class _Pool:
             rest = task.rows[len(task.told) :]
             if rest and rest[0] == at:
                 reason = f"the plugin {manner}"
-                task.told.append((PluginError(reason), []))
+                task.told.append((_Death(reason), []))
                 rest = rest[1:]
             if rest:
                 self.waiting.appendleft(rest)
@@ -325,17 +377,18 @@ class _Pool:
             if self.tries[row] < MOST_TRIES and effect not in self.given_up:
                 self.waiting.append([row])
             else:
-                lost.append(self._lose(row, str(made)))
+                lost.append(self._lose(row, made))
         if rows or lost:
             yield Batch(np.array(rows, dtype=np.int64), pairs, lost, failures)
         self.free.append(task.slot)  # what was in it has been taken
 
-    def _lose(self, row: int, reason: str) -> Lost:
+    def _lose(self, row: int, error: PluginError) -> Lost:
         effect = row % len(self.plan.effects)
-        self.lost_in_a_row[effect] += 1
-        if self.lost_in_a_row[effect] >= MOST_LOST_IN_A_ROW:
-            self.given_up.setdefault(effect, reason)
-        return Lost(row, self.rows.unmade(row), reason)
+        if isinstance(error, _Death):  # anything else is quickly tried
+            self.lost_in_a_row[effect] += 1
+            if self.lost_in_a_row[effect] >= MOST_LOST_IN_A_ROW:
+                self.given_up.setdefault(effect, str(error))
+        return Lost(row, self.rows.unmade(row), str(error))
 
     def _without_hope(self) -> Iterator[Batch]:
         """Rows of plugins that were given up are not tried any more."""

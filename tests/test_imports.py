@@ -20,8 +20,10 @@ ORDER = (
     "interrupts",
     "progress",
     "supervision",
+    "cluster",
     "files",
     "devices",
+    "threads",
     "distributed",
     "resampling",
     "truncation",
@@ -110,6 +112,7 @@ HOMES = {
     "markupsafe": {"pages", "report"},
     "tensorboard": {"run_folder"},
     "wandb": {"boards"},
+    "distributed": {"cluster"},
 }
 
 

@@ -11,7 +11,8 @@ import json
 import math
 import re
 import sys
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, is_dataclass
 from pathlib import Path
 from typing import Any, TypeVar
@@ -124,6 +125,11 @@ workers_option = click.option(
     metavar="N",
     callback=_cores,
     help="Processes that work at the same time.  [default: one for each core]",
+)
+dask_option = click.option(
+    "--dask",
+    metavar="ADDRESS",
+    help="Work on a Dask cluster, given its scheduler's address, instead of in --workers.",
 )
 plugin_timeout_option = click.option(
     "--plugin-timeout",
@@ -266,6 +272,18 @@ def skipped_lines(skipped: Sequence[tuple[str, str]]) -> list[str]:
         return []
     count = f"{len(skipped)} recording{'s'[: len(skipped) - 1]} skipped:"
     return [count, *(f"  {printable(reason)}" for _, reason in skipped)]
+
+
+@contextmanager
+def cluster_at(address: str | None, progress: Progress) -> Iterator[Any]:
+    """The Cluster at an address; None where no address was given."""
+    if address is None:
+        yield None
+        return
+    from dafxtool.cluster import Cluster
+
+    with Cluster(address, progress) as cluster:
+        yield cluster
 
 
 def lost_lines(lost: Sequence[tuple[int, str, str]]) -> list[str]:

@@ -13,7 +13,9 @@ from dafxtool.cli.common import (
     SHARE,
     Number,
     Table,
+    cluster_at,
     config_option,
+    dask_option,
     effect_options,
     json_option,
     lost_lines,
@@ -95,6 +97,7 @@ from dafxtool.cli.common import (
 @config_option
 @seed_option()
 @workers_option
+@dask_option
 @plugin_timeout_option
 @resume_option
 @overwrite_option
@@ -128,24 +131,26 @@ def command(recordings: tuple[Path, ...], **options: Any) -> None:
     number = options["pairs_per_effect"]
     if number is None and options["settings"] in ("random", "static"):
         number = configuration.pairs_per_effect
-    result = render(
-        paths,
-        options["output"] or Path("pairs.h5"),
-        effects,
-        configuration.segments,
-        configuration.split,
-        number,
-        options["settings"],
-        options["steps"],
-        options["seed"],
-        options["workers"],
-        options["resume"],
-        options["overwrite"],
-        options["strict"],
-        options["audio_format"],
-        options["plugin_timeout"],
-        progress,
-    )
+    with cluster_at(options["dask"], progress) as cluster:
+        result = render(
+            paths,
+            options["output"] or Path("pairs.h5"),
+            effects,
+            configuration.segments,
+            configuration.split,
+            number,
+            options["settings"],
+            options["steps"],
+            options["seed"],
+            options["workers"],
+            options["resume"],
+            options["overwrite"],
+            options["strict"],
+            options["audio_format"],
+            options["plugin_timeout"],
+            cluster,
+            progress,
+        )
     splits = ", ".join(f"{n} {name}" for name, n in result.pairs_per_split.items())
     report(
         vars(result),

@@ -1,0 +1,243 @@
+"""Plugins that crash, hang, print and lie cost the pairs that they spoil, and nothing else."""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from pathlib import Path
+
+import h5py
+import numpy as np
+import pytest
+from datasets import SEGMENTS, SPLIT, chosen, write_recordings
+
+from dafxtool import plugins, store
+from dafxtool.errors import PluginError
+from dafxtool.pairs import render, render_again
+from dafxtool.supervision import MOST_PRINTED_BYTES
+
+pytestmark = pytest.mark.torture
+
+MAD = Path(__file__).parent / "mad"
+DEEDS = {
+    "crash": "SIGSEGV",
+    "killed": "SIGKILL",
+    "exit": "exit status 3",
+    "raise": "I would rather not",
+    "nan": "not finite",
+    "infinite": "not finite",
+    "silence": "silence",
+    "shape": "not as long",
+}
+
+
+@pytest.fixture(autouse=True)
+def mad(monkeypatch, tmp_path):
+    inherited = os.environ.get("PYTHONPATH", "")
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(MAD), *filter(None, [inherited])]))
+    monkeypatch.setenv("DAFXTOOL_MAD_PLUGINS", "1")
+    plugins._end_host()
+    yield
+    plugins._end_host()
+    plugins.limit_time(plugins.PLUGIN_SECONDS)
+
+
+@pytest.fixture
+def mad_effect(tmp_path):
+    def made(deed):
+        path = tmp_path / f"{deed}.vst3"
+        path.touch()
+        (effect,) = plugins.load_effects(path, SEGMENTS.sample_rate).values()
+        return effect, {}
+
+    return made
+
+
+@pytest.fixture(scope="module")
+def recordings(tmp_path_factory):
+    return write_recordings(tmp_path_factory.mktemp("recordings"))
+
+
+def sound(seed=0):
+    return np.random.default_rng(seed).normal(0, 0.3, 4096).astype(np.float32)
+
+
+def columns(path):
+    with h5py.File(path) as file:
+        return {name: file[name][:] for name in file if name not in ("effects", "recordings")}
+
+
+@pytest.mark.parametrize(
+    ("deed", "name"), [("crash", "folder"), *((deed, "pairs.h5") for deed in DEEDS)]
+)
+def test_a_misdeed_costs_only_its_own_pairs(mad_effect, recordings, tmp_path, deed, name, figure):
+    mixed = [*chosen("overdrive"), mad_effect(deed)]
+    result = render([recordings], tmp_path / name, mixed, SEGMENTS, SPLIT, 12, seed=4, workers=2)
+    assert result.pairs_per_effect == {"overdrive": 12, deed: 0}
+    assert [row for row, _, _ in result.lost] == list(range(1, 24, 2))
+    assert all(DEEDS[deed] in reason for _, _, reason in result.lost)
+    assert not list(tmp_path.glob(".*.partial*"))
+    figure("pairs of other effects lost", 12 - result.pairs_per_effect["overdrive"])
+    if name == "folder":
+        told = (tmp_path / name / "lost.csv").read_text().splitlines()
+        assert len(told) == 1 + 12 and DEEDS[deed] in told[1]
+        assert len(list((tmp_path / name).glob("*_wet.wav"))) == 12
+        return
+    # The sound effect's rows are what they are without the mad one beside it, and readers see
+    # no others.
+    with store.Reader(tmp_path / name, store.PAIRS) as pairs:
+        assert set(pairs.labels.effect.tolist()) == {0} and len(pairs) == 12
+        assert sorted(pairs.lost()) == list(range(1, 24, 2))
+        heard = pairs.rows(np.arange(12))
+        assert np.abs(heard).max(axis=(1, 2)).min() > 0.1
+        assert np.array_equal(pairs.rows(slice(3, 5)), heard[3:5])
+        assert np.array_equal(pairs.column("offset"), pairs.labels.offset)
+    assert np.array_equal(render_again(tmp_path / name, 5), heard[5])
+
+
+def test_what_happened_once_is_tried_again_and_found(mad_effect, recordings, tmp_path):
+    effect = mad_effect("once")
+    render([recordings], tmp_path / "a.h5", [effect], SEGMENTS, SPLIT, 20, seed=4, workers=2)
+    assert (tmp_path / "once.once").exists()  # it did crash
+    render([recordings], tmp_path / "b.h5", [effect], SEGMENTS, SPLIT, 20, seed=4, workers=1)
+    first, second = columns(tmp_path / "a.h5"), columns(tmp_path / "b.h5")
+    for name in first:
+        assert np.array_equal(first[name], second[name], equal_nan=name == "setting"), name
+
+
+def test_a_crash_at_some_settings_leaves_the_others(mad_effect, recordings, tmp_path):
+    effect = mad_effect("sometimes")
+    output = tmp_path / "pairs.h5"
+    result = render([recordings], output, [effect], SEGMENTS, SPLIT, 40, seed=1, workers=2)
+    setting = columns(output)["setting"][:, 0]
+    told = {row for row, _, _ in result.lost}
+    tried = [row for row, _, reason in result.lost if "not tried" not in reason]
+    assert 5 < result.n_pairs < 35
+    assert all(setting[row] > 20 for row in tried)
+    assert all(setting[row] <= 20 for row in range(40) if row not in told)
+
+
+def test_one_that_hangs_is_stopped_and_given_up(mad_effect, recordings, tmp_path):
+    mixed = [*chosen("overdrive"), mad_effect("hang")]
+    begun = time.monotonic()
+    result = render(
+        [recordings], tmp_path / "p.h5", mixed, SEGMENTS, SPLIT, 30, workers=2, plugin_seconds=0.5
+    )
+    assert result.pairs_per_effect == {"overdrive": 30, "hang": 0}
+    reasons = [reason for _, _, reason in result.lost]
+    assert "more than 0.5 s" in reasons[0]
+    assert sum("not tried" in reason for reason in reasons) >= 20  # once five have failed twice
+    assert time.monotonic() - begun < 60  # 30 pairs, twice each, of an hour
+
+
+def test_what_is_printed_goes_to_a_bounded_log(mad_effect, recordings, tmp_path, capfd):
+    effect = mad_effect("spit")
+    result = render([recordings], tmp_path / "p.h5", [effect], SEGMENTS, SPLIT, 6, workers=2)
+    heard = capfd.readouterr()
+    assert "mad plugin" not in heard.out + heard.err
+    assert result.n_pairs == 6 and result.lost == []
+    assert result.printed == tmp_path / "p.plugins.log"
+    printed = result.printed.read_bytes()
+    assert printed.startswith(b"--- spit\nmad plugin!")
+    assert len(printed) < MOST_PRINTED_BYTES + 1000
+
+
+def test_strict_stops_at_the_first_pair_and_keeps_the_rest(mad_effect, recordings, tmp_path):
+    mixed = [*chosen("overdrive"), mad_effect("crash")]
+    output = tmp_path / "p.h5"
+    with pytest.raises(PluginError, match=r"pair \d+ of crash:drive=.*SIGSEGV"):
+        render([recordings], output, mixed, SEGMENTS, SPLIT, 12, workers=2, strict=True)
+    assert not output.exists()
+
+
+def test_a_render_of_nothing_but_losses_is_an_error(mad_effect, recordings, tmp_path):
+    with pytest.raises(PluginError, match="no pair could be made"):
+        render([recordings], tmp_path / "p.h5", [mad_effect("nan")], SEGMENTS, SPLIT, 6)
+    assert not list(tmp_path.glob("*p.h5*"))
+
+
+def test_a_resume_tries_lost_rows_again(mad_effect, recordings, tmp_path, monkeypatch):
+    """A render that ends in the middle forgets what it lost: the reason may be gone."""
+    effect = mad_effect("nan")
+    mixed = [*chosen("overdrive"), effect]
+    output = tmp_path / "p.h5"
+
+    def stop_late(plan, missing, *rest, **named):
+        from dafxtool.workers import rendered
+
+        for batch in rendered(plan, missing, *rest, **named):
+            yield batch
+            if batch.lost:
+                raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr("dafxtool.pairs.rendered", stop_late)
+        with pytest.raises(KeyboardInterrupt):
+            render([recordings], output, mixed, SEGMENTS, SPLIT, 20, workers=2)
+    monkeypatch.delenv("DAFXTOOL_MAD_PLUGINS")  # now it is another error: no such plugin
+    result = render([recordings], output, mixed, SEGMENTS, SPLIT, 20, workers=2, resume=True)
+    assert result.n_pairs == 20
+    assert all("loaded" in reason for _, _, reason in result.lost)
+
+
+@pytest.mark.parametrize(
+    ("deed", "reason"), [("loadcrash", "crashed while it was loaded"), ("loadhang", "within 0.5 s")]
+)
+def test_loading_is_survived_too(tmp_path, deed, reason):
+    path = tmp_path / f"{deed}.vst3"
+    path.touch()
+    plugins.limit_time(0.5)
+    with pytest.raises(PluginError, match=reason):
+        plugins.load_effects(path)
+
+
+@pytest.mark.parametrize("deed", ["crash", "exit", "hang", "nan", "shape"])
+def test_a_single_sound_is_an_error_and_the_next_one_is_made(mad_effect, deed):
+    effect, good = mad_effect(deed)[0], mad_effect("well")[0]
+    plugins.limit_time(1.0)
+    with pytest.raises(PluginError):
+        plugins.apply(effect, sound(), SEGMENTS.sample_rate, {})
+    wet, _ = plugins.apply(good, sound(), SEGMENTS.sample_rate, {})
+    np.testing.assert_array_equal(wet, sound() / 2)
+
+
+def test_the_command_ends_well_and_says_what_it_lost(mad_effect, recordings, tmp_path):
+    import subprocess
+
+    mad_effect("crash")
+    command = ["render", str(recordings), "--plugin", str(tmp_path / "crash.vst3")]
+    command += ["--effect", "crash", "--effect", "overdrive", "--pairs-per-effect", "4"]
+    command += ["--segment-seconds", "0.2", "-o", str(tmp_path / "p.h5"), "--short", "pad"]
+    ended = subprocess.run(
+        [sys.executable, "-m", "dafxtool", *command], capture_output=True, text=True, check=False
+    )
+    assert ended.returncode == 0, ended.stderr
+    assert "4 pairs lost:" in ended.stdout and "SIGSEGV" in ended.stdout
+    assert "Traceback" not in ended.stdout + ended.stderr
+
+
+@pytest.mark.plugin
+def test_real_bundles_render_or_are_refused_with_the_reason(
+    plugin_named, monkeypatch, recordings, tmp_path, amount, figure
+):
+    monkeypatch.delenv("DAFXTOOL_MAD_PLUGINS")
+    folder = plugin_named("ZamTube").parent
+    bundles = sorted(folder.glob("Za[mM]*.vst3"))
+    n_pairs, refused = amount(3, 20), {}
+    for bundle in bundles if amount(0, 1) else [plugin_named("ZamTube"), plugin_named("ZamEQ2")]:
+        output = tmp_path / f"{bundle.stem}.h5"
+        try:
+            effects = [
+                (effect, {})
+                for effect in plugins.load_effects(bundle, SEGMENTS.sample_rate).values()
+            ]
+        except PluginError as error:
+            refused[bundle.stem] = str(error)
+            continue
+        result = render([recordings], output, effects, SEGMENTS, SPLIT, n_pairs, workers=2)
+        assert result.n_pairs + len(result.lost) == n_pairs
+        figure(bundle.stem, f"{result.n_pairs} of {n_pairs} pairs, {result.lost[:1]}")
+    assert set(refused) <= {"ZamVerb"}, refused  # which takes two minutes to load
+    assert all("--plugin-timeout" in reason for reason in refused.values())
+    figure("refused", refused)
