@@ -119,9 +119,11 @@ class Child:
             )
         self._drain = threading.Thread(target=self._keep_printed, daemon=True)
         self._drain.start()
+        self.ready = False
         self.last_heard = time.monotonic()
         with suppress(OSError):  # one that is dead already is found so when it is asked
-            self.connection.send((sys.path, begin, arguments))
+            self.connection.send(sys.path)  # first: begin may have to be found there
+            self.connection.send((begin, arguments))
 
     def send(self, request: Any) -> None:
         """Ask; answers come in the order of the requests. Raises ChildDied."""
@@ -142,6 +144,7 @@ class Child:
         self.last_heard = time.monotonic()
         if kind == "failed":
             raise content
+        self.ready = True
         return kind, content
 
     def ask(
@@ -158,7 +161,8 @@ class Child:
         """
         self.send(request)
         asked, told = time.monotonic(), False
-        heard, limit, kind, content = asked, max(seconds, SECONDS_TO_START), "", None
+        limit = seconds if self.ready else max(seconds, SECONDS_TO_START)
+        heard, kind, content = asked, "", None
         while kind != "done":
             while not self.connection.poll(min(SECONDS_BETWEEN_LOOKS, seconds_before_notice)):
                 interrupts.check()
@@ -228,17 +232,11 @@ def serve(descriptor: int, parent: int) -> None:
     connection = Connection(descriptor)
     os.set_inheritable(descriptor, False)  # a plugin's own children would keep it open
     try:
-        path, begin, arguments = _received(connection)
-        sys.path[:] = path
-        _answer_all(connection, begin, arguments)
+        sys.path[:] = connection.recv()
+        _answer_all(connection, *connection.recv())
     except (EOFError, BrokenPipeError, ConnectionResetError):
         pass  # the parent has no more questions
     _leave()
-
-
-def _received(connection: Connection) -> tuple[list[str], Callable[..., Answer], tuple[Any, ...]]:
-    received: tuple[list[str], Callable[..., Answer], tuple[Any, ...]] = connection.recv()
-    return received
 
 
 def _answer_all(

@@ -203,7 +203,6 @@ class _Task:
 class _Worker:
     child: Child
     tasks: deque[_Task] = field(default_factory=deque)
-    ready: bool = False
     n_made: int = 0
     noticed: bool = False
 
@@ -284,7 +283,7 @@ class _Pool:
 
     def _give(self, worker: _Worker) -> None:
         task = _Task(self.free.pop(), self.waiting.popleft())
-        if not worker.tasks and worker.ready:
+        if not worker.tasks and worker.child.ready:
             worker.child.last_heard = time.monotonic()  # it was idle, not silent
         worker.tasks.append(task)
         worker.child.title = self._title(task.rows[0])
@@ -301,7 +300,6 @@ class _Pool:
             yield from self._bury(worker, f"crashed ({death})")
             return
         if kind == "ready":
-            worker.ready = True
             return
         task = worker.tasks[0]
         if kind == "said":
@@ -328,7 +326,7 @@ class _Pool:
             return
         waited = time.monotonic() - worker.child.last_heard
         effect = self.plan.effects[row % len(self.plan.effects)][0]
-        if not worker.ready:
+        if not worker.child.ready:
             if waited > SECONDS_TO_START:
                 yield from self._bury(worker, f"did not start within {SECONDS_TO_START:.0f} s")
         elif effect.plugin and waited > self.plugin_seconds:
@@ -344,7 +342,7 @@ class _Pool:
         self.workers.remove(worker)
         worker.child.kill()
         at = worker.row
-        if at is None or not worker.ready or not self._effect_of(at).plugin:
+        if at is None or not worker.child.ready or not self._effect_of(at).plugin:
             raise PluginError(
                 f"a worker process {manner} while rendering: what was rendered is kept, go on with "
                 "--resume."
