@@ -95,13 +95,6 @@ def _cores(ctx: click.Context, param: click.Parameter, value: int | None) -> int
     return value or usable_cores()
 
 
-def _limit_plugins(ctx: click.Context, param: click.Parameter, value: float) -> float:
-    from dafxtool.plugins import limit_time
-
-    limit_time(value)
-    return value
-
-
 overwrite_option = click.option(
     "--overwrite", is_flag=True, help="Replace the output when it is there already."
 )
@@ -131,16 +124,6 @@ dask_option = click.option(
     metavar="ADDRESS",
     help="Work on a Dask cluster, given its scheduler's address, instead of in --workers.",
 )
-plugin_timeout_option = click.option(
-    "--plugin-timeout",
-    type=Number(min=0.1),
-    callback=_limit_plugins,
-    default=60.0,
-    show_default=True,
-    envvar="DAFXTOOL_PLUGIN_TIMEOUT",
-    metavar="SECONDS",
-    help="What a plugin gets for loading, and for each segment; then it is stopped.",
-)
 device_option = click.option(
     "--device",
     type=DeviceType(),
@@ -159,14 +142,36 @@ config_option = click.option(
     metavar="FILE",
     help="TOML file with values over those of the preset, such as a run's config.toml.",
 )
-plugin_option = click.option(
-    "--plugin",
-    "plugins",
-    type=PATH,
-    multiple=True,
-    metavar="FILE",
-    help="VST3 plugin whose effects to know besides the built-in ones; repeat for more.",
-)
+
+
+def _limit_plugins(ctx: click.Context, param: click.Parameter, value: float) -> None:
+    from dafxtool.plugins import limit_time
+
+    limit_time(value)
+
+
+def plugin_option(command: F) -> F:
+    """--plugin, as `plugins: tuple[Path, ...]`, and --plugin-timeout, which sees to itself."""
+    plugin = click.option(
+        "--plugin",
+        "plugins",
+        type=PATH,
+        multiple=True,
+        metavar="FILE",
+        help="VST3 plugin whose effects to know besides the built-in ones; repeat for more.",
+    )
+    timeout = click.option(
+        "--plugin-timeout",
+        type=Number(min=0.1),
+        callback=_limit_plugins,
+        expose_value=False,
+        default=60.0,
+        show_default=True,
+        envvar="DAFXTOOL_PLUGIN_TIMEOUT",
+        metavar="SECONDS",
+        help="What a plugin gets for loading, and for each segment; then it is stopped.",
+    )
+    return plugin(timeout(command))
 
 
 run_option = click.option(

@@ -7,7 +7,14 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from dafxtool.cli.common import SAMPLE_RATE, Table, json_option, plugin_option, report
+from dafxtool.cli.common import (
+    SAMPLE_RATE,
+    Table,
+    json_option,
+    plugin_option,
+    progress_from,
+    report,
+)
 
 if TYPE_CHECKING:
     from dafxtool.parameters import Effect, Parameter
@@ -41,7 +48,7 @@ def command(
     """
     from dafxtool.plugins import known_effects
 
-    known = known_effects(plugins, sample_rate)
+    known = known_effects(plugins, sample_rate, progress_from(quiet=False))
     chosen = [_find(name, known) for name in names] or list(known.values())
     report({"effects": [_described(effect) for effect in chosen]}, as_json, [_table(chosen)])
 

@@ -21,7 +21,6 @@ from dafxtool.cli.common import (
     lost_lines,
     output_option,
     overwrite_option,
-    plugin_timeout_option,
     preset_option,
     progress_from,
     quiet_option,
@@ -98,7 +97,6 @@ from dafxtool.cli.common import (
 @seed_option()
 @workers_option
 @dask_option
-@plugin_timeout_option
 @resume_option
 @overwrite_option
 @strict_option
@@ -118,6 +116,7 @@ def command(recordings: tuple[Path, ...], **options: Any) -> None:
       dafxtool render guitar.wav --effect delay --settings sweep --steps 9 -o sweep.h5
       dafxtool render guitar.wav --plugin ZamTube.vst3 -o wet-files/
     """
+    from dafxtool import plugins
     from dafxtool.pairs import render
     from dafxtool.workplace import built_in_recordings, chosen_effects, configuration_for
 
@@ -147,7 +146,7 @@ def command(recordings: tuple[Path, ...], **options: Any) -> None:
             options["overwrite"],
             options["strict"],
             options["audio_format"],
-            options["plugin_timeout"],
+            plugins.time_limit_s(),
             cluster,
             progress,
         )
