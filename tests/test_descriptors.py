@@ -63,6 +63,38 @@ def test_a_compressor_is_told_by_level(describe):
     assert (by_level.diff(dim=1) < 0).all()
 
 
+@pytest.mark.parametrize("lag", [12, 30, 60])
+def test_an_echo_within_a_frame_is_a_comb_of_its_own_time(lag):
+    """|1 + 0.5 exp(-i 2 pi f lag)| ripples along frequency with the period 1 / lag."""
+    describe = Descriptors(N_BINS, N_FRAMES)
+    dry = 5 + noise()
+    bins = torch.arange(N_BINS) / (2 * (N_BINS - 1))  # cycles a sample
+    response = (1 + 0.5 * torch.exp(-2j * torch.pi * bins * lag)).abs()
+    wet = dry + response.log()[:, None]
+    found = describe._comb(*(x[:, 0].transpose(1, 2) for x in (dry, wet)))
+    step = next(
+        i for i, (a, b) in enumerate(itertools.pairwise(describe._comb_edges)) if a <= lag < b
+    )
+    assert (abs(found.argmax(dim=1) - step) <= 1).all()
+    same = describe._comb(*(x[:, 0].transpose(1, 2) for x in (dry, dry + 3)))
+    assert found.max() > same.max() + 2
+
+
+@pytest.mark.parametrize("by", [7, 30])
+def test_a_shift_answers_at_its_own_distance_and_side(describe, by):
+    dry, frames = noise(), lambda x: x[:, 0].transpose(1, 2)
+    step = next(
+        i for i, (a, b) in enumerate(itertools.pairwise(describe._shift_edges)) if a <= by < b
+    )
+    found = {}
+    for name, moved in (("up", by), ("down", -by)):
+        wet = torch.roll(dry, moved, 2)
+        found[name] = describe._shift(frames(dry), frames(wet))
+        assert (found[name][:, 0].argmax(dim=1) == step).all()
+    assert (found["up"][:, 2, step] > 0.3).all() and (found["down"][:, 2, step] < -0.3).all()
+    torch.testing.assert_close(found["up"][:, :2], found["down"][:, :2], atol=0.2, rtol=0)
+
+
 def test_rows_do_not_see_each_other(describe):
     pairs = torch.cat([noise(seed=1), noise(seed=2)], dim=1)
     torch.testing.assert_close(describe(pairs)[1:2], describe(pairs[1:2]))
