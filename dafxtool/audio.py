@@ -15,7 +15,7 @@ import math
 import os
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +24,7 @@ from numpy.typing import NDArray
 
 from dafxtool.errors import InputError, MissingDependencyError, RecordingError
 from dafxtool.files import check_free, writing
+from dafxtool.headers import flac_block, refuse_implausible, refuse_impossible
 from dafxtool.resampling import Audio, needed, ratio, resampled_stretch
 from dafxtool.resampling import resample as resample  # callers know it as audio.resample
 from dafxtool.truncation import refuse_cut_off
@@ -48,6 +49,7 @@ class AudioInfo:
     sample_rate: int  # Hz
     n_channels: int
     n_samples: int  # of each channel
+    n_bytes: int | None = field(default=None, compare=False)  # of the file, where it was looked at
 
     @property
     def seconds(self) -> float:
@@ -80,6 +82,8 @@ def find_recordings(paths: Sequence[Path]) -> list[Path]:
             found.setdefault(os.path.realpath(path), path)
         elif path.exists():
             raise InputError(f"{path} is neither a file nor a folder: name a recording.")
+        elif path.is_symlink():
+            raise InputError(f"{path} is a link that leads nowhere: name a recording.")
         else:
             raise InputError(f"{path} does not exist: name a recording, or a folder of them.")
     return list(found.values())
@@ -117,8 +121,10 @@ def probe(path: Path) -> AudioInfo:
     RecordingError  it is missing, empty, cut off, or nothing that can be read
     """
     refuse_cut_off(path)
+    refuse_impossible(path)
+    n_bytes = _size(path)
     with _opened(path) as file:
-        return _info(file, path)
+        return _info(file, path, n_bytes)
 
 
 def read(path: Path, sample_rate: int | None = None, channel: str = "first") -> tuple[Audio, int]:
@@ -170,23 +176,26 @@ def read_segment(
         )
     first, last = needed(start, start + n_samples, info.sample_rate, sample_rate)
     first, last = max(first, 0), min(last, info.n_samples)
-    native = _decode(path, first, last, channel)
+    native = _decode(path, first, last, channel, info)
     if info.sample_rate == sample_rate:
         return native
     up, down = ratio(info.sample_rate, sample_rate)
     return resampled_stretch(native, first, start, start + n_samples, up, down)
 
 
-def _decode(path: Path, first: int, last: int, channel: str) -> Audio:
+def _decode(path: Path, first: int, last: int, channel: str, info: AudioInfo) -> Audio:
     """The samples first to last of one channel, at the file's own rate."""
+    if info.n_bytes not in (None, _size(path)):
+        raise _changed(path)  # before a decoder sees what `probe` has not looked at
     with _opened(path) as file:
+        if (round(file.samplerate), file.num_channels) != (info.sample_rate, info.n_channels):
+            raise _changed(path)
         full_scale = FULL_SCALES.get(file.file_dtype)
-        # One sample more where pedalboard would otherwise go wrong; see MP3_FRAME.
-        early = int(first > 0 and first % MP3_FRAME == 0)
         try:
+            early = _earlier(path, first)
             file.seek(first - early)
             channels = file.read(last - first + early)[:, early:]
-        except (ValueError, RuntimeError) as error:
+        except (ValueError, RuntimeError, OSError) as error:
             raise RecordingError(f"{path} cannot be decoded: {_clause(error)}.") from error
     if channels.shape[1] != last - first:
         raise RecordingError(
@@ -204,6 +213,32 @@ def _decode(path: Path, first: int, last: int, channel: str) -> Audio:
             "it out."
         )
     return samples
+
+
+def _size(path: Path) -> int:
+    """Of a file in bytes."""
+    try:
+        return os.stat(path).st_size
+    except FileNotFoundError as error:
+        raise RecordingError(
+            f"{path} has vanished since it was first looked at: put it back, or leave it out."
+        ) from error
+    except OSError as error:
+        raise RecordingError(f"{path} cannot be read: {error.strerror or error}.") from error
+
+
+def _changed(path: Path) -> RecordingError:
+    return RecordingError(
+        f"{path} has changed since it was first looked at: begin again when nobody writes to it."
+    )
+
+
+def _earlier(path: Path, first: int) -> int:
+    """So many samples before `first` the file has to be entered for pedalboard not to go wrong."""
+    block = flac_block(path)
+    if block:
+        return first % block
+    return int(first > 0 and first % MP3_FRAME == 0)
 
 
 def _pick(channels: Audio, channel: str, path: Path) -> Audio:
@@ -250,13 +285,14 @@ def _is_text(path: Path) -> bool:
     return True
 
 
-def _info(file: Any, path: Path) -> AudioInfo:
+def _info(file: Any, path: Path, n_bytes: int) -> AudioInfo:
     if not file.exact_duration_known:  # an MP3 without a header of its own: count
         while file.read(1 << 20).shape[1]:
             pass
     if not file.frames:
         raise RecordingError(f"{path} holds no samples: leave it out.")
-    return AudioInfo(round(file.samplerate), file.num_channels, file.frames)
+    refuse_implausible(path, n_bytes, file.samplerate, file.num_channels, file.frames)
+    return AudioInfo(round(file.samplerate), file.num_channels, file.frames, n_bytes)
 
 
 def _clause(error: Exception) -> str:

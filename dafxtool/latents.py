@@ -7,25 +7,29 @@ its segment alone, not on the batch that it was in or the order of the rows.
 from __future__ import annotations
 
 import csv
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from itertools import islice, product
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from dafxtool import audio, store
 from dafxtool.effects import builtin_effects
 from dafxtool.errors import FormatError, InputError, RecordingError
-from dafxtool.files import check_free, writing
+from dafxtool.files import check_free, check_unlocked, writing
 from dafxtool.plan import Chosen, make_pair
 from dafxtool.progress import SILENT, Progress
 from dafxtool.runs import Run
-from dafxtool.segments import SPLITS, SegmentConfig, consecutive_segments
+from dafxtool.segments import SPLITS, Segment, SegmentConfig, consecutive_segments
 from dafxtool.store import Labels
+from dafxtool.threads import threads_for
 
 ROWS_A_BATCH = 32
+ROWS_A_THREAD = 8  # of a CPU, each of which takes a batch of its own
 FORMATS = (".h5", ".hdf5", ".csv", ".npz")
 
 
@@ -105,18 +109,18 @@ def _embed_spectrograms(path: Path, run: Run, splits: Sequence[str], progress: P
         shift = (float(reader.configuration["mean"]) - run.mean) / run.deviation
         same = theirs.standardisation == "segment" or (scale == 1.0 and shift == 0.0)
 
-        def analysed(rows: NDArray[np.int64]) -> NDArray[Any]:
-            values = reader.rows(rows).astype(np.float32)
-            return values if same else values * np.float32(scale) + np.float32(shift)
+        def latents(rows: NDArray[np.int64]) -> NDArray[np.float32]:
+            values = torch.from_numpy(reader.rows(rows)).to(run.device).float()
+            return run.embed(values if same else values.mul_(scale).add_(shift))
 
-        return _embed_rows(reader, analysed, run, splits, progress)
+        return _embed_rows(reader, latents, run, splits, progress)
 
 
 def _embed_pairs(path: Path, run: Run, splits: Sequence[str], progress: Progress) -> Latents:
     with store.Reader(path, store.PAIRS) as reader:
         check_segments(reader, run)
         return _embed_rows(
-            reader, lambda rows: run.analyse(reader.rows(rows))[0], run, splits, progress
+            reader, lambda rows: run.embed_audio(reader.rows(rows)), run, splits, progress
         )
 
 
@@ -133,18 +137,29 @@ def check_segments(reader: store.Reader, run: Run) -> None:
 
 
 def _embed_rows(
-    reader: store.Reader, analysed: Any, run: Run, splits: Sequence[str], progress: Progress
+    reader: store.Reader,
+    latents_of: Callable[[NDArray[np.int64]], NDArray[np.float32]],
+    run: Run,
+    splits: Sequence[str],
+    progress: Progress,
 ) -> Latents:
     rows = reader.labels.rows_of(splits)
     if not len(rows):
         raise InputError(f"{reader.path} has no rows of the splits {', '.join(splits)}.")
+    size = _rows_a_batch(run)
+    parts = [rows[start : start + size] for start in range(0, len(rows), size)]
     latents = []
     progress.start("embedding", len(rows), "segment")
-    for start in range(0, len(rows), ROWS_A_BATCH):
-        latents.append(run.embed(analysed(rows[start : start + ROWS_A_BATCH])))
-        progress.advance(len(latents[-1]))
+    with threads_for(run.device) as threads:
+        for found in threads.map(latents_of, parts, ahead=threads.number):
+            latents.append(found)
+            progress.advance(len(found))
     progress.finish()
     return Latents(np.concatenate(latents), reader.labels.take(rows), *about(run))
+
+
+def _rows_a_batch(run: Run) -> int:
+    return ROWS_A_THREAD if run.device == "cpu" else ROWS_A_BATCH
 
 
 def _embed_recordings(
@@ -154,28 +169,36 @@ def _embed_recordings(
     strict: bool,
     progress: Progress,
 ) -> Latents:
+    """Threads read and embed; this one applies the effects in between, and keeps the order."""
     config = run.configuration.segments
     chosen = list(effects) or [(builtin_effects()["clean"], {})]
     chosen = [(effect.at(config.sample_rate), fixed) for effect, fixed in chosen]
     paths = audio.find_recordings(inputs)
-    latents: list[NDArray[np.float32]] = []
     rows: list[tuple[int, int, int, dict[str, float]]] = []
     table: list[dict[str, Any]] = []
     skipped: list[tuple[str, str]] = []
+
+    def pairs() -> Iterator[NDArray[np.float32]]:
+        heard = threads.map(lambda path: _heard(path, config), paths, ahead=threads.number)
+        for path, found in zip(paths, heard, strict=True):
+            if isinstance(found, RecordingError):
+                if strict:
+                    raise found
+                skipped.append((str(path), str(found)))
+            else:
+                segments, info = found
+                for segment, (index, (effect, fixed)) in product(segments, enumerate(chosen)):
+                    full = effect.complete(fixed)
+                    sound, setting = make_pair(segment.audio, effect, full, config)
+                    rows.append((len(table), segment.offset, index, setting))
+                    yield sound
+                table.append(_table_row(path, len(table), config, info))
+            progress.advance()
+
     progress.start("embedding", len(paths), "recording")
-    for path in paths:
-        try:
-            made = list(_recording_pairs(path, config, chosen))
-        except RecordingError as error:
-            if strict:
-                raise
-            skipped.append((str(path), str(error)))
-            made = []
-        if made:
-            latents.append(run.embed(run.analyse(np.stack([sound for sound, *_ in made]))[0]))
-            rows += [(len(table), offset, index, setting) for _, offset, index, setting in made]
-            table.append(_table_row(path, len(table), config))
-        progress.advance()
+    with threads_for(run.device) as threads:
+        batches = _stacked(pairs(), _rows_a_batch(run))
+        latents = list(threads.map(run.embed_audio, batches, ahead=threads.number))
     progress.finish()
     if not latents:
         raise InputError(f"nothing could be embedded; the first reason: {skipped[0][1]}")
@@ -187,24 +210,31 @@ def _embed_recordings(
     )
 
 
+def _heard(
+    path: Path, config: SegmentConfig
+) -> tuple[list[Segment], audio.AudioInfo] | RecordingError:
+    """A recording cut end to end, or what is wrong with it."""
+    try:
+        info = audio.probe(path)
+        return consecutive_segments(path, config, info), info
+    except RecordingError as error:
+        return error
+
+
+def _stacked(arrays: Iterator[NDArray[np.float32]], size: int) -> Iterator[NDArray[np.float32]]:
+    while part := list(islice(arrays, size)):
+        yield np.stack(part)
+
+
 def about(run: Run) -> tuple[str, int, int, NDArray[np.float32]]:
     """run, n_content, n_style and scale of Latents."""
     model = run.model
     return str(run.path), model.n_content, model.n_style, model.latent_scale.cpu().numpy()
 
 
-def _recording_pairs(
-    path: Path, config: SegmentConfig, chosen: Sequence[Chosen]
-) -> Iterator[tuple[NDArray[np.float32], int, int, dict[str, float]]]:
-    """(pair, offset, index of the effect, setting) for each segment and effect."""
-    for segment in consecutive_segments(path, config):
-        for index, (effect, fixed) in enumerate(chosen):
-            sound, setting = make_pair(segment.audio, effect, effect.complete(fixed), config)
-            yield sound, segment.offset, index, setting
-
-
-def _table_row(path: Path, track: int, config: SegmentConfig) -> dict[str, Any]:
-    info = audio.probe(path)
+def _table_row(
+    path: Path, track: int, config: SegmentConfig, info: audio.AudioInfo
+) -> dict[str, Any]:
     return {
         "path": str(path.absolute()),
         "folder": path.absolute().parent.name,
@@ -247,6 +277,7 @@ def check_output(output: Path, inputs: Sequence[Path], overwrite: bool) -> None:
         raise InputError(f"{output} is a folder: give a file name.")
     if output.exists() and any(each.exists() and output.samefile(each) for each in inputs):
         raise InputError(f"{output} is what is to be embedded: choose another --output.")
+    check_unlocked(output)
     check_free(output, overwrite)
 
 
@@ -319,8 +350,11 @@ def _write_csv(latents: Latents, path: Path) -> None:
 def read_latents(path: Path) -> Latents:
     """A latents.h5 that `write_latents` wrote."""
     with store.Reader(path, store.LATENTS) as reader:
+        latent = np.asarray(reader.rows(slice(None)), dtype=np.float32)
+        if not np.isfinite(latent).all():
+            raise FormatError(f"{path} holds latents that are NaN or infinite: make it again.")
         return Latents(
-            np.asarray(reader.rows(slice(None)), dtype=np.float32),
+            latent,
             reader.labels,
             str(reader.configuration["run"]),
             int(reader.configuration["n_content"]),

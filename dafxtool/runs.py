@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from zipfile import BadZipFile, ZipFile
 
 import numpy as np
 import torch
@@ -19,14 +20,14 @@ from numpy.typing import NDArray
 
 from dafxtool import presets
 from dafxtool.devices import pick_device
-from dafxtool.errors import FormatError, InputError, TrainingError
+from dafxtool.errors import ConfigError, FormatError, InputError, TrainingError
 from dafxtool.files import writing
 from dafxtool.model import JointVAE, build_model
 from dafxtool.presets import Configuration
-from dafxtool.spectrograms import analyse
+from dafxtool.spectrograms import analyse, spectra
 from dafxtool.stft import SpectrogramConfig
 
-CHECKPOINT_VERSION = 2
+CHECKPOINT_VERSION = 3
 RUNS_FOLDER = Path("runs")
 BATCH_BYTES = 64e6
 
@@ -63,7 +64,13 @@ class Run:
         ]
         return np.concatenate([p[0] for p in parts]), np.concatenate([p[1] for p in parts])
 
-    def embed(self, spectrograms: NDArray[Any]) -> NDArray[np.float32]:
+    def embed_audio(self, audio: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Posterior means (n, n_latent) of audio (n, 2, n_samples), analysed on the device."""
+        return self.embed(
+            spectra(audio, self.spectrogram_config, self.mean, self.deviation, self.device)[0]
+        )
+
+    def embed(self, spectrograms: NDArray[Any] | torch.Tensor) -> NDArray[np.float32]:
         """Posterior means (n, n_latent) of standardised spectrograms (n, 2, n_bins, n_frames)."""
         if tuple(spectrograms.shape[1:]) != self.model.shape:
             raise InputError(
@@ -86,13 +93,15 @@ class Run:
         return self._in_batches(lambda z: self.model.decode(self.model.without_change(z)), latents)
 
     @torch.inference_mode()
-    def _in_batches(self, function: Any, values: NDArray[Any]) -> NDArray[np.float32]:
+    def _in_batches(
+        self, function: Any, values: NDArray[Any] | torch.Tensor
+    ) -> NDArray[np.float32]:
         """Apply a function of the model; the rows do not see each other in evaluation mode."""
         size = max(1, int(BATCH_BYTES // (4 * np.prod(self.model.shape))))
         outputs = []
         for start in range(0, len(values), size):
-            batch = torch.from_numpy(np.asarray(values[start : start + size], dtype=np.float32))
-            outputs.append(function(batch.to(self.device)).float().cpu().numpy())
+            batch = torch.as_tensor(values[start : start + size]).to(self.device).float()
+            outputs.append(function(batch).float().cpu().numpy())
         return np.concatenate(outputs)
 
 
@@ -110,6 +119,10 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
     if not path.is_file():
         raise InputError(f"{path} does not exist: make a run with 'dafxtool train'.")
     try:
+        with ZipFile(path) as packed:
+            damaged = packed.testzip()
+        if damaged:
+            raise BadZipFile(f"{damaged} is not what was written")
         contents = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # torch raises half a dozen kinds for a file that is no checkpoint
         raise FormatError(
@@ -145,7 +158,7 @@ def load_run(path: Path | None = None, device: str = "auto", checkpoint: str = "
 def _rebuild(path: Path, file: Path, contents: dict[str, Any], device: str) -> Run:
     try:
         configuration = presets.from_dict(contents["configuration"], str(file))
-        model = build_model(configuration.model, contents["shape"])
+        model = _model(configuration, contents["shape"], file)
         model.load_state_dict(contents["weights"])
         return Run(
             path=path,
@@ -158,9 +171,16 @@ def _rebuild(path: Path, file: Path, contents: dict[str, Any], device: str) -> R
             device=device,
             data=dict(contents["data"]),
         )
-    except (KeyError, TypeError, ValueError, RuntimeError) as error:
-        reason = str(error).splitlines()[0]
+    except (LookupError, TypeError, ValueError, RuntimeError, AttributeError) as error:
+        reason = " ".join(str(error).split())
         raise FormatError(f"{file} is damaged ({reason[:120]}): train again.") from error
+
+
+def _model(configuration: Configuration, shape: Sequence[int], file: Path) -> JointVAE:
+    try:
+        return build_model(configuration.model, shape)
+    except ConfigError as error:
+        raise FormatError(f"{file} holds no model that can be: {error}") from error
 
 
 def newest_run(folder: Path = RUNS_FOLDER) -> Path:

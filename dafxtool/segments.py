@@ -425,8 +425,17 @@ def consecutive_segments(
     info = info or audio.probe(path)
     catalogue, track = _alone(path, info, config)
     count = max(1, round(track.n_samples / config.n_samples))
+    # Read once: an MP3 is decoded from its beginning, whatever part of it is asked for.
+    whole = reading(catalogue, config)(0, 0, min(track.n_samples, count * config.n_samples))
     segments = [
-        cut_segment(catalogue, track, index * config.n_samples, config) for index in range(count)
+        cut_segment(
+            catalogue,
+            track,
+            index * config.n_samples,
+            config,
+            lambda _, start, n_samples: whole[start : start + n_samples],
+        )
+        for index in range(count)
     ]
     loud = [
         Segment(normalise_peak(s.audio, config.level_dbfs), s.recording, s.offset)

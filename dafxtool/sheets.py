@@ -21,7 +21,7 @@ from dafxtool.errors import InputError
 from dafxtool.files import shown_name
 from dafxtool.inversion import invert
 from dafxtool.latents import check_segments, held_out
-from dafxtool.parameters import Effect
+from dafxtool.parameters import Effect, slug
 from dafxtool.plan import Chosen, make_pair
 from dafxtool.progress import SILENT, Progress
 from dafxtool.runs import Run
@@ -271,7 +271,8 @@ def sound_reconstructions(
     progress.start("inverting", 2 * len(made), "sound")
     for number, each in enumerate(made):
         for channel, kind in enumerate(CHANNELS):
-            name = f"{number}-{each.source.effect.replace(' ', '-')}-{kind}"
+            # A slug: the name comes from a file, which may be a stranger's, and may say ../..
+            name = f"{number}-{slug(each.source.effect)}-{kind}"
             sound = invert(
                 each.magnitude[channel],
                 config,

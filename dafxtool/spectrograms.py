@@ -9,8 +9,7 @@ stored beside it. Either way the file says how to go back to linear magnitude.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,24 +18,28 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dafxtool import store
+from dafxtool.cluster import Cluster
 from dafxtool.devices import pick_device
 from dafxtool.errors import FormatError, OutputExistsError
 from dafxtool.progress import SILENT, Progress
 from dafxtool.stft import (
     SpectrogramConfig,
-    compress,
+    compressed_magnitude,
     expand,
-    magnitude,
     standardise,
     unstandardise,
 )
+from dafxtool.threads import Threads, threads_for
 
 if TYPE_CHECKING:
-    import torch
+    from torch import Tensor
+
+    Channels = Sequence[Tensor]  # dry and wet, each (n_bins, n_frames)
 
 MEASURED_ROWS = 256  # of the training split: the constants are then known to a percent
 MIN_DEVIATION = 1e-6
-BATCH_BYTES = 16e6
+BATCH_BYTES = 64e6  # of spectra; of what is written, a quarter at most
+KEPT_BYTES = 256e6  # of what was analysed for the constants, until it is written
 
 
 @dataclass(frozen=True)
@@ -59,10 +62,12 @@ def write_spectrograms(
     resume: bool = False,
     overwrite: bool = False,
     progress: Progress = SILENT,
+    cluster: Cluster | None = None,
 ) -> SpectrogramResult:
     """Compute the spectrograms of every pair into `output`.
 
-    config  its sample rate and segment length have to be those of the pairs
+    config   its sample rate and segment length have to be those of the pairs
+    cluster  whose workers analyse, on their CPUs; they find pairs_file under the same path
     """
     if output.exists() and pairs_file.exists() and output.samefile(pairs_file):
         raise OutputExistsError(f"{output} holds the pairs themselves: choose another --output.")
@@ -70,36 +75,38 @@ def write_spectrograms(
     with store.Reader(pairs_file, store.PAIRS) as pairs:
         labels = pairs.labels
         _check_sizes(pairs, config)
-        chosen = pick_device(device)
+        chosen = pick_device(device if cluster is None else "cpu")
         batch = max(1, int(BATCH_BYTES // (2 * config.n_bins * config.n_frames * 8)))
-        mean, deviation = 0.0, 1.0
-        if config.standardisation == "dataset":
-            mean, deviation = measure(pairs, config, chosen, batch, progress)
-        described = {
-            "spectrogram": asdict(config),
-            "mean": mean,
-            "deviation": deviation,
-            "dtype": dtype,
-            "pairs": pairs.configuration,
-        }
-        columns = {
-            "spectrogram": ((2, config.n_bins, config.n_frames), np.dtype(dtype)),
-            "mean": ((), np.float32),
-            "deviation": ((), np.float32),
-            **store.label_columns(labels.setting.shape[1]),
-        }
-        with store.writing_rows(
-            output,
-            store.SPECTROGRAMS,
-            columns,
-            len(pairs),
-            described,
-            labels.effects,
-            labels.recordings,
-            resume,
-            overwrite,
-        ) as writer:
-            _fill(writer, pairs, config, mean, deviation, chosen, batch, progress)
+        with threads_for(chosen) as threads:
+            analysis = _Analysis(pairs, config, chosen, threads, batch, cluster)
+            mean, deviation = 0.0, 1.0
+            if config.standardisation == "dataset":
+                mean, deviation = analysis.measure(progress)
+            described = {
+                "spectrogram": asdict(config),
+                "mean": mean,
+                "deviation": deviation,
+                "dtype": dtype,
+                "pairs": pairs.configuration,
+            }
+            columns = {
+                "spectrogram": ((2, config.n_bins, config.n_frames), np.dtype(dtype)),
+                "mean": ((), np.float32),
+                "deviation": ((), np.float32),
+                **store.label_columns(labels.setting.shape[1]),
+            }
+            with store.writing_rows(
+                output,
+                store.SPECTROGRAMS,
+                columns,
+                len(pairs),
+                described,
+                labels.effects,
+                labels.recordings,
+                resume,
+                overwrite,
+            ) as writer:
+                analysis.fill(writer, mean, deviation, progress)
     return SpectrogramResult(
         output,
         len(labels),
@@ -126,104 +133,187 @@ def segment_size(pairs: store.Reader) -> tuple[int, int]:
     return int(segments["sample_rate"]), int(segments["n_samples"])
 
 
-def _fill(
-    writer: store.Writer,
-    pairs: store.Reader,
-    config: SpectrogramConfig,
-    mean: float,
-    deviation: float,
-    device: str,
-    batch: int,
-    progress: Progress,
-) -> None:
-    missing = np.flatnonzero(~writer.done())
-    progress.start("analysing", len(pairs), "pair", done=len(pairs) - len(missing))
-    dtype = writer.dtype("spectrogram").name
-    for rows, sound in _read_ahead(pairs, _batches(missing, batch)):
-        values, constants = analyse(sound, config, mean, deviation, device, dtype)
-        chosen = slice(int(rows[0]), int(rows[-1]) + 1)
-        writer.put(
-            int(rows[0]),
-            spectrogram=values,
-            mean=constants[:, 0],
-            deviation=constants[:, 1],
-            **store.label_rows(pairs.labels, chosen),
-        )
-        progress.advance(len(rows))
-    progress.finish()
+class _Analysis:
+    """The spectrograms of a pairs file, on one device.
+
+    On a CPU each thread takes a pair at a time; a CUDA device takes a batch.
+    """
+
+    def __init__(
+        self,
+        pairs: store.Reader,
+        config: SpectrogramConfig,
+        device: str,
+        threads: Threads,
+        batch: int,
+        cluster: Cluster | None = None,
+    ) -> None:
+        self.pairs, self.config, self.device, self.cluster = pairs, config, device, cluster
+        self.threads, self.batch = threads, batch
+        self._kept: dict[int, Channels] = {}  # by row
+
+    def measure(self, progress: Progress) -> tuple[float, float]:
+        """Mean and standard deviation of the training split's compressed spectrograms.
+
+        Measured on at most MEASURED_ROWS pairs, drawn from the split.
+        """
+        rows = self.pairs.labels.rows_of(("train",))
+        if not len(rows):
+            rows = np.arange(len(self.pairs))
+        rows = rows[store.some_positions(len(rows), MEASURED_ROWS)]
+        size = 1 if self.device == "cpu" else self.batch
+        parts = [rows[start : start + size] for start in range(0, len(rows), size)]
+        total, squares = 0.0, 0.0
+        progress.start("measuring", len(rows), "pair")
+        for part, sums in zip(parts, self.threads.map(self._sums, parts), strict=True):
+            total, squares = total + sums[0], squares + sums[1]
+            progress.advance(len(part))
+        progress.finish()
+        count = len(rows) * 2 * self.config.n_bins * self.config.n_frames
+        mean = total / count
+        return mean, max(MIN_DEVIATION, max(0.0, squares / count - mean**2) ** 0.5)
+
+    def _sums(self, rows: NDArray[np.int64]) -> tuple[float, float]:
+        """Sum and sum of squares: in float32 within a batch, whose sums are pairwise."""
+        sound = self.pairs.rows(rows)
+        if self.device != "cpu":
+            values = compressed_pairs(sound, self.config, self.device)
+            return float(values.sum()), float(values.square_().sum())
+        channels = compressed_channels(sound[0], self.config)
+        if (
+            self.cluster is None
+            and (len(self._kept) + 1) * 8 * self.config.n_bins * self.config.n_frames <= KEPT_BYTES
+        ):
+            self._kept[int(rows[0])] = channels
+        sums = [(float(each.sum()), float(each.square().sum())) for each in channels]
+        return sums[0][0] + sums[1][0], sums[0][1] + sums[1][1]
+
+    def fill(self, writer: store.Writer, mean: float, deviation: float, progress: Progress) -> None:
+        """Write the rows that are missing."""
+        missing = np.flatnonzero(~writer.done())
+        progress.start("analysing", len(self.pairs), "pair", done=len(self.pairs) - len(missing))
+        dtype = writer.dtype("spectrogram").name
+        analysed = self._on_cpu if self.device == "cpu" else self._on_device
+        if self.cluster is not None:
+            analysed = self._on_cluster
+        for rows, values, constants in analysed(
+            _batches(missing, self.batch), mean, deviation, dtype
+        ):
+            chosen = slice(int(rows[0]), int(rows[-1]) + 1)
+            writer.put(
+                int(rows[0]),
+                spectrogram=values,
+                mean=constants[:, 0],
+                deviation=constants[:, 1],
+                **store.label_rows(self.pairs.labels, chosen),
+            )
+            progress.advance(len(rows))
+        progress.finish()
+
+    def _on_cpu(
+        self, batches: Iterator[NDArray[np.int64]], mean: float, deviation: float, dtype: str
+    ) -> Iterator[tuple[NDArray[np.int64], NDArray[Any], NDArray[np.float32]]]:
+        import torch
+
+        def places() -> Iterator[tuple[NDArray[np.int64], Tensor, NDArray[np.float32], int]]:
+            for rows in batches:
+                values = torch.empty(
+                    (len(rows), 2, *self.config.shape), dtype=getattr(torch, dtype)
+                )
+                constants = np.empty((len(rows), 2), np.float32)
+                for position in range(len(rows)):
+                    yield rows, values, constants, position
+
+        def work(
+            place: tuple[NDArray[np.int64], Tensor, NDArray[np.float32], int],
+        ) -> tuple[NDArray[np.int64], Tensor, NDArray[np.float32], int]:
+            rows, values, constants, position = place
+            row = int(rows[position])
+            channels = self._kept.pop(row, None)
+            if channels is None:
+                sound = self.pairs.rows(slice(row, row + 1))
+                channels = compressed_channels(sound[0], self.config)
+            constants[position] = standardise_channels(
+                channels, self.config, mean, deviation, values[position]
+            )
+            return place
+
+        for rows, values, constants, position in self.threads.map(work, places()):
+            if position == len(rows) - 1:
+                yield rows, values.numpy(), constants
+
+    def _on_device(
+        self, batches: Iterator[NDArray[np.int64]], mean: float, deviation: float, dtype: str
+    ) -> Iterator[tuple[NDArray[np.int64], NDArray[Any], NDArray[np.float32]]]:
+        def work(
+            rows: NDArray[np.int64],
+        ) -> tuple[NDArray[np.int64], NDArray[Any], NDArray[np.float32]]:
+            sound = self.pairs.rows(slice(int(rows[0]), int(rows[-1]) + 1))
+            return rows, *analyse(sound, self.config, mean, deviation, self.device, dtype)
+
+        yield from self.threads.map(work, batches, ahead=1)
+
+    def _on_cluster(
+        self, batches: Iterator[NDArray[np.int64]], mean: float, deviation: float, dtype: str
+    ) -> Iterator[tuple[NDArray[np.int64], NDArray[Any], NDArray[np.float32]]]:
+        assert self.cluster is not None
+        requests = list(batches)
+        arguments = (self.pairs.path.absolute(), self.config, mean, deviation, dtype)
+        for position, made in self.cluster.answers(begin_on_cluster, arguments, requests):
+            yield requests[position], *made
+
+
+def begin_on_cluster(
+    path: Path, config: SpectrogramConfig, mean: float, deviation: float, dtype: str
+) -> Callable[[NDArray[np.int64]], tuple[NDArray[Any], NDArray[np.float32]]]:
+    """Answers rows of a pairs file with their spectrograms and constants, as `analyse` does."""
+    pairs = store.Reader(path, store.PAIRS)
+    return lambda rows: analyse(pairs.rows(rows), config, mean, deviation, "cpu", dtype)
 
 
 def _batches(missing: NDArray[np.int64], size: int) -> Iterator[NDArray[np.int64]]:
     """Runs of neighbouring rows, at most `size` long."""
+    if not len(missing):
+        return
     for run in np.split(missing, np.flatnonzero(np.diff(missing) > 1) + 1):
         for start in range(0, len(run), size):
             yield run[start : start + size]
 
 
-def _read_ahead(
-    pairs: store.Reader, batches: Iterator[NDArray[np.int64]]
-) -> Iterator[tuple[NDArray[np.int64], NDArray[Any]]]:
-    """Each batch of rows with its audio, read while the one before is being worked on."""
-    with ThreadPoolExecutor(1) as pool:
-        ahead = None
-        for rows in batches:
-            if not len(rows):
-                continue
-            future = pool.submit(pairs.rows, slice(int(rows[0]), int(rows[-1]) + 1))
-            if ahead is not None:
-                yield ahead[0], ahead[1].result()
-            ahead = (rows, future)
-        if ahead is not None:
-            yield ahead[0], ahead[1].result()
+def compressed_channels(pair: NDArray[np.float32], config: SpectrogramConfig) -> Channels:
+    """audio (2, n_samples) -> compressed magnitudes of dry and wet, on the CPU.
 
-
-def measure(
-    pairs: store.Reader,
-    config: SpectrogramConfig,
-    device: str,
-    batch: int,
-    progress: Progress = SILENT,
-) -> tuple[float, float]:
-    """Mean and standard deviation of the training split's compressed spectrograms.
-
-    Measured on at most MEASURED_ROWS pairs, drawn from the split.
+    One after the other, so that what is worked on stays in the processor's cache.
     """
-    rows = pairs.labels.rows_of(("train",))
-    if not len(rows):
-        rows = np.arange(len(pairs))
-    rows = rows[store.some_positions(len(rows), MEASURED_ROWS)]
-    total, squares, count = 0.0, 0.0, 0
-    progress.start("measuring", len(rows), "pair")
-    for start in range(0, len(rows), batch):
-        sound = pairs.rows(rows[start : start + batch])
-        values = compressed_pairs(sound, config, device)
-        # In float32 within a batch, where sums are pairwise; in float64 over batches.
-        total += float(values.sum())
-        squares += float(values.square_().sum())
-        count += values.numel()
-        progress.advance(len(sound))
-    progress.finish()
-    mean = total / count
-    return mean, max(MIN_DEVIATION, max(0.0, squares / count - mean**2) ** 0.5)
+    sound = np.ascontiguousarray(pair, dtype=np.float32)
+    return [compressed_magnitude(channel, config) for channel in sound]
 
 
-def compressed_pairs(
-    audio: NDArray[np.float32], config: SpectrogramConfig, device: str
-) -> torch.Tensor:
+def standardise_channels(
+    channels: Channels, config: SpectrogramConfig, mean: float, deviation: float, output: Tensor
+) -> tuple[float, float]:
+    """Standardise a pair's compressed magnitudes into output (2, n_bins, n_frames), on the CPU.
+
+    Returns the constants: those given or, with segment standardisation, the pair's own. The
+    magnitudes are worked on where they are.
+    """
+    if config.standardisation == "segment":
+        count = sum(each.numel() for each in channels)
+        mean = sum(float(each.sum()) for each in channels) / count
+        squares = sum(float((each - mean).square_().sum()) for each in channels)
+        deviation = max(MIN_DEVIATION, (squares / count) ** 0.5)
+    mean, deviation = float(np.float32(mean)), float(np.float32(deviation))  # as they are stored
+    for channel, place in zip(channels, output, strict=True):
+        place.copy_(channel.sub_(mean).div_(deviation).to(output.dtype))
+    return mean, deviation
+
+
+def compressed_pairs(audio: NDArray[np.float32], config: SpectrogramConfig, device: str) -> Tensor:
     """audio (n, 2, n_samples) -> compressed magnitudes (n, 2, n_bins, n_frames) on the device."""
     import torch
 
     sound = torch.from_numpy(np.ascontiguousarray(audio, dtype=np.float32)).to(device)
-    return compress(magnitude(sound, config), config)
-
-
-def segment_constants(compressed: torch.Tensor) -> NDArray[np.float32]:
-    """(n, 2): mean and deviation of each pair (n, 2, n_bins, n_frames)."""
-    import torch
-
-    flat = compressed.flatten(1)
-    deviation = flat.std(dim=1, correction=0).clamp_min(MIN_DEVIATION)
-    return torch.stack([flat.mean(dim=1), deviation], dim=1).cpu().numpy()
+    return compressed_magnitude(sound, config)
 
 
 def analyse(
@@ -239,15 +329,49 @@ def analyse(
     Also returns the constants (n, 2) that take each back: mean and deviation, the ones given or,
     with segment standardisation, those of each pair.
     """
+    values, constants = spectra(audio, config, mean, deviation, device, dtype)
+    return values.cpu().numpy(), constants
+
+
+def spectra(
+    audio: NDArray[np.float32],
+    config: SpectrogramConfig,
+    mean: float,
+    deviation: float,
+    device: str = "cpu",
+    dtype: str = "float32",
+) -> tuple[Tensor, NDArray[np.float32]]:
+    """What `analyse` returns, the spectrograms left on the device."""
     import torch
 
+    if device == "cpu":
+        values = torch.empty((len(audio), 2, *config.shape), dtype=getattr(torch, dtype))
+
+        def work(position: int) -> tuple[float, float]:
+            channels = compressed_channels(audio[position], config)
+            return standardise_channels(channels, config, mean, deviation, values[position])
+
+        constants = _for_each(work, len(audio))
+        return values, np.array(constants, np.float32).reshape(-1, 2)
     compressed = compressed_pairs(audio, config, device)
-    constants = np.tile(np.array([mean, deviation], np.float32), (len(audio), 1))
+    found = torch.tensor([[mean, deviation]], device=compressed.device).expand(len(audio), 2)
     if config.standardisation == "segment":
-        constants = segment_constants(compressed)
-    pair = torch.from_numpy(constants).to(compressed.device)[..., None, None, None]
-    values = standardise(compressed, pair[:, 0], pair[:, 1])
-    return values.to(getattr(torch, dtype)).cpu().numpy(), constants
+        flat = compressed.flatten(1)
+        own = flat.std(dim=1, correction=0).clamp_min(MIN_DEVIATION)
+        found = torch.stack([flat.mean(dim=1), own], dim=1)
+    pair = found[..., None, None, None]
+    values = standardise(compressed, pair[:, 0], pair[:, 1]).to(getattr(torch, dtype))
+    return values, found.cpu().numpy()
+
+
+def _for_each(work: Callable[[int], Any], count: int) -> list[Any]:
+    """work(0), work(1), ... in threads, unless this is one of them."""
+    import torch
+
+    if count < 2 or torch.get_num_threads() == 1:
+        return list(map(work, range(count)))
+    with threads_for("cpu") as threads:
+        return list(threads.map(work, range(count)))
 
 
 def linear_magnitude(

@@ -145,16 +145,27 @@ def stft(audio: Array, config: SpectrogramConfig) -> Tensor:
 
     sound = as_audio(audio)
     spectrum = torch.stft(
-        sound.reshape(-1, sound.shape[-1]),
+        _padded(sound.reshape(-1, sound.shape[-1]), config),
         config.n_fft,
         config.hop_length,
         config.window_length,
         window_of(config, sound.device),
-        center=True,
-        pad_mode=padding_mode(sound.shape[-1], config),
+        center=False,
         return_complex=True,
     )
     return spectrum.reshape(*sound.shape[:-1], *spectrum.shape[-2:])
+
+
+def _padded(sound: Tensor, config: SpectrogramConfig) -> Tensor:
+    """(n, n_samples + n_fft), n_fft / 2 on each side: torch takes several times as long."""
+    import torch
+
+    half = config.n_fft // 2
+    if padding_mode(sound.shape[-1], config) == "constant":
+        return torch.nn.functional.pad(sound, (half, half))
+    before = sound[:, 1 : half + 1].flip(-1)
+    after = sound[:, -half - 1 : -1].flip(-1)
+    return torch.cat([before, sound, after], dim=-1)
 
 
 def istft(spectrum: Tensor, config: SpectrogramConfig, n_samples: int) -> Tensor:
@@ -213,14 +224,33 @@ def compress(magnitude: Array, config: SpectrogramConfig) -> Tensor:
     """Linear magnitude to the power law's `magnitude ** exponent`; of any shape."""
     import torch
 
-    return torch.as_tensor(magnitude) ** config.exponent
+    return _power(torch.as_tensor(magnitude), config.exponent)
 
 
 def expand(compressed: Array, config: SpectrogramConfig) -> Tensor:
     """Undo `compress`; a decoder's negative values become silence instead of NaN."""
     import torch
 
-    return torch.as_tensor(compressed).clamp_min(0.0) ** (1.0 / config.exponent)
+    return _power(torch.as_tensor(compressed).clamp_min(0.0), 1.0 / config.exponent)
+
+
+def compressed_magnitude(audio: Array, config: SpectrogramConfig) -> Tensor:
+    """compress(magnitude(audio)) with one array less."""
+    linear = magnitude(audio, config)
+    return _power(linear, config.exponent, linear)
+
+
+def _power(values: Tensor, exponent: float, output: Tensor | None = None) -> Tensor:
+    """values ** exponent, none of them negative; float32 on a CPU through logarithms.
+
+    That is three times as quick as torch's power, and right to a few millionths.
+    """
+    import torch
+
+    quick = values.device.type == "cpu" and values.dtype == torch.float32
+    if not quick or values.requires_grad or exponent == 1:
+        return values**exponent
+    return torch.log2(values, out=output).mul_(exponent).exp2_()
 
 
 def standardise(compressed: Array, mean: Constant, deviation: Constant) -> Tensor:
@@ -236,7 +266,7 @@ def standardise(compressed: Array, mean: Constant, deviation: Constant) -> Tenso
             f"a mean of {mean} and a deviation of {deviation} standardise nothing: the deviation "
             "has to be above 0."
         )
-    return (torch.as_tensor(compressed) - mean) / deviation
+    return torch.as_tensor(compressed).sub(mean).div_(deviation)
 
 
 def unstandardise(standardised: Array, mean: Constant, deviation: Constant) -> Tensor:

@@ -12,8 +12,10 @@ from __future__ import annotations
 import contextlib
 import errno
 import json
+import math
 import os
 import shutil
+import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,7 +26,7 @@ import h5py
 import numpy as np
 from numpy.typing import NDArray
 
-from dafxtool import __version__, files
+from dafxtool import __version__, files, heaps
 from dafxtool.errors import (
     ConfigError,
     DiskError,
@@ -38,6 +40,11 @@ from dafxtool.segments import SPLITS
 FORMAT_VERSION = 1
 PAIRS, SPECTROGRAMS, LATENTS = "pairs", "spectrograms", "latents"
 LAYOUT_BYTES = 1 << 16  # about what HDF5 needs for itself
+# What h5py and json raise for a file that is damaged.
+DAMAGES = (
+    *(OSError, RuntimeError, KeyError, ValueError, TypeError),
+    *(AttributeError, IndexError, OverflowError, MemoryError, RecursionError),
+)
 BULK = {PAIRS: "audio", SPECTROGRAMS: "spectrogram", LATENTS: "latent"}
 
 
@@ -166,6 +173,26 @@ class Writer:
         return self._arrays[name].dtype
 
 
+def _row_is_chunk(array: h5py.Dataset) -> bool:
+    """Does each row lie in the file as one run of plain bytes? HDF5 copies them twice otherwise."""
+    stored = array.id.get_create_plist()
+    return bool(
+        array.ndim > 1 and array.chunks == (1, *array.shape[1:]) and not stored.get_nfilters()
+    )
+
+
+def _write_rows(array: h5py.Dataset, start: int, values: NDArray[Any]) -> None:
+    stop = start + len(values)
+    if not _row_is_chunk(array) or values.shape != (len(values), *array.shape[1:]):
+        array[start:stop] = values
+        return
+    if not 0 <= start <= stop <= len(array):
+        raise IndexError(f"rows {start} to {stop - 1} of {len(array)}")
+    first = (0,) * (array.ndim - 1)
+    for row, each in enumerate(np.ascontiguousarray(values, dtype=array.dtype), start):
+        array.id.write_direct_chunk((row, *first), each)
+
+
 @contextlib.contextmanager
 def writing_rows(
     path: Path,
@@ -218,6 +245,7 @@ def _writing(
         begun = partial.exists() and _opens(partial)  # which refuses one that is being written
         if resume and begun:
             file = _lock(partial, "r+")
+            _check_inside(file, path)
             _check_same(file, saved, path)
         else:
             partial.unlink(missing_ok=True)
@@ -278,7 +306,7 @@ def _opens(path: Path) -> bool:
         raise OutputExistsError(
             f"{path} is being written by another process: wait for it, or choose another output."
         ) from error
-    except OSError:
+    except DAMAGES:
         return False
 
 
@@ -289,6 +317,24 @@ def _lock(path: Path, mode: str) -> h5py.File:
         raise OutputExistsError(
             f"{path} is being written by another process: wait for it, or choose another output."
         ) from error
+
+
+def _check_inside(file: h5py.File, path: Path) -> None:
+    """FormatError where an array lies elsewhere: a stranger's file may name any file of this disk.
+
+    HDF5 would follow it, read it into a report, or write over it.
+    """
+    for name in file:
+        inside = isinstance(file.get(name, getlink=True), h5py.HardLink)
+        item = file[name] if inside else None
+        if isinstance(item, h5py.Dataset):
+            inside = not item.is_virtual and not item.external
+        if not inside:
+            file.close()
+            raise FormatError(
+                f"{path}: {name!r} leads to another place, which may be any file of yours: make "
+                "the file again, or ask for one that holds its data itself."
+            )
 
 
 def _check_same(file: h5py.File, saved: str, path: Path) -> None:
@@ -316,8 +362,16 @@ def _begin(
         int(np.prod(shape, dtype=np.float64)) * np.dtype(dtype).itemsize
         for shape, dtype in columns.values()
     )
-    _check_space(path, n_rows * row_bytes + LAYOUT_BYTES)
+    saved, effects, recordings = described[:3]
+    texts = json.dumps([saved, *map(dict, effects), *map(dict, recordings)])
+    n_bytes = n_rows * row_bytes + LAYOUT_BYTES + len(texts)
+    _check_space(path, n_bytes)
     partial = partial_path(path)
+    try:
+        partial.touch(exist_ok=False)
+        _reserve(partial, n_bytes)  # a quota or a limit is met here, where HDF5 has nothing open yet
+    finally:
+        partial.unlink(missing_ok=True)
     file = _lock(partial, "x")
     try:
         _lay_out(file, kind, columns, n_rows, *described)
@@ -344,13 +398,16 @@ def _megabytes(n_bytes: int) -> str:
     return f"{n_bytes / 1e9:,.1f} GB" if n_bytes >= 1e9 else f"{n_bytes / 1e6:,.1f} MB"
 
 
-def _reserve(partial: Path) -> None:
-    """Give every byte of the file its place: HDF5 does not survive a disk that fills up."""
+def _reserve(partial: Path, n_bytes: int = 0) -> None:
+    """Give every byte of the file its place: HDF5 does not survive a disk that fills up.
+
+    n_bytes  how many are wanted where the file has fewer yet
+    """
     if not hasattr(os, "posix_fallocate"):
         return
     descriptor = os.open(partial, os.O_RDWR)
     try:
-        os.posix_fallocate(descriptor, 0, max(1, os.fstat(descriptor).st_size))
+        os.posix_fallocate(descriptor, 0, max(1, n_bytes, os.fstat(descriptor).st_size))
     except OSError as error:
         if error.errno not in (errno.EOPNOTSUPP, errno.EINVAL):
             raise
@@ -371,6 +428,8 @@ def _lay_out(
     file.attrs["kind"] = kind
     file.attrs["format_version"] = FORMAT_VERSION
     file.attrs["configuration"] = configuration
+    tables = [[json.dumps(dict(row)) for row in table] for table in (effects, recordings)]
+    file.attrs["digest"] = _digest([configuration, *tables[0], *tables[1]])
     saved = json.loads(configuration)
     seed = saved.get("seed", saved.get("pairs", {}).get("seed"))
     if seed is not None:  # latents have none: nothing about them is random
@@ -383,8 +442,8 @@ def _lay_out(
         _preallocate(file, name, (n_rows, *shape), np.dtype(dtype), rows)
     _preallocate(file, "done", (n_rows,), np.dtype("u1"), max(1, n_rows), fill=True)
     text = h5py.string_dtype("utf-8")
-    file.create_dataset("effects", data=[json.dumps(dict(e)) for e in effects], dtype=text)
-    file.create_dataset("recordings", data=[json.dumps(dict(r)) for r in recordings], dtype=text)
+    for name, table in zip(("effects", "recordings"), tables, strict=True):
+        file.create_dataset(name, data=table, dtype=text)
     file.attrs["laid_out"] = True
     file.flush()
 
@@ -449,19 +508,24 @@ class Reader:
         self._file = _open(path, kind)
         try:
             self.kind = kind
-            self.configuration: dict[str, Any] = json.loads(str(self._file.attrs["configuration"]))
+            _check_inside(self._file, path)
+            self._check_arrays()
+            self._check_texts()
+            self.configuration: dict[str, Any] = json.loads(_attribute(self._file, "configuration"))
             self._kept = self._rows_kept()
             self.labels = self._read_labels()
             if self._kept is not None:
                 self.labels = self.labels.take(self._kept)
+            _check_labels(self.labels)
             self._bulk = self._file[BULK[kind]]
+            self._row_is_chunk = _row_is_chunk(self._bulk)
             n_kept = len(self._bulk) if self._kept is None else len(self._kept)
             if n_kept != len(self.labels) or not np.issubdtype(self._bulk.dtype, np.floating):
                 raise FormatError(f"{path}: {BULK[kind]!r} does not fit its labels: make it again.")
-        except (KeyError, ValueError, TypeError, OSError, AttributeError) as error:
+        except DAMAGES as error:
             self._file.close()
             raise FormatError(
-                f"{path} is damaged or incomplete ({error}): make it again."
+                f"{path} is damaged or incomplete ({_reason(error)}): make it again."
             ) from error
         except FormatError:
             self._file.close()
@@ -496,7 +560,7 @@ class Reader:
         """Rows of the bulk, in the order asked for, in the type stored."""
         try:
             if isinstance(rows, slice):
-                if self._kept is None:
+                if self._kept is None and not self._row_is_chunk:
                     return np.asarray(self._bulk[rows])
                 rows = np.arange(len(self))[rows]
             if len(rows) == 0:
@@ -507,9 +571,27 @@ class Reader:
                     f"{self.path} has rows 0 to {len(self) - 1}, not {unique[0]} to {unique[-1]}."
                 )
             where = unique if self._kept is None else self._kept[unique]
+            if self._row_is_chunk:
+                return self._read_chunks(where, inverse)
             return np.asarray(self._read_sorted(where))[inverse]
-        except OSError as error:
-            raise FormatError(f"{self.path} cannot be read ({error}): make it again.") from error
+        except (OSError, RuntimeError) as error:
+            raise FormatError(
+                f"{self.path} cannot be read ({_reason(error)}): make it again."
+            ) from error
+
+    def _read_chunks(self, where: NDArray[np.int64], inverse: NDArray[np.int64]) -> NDArray[Any]:
+        """Rows of the file, each straight to all its places in what was asked for."""
+        output = np.empty((len(inverse), *self.row_shape), self._bulk.dtype)
+        first = (0,) * (output.ndim - 1)
+        known: dict[int, int] = {}
+        for position in np.argsort(inverse, kind="stable").tolist():  # forward through the file
+            row = int(where[inverse[position]])
+            if row in known:
+                output[position] = output[known[row]]
+                continue
+            known[row] = position
+            self._bulk.id.read_direct_chunk((row, *first), out=output[position].ravel().view("u1"))
+        return output
 
     def _read_sorted(self, unique: NDArray[np.int64]) -> NDArray[Any]:
         """Runs of neighbouring rows in one read each: an h5py index list is far slower."""
@@ -531,6 +613,40 @@ class Reader:
             return values if self._kept is None else values[self._kept]
         except KeyError as error:
             raise FormatError(f"{self.path} has no column {name!r}: make it again.") from error
+        except (OSError, RuntimeError) as error:
+            raise FormatError(
+                f"{self.path} cannot be read ({_reason(error)}): make it again."
+            ) from error
+
+    def _check_arrays(self) -> None:
+        """ValueError where an array cannot be what was written.
+
+        libhdf5 crashes on types that damage makes, and fills the memory with shapes that it makes.
+        """
+        n_bytes = self._file.id.get_filesize()
+        for name in self._file:
+            array = self._file[name]
+            if not isinstance(array, h5py.Dataset):
+                raise ValueError(f"{name!r} is no array")
+            is_text = h5py.check_string_dtype(array.dtype) is not None
+            if array.dtype.kind not in "iufS" and not is_text:
+                raise ValueError(f"{name!r} has a type that is never written")
+            if math.prod(array.shape) * array.dtype.itemsize > n_bytes:
+                raise ValueError(f"{name!r} would be larger than the file")
+
+    def _check_texts(self) -> None:
+        """ValueError where the texts are not those that were written, or cannot be read."""
+        for name in ("effects", "recordings"):
+            table = self._file[name]
+            position = table.id.get_offset()
+            if position and not heaps.texts_are_sound(self.path, position, table.size):
+                raise ValueError(f"the heap of {name!r} is broken")
+        texts = [
+            _attribute(self._file, "configuration"),
+            *(text for name in ("effects", "recordings") for text in self._file[name].asstr()[:]),
+        ]
+        if "digest" in self._file.attrs and _attribute(self._file, "digest") != _digest(texts):
+            raise ValueError("its texts are not those that were written")
 
     def lost(self) -> dict[int, str]:
         """Rows of the file that hold no pair, and why; the rows of this reader go without them."""
@@ -567,10 +683,59 @@ def kind_of(path: Path) -> str | None:
     """The kind of a dafxtool file, None for anything else that can be read."""
     _check_there(path, "check the name")
     try:
-        with h5py.File(path, "r") as file:
-            return str(file.attrs.get("kind", "")) or None
-    except (OSError, RuntimeError):
+        with _opened(path) as file:
+            return str(_attribute(file, "kind")) or None
+    except DAMAGES:
         return None
+
+
+def _opened(path: Path) -> h5py.File:
+    if not heaps.front_is_sound(path, ("kind", "configuration")):
+        raise OSError("its heap is broken")
+    return h5py.File(path, "r")
+
+
+def _attribute(file: h5py.File, name: str) -> Any:
+    """A text or a whole number; libhdf5 crashes on other types that damage makes of them.
+
+    KeyError where there is none, ValueError where it is neither
+    """
+    kind = h5py.h5a.open(file.id, name.encode()).get_type()
+    is_text = kind.get_class() == h5py.h5t.STRING and kind.is_variable_str()
+    if not is_text and kind.get_class() != h5py.h5t.INTEGER:
+        raise ValueError(f"{name!r} is neither a text nor a number")
+    value = file.attrs[name]
+    return str(value) if is_text else int(value)
+
+
+def _digest(texts: Sequence[str]) -> int:
+    """A number that tells whether texts are what they were (CRC-32)."""
+    return zlib.crc32("\n".join(texts).encode("utf-8", "surrogateescape"))
+
+
+def _check_labels(labels: Labels) -> None:
+    """ValueError where rows are labelled with what the file does not know."""
+    n_rows = len(labels)
+    for name, known in (
+        ("effect", labels.effects),
+        ("recording", labels.recordings),
+        ("split", SPLITS),
+    ):
+        codes = getattr(labels, name)
+        if codes.shape != (n_rows,) or not ((codes >= 0) & (codes < len(known))).all():
+            raise ValueError(f"{name!r} of some rows is none of {len(known)}")
+    if labels.setting.ndim != 2 or {
+        n_rows,
+        len(labels.setting),
+        len(labels.setting_text),
+        len(labels.offset),
+    } != {n_rows}:
+        raise ValueError("its columns differ in length")
+
+
+def _reason(error: BaseException) -> str:
+    """An error's text on one line, to stand in brackets in a sentence."""
+    return " ".join(str(error.args[0] if error.args else error).split())
 
 
 def _check_there(path: Path, remedy: str) -> None:
@@ -584,14 +749,17 @@ def _open(path: Path, kind: str) -> h5py.File:
     made_by = {PAIRS: "render", SPECTROGRAMS: "spectrogram", LATENTS: "embed"}[kind]
     _check_there(path, f"make it with 'dafxtool {made_by}'")
     try:
-        file = h5py.File(path, "r")
-    except (OSError, RuntimeError) as error:
+        file = _opened(path)
+    except DAMAGES as error:
         raise FormatError(
             f"{path} is no HDF5 file that can be opened, or is not finished: wanted a {kind} file, "
             f"made by 'dafxtool {made_by}'."
         ) from error
-    found = str(file.attrs.get("kind", "an unknown kind of file"))
-    version = file.attrs.get("format_version", 0)
+    try:
+        found = str(_attribute(file, "kind"))
+        version = _attribute(file, "format_version")
+    except DAMAGES:
+        found, version = "an unknown kind of file", 0
     if found != kind:
         file.close()
         raise FormatError(f"{path} holds {found}, not {kind}: make it with 'dafxtool {made_by}'.")

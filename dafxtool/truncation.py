@@ -19,6 +19,8 @@ from dafxtool.errors import RecordingError
 # A header may promise this many bytes more than there are: some writers count the header too.
 SLACK_BYTES = 1024
 TRAILER_BYTES = 1 << 16  # of tags and padding behind the last frame of a FLAC file
+SHORTEST_MP3_FRAME = 24  # bytes, of 8 kbit/s at 24 kHz
+SHORTEST_FLAC_FRAME = 10  # bytes, of one channel of silence (RFC 9639, 9)
 
 
 def refuse_cut_off(path: Path) -> None:
@@ -54,7 +56,7 @@ def _promised_bytes(file: BinaryIO, size: int) -> int:
     if head[:4] in (b"RIFF", b"RF64", b"BW64", b"FORM"):
         return _promised_by_chunks(file, size, "big" if head[:4] == b"FORM" else "little")
     if head[:4] == b"fLaC":
-        return size if _flac_is_whole(file, begin, size) else 2 * size
+        return _promised_by_flac(file, begin, size)
     if head[:1] == b"\xff" or begin:
         return _promised_by_mp3(file, begin, size)
     return size
@@ -80,18 +82,29 @@ def _promised_by_mp3(file: BinaryIO, begin: int, size: int) -> int:
     frame = file.read(200)
     at = max(frame.find(b"Xing"), frame.find(b"Info"))
     flags = int.from_bytes(frame[at + 4 : at + 8], "big")
-    if at < 0 or not flags & 2:
+    if at < 0:
         return size
+    n_frames = int.from_bytes(frame[at + 8 : at + 12], "big") if flags & 1 else 0
     at += 12 if flags & 1 else 8
-    return begin + int.from_bytes(frame[at : at + 4], "big")
+    n_bytes = int.from_bytes(frame[at : at + 4], "big") if flags & 2 else size - begin
+    return begin + max(n_bytes, n_frames * SHORTEST_MP3_FRAME)
 
 
-def _flac_is_whole(file: BinaryIO, begin: int, size: int) -> bool:
-    """FLAC: is the header of the last frame that STREAMINFO tells of there? (RFC 9639, 8.2, 9.1)"""
+def _promised_by_flac(file: BinaryIO, begin: int, size: int) -> int:
+    """FLAC: as many of the shortest frames as STREAMINFO tells of, or the last one that it does."""
     file.seek(begin + 8)
     stream = file.read(34)
-    shortest, longest = (int.from_bytes(stream[i : i + 2], "big") for i in (0, 2))
     n_samples = int.from_bytes(stream[13:18], "big") & 0xFFFFFFFFF
+    longest = int.from_bytes(stream[2:4], "big")
+    promised = begin + n_samples // max(1, longest) * SHORTEST_FLAC_FRAME
+    if promised <= size and not _has_last_frame(file, begin, size, stream, n_samples):
+        return 2 * size
+    return max(size, promised)
+
+
+def _has_last_frame(file: BinaryIO, begin: int, size: int, stream: bytes, n_samples: int) -> bool:
+    """Is the header of the last frame that STREAMINFO tells of there? (RFC 9639, 8.2, 9.1)"""
+    shortest, longest = (int.from_bytes(stream[i : i + 2], "big") for i in (0, 2))
     if not n_samples or shortest != longest or n_samples > longest * sys.maxunicode:
         return True  # it does not tell, or its frames are of many lengths
     largest_frame = longest * ((stream[12] >> 1 & 7) + 1) * 4

@@ -321,11 +321,17 @@ def test_a_file_without_samples_is_refused(tmp_path):
         audio.probe(tmp_path / "none.wav")
 
 
-def test_a_file_that_shrank_since_it_was_probed_is_refused(tmp_path):
+def test_a_file_that_changed_since_it_was_probed_is_refused(tmp_path):
     path = encode(tmp_path / "a.wav", noise(1000), 24_000)
     info = audio.probe(path)
-    encode(path, noise(500), 24_000)
-    with pytest.raises(RecordingError, match=r"a\.wav ends at sample 500 of 1000"):
+    for sound, rate in ((noise(500), 24_000), (noise(1000), 16_000), (noise(500, 2), 24_000)):
+        encode(path, sound, rate)
+        with pytest.raises(
+            RecordingError, match=r"a\.wav has changed since it was first looked at"
+        ):
+            audio.read_segment(path, 0, 1000, 24_000, info=info)
+    path.unlink()
+    with pytest.raises(RecordingError, match=r"a\.wav has vanished since it was first looked at"):
         audio.read_segment(path, 0, 1000, 24_000, info=info)
 
 

@@ -9,18 +9,20 @@ import subprocess
 import sys
 import time
 from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
 
 import h5py
 import numpy as np
 import pytest
-from datasets import SEGMENTS, SPLIT, chosen, write_recordings
+from datasets import SEGMENTS, SPECTROGRAM, SPLIT, chosen, write_recordings
 
 from dafxtool import cluster as clusters
 from dafxtool.cluster import Cluster
 from dafxtool.errors import ClusterError, DafxError, PluginError
 from dafxtool.pairs import render
 from dafxtool.progress import Progress
+from dafxtool.spectrograms import write_spectrograms
 
 pytest.importorskip("distributed")
 
@@ -126,6 +128,44 @@ def test_a_render_on_a_cluster_is_the_same_though_a_worker_dies(dask, tmp_path, 
     first, second = columns(here), columns(there)
     for name in first:
         assert np.array_equal(first[name], second[name], equal_nan=name == "setting"), name
+
+
+def test_spectrograms_of_a_cluster_are_the_same(dask, tmp_path):
+    recordings = write_recordings(tmp_path / "recordings")
+    pairs = tmp_path / "pairs.h5"
+    render([recordings], pairs, chosen("overdrive", "delay"), SEGMENTS, SPLIT, 20, seed=3)
+    for standardisation in ("dataset", "segment"):
+        config = replace(SPECTROGRAM, standardisation=standardisation)
+        write_spectrograms(pairs, tmp_path / "here.h5", config, device="cpu", overwrite=True)
+        with Cluster(dask[0]) as cluster:
+            write_spectrograms(
+                pairs, tmp_path / "there.h5", config, overwrite=True, cluster=cluster
+            )
+        first, second = columns(tmp_path / "here.h5"), columns(tmp_path / "there.h5")
+        for name in first:
+            assert np.array_equal(first[name], second[name], equal_nan=name == "setting"), name
+
+
+def test_the_commands_take_an_address(dask, tmp_path, invoke):
+    write_recordings(tmp_path / "recordings")
+    pairs, spectrograms = tmp_path / "p.h5", tmp_path / "s.h5"
+    short = ("--segment-seconds", 0.5, "--sample-rate", 8000, "--pairs-per-effect", 5)
+    made = invoke(
+        "render",
+        tmp_path / "recordings",
+        "--effect",
+        "gain",
+        *short,
+        "--dask",
+        dask[0],
+        "-o",
+        pairs,
+    )
+    assert made.exit_code == 0, made.output
+    made = invoke("spectrogram", pairs, "--n-fft", 256, "--hop-length", 64, "--window-length", 256,
+                  "--dask", dask[0], "-o", spectrograms)  # fmt: skip
+    assert made.exit_code == 0, made.output
+    assert len(columns(spectrograms)["spectrogram"]) == 5
 
 
 def test_errors_of_tasks_are_ours(dask):

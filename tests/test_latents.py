@@ -2,6 +2,7 @@ import csv
 
 import numpy as np
 import pytest
+import torch
 from datasets import N_SAMPLES, chosen, write_recordings
 
 from dafxtool import store
@@ -18,6 +19,20 @@ def test_an_embedding_does_not_depend_on_batches_or_order(pairs_file, run):
     alone = np.concatenate([run.embed(run.analyse(pair[None])[0]) for pair in sound])
     np.testing.assert_allclose(shuffled, together[order], atol=1e-5)
     np.testing.assert_allclose(alone, together, atol=1e-5)
+
+
+def test_an_embedding_does_not_depend_on_the_number_of_threads(pairs_file, run, tmp_path):
+    folder = write_recordings(tmp_path / "recordings")
+    n_threads = torch.get_num_threads()
+    found = []
+    for threads in (1, 3):
+        torch.set_num_threads(threads)
+        found.append([embed([source], run) for source in (pairs_file, folder)])
+    torch.set_num_threads(n_threads)
+    for one, three in zip(*found, strict=True):
+        np.testing.assert_array_equal(one.latent, three.latent)
+        assert one.labels.recordings == three.labels.recordings
+        np.testing.assert_array_equal(one.labels.offset, three.labels.offset)
 
 
 def test_an_embedding_is_the_mean_not_a_sample(pairs_file, run):

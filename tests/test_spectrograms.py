@@ -1,5 +1,6 @@
 import numpy as np
 import pytest
+import torch
 from datasets import RATE, SPECTROGRAM
 
 from dafxtool import store
@@ -85,6 +86,37 @@ def test_an_interrupted_analysis_is_resumed_to_the_same_bytes(pairs_file, tmp_pa
         write_spectrograms(pairs_file, tmp_path / "s.h5", SPECTROGRAM)
     write_spectrograms(pairs_file, tmp_path / "s.h5", SPECTROGRAM, resume=True)
     assert (tmp_path / "s.h5").read_bytes() == (tmp_path / "whole.h5").read_bytes()
+
+
+@pytest.mark.parametrize("standardisation", ["dataset", "segment"])
+def test_the_bytes_do_not_depend_on_threads_batches_or_what_was_kept(
+    pairs_file, tmp_path, monkeypatch, standardisation
+):
+    wanted = config(standardisation=standardisation)
+    n_threads = torch.get_num_threads()
+    found = []
+    for threads, rows_a_batch, kept in ((1, 100, 1e9), (3, 1, 0), (2, 5, 5 * 8 * 129 * 65)):
+        monkeypatch.setattr("dafxtool.spectrograms.BATCH_BYTES", rows_a_batch * 2 * 129 * 65 * 8)
+        monkeypatch.setattr("dafxtool.spectrograms.KEPT_BYTES", kept)
+        torch.set_num_threads(threads)
+        path = tmp_path / f"{threads}.h5"
+        write_spectrograms(pairs_file, path, wanted)
+        found.append(path.read_bytes())
+    torch.set_num_threads(n_threads)
+    assert found[0] == found[1] == found[2]
+    with (
+        store.Reader(path, store.SPECTROGRAMS) as reader,
+        store.Reader(pairs_file, "pairs") as pairs,
+    ):
+        again, constants = analyse(
+            pairs.rows(slice(None)),
+            wanted,
+            reader.configuration["mean"],
+            reader.configuration["deviation"],
+            dtype="float16",
+        )
+        np.testing.assert_array_equal(reader.rows(slice(None)), again)
+        np.testing.assert_array_equal(reader.column("deviation"), constants[:, 1])
 
 
 def test_mistakes_are_sentences(pairs_file, tmp_path):

@@ -184,3 +184,14 @@ def test_a_gpu_gives_what_the_cpu_gives():
     there = magnitude(sound.cuda(), CONFIG)
     assert there.device.type == "cuda"
     np.testing.assert_allclose(there.cpu(), magnitude(sound, CONFIG), atol=1e-3)
+
+
+@pytest.mark.parametrize("exponent", [0.1, 0.3, 1.0])
+def test_the_power_law_is_right_to_a_few_millionths(exponent):
+    """Through logarithms on a CPU: from silence over the smallest numbers to the largest."""
+    linear = np.concatenate([[0.0, 1e-42], np.logspace(-37, 5, 5000)]).astype(np.float32)
+    config = replace(CONFIG, exponent=exponent)
+    found = compress(linear, config)
+    wanted = linear.astype(np.float64) ** exponent
+    np.testing.assert_allclose(found, wanted, rtol=4e-6)
+    np.testing.assert_allclose(expand(found, config)[2:], linear[2:], rtol=1e-4)

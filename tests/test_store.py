@@ -216,3 +216,15 @@ def test_some_positions_meet_every_effect(n_rows, most):
     counts = np.bincount(found % 4, minlength=4)
     assert counts.min() > 0.5 * counts.mean() or (most == 24 and counts.min() > 0)
     assert (found == store.some_positions(n_rows, most)).all()
+
+
+def test_rows_that_are_chunks_come_in_any_order_and_more_than_once(pairs_file):
+    with h5py.File(pairs_file) as file:
+        stored = file["audio"][:]
+    wanted = [7, 3, 4, 11, 3, 7]
+    with store.Reader(pairs_file, store.PAIRS) as reader:
+        np.testing.assert_array_equal(reader.rows(np.array(wanted)), stored[wanted])
+        np.testing.assert_array_equal(reader.rows(slice(2, 5)), stored[2:5])
+        assert reader.rows(np.array([], int)).shape == (0, *stored.shape[1:])
+        with pytest.raises(InputError, match="not 0 to 1000"):
+            reader.rows(np.array([0, 1000]))

@@ -11,7 +11,9 @@ from dafxtool.cli.common import (
     PATH,
     TRANSFORM_LENGTH,
     Number,
+    cluster_at,
     config_option,
+    dask_option,
     device_option,
     json_option,
     output_option,
@@ -50,6 +52,7 @@ from dafxtool.cli.common import (
 @preset_option
 @config_option
 @device_option
+@dask_option
 @resume_option
 @overwrite_option
 @json_option
@@ -81,16 +84,18 @@ def command(pairs: Path | None, **options: Any) -> None:
     )
     with store.Reader(source, store.PAIRS) as reader:
         configuration = presets.with_segments_of(configuration, *segment_size(reader))
-    result = write_spectrograms(
-        source,
-        options["output"] or Path("spectrograms.h5"),
-        configuration.spectrogram,
-        options["dtype"],
-        options["device"],
-        options["resume"],
-        options["overwrite"],
-        progress,
-    )
+    with cluster_at(options["dask"], progress) as cluster:
+        result = write_spectrograms(
+            source,
+            options["output"] or Path("spectrograms.h5"),
+            configuration.spectrogram,
+            options["dtype"],
+            options["device"],
+            options["resume"],
+            options["overwrite"],
+            progress,
+            cluster,
+        )
     if result.hint:
         progress.say(result.hint)
     report(

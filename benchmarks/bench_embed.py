@@ -1,0 +1,196 @@
+"""Segments embedded each second, from files, beside analysis and model on tensors in memory.
+
+    python benchmarks/bench_embed.py                   # the built-in corpus
+    python benchmarks/bench_embed.py --recordings FOLDER
+
+Ours goes from pairs.h5, from spectrograms.h5 and from a folder of recordings to latents, reading
+and decoding included. The floor is the same arithmetic on arrays in memory: `Run.embed_audio`,
+batch by batch. The plain script does that with torch's own operations. What reading, analysis and
+model take alone is told beside them. The model is not trained: that would cost it nothing.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import shutil
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from common import Timings, check, options, print_header, print_rates, recordings_in, side_by_side
+from numpy.typing import NDArray
+
+from dafxtool import audio, store
+from dafxtool.devices import pick_device
+from dafxtool.effects import builtin_effects
+from dafxtool.errors import RecordingError
+from dafxtool.latents import embed
+from dafxtool.model import build_model
+from dafxtool.pairs import render
+from dafxtool.presets import PRESETS, Configuration
+from dafxtool.runs import Run
+from dafxtool.segments import consecutive_segments
+from dafxtool.spectrograms import spectra, write_spectrograms
+
+BATCH = 16
+FLOOR = "analysis and model, in memory"
+PLAIN = "the same with plain torch"
+
+
+def main() -> None:
+    parser = options(__doc__, rounds=3)
+    parser.add_argument("--pairs", type=int, default=96, help="how many [96]")
+    parser.add_argument("--files", type=int, default=60, help="recordings at most [60]")
+    parser.add_argument("--preset", default="small", choices=tuple(PRESETS), help="[small]")
+    parser.add_argument("--device", default="cpu", help="cpu or cuda [cpu]")
+    chosen = parser.parse_args()
+    print_header("embed", "torch", "h5py")
+    with tempfile.TemporaryDirectory() as name:
+        scratch = Path(name)
+        run = some_run(PRESETS[chosen.preset], pick_device(chosen.device))
+        named = recordings_in(chosen.recordings, scratch)
+        make_files(named, scratch, run, chosen.pairs)
+        folder = some_files(named, scratch / "some", chosen.files)
+        where = f"{run.device}, {torch.get_num_threads()} threads, preset {chosen.preset}"
+        measure_pairs(run, scratch, chosen.rounds, where)
+        measure_recordings(run, folder, chosen.rounds, where)
+
+
+def some_run(configuration: Configuration, device: str) -> Run:
+    torch.manual_seed(0)
+    model = build_model(configuration.model, (2, *configuration.spectrogram.shape))
+    for values in model.state_dict().values():  # of what training would measure, something
+        if values.is_floating_point() and not values.any():
+            values.normal_(std=0.02)
+    path = Path("untrained")
+    return Run(path, configuration, model.to(device).eval(), 0.5, 0.4, [], 0, device, {})
+
+
+def make_files(recordings: Path, scratch: Path, run: Run, n_pairs: int) -> None:
+    known, configuration = builtin_effects(), run.configuration
+    effects: list[Any] = [(known[name], {}) for name in ("overdrive", "delay")]
+    render(
+        [recordings],
+        scratch / "pairs.h5",
+        effects,
+        pairs_per_effect=n_pairs // 2,
+        segments=configuration.segments,
+    )
+    write_spectrograms(
+        scratch / "pairs.h5", scratch / "spectrograms.h5", run.spectrogram_config, device="cpu"
+    )
+
+
+def some_files(named: Path, folder: Path, most: int) -> Path:
+    """At most so many of the recordings, evenly drawn, in a folder of their own."""
+    folder.mkdir()
+    found = audio.find_recordings([named])
+    for number, path in enumerate(found[:: max(1, len(found) // most)][:most]):
+        shutil.copy(path, folder / f"{number:04d}{path.suffix}")
+    return folder
+
+
+def measure_pairs(run: Run, scratch: Path, rounds: int, where: str) -> None:
+    pairs, spectrograms = scratch / "pairs.h5", scratch / "spectrograms.h5"
+    with store.Reader(pairs, store.PAIRS) as reader:
+        sound = reader.rows(slice(None))
+    values = spectrogram_batches(run, sound)
+    check_values(run, sound, pairs)
+    timings = side_by_side(
+        {
+            FLOOR: lambda: in_memory(run, sound),
+            PLAIN: lambda: plain(run, sound),
+            "ours, from pairs.h5": lambda: embed([pairs], run),
+            "ours, from spectrograms.h5": lambda: embed([spectrograms], run),
+            "only reading pairs.h5": lambda: read(pairs),
+            "only the analysis": lambda: spectrogram_batches(run, sound),
+            "only the model": lambda: [run.embed(each) for each in values],
+        },
+        rounds,
+    )
+    show(timings, len(sound), f"{len(sound)} pairs of {sound.shape[2]} samples; {where}.")
+
+
+def measure_recordings(run: Run, folder: Path, rounds: int, where: str) -> None:
+    config = run.configuration.segments
+    files = sorted(folder.iterdir())
+
+    def decode() -> list[NDArray[np.float32]]:
+        found: list[NDArray[np.float32]] = []
+        for path in files:
+            with contextlib.suppress(RecordingError):  # silent, as for embed
+                found += [each.audio for each in consecutive_segments(path, config)]
+        return found
+
+    dry = np.stack(decode())
+    sound = np.stack([dry, dry], axis=1)
+    timings = side_by_side(
+        {
+            FLOOR: lambda: in_memory(run, sound),
+            PLAIN: lambda: plain(run, sound),
+            "ours, from recordings": lambda: embed([folder], run),
+            "only decoding, one thread": decode,
+        },
+        rounds,
+    )
+    about = f"{len(files)} recordings, {len(sound)} segments of {dry.shape[1]} samples; {where}."
+    show(timings, len(sound), about)
+
+
+def show(timings: Timings, amount: int, about: str) -> None:
+    print(f"{about}\n")
+    print_rates(timings, amount, "segments", FLOOR)
+
+
+def batches(sound: NDArray[np.float32]) -> list[NDArray[np.float32]]:
+    return [sound[start : start + BATCH] for start in range(0, len(sound), BATCH)]
+
+
+def in_memory(run: Run, sound: NDArray[np.float32]) -> NDArray[np.float32]:
+    return np.concatenate([run.embed_audio(each) for each in batches(sound)])
+
+
+def spectrogram_batches(run: Run, sound: NDArray[np.float32]) -> list[torch.Tensor]:
+    config = run.spectrogram_config
+    return [
+        spectra(each, config, run.mean, run.deviation, run.device)[0] for each in batches(sound)
+    ]
+
+
+def read(pairs: Path) -> None:
+    with store.Reader(pairs, store.PAIRS) as reader:
+        for start in range(0, len(reader), BATCH):
+            reader.rows(slice(start, start + BATCH))
+
+
+@torch.inference_mode()
+def plain(run: Run, sound: NDArray[np.float32]) -> NDArray[np.float32]:
+    config = run.spectrogram_config
+    window = torch.hann_window(config.window_length, device=run.device)
+    found = []
+    for each in batches(sound):
+        spectrum = torch.stft(
+            torch.from_numpy(each).to(run.device).flatten(0, 1),
+            config.n_fft,
+            config.hop_length,
+            config.window_length,
+            window,
+            return_complex=True,
+        )
+        values = (spectrum.abs() ** config.exponent - run.mean) / run.deviation
+        mean, _ = run.model.encode(values.reshape(len(each), 2, *config.shape))
+        found.append(mean.cpu().numpy())
+    return np.concatenate(found)
+
+
+def check_values(run: Run, sound: NDArray[np.float32], pairs: Path) -> None:
+    """Latents from the file are those of plain torch."""
+    wanted, found = plain(run, sound), embed([pairs], run).latent
+    near = np.linalg.norm(found - wanted) < 1e-3 * np.linalg.norm(wanted)
+    check(near, "latents of pairs.h5 are not those of plain torch")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,161 @@
+"""Ways to keep spectrograms in HDF5: how large, how quickly written, and read as train reads them.
+
+    python benchmarks/bench_storage.py                   # the built-in corpus
+    python benchmarks/bench_storage.py --recordings FOLDER
+
+Each way gets the same spectrograms, batch by batch, and gives batches of 16 rows drawn at random;
+the files are in the system's cache. Ours is `store` as it is: float16, one row a chunk, none of it
+compressed, and each chunk read and written past HDF5's own cache of chunks. Compressed are what
+every h5py can read: lzf, and gzip behind a shuffle of the bytes.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+from common import Timings, check, emptied, options, print_header, print_table, recordings_in
+from common import side_by_side as timed
+from numpy.typing import NDArray
+
+from dafxtool import store
+from dafxtool.effects import builtin_effects
+from dafxtool.pairs import render
+from dafxtool.presets import PRESETS
+from dafxtool.spectrograms import write_spectrograms
+
+CONFIG = PRESETS["default"].spectrogram
+BATCH = 16
+EFFECTS = [{"name": "none", "parameters": []}]  # for labels, which are all zeros
+RECORDINGS = [{"path": "none", "folder": "", "split": "train", "track": 0}]
+OURS = "ours: one row a chunk, past the cache"
+
+
+@dataclass(frozen=True)
+class Way:
+    """How h5py is told to keep an array of rows."""
+
+    rows_a_chunk: int | None = 1  # None: not in chunks
+    dtype: str = "float16"
+    settings: dict[str, Any] = field(default_factory=dict)
+
+    def write(self, path: Path, values: NDArray[np.float16]) -> None:
+        with h5py.File(path, "w") as file:
+            chunks = None if self.rows_a_chunk is None else (self.rows_a_chunk, *values.shape[1:])
+            array = file.create_dataset(
+                "spectrogram", values.shape, self.dtype, chunks=chunks, **self.settings
+            )
+            for start in range(0, len(values), BATCH):
+                array[start : start + BATCH] = values[start : start + BATCH]
+
+    def read(self, path: Path, batches: list[NDArray[np.int64]]) -> None:
+        with h5py.File(path) as file:
+            array = file["spectrogram"]
+            for rows in batches:
+                np.stack([array[row] for row in np.sort(rows)])
+
+
+WAYS = {
+    "one row a chunk": Way(),
+    "16 rows a chunk": Way(16),
+    "no chunks": Way(None),
+    "float32, one row a chunk": Way(dtype="float32"),
+    "lzf": Way(settings={"compression": "lzf", "shuffle": True}),
+    "gzip, level 1": Way(settings={"compression": "gzip", "compression_opts": 1, "shuffle": True}),
+}
+
+
+def main() -> None:
+    parser = options(__doc__, rounds=3)
+    parser.add_argument("--pairs", type=int, default=64, help="how many [64]")
+    chosen = parser.parse_args()
+    print_header("storage", "h5py")
+    with tempfile.TemporaryDirectory() as name:
+        scratch = Path(name)
+        values = some_spectrograms(recordings_in(chosen.recordings, scratch), scratch, chosen.pairs)
+        measure(values, scratch / "files", chosen.rounds)
+
+
+def some_spectrograms(recordings: Path, scratch: Path, n_pairs: int) -> NDArray[np.float16]:
+    known = builtin_effects()
+    effects: list[Any] = [(known[name], {}) for name in ("overdrive", "delay")]
+    render([recordings], scratch / "pairs.h5", effects, pairs_per_effect=n_pairs // 2)
+    made = scratch / "spectrograms.h5"
+    write_spectrograms(scratch / "pairs.h5", made, CONFIG, device="cpu")
+    with store.Reader(made, store.SPECTROGRAMS) as reader:
+        values: NDArray[np.float16] = reader.rows(slice(None))
+    return values
+
+
+def measure(values: NDArray[np.float16], folder: Path, rounds: int) -> None:
+    rng = np.random.default_rng(0)
+    batches = [rng.choice(len(values), BATCH, replace=False) for _ in range(8)]
+    paths = {name: folder / f"{number}.h5" for number, name in enumerate((OURS, *WAYS))}
+    writing: dict[str, Callable[[], object]] = {OURS: partial(write_ours, paths[OURS], values)}
+    reading: dict[str, Callable[[], object]] = {OURS: partial(read_ours, paths[OURS], batches)}
+    for name, way in WAYS.items():
+        writing[name] = partial(way.write, paths[name], values)
+        reading[name] = partial(way.read, paths[name], batches)
+    emptied(folder)()
+    written = timed(writing, rounds, before=None)
+    with store.Reader(paths[OURS], store.SPECTROGRAMS) as reader:
+        check(np.array_equal(reader.rows(batches[0]), values[batches[0]]), "rows come back changed")
+    show(values, paths, written, timed(reading, rounds), len(batches) * BATCH)
+
+
+def show(
+    values: NDArray[np.float16],
+    paths: dict[str, Path],
+    written: Timings,
+    read: Timings,
+    n_read: int,
+) -> None:
+    shape = " x ".join(map(str, values.shape[1:]))
+    print(f"{len(values)} spectrograms of {shape}; rows at random, {BATCH} a batch.\n")
+    rows = []
+    for name, path in paths.items():
+        rows.append(
+            (
+                name,
+                f"{path.stat().st_size / len(values) / 1e6:.2f}",
+                f"{len(values) / written.median(name):.0f}",
+                f"{n_read / read.median(name):.0f}",
+                f"{read.speed(name, 'one row a chunk'):.2f}",
+            )
+        )
+    print_table(
+        ("way", "MB a row", "rows/s written", "rows/s read", "read, times 'one row a chunk'"), rows
+    )
+
+
+def write_ours(path: Path, values: NDArray[np.float16]) -> None:
+    """As `spectrogram` writes, labels left out."""
+    columns = {"spectrogram": (values.shape[1:], values.dtype)}
+    with store.writing_rows(
+        path,
+        store.SPECTROGRAMS,
+        {**columns, **store.label_columns(1)},
+        len(values),
+        {},
+        EFFECTS,
+        RECORDINGS,
+        overwrite=True,
+    ) as writer:
+        for start in range(0, len(values), BATCH):
+            writer.put(start, spectrogram=values[start : start + BATCH])
+
+
+def read_ours(path: Path, batches: list[NDArray[np.int64]]) -> None:
+    with store.Reader(path, store.SPECTROGRAMS) as reader:
+        for rows in batches:
+            reader.rows(rows)
+
+
+if __name__ == "__main__":
+    main()

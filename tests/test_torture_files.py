@@ -1,0 +1,376 @@
+"""Damaged files of our own: HDF5, checkpoints, configurations and tables.
+
+Each is read as it is, or refused in one sentence that names it, with an exit status of 1. Mutants
+are read in a process of their own, which libhdf5 may crash, and which is measured.
+"""
+
+from __future__ import annotations
+
+import csv
+import shutil
+from pathlib import Path
+
+import h5py
+import numpy as np
+import pytest
+from datasets import SPECTROGRAM
+from mutants import Child, Tally, mutant
+
+from dafxtool import presets, runs, store
+from dafxtool.errors import ConfigError, FormatError, InputError
+from dafxtool.latents import embed, read_latents, write_latents
+
+pytestmark = pytest.mark.torture
+
+HERE = "test_torture_files"
+HDF5_HEADER = 8192  # bytes: where most of the structure lies
+
+
+def read_hdf5(path: str) -> None:
+    """Everything that commands ask of a file of its kind."""
+    file = Path(path)
+    kind = store.kind_of(file) or store.PAIRS
+    if kind == store.LATENTS:
+        read_latents(file)
+    with store.Reader(file, kind) as reader:
+        reader.rows(slice(None))
+        reader.rows(np.array([len(reader) - 1, 0]))
+        labels = reader.labels
+        for row in range(len(reader)):
+            labels.path_of(row), labels.folder_of(row), labels.split_of(row)
+            labels.effect_of(row), labels.setting_of(row)
+        if kind == store.SPECTROGRAMS:
+            reader.column("mean"), reader.column("deviation")
+            type(SPECTROGRAM)(**reader.configuration["spectrogram"])
+
+
+def read_run(path: str) -> None:
+    runs.load_run(Path(path), "cpu")
+
+
+def read_configuration(path: str) -> None:
+    presets.configure(file=Path(path))
+
+
+def read_metrics(path: str) -> None:
+    from dafxtool.run_folder import read_metrics
+
+    list(read_metrics(Path(path)))
+
+
+def read_array(path: str) -> None:
+    from dafxtool.magnitudes import _read
+
+    list(_read(Path(path), [0], ["wet"], None, {}))
+
+
+@pytest.fixture(scope="session")
+def files(pairs_file, spectrograms_file, run_folder, run, tmp_path_factory) -> dict[str, Path]:
+    """A whole file of each kind."""
+    folder = tmp_path_factory.mktemp("whole")
+    write_latents(embed([pairs_file], run), folder / "latents.h5")
+    np.save(folder / "magnitude.npy", np.ones((129, 8), np.float32))
+    np.savez(folder / "magnitude.npz", magnitude=np.ones((129, 8), np.float32), n_fft=256)
+    return {
+        "pairs": pairs_file,
+        "spectrograms": spectrograms_file,
+        "latents": folder / "latents.h5",
+        "checkpoint": run_folder / "checkpoints" / "best.pt",
+        "configuration": run_folder / "config.toml",
+        "metrics": run_folder / "metrics.csv",
+        "npy": folder / "magnitude.npy",
+        "npz": folder / "magnitude.npz",
+    }
+
+
+READERS = {
+    "pairs": "read_hdf5",
+    "spectrograms": "read_hdf5",
+    "latents": "read_hdf5",
+    "checkpoint": "read_run",
+    "configuration": "read_configuration",
+    "metrics": "read_metrics",
+    "npy": "read_array",
+    "npz": "read_array",
+}
+
+
+def is_sentence(told: str, path: Path) -> bool:
+    """One line that names the file and ends; it may end with a question."""
+    return str(path) in told and told[-1] in ".?" and "\n" not in told and len(told) < 700
+
+
+@pytest.mark.parametrize("kind", READERS)
+def test_mutants_are_read_or_refused(tmp_path, files, amount, figure, kind):
+    whole = files[kind].read_bytes()
+    others = [each.read_bytes() for each in files.values()]
+    header = HDF5_HEADER if files[kind].suffix == ".h5" else 1024
+    path = tmp_path / f"mutant{files[kind].suffix}"
+    tally = Tally()
+    with Child(f"{HERE}:{READERS[kind]}") as child:
+        for number in range(amount(20, 500)):
+            data = mutant([whole], others, [3, list(READERS).index(kind), number], header)
+            path.write_bytes(data)
+            outcome = child.read(str(path))
+            n_wrong = len(tally.wrong)
+            tally.add(f"mutant {number}", outcome)
+            if outcome.what == "refused" and not is_sentence(outcome.told, path):
+                tally.wrong.append(f"mutant {number}: {outcome.told}")
+            if len(tally.wrong) > n_wrong:
+                path.with_name(f"wrong-{number}{path.suffix}").write_bytes(data)
+    figure(f"mutants of {kind}", tally.told())
+    assert not tally.wrong, "\n".join(tally.wrong)
+    if kind != "metrics":  # a table whose rows are damaged is read without them
+        assert any(outcome.what == "refused" for outcome in tally.outcomes)
+
+
+@pytest.mark.parametrize("kind", READERS)
+def test_random_bytes_are_refused(tmp_path, files, amount, figure, kind):
+    """Behind the first bytes of a whole file, too."""
+    whole = files[kind].read_bytes()
+    path = tmp_path / f"random{files[kind].suffix}"
+    tally = Tally()
+    with Child(f"{HERE}:{READERS[kind]}") as child:
+        for number in range(amount(10, 200)):
+            rng = np.random.default_rng([4, number])
+            kept = whole[: int(rng.integers(64))] if number % 2 else b""
+            path.write_bytes(kept + rng.bytes(2 ** int(rng.integers(0, 16))))
+            outcome = child.read(str(path))
+            tally.add(f"random bytes {number}", outcome)
+            if outcome.what == "refused":
+                assert is_sentence(outcome.told, path), outcome.told
+    figure(f"random bytes as {kind}", tally.told())
+    assert not tally.wrong, "\n".join(tally.wrong)
+    if kind != "metrics":
+        assert {outcome.what for outcome in tally.outcomes} == {"refused"}
+
+
+# HDF5, by its weak points
+
+
+@pytest.fixture
+def latents(files, tmp_path) -> Path:
+    return Path(shutil.copy(files["latents"], tmp_path / "latents.h5"))
+
+
+def heap_objects(data: bytes) -> list[tuple[int, int, int]]:
+    """(position, number, length) of what the first heap of texts holds (specification, III.E)."""
+    position = data.find(b"GCOL")
+    end = position + int.from_bytes(data[position + 8 : position + 16], "little")
+    position, found = position + 16, []
+    while position + 16 <= end:
+        number = int.from_bytes(data[position : position + 2], "little")
+        length = int.from_bytes(data[position + 8 : position + 16], "little")
+        found.append((position, number, length))
+        position += length if number == 0 else 16 + -(-length // 8) * 8
+    return found
+
+
+def test_a_broken_heap_is_told_and_never_walked_for_ever(latents):
+    whole = latents.read_bytes()
+    with Child(f"{HERE}:read_hdf5") as child:
+        for which in (0, 2, -1):
+            position, _, _ = heap_objects(whole)[which]
+            for length in (0, 2**63, 2**64 - 1, 2**64 - 16):
+                data = bytearray(whole)
+                data[position : position + 2] = b"\0\0"
+                data[position + 8 : position + 16] = length.to_bytes(8, "little")
+                latents.write_bytes(data)
+                outcome = child.read(str(latents))
+                assert outcome.what == "refused", (which, length, outcome)
+                assert is_sentence(outcome.told, latents)
+
+
+def test_a_text_of_gigabytes_is_told_and_not_made_room_for(latents):
+    """The length that the attribute tells is not that of its text in the heap."""
+    data = latents.read_bytes()
+    at = data.find((2048).to_bytes(8, "little"), data.find(b"configuration\0")) - 4
+    assert 0 < int.from_bytes(data[at : at + 4], "little") < 5000
+    latents.write_bytes(data[:at] + b"\0\0\0\xf0" + data[at + 4 :])
+    with Child(f"{HERE}:read_hdf5") as child:
+        outcome = child.read(str(latents))
+    assert outcome.what == "refused" and outcome.grown < 1 << 26, outcome
+
+
+def test_every_text_may_be_changed_and_is_found_out(latents):
+    """A letter in a name is no damage that libhdf5 or JSON would notice."""
+    data = latents.read_bytes()
+    assert b'"delay"' in data
+    latents.write_bytes(data.replace(b'"delay"', b'"relay"', 1))
+    with pytest.raises(FormatError, match="texts are not those that were written"):
+        store.Reader(latents, store.LATENTS)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"), [("effect", 2), ("effect", -1), ("recording", 99), ("split", 3)]
+)
+def test_labels_of_what_is_not_there_are_told(latents, name, value):
+    with h5py.File(latents, "r+") as file:
+        file[name][1] = value
+    with pytest.raises(FormatError, match=f"'{name}' of some rows is none of"):
+        store.Reader(latents, store.LATENTS)
+
+
+def test_types_and_shapes_that_nobody_writes_are_told(latents):
+    with h5py.File(latents, "r+") as file:
+        n_rows = len(file["effect"])
+        del file["offset"]
+        file.create_dataset("offset", (n_rows, 2**40), "i8", chunks=(1, 1024))
+    with pytest.raises(FormatError, match="'offset' would be larger than the file"):
+        store.Reader(latents, store.LATENTS)
+    with h5py.File(latents, "r+") as file:
+        del file["offset"]
+        file.create_dataset("offset", (n_rows,), h5py.vlen_dtype("i8"))
+    with pytest.raises(FormatError, match="'offset' has a type that is never written"):
+        store.Reader(latents, store.LATENTS)
+    with h5py.File(latents, "r+") as file:
+        del file["offset"]
+        file.create_dataset("offset", (n_rows - 1,), "i8")
+    with pytest.raises(FormatError, match="differ in length"):
+        store.Reader(latents, store.LATENTS)
+
+
+def test_an_older_file_without_a_digest_is_read(latents):
+    with h5py.File(latents, "r+") as file:
+        del file.attrs["digest"]
+    assert len(read_latents(latents)) > 0
+
+
+def test_latents_that_are_no_numbers_are_told(latents):
+    with h5py.File(latents, "r+") as file:
+        file["latent"][3, 2] = np.nan
+    with pytest.raises(FormatError, match="NaN or infinite"):
+        read_latents(latents)
+
+
+# On the command line
+
+
+def cut(path: Path, data: bytes) -> None:
+    path.write_bytes(data[: len(data) // 2])
+
+
+def zeroed(path: Path, data: bytes) -> None:
+    path.write_bytes(data[:1000] + bytes(3000) + data[4000:])
+
+
+def text(path: Path, data: bytes) -> None:
+    path.write_text("To be, or not to be\n" * 100)
+
+
+def empty(path: Path, data: bytes) -> None:
+    path.write_bytes(b"")
+
+
+COMMANDS = {
+    "pairs": (
+        ("spectrogram", "{file}", "-o", "{out}/s.h5"),
+        ("train", "{file}", "-o", "{out}/run", "--steps", "1", "--device", "cpu"),
+        ("embed", "{file}", "--run", "{run}", "-o", "{out}/l.h5"),
+        ("sweep", "{file}", "--run", "{run}", "--effect", "delay", "-o", "{out}/s.png"),
+        ("evaluate", "{run}", "--pairs", "{file}"),
+    ),
+    "spectrograms": (
+        ("train", "{file}", "-o", "{out}/run", "--steps", "1", "--device", "cpu"),
+        ("invert", "{file}", "-o", "{out}/i.wav"),
+    ),
+    "latents": (
+        ("map", "{file}", "--run", "{run}", "-o", "{out}/m.png"),
+        ("invert", "{file}", "--run", "{run}", "-o", "{out}/i.wav"),
+    ),
+    "checkpoint": (("embed", "{pairs}", "--run", "{file}", "-o", "{out}/l.h5"),),
+    "configuration": (("render", "{pairs}", "--config", "{file}", "-o", "{out}/p.h5"),),
+    "npz": (("invert", "{file}", "-o", "{out}/i.wav"),),
+}
+
+
+@pytest.mark.parametrize("damage", [cut, zeroed, text, empty])
+@pytest.mark.parametrize(
+    ("kind", "words"),
+    [(kind, words) for kind, each in COMMANDS.items() for words in each],
+    ids=lambda value: value if isinstance(value, str) else value[0],
+)
+def test_a_damaged_file_is_one_sentence(
+    *, invoke, files, run_folder, tmp_path, monkeypatch, kind, words, damage
+):
+    monkeypatch.chdir(tmp_path)
+    if (kind, damage) in (("configuration", empty), ("configuration", cut)):
+        pytest.skip("such a configuration says less, and says it well")
+    path = tmp_path / f"dam\naged{files[kind].suffix}"
+    damage(path, files[kind].read_bytes())
+    named = {"file": path, "out": tmp_path, "run": run_folder, "pairs": files["pairs"]}
+    done = invoke(*(word.format(**named) for word in words), "-q")
+    assert done.exit_code == 1, done.output
+    told = done.stderr.splitlines()
+    assert len(told) == 1 and told[0].startswith("Error: ") and told[0].endswith(".")
+    assert "dam\\naged" in told[0]
+    assert not list(tmp_path.glob("[slmipr].*"))
+
+
+# Tables and configurations, by hand
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"\xff\xfe\0",
+        b"preset = 'small'\n\0",
+        b"[[[[[[",
+        b"a = " + b"[" * 5000 + b"]" * 5000,
+        b"seed = " + b"9" * 10_000,
+        b"[training]\nseed = 99999999999999999999\n",
+        b"[training]\nlearning_rate = nan\n",
+        b"[training]\nlearning_rate = 1e400\n",
+        b"[segments]\nn_samples = true\n",
+        b"[segments]\nn_samples = -5\n",
+        b"[split]\ntest_match = [1, 2]\n",
+        b"[model]\nchannels = ['a']\n",
+        b"[model]\nchannels = [1.5]\n",
+        b"pairs_per_effect = -1\n",
+        b"preset = ['small']\n",
+        b"[training]\nbatch_size = 2026-01-01\n",
+    ],
+)
+def test_configurations_that_cannot_be_are_told(tmp_path, content):
+    path = tmp_path / "mine.toml"
+    path.write_bytes(content)
+    with pytest.raises((ConfigError, InputError)) as told:
+        presets.configure(file=path)
+    assert "\n" not in str(told.value) and len(str(told.value)) < 500
+
+
+@pytest.mark.parametrize(
+    "content", [b"\xff\xfe\0\n", b"\0" * 50, b'"' + b"x" * 200_000, b"step\n1\n", b""]
+)
+def test_a_damaged_table_of_metrics_is_told_or_has_fewer_rows(tmp_path, content):
+    from dafxtool.run_folder import METRICS, read_metrics
+
+    path = tmp_path / "metrics.csv"
+    path.write_bytes(content)
+    try:
+        assert list(read_metrics(path)) == []
+    except FormatError as error:
+        assert is_sentence(str(error), path)
+    with path.open("w", newline="") as file:
+        csv.writer(file).writerows([METRICS, [1] * len(METRICS), [2, 3]])
+    assert [row["step"] for row in read_metrics(path)] == ["1"]
+
+
+def test_a_checkpoint_of_another_shape_is_told(files, tmp_path):
+    import torch
+
+    contents = torch.load(files["checkpoint"], weights_only=True)
+    path = tmp_path / "other.pt"
+    with Child(f"{HERE}:read_run") as child:
+        for name, value in (
+            ("shape", [2, 2**20, 2**20]),
+            ("shape", [2, -1, 5]),
+            ("configuration", {}),
+            ("effects", 5),
+            ("mean", "loud"),
+            ("weights", {}),
+        ):
+            torch.save(contents | {name: value}, path)
+            outcome = child.read(str(path))
+            assert outcome.what == "refused", (name, value, outcome)
+            assert is_sentence(outcome.told, path)
