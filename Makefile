@@ -9,10 +9,10 @@ VENV := .venv
 BIN := $(VENV)/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test torture lint format bench docs clean
+.PHONY: help demo test torture lint format bench bench-gpu docs clean
 
 help: ## say what can be made
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 demo: $(VENV)/installed ## install here and run the whole way once, small
 	$(BIN)/dafxtool demo
@@ -34,9 +34,12 @@ format: $(VENV)/developing ## put the code into the project's format
 
 bench: $(VENV)/developing ## measure each stage beside the plain way (on RECORDINGS=FOLDER)
 	@$(BIN)/python benchmarks/bench_start.py
-	@set -e; for stage in render spectrogram train inversion; do \
+	@set -e; for stage in render spectrogram storage train embed inversion; do \
 		$(BIN)/python benchmarks/bench_$$stage.py $(if $(RECORDINGS),--recordings '$(RECORDINGS)'); \
 	done
+
+bench-gpu: $(VENV)/installed ## check and measure the GPU, in less than 8 minutes, offline
+	@$(BIN)/python benchmarks/bench_gpu.py
 
 docs: $(VENV)/installed ## write docs/cli.md from the commands' help
 	$(BIN)/python -m dafxtool.cli.reference > docs/cli.md.new

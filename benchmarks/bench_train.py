@@ -131,9 +131,9 @@ def stopwatch() -> Iterator[list[float]]:
     begins: list[float] = []
     step = Trainer.step
 
-    def noted(trainer: Trainer, batch: torch.Tensor) -> torch.Tensor:
+    def noted(trainer: Trainer, *arguments: Any) -> torch.Tensor:
         begins.append(time.perf_counter())
-        return step(trainer, batch)
+        return step(trainer, *arguments)
 
     with patch.object(Trainer, "step", noted):
         yield begins

@@ -177,8 +177,8 @@ class _Demo:
 def _configuration(seed: int) -> Configuration:
     """The preset that this machine suits, with an end to its training."""
     name = "default" if n_cuda_devices() else "small"
-    made = presets.configure(
-        name, overrides={"training": {"seed": seed, "max_minutes": TRAINING_MINUTES}}
-    )
+    # Compiling takes as long as such a training.
+    training = {"seed": seed, "max_minutes": TRAINING_MINUTES, "compile": "never"}
+    made = presets.configure(name, overrides={"training": training})
     small = presets.PRESETS["small"]  # for so few recordings, on any machine
     return replace(made, split=small.split, pairs_per_effect=small.pairs_per_effect)

@@ -18,8 +18,10 @@ from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
 from dafxtool.descriptors import Descriptors
+from dafxtool.distributed import ALL_ROWS, Share
 from dafxtool.errors import ConfigError
 from dafxtool.presets import ModelConfig
 from dafxtool.principal import Basis, cosine_basis, split_frames
@@ -34,6 +36,18 @@ MOST_DEVIATIONS = 6.0  # what lies farther out is no better known
 Size = tuple[int, int]
 
 
+class RowDropout(nn.Dropout):
+    """Dropout whose draw hangs on a row's place in the whole batch, whoever has that row."""
+
+    share = ALL_ROWS
+
+    def forward(self, input: Tensor) -> Tensor:
+        if not self.training:
+            return input
+        whole = input.new_ones((self.share.size * len(input), *input.shape[1:]))
+        return input * self.share.of(functional.dropout(whole, self.p))
+
+
 class JointVAE(nn.Module, ABC):
     """What both architectures have in common.
 
@@ -41,15 +55,29 @@ class JointVAE(nn.Module, ABC):
     n_content  how many of the first latents tell of the recording alone, the rest of the effect;
                0 where the latent is not divided
     n_style    how many of the last latents hold for the whole segment, whenever something sounded
+    share      which rows of a batch this process has
     """
 
+    share = ALL_ROWS
     n_content = 0
     n_style = 0
+    image_layout = False  # True where torch's channels-last layout suits the convolutions
 
     def __init__(self, config: ModelConfig, shape: Sequence[int]) -> None:
         super().__init__()
         self.config = config
         self.shape = tuple(int(n) for n in shape)
+
+    @property
+    def networks(self) -> list[nn.Module]:
+        """The convolutions: real numbers, fixed shapes, worth compiling for a GPU."""
+        return []
+
+    def take_share(self, share: Share) -> None:
+        """See these rows of each batch from now on, and draw for them what all of it would draw."""
+        for module in self.modules():
+            if isinstance(module, (RowDropout, JointVAE)):
+                module.share = share
 
     def encode(self, spectrogram: Tensor) -> tuple[Tensor, Tensor]:
         """Mean and log variance of the posterior, each (batch, n_latent) in float32."""
@@ -156,6 +184,12 @@ def halved(size: int, times: int) -> list[int]:
 class ConvolutionalVAE(JointVAE):
     """The report's model of week 6."""
 
+    image_layout = True
+
+    @property
+    def networks(self) -> list[nn.Module]:
+        return [self.encoder, self.decoder]
+
     def __init__(self, config: ModelConfig, shape: Sequence[int]) -> None:
         super().__init__(config, shape)
         channels = (self.shape[0], *config.channels)
@@ -170,7 +204,7 @@ class ConvolutionalVAE(JointVAE):
             up.append(_Widen(channels[level], after, sizes[level], sizes[level - 1]))
             if level > 1:
                 up += [nn.BatchNorm2d(after), nn.ReLU()]
-        self.encoder, self.decoder = nn.Sequential(*down), nn.Sequential(*up)
+        self.encoder, self.decoder = _Stack(*down), _Stack(*up)
         self._inner = (channels[-1], *sizes[-1])
         n_inner = math.prod(self._inner)
         self.to_mean = nn.Linear(n_inner, config.n_latent)
@@ -184,6 +218,14 @@ class ConvolutionalVAE(JointVAE):
     def _decode(self, latent: Tensor) -> Tensor:
         decoded: Tensor = self.decoder(self.from_latent(latent).view(-1, *self._inner))
         return decoded
+
+
+class _Stack(nn.Sequential):
+    """Layers one after another; torch.compile passes over a class that is torch's own."""
+
+    def forward(self, input: Tensor) -> Tensor:
+        output: Tensor = super().forward(input)
+        return output
 
 
 class _Widen(nn.ConvTranspose2d):
@@ -256,6 +298,10 @@ class ResidualVAE(JointVAE):
             self.descriptors = Descriptors(n_bins, n_frames)
             self.style_encoder = _style_encoder(self.descriptors.n_descriptors, self.n_style)
         self._lay_out_buffers(n_bins, n_frames)
+
+    @property
+    def networks(self) -> list[nn.Module]:
+        return [self.content_encoder, self.effect_encoder, self.dry_decoder, self.wet_decoder]
 
     @property
     def latent_scale(self) -> Tensor:
@@ -365,7 +411,8 @@ class ResidualVAE(JointVAE):
 
     def hide(self, latent: Tensor) -> Tensor:
         """Some rows have to do without the change: so the decoder learns to follow the style."""
-        hidden = torch.rand(len(latent), 1, device=latent.device) < HIDDEN_SHARE
+        drawn = torch.rand(self.share.size * len(latent), 1, device=latent.device)
+        hidden = self.share.of(drawn) < HIDDEN_SHARE
         return torch.where(hidden, self.without_change(latent), latent)
 
     def _style(self, spectrogram: Tensor) -> Tensor:
@@ -399,10 +446,10 @@ def _side_by_side(components: Tensor, change: Tensor) -> Tensor:
 def _style_encoder(n_descriptors: int, n_style: int) -> nn.Module:
     """A shallow network: a few hundred pairs would be learnt by heart without its dropout."""
     return nn.Sequential(
-        nn.Dropout(0.5),
+        RowDropout(0.5),
         nn.Linear(n_descriptors, STYLE_WIDTH),
         nn.SiLU(),
-        nn.Dropout(0.5),
+        RowDropout(0.5),
         nn.Linear(STYLE_WIDTH, n_style),
     )
 

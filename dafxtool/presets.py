@@ -82,6 +82,7 @@ class TrainingConfig:
     checkpoint_seconds: float = 60.0
     patience: int = 0  # validations without improvement until training stops; 0 for never
     precision: str = "auto"  # bfloat16 where CUDA has it, else float32
+    compile: str = "auto"  # the convolutions, with torch.compile: always, never, or where CUDA is
     seed: int = 0
 
     def __post_init__(self) -> None:
@@ -89,6 +90,7 @@ class TrainingConfig:
             ("schedule", ("cosine", "constant")),
             ("annealing", ("constant", "linear", "cyclical")),
             ("precision", ("auto", "float32", "bfloat16")),
+            ("compile", ("auto", "always", "never")),
         ):
             if getattr(self, name) not in known:
                 raise ConfigError(
@@ -120,6 +122,12 @@ class Configuration:
     spectrogram: SpectrogramConfig = field(default_factory=SpectrogramConfig)
     model: ModelConfig = field(default_factory=ModelConfig)
     training: TrainingConfig = field(default_factory=TrainingConfig)
+
+    def __post_init__(self) -> None:
+        if self.pairs_per_effect < 1:
+            raise ConfigError(
+                f"pairs_per_effect is {self.pairs_per_effect}: it has to be at least 1."
+            )
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values, tuples as lists: for JSON, TOML and checkpoints."""
@@ -204,7 +212,8 @@ def configure(
     tree = PRESETS[name].to_dict()
     _merge(tree, from_file, str(file))
     tree["preset"] = name
-    return overridden(from_dict(tree), overrides or {})
+    source = str(file) if file else "the configuration"
+    return overridden(from_dict(tree, source), overrides or {})
 
 
 def overridden(
@@ -245,8 +254,9 @@ def read_toml(path: Path) -> dict[str, Any]:
         raise InputError(f"{path} does not exist: check the name given to --config.") from error
     except OSError as error:
         raise InputError(f"{path} cannot be read ({error.strerror}).") from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{path} is no TOML file: {error}.") from error
+    except (ValueError, RecursionError) as error:  # numbers too long and tables too deep as well
+        reason = " ".join(str(error).split())[:200]
+        raise ConfigError(f"{path} is no TOML file: {reason}.") from error
 
 
 def to_toml(configuration: Configuration) -> str:
@@ -272,7 +282,8 @@ def _merge(tree: dict[str, Any], values: Mapping[str, Any], source: str) -> None
     for key, value in values.items():
         if key not in tree:
             raise ConfigError(
-                f"{source} has the key {key!r}, which nobody reads: {near_names(key, list(tree))}"
+                f"{source} has the key {key[:60]!r}, which nobody reads: "
+                f"{near_names(key, list(tree))}"
             )
         if isinstance(tree[key], dict):
             if not isinstance(value, Mapping):
@@ -289,6 +300,9 @@ def _as_type_of(example: Any, value: Any, where: str) -> Any:
     if isinstance(value, float) and not math.isfinite(value):
         raise ConfigError(f"{where} is {value}: wanted a number, such as {example!r}.")
     if isinstance(example, list) and isinstance(value, (list, tuple)):
+        kind = type(example[0]) if example else str  # an empty list is one of patterns
+        if any(type(item) is not kind for item in value):
+            raise ConfigError(f"{where} is {list(value)!r}: wanted a list of {kind.__name__}.")
         return list(value)
     if type(example) is not type(value):
         raise ConfigError(
@@ -309,6 +323,10 @@ def _build(kind: type, values: dict[str, Any], source: str) -> Any:
         return kind(**values)
     except TypeError as error:
         raise ConfigError(f"{source} has values of the wrong type: {error}.") from error
+    except ConfigError as error:
+        if source == "the configuration":
+            raise
+        raise ConfigError(f"{source} will not do: {error}") from error
 
 
 def _plain(value: Any) -> Any:

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -55,17 +56,24 @@ def targets_of(labels: store.Labels) -> Targets:
 class Rows:
     """Spectrograms of one split, as batches of float32 on the device.
 
-    They are held on the device where they fit, else in memory, else read ahead from the file.
+    They are held on the device where they fit, else in memory, else read ahead from the file. On
+    the way to a GPU a batch is gathered and pinned by a thread and copied on a stream of its own,
+    while the one before is worked on; nothing in here waits for the GPU.
+
+    n_neighbours  processes on this machine that hold the same, this one among them
     """
 
-    def __init__(self, reader: store.Reader, rows: NDArray[np.int64], device: str) -> None:
+    def __init__(
+        self, reader: store.Reader, rows: NDArray[np.int64], device: str, n_neighbours: int = 1
+    ) -> None:
         self.rows, self.device, self._reader = rows, device, reader
+        self._copying = None if device == "cpu" else torch.cuda.Stream(device)
         n_bytes = len(rows) * reader.bytes_a_row
         self.place = "file"
         self._held: Tensor | None = None
         if device != "cpu" and n_bytes < MEMORY_SHARE * torch.cuda.mem_get_info(device)[0]:
             self.place = "device"
-        elif n_bytes < MEMORY_SHARE * _free_memory():
+        elif n_neighbours * n_bytes < MEMORY_SHARE * _free_memory():
             self.place = "memory"
         targets = targets_of(reader.labels.take(rows))
         self._targets = Targets(targets.effect.to(device), targets.setting.to(device))
@@ -84,7 +92,7 @@ class Rows:
 
     def targets(self, positions: NDArray[np.int64]) -> Targets:
         """The labels of these rows, on the device."""
-        return self._targets[torch.from_numpy(positions).to(self._targets.effect.device)]
+        return self._targets[_sent(torch.from_numpy(positions), self._targets.effect.device)]
 
     def _load(self, reader: store.Reader, device: str) -> Tensor:
         held: Tensor | None = None
@@ -106,27 +114,49 @@ class Rows:
         if self.place == "device" or (self.place == "memory" and self.device == "cpu"):
             # Nothing to wait for; a thread beside the arithmetic would only take a core from it.
             for positions in chosen:
-                yield self._gather(positions)
+                yield self._gather(positions)[0].float()
             return
-        with ThreadPoolExecutor(1) as pool:
+        with ThreadPoolExecutor(1, initializer=_choose, initargs=(self.device,)) as pool:
             waiting = None
             for positions in chosen:
                 upcoming = pool.submit(self._gather, positions)
                 if waiting is not None:
-                    yield waiting.result()
+                    yield self._arrived(*waiting.result())
                 waiting = upcoming
             if waiting is not None:
-                yield waiting.result()
+                yield self._arrived(*waiting.result())
 
-    def _gather(self, positions: NDArray[np.int64]) -> Tensor:
-        """One batch; on the device already, or on its way there."""
+    def _gather(self, positions: NDArray[np.int64]) -> tuple[Tensor, Any]:
+        """One batch as it is stored, and, where it is on its way to a GPU, when it arrives."""
         if self._held is None:
             batch = torch.from_numpy(self._reader.rows(self.rows[positions]))
         else:
-            batch = self._held[torch.from_numpy(positions).to(self._held.device)]
-        if self.device != "cpu" and not batch.is_cuda:
-            batch = batch.pin_memory().to(self.device, non_blocking=True)
+            batch = self._held[_sent(torch.from_numpy(positions), self._held.device)]
+        if self._copying is None or batch.is_cuda:
+            return batch, None
+        with torch.cuda.stream(self._copying):
+            return _sent(batch, self.device), self._copying.record_event()
+
+    def _arrived(self, batch: Tensor, arrival: Any) -> Tensor:
+        """The batch, for work that comes after its copy; this thread does not wait for it."""
+        if arrival is not None:
+            working = torch.cuda.current_stream(self.device)
+            working.wait_event(arrival)
+            batch.record_stream(working)
         return batch.float()
+
+
+def _choose(device: str) -> None:
+    """Which GPU a thread uses, which each thread has to say for itself."""
+    if device != "cpu":
+        torch.cuda.set_device(device)
+
+
+def _sent(values: Tensor, device: str | torch.device) -> Tensor:
+    """The values on a device; from pinned memory, since a copy from other memory is waited for."""
+    if torch.device(device).type == "cpu":
+        return values
+    return values.pin_memory().to(device, non_blocking=True)
 
 
 def _free_memory() -> int:

@@ -14,7 +14,7 @@ import numpy as np
 import torch
 
 from dafxtool import __version__, presets, runs
-from dafxtool.errors import OutputExistsError
+from dafxtool.errors import FormatError, OutputExistsError
 from dafxtool.files import disk_errors, writing
 from dafxtool.trainer import Trainer, beta_at
 
@@ -121,11 +121,24 @@ class RunFolder:
 
 
 def read_metrics(path: Path) -> Iterator[dict[str, str]]:
-    """The rows of a metrics.csv; an unfinished last line is left out."""
-    with path.open(newline="") as file:
-        for row in csv.DictReader(file):
-            if row.get(METRICS[-1]) is not None:
+    """The rows of a metrics.csv; an unfinished last line, and what is no row, are left out."""
+    with path.open(newline="", encoding="utf-8", errors="replace") as file:
+        lines = file.readlines()
+    try:
+        for row in csv.DictReader(line for line in lines if line.endswith("\n")):
+            if _is_row(row):
                 yield {name: row[name] for name in METRICS}
+    except csv.Error as error:
+        raise FormatError(f"{path} is no table of metrics ({error}): move it away.") from error
+
+
+def _is_row(row: dict[Any, Any]) -> bool:
+    """Has it a step, and numbers or nothing in all other columns?"""
+    try:
+        int(row["step"])
+        return all(row[name] == "" or float(row[name]) is not None for name in METRICS)
+    except (KeyError, TypeError, ValueError):
+        return False
 
 
 def environment(trainer: Trainer) -> dict[str, str]:
@@ -139,6 +152,7 @@ def environment(trainer: Trainer) -> dict[str, str]:
         "platform": platform.platform(),
         "device": torch.cuda.get_device_name(device) if device != "cpu" else "cpu",
         "threads": str(torch.get_num_threads()),
+        "processes": str(trainer.group.size),
         "command": " ".join(Path(word).name if i == 0 else word for i, word in enumerate(sys.argv)),
     }
 

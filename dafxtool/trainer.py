@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import itertools
 import math
 from collections.abc import Iterator
 from typing import Any
@@ -12,6 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional
 
+from dafxtool.distributed import ALONE, Group, with_shared_norms
 from dafxtool.model import ResidualVAE, build_model, kl_to_standard_normal, squared_error
 from dafxtool.presets import Configuration, TrainingConfig
 from dafxtool.principal import measure_basis
@@ -66,7 +69,10 @@ def data_order(n_rows: int, config: TrainingConfig, first_step: int) -> Iterator
 
 
 class Trainer:
-    """A model in training: one `step` a batch, `validate`, and what a checkpoint has to keep."""
+    """A model in training: one `step` a batch, `validate`, and what a checkpoint has to keep.
+
+    group  the processes that train together; after `spread` each steps on its share of a batch
+    """
 
     def __init__(
         self,
@@ -75,11 +81,17 @@ class Trainer:
         device: str,
         n_effects: int = 0,
         n_parameters: int = 0,
+        group: Group = ALONE,
     ) -> None:
-        self.configuration, self.device = configuration, device
+        self.configuration, self.device, self.group = configuration, device, group
         self.config = configuration.training
         torch.manual_seed(self.config.seed)
         self.model = build_model(configuration.model, shape).to(device)
+        self._images = self.model.image_layout and (device != "cpu" or self.compiles)
+        if self._images:
+            for each in self.model.parameters():
+                if each.ndim == 4:  # of convolutions over images: what GPUs convolve quickest
+                    each.data = each.data.contiguous(memory_format=torch.channels_last)
         n_style = self.model.n_style or configuration.model.n_latent - self.model.n_content
         self._n_effects = n_effects if self.config.label_weight > 0 else 0
         self.labeller = nn.Linear(n_style, max(1, n_effects + n_parameters)).to(device)
@@ -95,6 +107,18 @@ class Trainer:
         self.validation: dict[str, float] = {}
         self.pending: list[Tensor] = []  # figures of the steps since the last row of metrics.csv
         self._noise = torch.Generator(device=device)
+        self._compiled = False
+        # The same modules, or what averages their gradients over all processes.
+        self._forward: nn.Module = self.model
+        self._told: nn.Module = self.labeller
+
+    @property
+    def compiles(self) -> bool:
+        """Are the convolutions compiled? Not where their norms wait for other processes."""
+        if self.model.image_layout and self.group.size > 1:
+            return False
+        wanted = self.config.compile
+        return wanted == "always" or (wanted == "auto" and self.device != "cpu")
 
     @property
     def bfloat16(self) -> bool:
@@ -152,6 +176,73 @@ class Trainer:
             schedule.step()
         torch.set_num_threads(n_threads)
 
+    def compile(self, n_rows: int, progress: Progress = SILENT) -> None:
+        """Compile the convolutions for batches of n_rows; where that fails they stay as they are.
+
+        In place, so that checkpoints keep their names. They are compiled and tried here, on zeros,
+        so that no step has to wait or fail for it; nothing that is trained changes.
+        """
+        if not self.compiles:
+            return
+        progress.say("compiling the convolutions")
+        before = {name: values.clone() for name, values in self.model.named_buffers()}
+        torch.compiler.reset()  # what earlier trainings of this process compiled counts against us
+        self._compiled = True
+        try:
+            for network in self.model.networks:
+                network.compile(dynamic=False)
+            self.model.train()
+            batch = torch.zeros((n_rows, *self.model.shape), device=self.device)
+            noise = torch.zeros((n_rows, self.configuration.model.n_latent), device=self.device)
+            self._loss(batch, noise, self.config.beta)[0].backward()
+        except Exception as error:  # whatever a compiler, or the lack of one, brings about
+            for network in self.model.networks:
+                network._compiled_call_impl = None
+            self._compiled = False
+            reason = next((line for line in str(error).splitlines() if line), type(error).__name__)
+            progress.say(
+                f"compiling failed ({reason[:100]}): training goes on without, only slower; "
+                "--no-compile leaves this out"
+            )
+        self.optimizer.zero_grad(set_to_none=True)
+        with torch.no_grad():
+            for name, values in self.model.named_buffers():
+                values.copy_(before[name])
+
+    def uncompiled(self) -> contextlib.AbstractContextManager[Any]:
+        """In here the model runs as written: what was compiled is for one size of batch alone."""
+        if not self._compiled:
+            return contextlib.nullcontext()
+        stance: contextlib.AbstractContextManager[Any] = torch.compiler.set_stance("force_eager")
+        return stance
+
+    def spread(self) -> None:
+        """Give all processes the state of the first, and each its share of every batch.
+
+        The first one alone measured the linear part and read the checkpoint: the same arithmetic
+        on another machine may end on other last digits, which would stay apart from then on.
+        """
+        if self.group.size == 1:
+            return
+        with_shared_norms(self.model, self.group)
+        self.model.take_share(self.group.share)
+        self._forward = self.group.wrapped(self.model)
+        if self._n_effects:
+            self._told = self.group.wrapped(self.labeller)
+        self.step_number, self.seconds = self.group.from_first(
+            lambda: (self.step_number, self.seconds)
+        )
+        parameters = [each for group in self.optimizer.param_groups for each in group["params"]]
+        moved = self.group.from_first(lambda: [each in self.optimizer.state for each in parameters])
+        for parameter in itertools.compress(parameters, moved):
+            state = self.optimizer.state[parameter]
+            if not state:
+                state["step"] = torch.zeros((), device=parameter.device)
+                state["exp_avg"] = torch.zeros_like(parameter)
+                state["exp_avg_sq"] = torch.zeros_like(parameter)
+            for name in ("step", "exp_avg", "exp_avg_sq"):
+                self.group.send(state[name])
+
     def done(self) -> float:
         """The share of training that is over, by steps or by wall time."""
         by_time = self.seconds / (60 * self.config.max_minutes) if self.config.max_minutes else 0.0
@@ -160,7 +251,10 @@ class Trainer:
     def step(self, batch: Tensor, targets: Targets | None = None) -> Tensor:
         """One update; returns (loss, dry error, wet error, KL) without waiting for the device.
 
-        targets  the labels of the batch; without them the style is shaped by the errors alone
+        batch    this process's share of the batch
+        targets  the labels of all of it; without them the style is shaped by the errors alone
+
+        The posterior's noise hangs on (seed, step) and on the row's place in the whole batch.
         """
         self.model.train()
         rate = learning_rate_at(self.step_number, self.done(), self.config)
@@ -169,19 +263,19 @@ class Trainer:
         self._noise.manual_seed(self.config.seed * 1_000_003 + self.step_number)
         torch.manual_seed(self.config.seed * 1_000_003 + self.step_number)  # of dropout
         noise = torch.randn(
-            (len(batch), self.configuration.model.n_latent),
+            (self.group.size * len(batch), self.configuration.model.n_latent),
             generator=self._noise,
             device=self.device,
         )
         beta = beta_at(self.step_number, self.config)
-        loss, parts = self._loss(batch, noise, beta, targets)
+        loss, parts = self._loss(batch, self.group.share.of(noise), beta, targets)
         self.optimizer.zero_grad(set_to_none=True)
         loss.backward()
         if self.config.gradient_clip > 0:
             torch.nn.utils.clip_grad_norm_(self.model.parameters(), self.config.gradient_clip)
         self.optimizer.step()
         self.step_number += 1
-        return parts
+        return self.group.mean(parts)
 
     def _loss(
         self, batch: Tensor, noise: Tensor, beta: float, targets: Targets | None = None
@@ -190,8 +284,11 @@ class Trainer:
 
         The loss among the parts is without that of the labels, so that it can be compared.
         """
+        if self._images:
+            batch = batch.contiguous(memory_format=torch.channels_last)
+        model = self._forward if self.model.training else self.model
         with torch.autocast(batch.device.type, torch.bfloat16, enabled=self.bfloat16):
-            reconstruction, mean, log_variance = self.model(batch, noise)
+            reconstruction, mean, log_variance = model(batch, noise)
         error = squared_error(reconstruction, batch).mean(dim=0)
         kl = kl_to_standard_normal(mean, log_variance).mean()
         loss = error.sum() + beta * kl
@@ -208,13 +305,18 @@ class Trainer:
 
         The style then has a direction for each effect and for each of its parameters, and half
         way between two latents lies half way between two settings.
+
+        style    of the rows that this process has
+        targets  of the whole batch, since a mean over settings is over those that are known
         """
-        told = self.labeller(style)
+        share = self.model.share
+        told = self._told(style)
         names, settings = told[:, : self._n_effects], told[:, self._n_effects :]
-        loss = functional.cross_entropy(names, targets.effect)
+        loss = functional.cross_entropy(names, share.of(targets.effect))
         known = targets.setting.isfinite()
-        errors = (settings - targets.setting.nan_to_num()).square() * known
-        return loss + SETTING_SHARE * errors.sum() / known.sum().clamp_min(1)
+        n_known = known.sum().clamp_min(1) / share.size
+        errors = (settings - share.of(targets.setting).nan_to_num()).square() * share.of(known)
+        return loss + SETTING_SHARE * errors.sum() / n_known
 
     @torch.no_grad()
     def validate(self, rows: Rows) -> dict[str, float]:
@@ -224,9 +326,11 @@ class Trainer:
         positions = some_positions(len(rows), VALIDATION_ROWS)
         chosen = (positions[i : i + size] for i in range(0, len(positions), size))
         total = torch.zeros(4, device=self.device)
-        for batch in rows.batches(chosen):
-            noise = torch.zeros((len(batch), self.configuration.model.n_latent), device=self.device)
-            total += self._loss(batch, noise, self.config.beta)[1] * len(batch)
+        n_latent = self.configuration.model.n_latent
+        with self.uncompiled():
+            for batch in rows.batches(chosen):
+                noise = torch.zeros((len(batch), n_latent), device=self.device)
+                total += self._loss(batch, noise, self.config.beta)[1] * len(batch)
         names = ("loss", "dry_error", "wet_error", "kl")
         return dict(zip(names, (total / len(positions)).tolist(), strict=True))
 
@@ -253,6 +357,9 @@ class Trainer:
         self.model.load_state_dict(state["weights"])
         self.labeller.load_state_dict(state["labeller"])
         self.optimizer.load_state_dict(state["optimizer"])
+        for parameter, kept in self.optimizer.state.items():  # in this device's memory layout
+            for name in ("exp_avg", "exp_avg_sq"):
+                kept[name] = torch.empty_like(parameter).copy_(kept[name])
         self.step_number, self.seconds = int(state["step"]), float(state["seconds"])
         self.best_loss, self.best_step = float(state["best_loss"]), int(state["best_step"])
         self.stale, self.validation = int(state["stale"]), dict(state["validation"])

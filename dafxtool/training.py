@@ -11,6 +11,7 @@ import itertools
 import math
 import time
 from collections.abc import Callable
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -20,8 +21,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from dafxtool import interrupts, presets, store
-from dafxtool.devices import pick_device
+from dafxtool import files, interrupts, presets, store
+from dafxtool.distributed import joined, n_own_rows
 from dafxtool.errors import FormatError, InputError, TrainingError
 from dafxtool.presets import Configuration
 from dafxtool.progress import SILENT, Progress
@@ -64,32 +65,57 @@ def train(
     observers      called after each validation with the trainer, the run's folder and the rows of
                    the validation split
 
-    Raises InputError, FormatError, OutputExistsError, TrainingError (the loss is not finite).
+    Where torchrun started several processes all of them have to call it; the first one alone writes
+    and tells its progress. Raises InputError, FormatError, OutputExistsError, ConfigError,
+    TrainingError (the loss is not finite, or another process is lost).
     """
-    with store.Reader(spectrograms, store.SPECTROGRAMS) as reader:
-        analysis = SpectrogramConfig(**reader.configuration["spectrogram"])
-        configuration = presets.with_segments_of(
-            replace(configuration, spectrogram=analysis), analysis.sample_rate, analysis.n_samples
-        )
-        chosen = pick_device(device)
-        shape = (2, analysis.n_bins, analysis.n_frames)
-        if reader.row_shape != shape:
-            raise FormatError(
-                f"{spectrograms} has rows of {reader.row_shape}, its configuration says {shape}: "
-                "make it again."
+    with joined(device) as group, ExitStack() as opened:
+        progress = progress if group.first else SILENT
+        folder = validation = None
+        with group.together():
+            reader = opened.enter_context(store.Reader(spectrograms, store.SPECTROGRAMS))
+            configuration, shape = _configured(configuration, reader)
+            training_rows = _rows(reader, ("train",))
+            n_own_rows(min(configuration.training.batch_size, len(training_rows)), group)
+            training = Rows(reader, training_rows, group.device, group.n_neighbours)
+            trainer = Trainer(
+                configuration,
+                shape,
+                group.device,
+                len(reader.labels.effects),
+                training.n_parameters,
+                group,
             )
-        training = Rows(reader, _rows(reader, ("train",)), chosen)
-        sizes = {"n_effects": len(reader.labels.effects), "n_parameters": training.n_parameters}
-        trainer = Trainer(configuration, shape, chosen, **sizes)
-        validation = Rows(reader, _rows(reader, ("validation", "train")), chosen)
-        folder = RunFolder(run, trainer, _about(reader, spectrograms), resume, overwrite)
-        progress.say(
-            f"{len(training)} segments to train on and {len(validation)} to validate, in "
-            f"{training.place}; {chosen}, "
-            + ("bfloat16" if trainer.bfloat16 else "float32")
-            + (f"; from step {trainer.step_number}" if trainer.step_number else "")
+            if group.first:
+                opened.enter_context(files.sole_writer(run, is_folder=True))
+                validation = Rows(reader, _rows(reader, ("validation", "train")), group.device)
+                about = _about(reader, spectrograms)
+                folder = RunFolder(run, trainer, about, resume, overwrite)
+                progress.say(
+                    f"{len(training)} segments to train on and {len(validation)} to validate, in "
+                    f"{training.place}; {group.device}, "
+                    + ("bfloat16" if trainer.bfloat16 else "float32")
+                    + (f", {group.size} processes" if group.size > 1 else "")
+                    + (f"; from step {trainer.step_number}" if trainer.step_number else "")
+                )
+        keeper = _Keeper(trainer, folder, len(training), validation, observers, progress)
+        return _fit(trainer, training, keeper, run)
+
+
+def _configured(
+    configuration: Configuration, reader: store.Reader
+) -> tuple[Configuration, tuple[int, ...]]:
+    """The configuration with the analysis of the file, and the shape of its spectrograms."""
+    analysis = SpectrogramConfig(**reader.configuration["spectrogram"])
+    shape = (2, analysis.n_bins, analysis.n_frames)
+    if reader.row_shape != shape:
+        raise FormatError(
+            f"{reader.path} has rows of {reader.row_shape}, its configuration says {shape}: make "
+            "it again."
         )
-        return _fit(trainer, folder, training, validation, observers, progress)
+    return presets.with_segments_of(
+        replace(configuration, spectrogram=analysis), analysis.sample_rate, analysis.n_samples
+    ), shape
 
 
 def _rows(reader: store.Reader, preferred: tuple[str, ...]) -> NDArray[np.int64]:
@@ -117,84 +143,146 @@ def _about(reader: store.Reader, path: Path) -> dict[str, Any]:
     }
 
 
-def _fit(
-    trainer: Trainer,
-    folder: RunFolder,
-    training: Rows,
-    validation: Rows,
-    observers: tuple[Observer, ...],
-    progress: Progress,
-) -> TrainingResult:
-    config = trainer.config
-    first_step, first_seconds = trainer.step_number, trainer.seconds
-    n_epoch = len(training) // min(config.batch_size, len(training))
-    progress.start("training", config.max_steps, "step", done=first_step)
-    shown_step = first_step
-    began = saved = time.monotonic()
-    if first_step == 0:
-        trainer.prepare(training, progress)
-        _judge(trainer, folder, trainer.validate(validation))
-        folder.log(trainer, 0.0, {}, validated=True)  # what training starts from
-    ended = "complete"
-    finished = trainer.done() >= 1 or bool(config.patience and trainer.stale >= config.patience)
+def _fit(trainer: Trainer, training: Rows, keeper: _Keeper, run: Path) -> TrainingResult:
+    """Step after step, until the first process says that it is enough."""
+    group, config = trainer.group, trainer.config
+    size = min(config.batch_size, len(training))
+    finished = group.from_first(keeper.finished)
+    if not finished:
+        with group.together():
+            keeper.begin(training)
+        trainer.compile(n_own_rows(size, group), keeper.progress)
+        trainer.spread()
+    first_step, first_seconds = trainer.step_number, keeper.first_seconds
     steps_left = iter(()) if finished else data_order(len(training), config, first_step)
     order, same_order = itertools.tee(steps_left)
+    ended = "complete"
     try:
         with interrupts.deferred():  # to the end of a step, with all that belongs to it
-            for batch, positions in zip(training.batches(order), same_order, strict=False):
+            shares = (group.share.of(positions) for positions in order)
+            for batch, positions in zip(training.batches(shares), same_order, strict=False):
+                keeper.whole = False
                 trainer.pending.append(trainer.step(batch, training.targets(positions)))
-                trainer.seconds = first_seconds + time.monotonic() - began
-                step = trainer.step_number
-                last = step == config.max_steps or bool(
-                    config.max_minutes and trainer.seconds >= 60 * config.max_minutes
-                )
-                validate = last or step % config.validate_every == 0
-                if validate or step % config.log_every == 0 or trainer.device == "cpu":
-                    _check_finite(trainer.pending, step)
-                if validate or step % config.log_every == 0:
-                    figures = _figures(trainer.pending)
-                    if validate:
-                        _judge(trainer, folder, trainer.validate(validation))
-                    folder.log(trainer, step / n_epoch, figures, validate)
+                verdict, trainer.seconds = group.decided(keeper.after_step)
+                if not group.first:
                     trainer.pending = []
-                    if validate:
-                        for observe in observers:
-                            observe(trainer, folder, validation)
-                    shown = {"loss": figures["loss"], "wet": figures["wet_error"]}
-                    progress.advance(step - shown_step, **shown)
-                    shown_step = step
-                now = time.monotonic()
-                if step % config.checkpoint_every == 0 or now - saved > config.checkpoint_seconds:
-                    _save_last(trainer, folder)
-                    saved = now
-                if last:
-                    ended = "complete" if step == config.max_steps else "minutes"
+                if verdict:
+                    ended = verdict
                     break
-                if config.patience and trainer.stale >= config.patience:
-                    ended = "early"
-                    break
-                interrupts.check()
     except KeyboardInterrupt:
         ended = "interrupted"
-    if not finished:
-        _save_last(trainer, folder)
-    if not (folder.path / "checkpoints" / "best.pt").exists():
-        folder.save_best(trainer)
-    folder.close()
-    progress.finish()
-    steps = trainer.step_number - first_step
-    spent = trainer.seconds - first_seconds
+    with group.together():
+        keeper.close(changed=not finished)
+    steps, spent = trainer.step_number - first_step, trainer.seconds - first_seconds
     return TrainingResult(
-        run=folder.path,
+        run=run,
         steps=trainer.step_number,
-        epochs=trainer.step_number / n_epoch,
+        epochs=trainer.step_number / keeper.n_epoch,
         seconds=trainer.seconds,
-        segments_per_second=steps * min(config.batch_size, len(training)) / max(spent, 1e-9),
+        segments_per_second=steps * size / max(spent, 1e-9),
         best_step=trainer.best_step,
         validation=trainer.validation,
         ended=ended,
         device=trainer.device,
     )
+
+
+class _Keeper:
+    """What comes with a step in the process that writes: log, validation, checkpoints, the end.
+
+    In other processes there is no folder, and nothing of this happens.
+
+    whole  the state is that of the end of a step: a second Ctrl-C may come in the middle of one
+    """
+
+    def __init__(
+        self,
+        trainer: Trainer,
+        folder: RunFolder | None,
+        n_rows: int,
+        validation: Rows | None,
+        observers: tuple[Observer, ...],
+        progress: Progress,
+    ) -> None:
+        self.trainer, self.config, self.folder = trainer, trainer.config, folder
+        self.validation, self.observers, self.progress = validation, observers, progress
+        self.n_epoch = n_rows // min(self.config.batch_size, n_rows)
+        self.first_seconds = trainer.seconds
+        self.whole = True
+        self._began = self._saved = time.monotonic()
+        self._shown_step = trainer.step_number
+
+    def finished(self) -> bool:
+        """Was the run complete before?"""
+        return self.trainer.done() >= 1 or self._stale()
+
+    def _stale(self) -> bool:
+        return bool(self.config.patience and self.trainer.stale >= self.config.patience)
+
+    def begin(self, training: Rows) -> None:
+        """Measure the linear part, and validate what training starts from."""
+        if self.folder is None:
+            return
+        trainer = self.trainer
+        self.progress.start("training", self.config.max_steps, "step", done=trainer.step_number)
+        if trainer.step_number == 0:
+            trainer.prepare(training, self.progress)
+            self._validate()
+            self.folder.log(trainer, 0.0, {}, validated=True)
+
+    def after_step(self) -> tuple[str, float]:
+        """How training ends here, "" where it goes on, and the seconds that it took."""
+        assert self.folder is not None
+        trainer, config, step = self.trainer, self.config, self.trainer.step_number
+        trainer.seconds = self.first_seconds + time.monotonic() - self._began
+        last = step == config.max_steps or bool(
+            config.max_minutes and trainer.seconds >= 60 * config.max_minutes
+        )
+        validate = last or step % config.validate_every == 0
+        if validate or step % config.log_every == 0 or trainer.device == "cpu":
+            _check_finite(trainer.pending, step)
+        if validate or step % config.log_every == 0:
+            self._log(validate)
+        self.whole = True
+        now = time.monotonic()
+        if step % config.checkpoint_every == 0 or now - self._saved > config.checkpoint_seconds:
+            _save_last(trainer, self.folder)
+            self._saved = now
+        verdict = "early" if self._stale() else ""
+        if last:
+            verdict = "complete" if step == config.max_steps else "minutes"
+        return verdict, trainer.seconds
+
+    def _log(self, validate: bool) -> None:
+        assert self.folder is not None and self.validation is not None
+        trainer, step = self.trainer, self.trainer.step_number
+        figures = _figures(trainer.pending)
+        if validate:
+            self._validate()
+        self.folder.log(trainer, step / self.n_epoch, figures, validate)
+        trainer.pending, self.whole = [], True
+        if validate:
+            with trainer.uncompiled():
+                for observe in self.observers:
+                    observe(trainer, self.folder, self.validation)
+        shown = {"loss": figures["loss"], "wet": figures["wet_error"]}
+        self.progress.advance(step - self._shown_step, **shown)
+        self._shown_step = step
+
+    def _validate(self) -> None:
+        assert self.folder is not None and self.validation is not None
+        _judge(self.trainer, self.folder, self.trainer.validate(self.validation))
+
+    def close(self, changed: bool) -> None:
+        """Keep the state where it is one."""
+        if self.folder is None:
+            return
+        if changed and self.whole:
+            _save_last(self.trainer, self.folder)
+        if self.whole and not (self.folder.path / "checkpoints" / "best.pt").exists():
+            self.folder.save_best(self.trainer)
+        self.folder.close()
+        self.progress.finish()
 
 
 def _save_last(trainer: Trainer, folder: RunFolder) -> None:

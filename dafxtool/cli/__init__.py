@@ -17,7 +17,7 @@ import click
 
 from dafxtool import __version__, interrupts
 from dafxtool.cli.common import printable
-from dafxtool.errors import DafxError
+from dafxtool.errors import DafxError, ElsewhereError
 from dafxtool.files import disk_sentence
 
 # In the order in which a day's work uses them, which is the order that help shows.
@@ -73,9 +73,12 @@ class DafxGroup(click.Group):
         interrupts.watch()
         try:
             return super().invoke(ctx)
+        except ElsewhereError as error:
+            raise click.exceptions.Exit(1) from error
         except DafxError as error:
             raise click.ClickException(printable(str(error))) from error
         except KeyboardInterrupt as interrupt:
+            interrupts.leave()
             raise click.ClickException(self._interrupted(ctx)) from interrupt
         except OSError as error:
             if error.errno in DISK_ERRORS:

@@ -47,7 +47,7 @@ def command(inputs: tuple[Path, ...], **options: Any) -> None:
       dafxtool embed pairs.h5 -o latents.csv
       dafxtool embed my-recordings --effect overdrive --effect delay:time=250 -o latents.npz
     """
-    from dafxtool import store
+    from dafxtool import files, store
     from dafxtool.latents import check_output, embed, write_latents
     from dafxtool.runs import load_run
     from dafxtool.segments import SPLITS
@@ -60,8 +60,10 @@ def command(inputs: tuple[Path, ...], **options: Any) -> None:
     check_output(output, sources, options["overwrite"])
     rate = run.configuration.segments.sample_rate
     effects = chosen_effects(options["effects"], options["plugins"], rate, default=())
-    latents = embed(sources, run, effects, options["split"] or SPLITS, options["strict"], progress)
-    write_latents(latents, output, options["overwrite"])
+    splits = options["split"] or SPLITS
+    with files.sole_writer(output):
+        latents = embed(sources, run, effects, splits, options["strict"], progress)
+        write_latents(latents, output, options["overwrite"])
     n_latent = latents.latent.shape[1]
     report(
         {

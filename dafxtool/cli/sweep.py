@@ -146,7 +146,11 @@ def _named(path: Path, effects: list[str]) -> list[Path]:
     """The figure of each effect: sweep.png, or sweep-overdrive.png, sweep-delay.png, ..."""
     if len(effects) == 1:
         return [path]
-    return [path.with_name(f"{path.stem}-{effect}{path.suffix}") for effect in effects]
+    from dafxtool.parameters import unique_slugs
+
+    # Slugs: the names come from the run, which may be a stranger's, and may say ../..
+    slugs = unique_slugs(effects)
+    return [path.with_name(f"{path.stem}-{effect}{path.suffix}") for effect in slugs]
 
 
 def _two(value: float) -> str:

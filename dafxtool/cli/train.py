@@ -40,6 +40,7 @@ OVERRIDDEN = (
     "validate_every",
     "patience",
     "precision",
+    "compile",
     "seed",
 )
 ENDED = {
@@ -80,6 +81,12 @@ ENDED = {
     "--precision", type=click.Choice(("auto", "float32", "bfloat16")), help="Of the convolutions."
 )
 @click.option(
+    "--compile/--no-compile",
+    default=None,
+    callback=lambda ctx, param, value: {True: "always", False: "never"}.get(value),
+    help="Compile the convolutions, which takes a minute first.  [default: with a GPU]",
+)
+@click.option(
     "--wandb", is_flag=True, help="Log to Weights & Biases too (needs 'dafxtool[wandb]')."
 )
 @preset_option
@@ -102,13 +109,39 @@ def command(data: Path | None, **options: Any) -> None:
       dafxtool train pairs.h5 --preset default --minutes 60
       dafxtool train spectrograms.h5 --steps 2000 --beta 4 --annealing cyclical
       dafxtool train --resume
+      torchrun --nproc-per-node=2 -m dafxtool train spectrograms.h5    # on two GPUs
     """
-    from dafxtool import runs, store
     from dafxtool.boards import Board, begin_wandb, draw_training
+    from dafxtool.distributed import joined
     from dafxtool.training import train
+
+    with joined(options["device"]) as group:
+        progress = progress_from(options["quiet"] or not group.first)
+        planned = group.from_first(lambda: _plan(data, options, group.device, progress))
+        source, run, configuration = planned
+        if options["wandb"] and group.first:
+            begin_wandb(run, configuration)
+        progress.say(f"training on {source} into {run}")
+        resume, overwrite = options["resume"], options["overwrite"]
+        result = train(
+            source, run, configuration, group.device, resume, overwrite, (Board(),), progress
+        )
+        with group.together():
+            if group.first:
+                if result.validation:
+                    draw_training(result.run / "curves.png", result.run, overwrite=True)
+                report(vars(result), options["as_json"], _told(result))
+        if result.ended == "interrupted":
+            raise KeyboardInterrupt
+
+
+def _plan(
+    data: Path | None, options: dict[str, Any], device: str, progress: Progress
+) -> tuple[Path, Path, Configuration]:
+    """The spectrograms to train on, made where there are none, the run's folder, and how."""
+    from dafxtool import runs, store
     from dafxtool.workplace import newest_file, spectrograms_for
 
-    progress = progress_from(options["quiet"])
     run = options["output"]
     if options["resume"] and run is None and list(runs.RUNS_FOLDER.glob("*/checkpoints/last.pt")):
         run = runs.newest_run()
@@ -116,26 +149,8 @@ def command(data: Path | None, **options: Any) -> None:
     if data is None:
         data = saved_data or newest_file([store.SPECTROGRAMS, store.PAIRS])
     run = run or runs.new_run_path(configuration.preset)
-    source = spectrograms_for(data, configuration, options["device"], progress)
-    configuration = _with_epochs(configuration, source, options["epochs"])
-    if options["wandb"]:
-        begin_wandb(run, configuration)
-    progress.say(f"training on {source} into {run}")
-    result = train(
-        source,
-        run,
-        configuration,
-        options["device"],
-        options["resume"],
-        options["overwrite"],
-        (Board(),),
-        progress,
-    )
-    if result.validation:
-        draw_training(result.run / "curves.png", result.run, overwrite=True)
-    report(vars(result), options["as_json"], _told(result))
-    if result.ended == "interrupted":
-        raise KeyboardInterrupt
+    source = spectrograms_for(data, configuration, device, progress)
+    return source, run, _with_epochs(configuration, source, options["epochs"])
 
 
 def _configuration(

@@ -1,0 +1,505 @@
+"""What a GPU does in training, embedding and inversion, beside the bare work.
+
+    python benchmarks/bench_gpu.py                         # on a GPU, in less than 8 minutes
+    python benchmarks/bench_gpu.py --device cpu --quick    # every path once, with tiny sizes
+
+Needs no network, no recordings and no pedalboard: its sounds are decaying tones, wet with an echo
+and a soft clip. Checked first, and nothing is timed where it does not hold: loss curves of the fast
+way (bfloat16, compiled, channels last) and the plain one agree over 500 steps, and the device's
+STFT and inversion are the CPU's. Times are those of the device's own events. What time does not
+suffice for is left out, and said.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+from unittest.mock import patch
+
+import numpy as np
+import torch
+from common import check, print_header, print_table
+from numpy.typing import NDArray
+from torch import Tensor
+
+from dafxtool import store
+from dafxtool.inversion import METHODS, Frames, griffin_lim, invert, onto_magnitudes, reflect
+from dafxtool.model import build_model
+from dafxtool.parameters import Effect, Parameter
+from dafxtool.presets import PRESETS, Configuration, with_segments_of
+from dafxtool.rows import Rows
+from dafxtool.runs import Run
+from dafxtool.spectrograms import compressed_pairs
+from dafxtool.stft import SpectrogramConfig, compress, magnitude
+from dafxtool.trainer import Trainer, data_order
+from dafxtool.training import train
+
+NEVER = 1_000_000
+N_PAIRS = 48  # that differ; files repeat them
+MOST_CURVE_DISTANCE = 0.02  # of means over tenths of the curves
+MOST_STFT_ERROR = 1e-4  # of the largest magnitude
+MOST_CONVERGENCE_DB = 0.5
+LAST_ROW_S = 340.0  # no further row of the training's table begins after this
+
+
+@dataclass(frozen=True)
+class Amounts:
+    """How much of everything; `quick` is for trying the paths."""
+
+    curve_steps: int = 500
+    warm_steps: int = 10
+    steps: int = 100
+    profiled_steps: int = 20
+    n_rows: int = 512
+    times_batch: tuple[int, ...] = (1, 4)  # of the preset's batch size
+    repeats: int = 30
+    n_embedded: int = 1024
+    n_inverted: int = 16
+
+
+QUICK = Amounts(20, 2, 4, 2, 32, (1,), 2, 16, 2)
+
+
+class Device:
+    """Where it is computed, and its clock."""
+
+    def __init__(self, name: str, quick: bool) -> None:
+        self.name, self.quick, self.amounts = name, quick, QUICK if quick else Amounts()
+        self.cuda = name != "cpu"
+        self._began = time.monotonic()
+
+    def spent_s(self) -> float:
+        return time.monotonic() - self._began
+
+    def mark(self) -> Any:
+        """A moment, in the order of the device's work."""
+        if not self.cuda:
+            return time.perf_counter()
+        event = torch.cuda.Event(enable_timing=True)
+        event.record()
+        return event
+
+    def seconds(self, first: Any, last: Any) -> float:
+        if not self.cuda:
+            return float(last - first)
+        last.synchronize()
+        return float(first.elapsed_time(last)) / 1000
+
+    def time(self, function: Callable[[], object], repeats: int) -> float:
+        """Seconds of one call, the first of which is not counted."""
+        function()
+        first = self.mark()
+        for _ in range(repeats):
+            function()
+        return self.seconds(first, self.mark()) / repeats
+
+    def preset(self, name: str) -> Configuration:
+        """The preset; its sizes shrunk where only the paths are tried."""
+        made = PRESETS[name]
+        if not self.quick:
+            return made
+        small = replace(made.spectrogram, n_fft=256, hop_length=128, window_length=256)
+        made = with_segments_of(replace(made, spectrogram=small), 8000, 4096)
+        model = {"n_latent": 24, "channels": (8,), "n_components": 12, "n_blocks": 1}
+        if made.model.architecture == "residual":
+            model |= {"n_effect": 8, "n_style": 4}
+        return replace(made, model=replace(made.model, **model))
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--device", default="cuda", help="cuda, cuda:N or cpu [cuda]")
+    parser.add_argument("--quick", action="store_true", help="tiny sizes: every path once")
+    chosen = parser.parse_args()
+    if chosen.device != "cpu" and not torch.cuda.is_available():
+        sys.exit(
+            "there is no CUDA device here, so nothing was measured: run it on a machine that has "
+            "one, or try the paths with --device cpu --quick."
+        )
+    device = Device(chosen.device, chosen.quick)
+    if device.cuda:
+        torch.cuda.set_device(device.name)
+    name = torch.cuda.get_device_name(device.name) if device.cuda else "CPU"
+    print_header(name, "torch", "h5py")
+    if chosen.quick:
+        print("Quick: tiny sizes, nothing compiled. These are no measurements.\n")
+    check_transforms(device)
+    check_curves(device)
+    print(f"Checked in {device.spent_s():.0f} s: curves, STFT, inversion.\n", flush=True)
+    measure_data(device)
+    measure_embedding(device)
+    measure_inversion(device)
+    with tempfile.TemporaryDirectory() as folder:
+        measure_training(device, Path(folder))
+    print(f"All of it took {device.spent_s():.0f} s.")
+
+
+# --- data -------------------------------------------------------------------------------------
+
+
+def sounds(config: SpectrogramConfig, n: int = N_PAIRS) -> NDArray[np.float32]:
+    """(n, 2, n_samples): tones that decay, and the same with an echo or softly clipped."""
+    rng = np.random.default_rng(0)
+    time_s = np.arange(config.n_samples, dtype=np.float32) / config.sample_rate
+    made = np.empty((n, 2, config.n_samples), dtype=np.float32)
+    for index in range(n):
+        pitch_hz, fade = rng.uniform(80, 800), rng.uniform(2, 8)
+        again_s = time_s % np.float32(rng.uniform(0.3, 0.9))
+        dry = sum(np.sin(2 * np.pi * k * pitch_hz * time_s) / k for k in (1, 2, 3))
+        dry = 0.3 * dry * np.exp(-fade * again_s)
+        lag = int(rng.uniform(0.05, 0.25) * config.n_samples)
+        echo = np.concatenate([np.zeros(lag, np.float32), dry[:-lag]])
+        made[index] = dry, dry + 0.6 * echo if index % 2 else np.tanh(4 * dry) / 2
+    return made
+
+
+def spectrograms(config: SpectrogramConfig, device: str) -> tuple[Tensor, float, float]:
+    """Standardised (N_PAIRS, 2, n_bins, n_frames) on the device, their mean and deviation."""
+    parts = [compressed_pairs(part, config, device) for part in np.split(sounds(config), 12)]
+    values = torch.cat(parts)
+    mean, deviation = float(values.mean()), float(values.std())
+    return (values - mean) / deviation, mean, deviation
+
+
+def write_file(path: Path, made: Configuration, n_rows: int) -> None:
+    """A spectrograms file of n_rows to train on and 4 to validate."""
+    values, mean, deviation = spectrograms(made.spectrogram, "cpu")
+    stored = values.half().numpy()
+    level = Parameter("level", "dB", 0.0, 1.0, 0.5)
+    effects = [Effect(name, (level,)).to_dict() for name in ("clip", "echo")]
+    recordings = [
+        {"path": f"{split}.wav", "folder": "", "split": split, "sample_rate": 8000}
+        | {"n_channels": 1, "n_samples": 1, "track": 0}
+        for split in ("train", "validation")
+    ]
+    described = {
+        "spectrogram": asdict(made.spectrogram),
+        **{"mean": mean, "deviation": deviation, "dtype": "float16", "pairs": {}},
+    }
+    columns = {
+        "spectrogram": (stored.shape[1:], np.dtype("float16")),
+        **{"mean": ((), np.float32), "deviation": ((), np.float32)},
+        **store.label_columns(1),
+    }
+    total = n_rows + 4
+    with store.writing_rows(
+        path, store.SPECTROGRAMS, columns, total, described, effects, recordings
+    ) as writer:
+        for start in range(0, total, 16):
+            rows = np.arange(start, min(start + 16, total))
+            split = (rows >= n_rows).astype(np.int64)
+            writer.put(
+                start,
+                spectrogram=stored[rows % N_PAIRS],
+                mean=np.full(len(rows), mean, np.float32),
+                deviation=np.full(len(rows), deviation, np.float32),
+                effect=rows % 2,
+                setting=np.full((len(rows), 1), 0.5),
+                setting_text=store.encode_texts(["level=0.5"] * len(rows)),
+                recording=split,
+                offset=rows,
+                split=split,
+            )
+
+
+# --- checks -----------------------------------------------------------------------------------
+
+
+def check_transforms(device: Device) -> None:
+    """The device's STFT is the CPU's, and its inversions come as near."""
+    for name in ("default", "week6"):
+        config = device.preset(name).spectrogram
+        sound = torch.from_numpy(sounds(config, 2))
+        here, there = magnitude(sound, config), magnitude(sound.to(device.name), config).cpu()
+        error = float((here - there).abs().max() / here.max())
+        check(error <= MOST_STFT_ERROR, f"the device's STFT is {error:.1e} from the CPU's")
+        found = [
+            invert(here[0, 1], config, config.n_samples, device=where).convergence_db
+            for where in ("cpu", device.name)
+        ]
+        distance = abs(found[0] - found[1])
+        check(
+            distance <= MOST_CONVERGENCE_DB,
+            f"inversion ends at {found[1]:.1f} dB on the device and {found[0]:.1f} on the CPU",
+        )
+
+
+def check_curves(device: Device) -> None:
+    """The fast way learns what the plain one does, with the same data, noise and first weights."""
+    for name in ("small", "week6"):
+        made = device.preset(name)
+        values = spectrograms(made.spectrogram, device.name)[0]
+        plain, fast = (loss_curve(device, made, values, fast) for fast in (False, True))
+        distance = float((fast / plain - 1).abs().max())
+        check(distance <= MOST_CURVE_DISTANCE, f"{name}: the fast curve is {distance:.3f} off")
+        print(f"{name}: loss {plain[0]:.4g} to {plain[-1]:.4g}, fast at most {distance:.4f} off.")
+
+
+def loss_curve(device: Device, made: Configuration, values: Tensor, fast: bool) -> Tensor:
+    """Means of the loss over ten parts of a training."""
+    n_steps = device.amounts.curve_steps
+    trainer = prepared(device, made, fast, values, n_steps)
+    losses = [
+        trainer.step(values[torch.from_numpy(positions).to(values.device)])[0]
+        for positions in data_order(len(values), trainer.config, 0)
+    ]
+    return torch.stack(losses).view(10, -1).mean(dim=1).cpu()
+
+
+class Held(Rows):
+    """Rows that are on the device already, for Trainer.prepare."""
+
+    def __init__(self, values: Tensor) -> None:
+        self.values = values
+
+    def __len__(self) -> int:
+        return len(self.values)
+
+    def batches(self, chosen: Iterator[NDArray[np.int64]]) -> Iterator[Tensor]:
+        for positions in chosen:
+            yield self.values[torch.from_numpy(positions).to(self.values.device)]
+
+
+def trained_as(
+    device: Device, made: Configuration, fast: bool, n_steps: int, batch_size: int | None = None
+) -> Configuration:
+    """Without labels, log, validation and checkpoints."""
+    compiled = "always" if fast and not device.quick else "never"
+    training = replace(
+        made.training,
+        **{"batch_size": batch_size or made.training.batch_size, "max_steps": n_steps},
+        **{"label_weight": 0.0, "log_every": NEVER, "validate_every": NEVER},
+        **{"checkpoint_every": NEVER, "checkpoint_seconds": float(NEVER)},
+        **{"precision": "bfloat16" if fast else "float32", "compile": compiled},
+    )
+    return replace(made, training=training)
+
+
+def prepared(
+    device: Device,
+    made: Configuration,
+    fast: bool,
+    values: Tensor,
+    n_steps: int,
+    batch_size: int | None = None,
+) -> Trainer:
+    configured = trained_as(device, made, fast, n_steps, batch_size)
+    trainer = Trainer(configured, tuple(values.shape[1:]), device.name)
+    trainer.prepare(Held(values))
+    trainer.compile(configured.training.batch_size)
+    return trainer
+
+
+# --- measurements -----------------------------------------------------------------------------
+
+
+def measure_data(device: Device) -> None:
+    """Spectrograms that are kept on the device, or audio that is analysed there for each batch."""
+    rows = []
+    for name in ("default", "week6"):
+        made = device.preset(name)
+        config, size = made.spectrogram, made.training.batch_size
+        standard, mean, deviation = spectrograms(config, device.name)
+        kept, sound = standard.half(), torch.from_numpy(sounds(config)).to(device.name)
+        drawn = torch.randint(0, N_PAIRS, (size,), device=device.name)
+
+        def analysed(
+            sound: Tensor = sound,
+            drawn: Tensor = drawn,
+            config: SpectrogramConfig = config,
+            constants: tuple[float, float] = (mean, deviation),
+        ) -> Tensor:
+            return (compress(magnitude(sound[drawn], config), config) - constants[0]) / constants[1]
+
+        def gathered(kept: Tensor = kept, drawn: Tensor = drawn) -> Tensor:
+            return kept[drawn].float()
+
+        near = torch.allclose(analysed(), gathered(), atol=0.02)
+        check(near, "audio analysed on the device gives other spectrograms than were kept")
+        for way, function, values in (
+            ("float16 spectrograms", gathered, kept),
+            ("audio, STFT for each batch", analysed, sound),
+        ):
+            rate = size / device.time(function, device.amounts.repeats)
+            megabytes = values[0].numel() * values.element_size() / 1e6
+            rows.append((f"{name}, {way}", f"{rate:.0f}", f"{megabytes:.2f}"))
+    print_table(("batches made on the device", "segments/s", "MB a segment"), rows)
+
+
+def measure_embedding(device: Device) -> None:
+    """Run.embed, from memory and back, beside the encoder on one batch that stays there."""
+    rows = []
+    for name in ("default", "week6"):
+        made = device.preset(name)
+        values = spectrograms(made.spectrogram, device.name)[0]
+        model = build_model(made.model, values.shape[1:]).to(device.name).eval()
+        place = {"path": Path("none"), "step": 0, "device": device.name, "data": {}}
+        run = Run(configuration=made, model=model, mean=0.0, deviation=1.0, effects=[], **place)
+        stored = values.half().cpu().numpy()
+        stored = stored[np.arange(device.amounts.n_embedded) % N_PAIRS]
+
+        @torch.inference_mode()
+        def bare(model: Any = model, values: Tensor = values) -> Tensor:
+            return model.encode(values)[0]
+
+        def embedded(run: Run = run, stored: NDArray[Any] = stored) -> object:
+            return run.embed(stored)
+
+        ours = len(stored) / device.time(embedded, 1 if device.quick else 3)
+        least = N_PAIRS / device.time(bare, device.amounts.repeats)
+        rows.append((name, f"{least:.0f}", f"{ours:.0f}", f"{ours / least:.2f}"))
+    columns = ("embedding", "bare encoder, segments/s", "Run.embed, segments/s", "ratio")
+    print_table(columns, rows)
+
+
+def measure_inversion(device: Device) -> None:
+    """Clips of a segment's length, one after the other, and the iterations on all at once."""
+    rows = []
+    method = METHODS["fast"]
+    assert method.reflections is not None
+    for name in ("default", "week6"):
+        config = device.preset(name).spectrogram
+        n = device.amounts.n_inverted
+        targets = magnitude(torch.from_numpy(sounds(config, n)[:, 1]), config)
+
+        def single(
+            where: str, targets: Tensor = targets, config: SpectrogramConfig = config
+        ) -> None:
+            for target in targets:
+                invert(target, config, config.n_samples, device=where)
+
+        batch = targets.transpose(1, 2).contiguous().to(device.name)
+        frames = Frames(config, config.n_samples, batch.device)
+        n_reflections = round(method.reflecting_share * method.iterations)
+
+        def together(
+            batch: Tensor = batch, frames: Frames = frames, n: int = n_reflections
+        ) -> None:
+            first = onto_magnitudes(torch.ones_like(batch) + 0j, batch)
+            assert method.reflections is not None
+            middle = reflect(first, batch, frames, n, method.reflections)
+            griffin_lim(middle, batch, frames, method.iterations - n)
+
+        rates = [
+            n / device.time(lambda: single(device.name), 1),
+            n / device.time(together, 1 if device.quick else 3),
+        ]
+        rows.append((name, *(f"{rate:.1f}" for rate in rates)))
+    columns = (
+        f"inversion, {method.iterations} iterations",
+        "one after the other, clips/s",
+        "iterations alone, all at once, clips/s",
+    )
+    print_table(columns, rows)
+
+
+def measure_training(device: Device, folder: Path) -> None:
+    """The loop of `train`, from a file, beside the same step on one batch on the device."""
+    rows, left_out = [], []
+    for name in ("week6", "default"):
+        made = device.preset(name)
+        data = folder / f"{name}.h5"
+        write_file(data, made, device.amounts.n_rows)
+        values = spectrograms(made.spectrogram, device.name)[0]
+        for times in device.amounts.times_batch:
+            size = times * made.training.batch_size
+            if device.cuda and device.spent_s() > LAST_ROW_S:
+                left_out.append(f"{name} with batches of {size}")
+                continue
+            plain, fast = (bare_rate(device, made, values, size, fast) for fast in (False, True))
+            ours, busy = loop_rate(device, made, data, folder / "run", size)
+            rates = (f"{plain:.0f}", f"{fast:.0f}", f"{ours:.0f}", f"{ours / fast:.2f}")
+            rows.append((f"{name}, {size}", *rates, busy))
+    columns = (
+        *("training, batch", "bare step, plain", "bare step, fast", "our loop, fast"),
+        *("loop / bare step", "device busy"),
+    )
+    print("Segments a second; the bare step takes the same batch again and again.\n")
+    print_table(columns, rows)
+    if left_out:
+        print(f"Left out for want of time: {', '.join(left_out)}.\n")
+
+
+def bare_rate(device: Device, made: Configuration, values: Tensor, size: int, fast: bool) -> float:
+    amounts = device.amounts
+    trainer = prepared(device, made, fast, values, NEVER, size)
+    batch = values[torch.arange(size, device=values.device) % len(values)]
+    for _ in range(amounts.warm_steps):
+        trainer.step(batch)
+    return size / device.time(lambda: trainer.step(batch), amounts.steps)
+
+
+def loop_rate(
+    device: Device, made: Configuration, data: Path, run: Path, size: int
+) -> tuple[float, str]:
+    """Segments a second, and the share of time in which the device computes."""
+    amounts = device.amounts
+    first, last = amounts.warm_steps, amounts.warm_steps + amounts.steps
+    n_steps = last + amounts.profiled_steps + 1
+    configured = trained_as(device, made, True, n_steps, size)
+    with watched(device, first, last, n_steps - 1) as watch:
+        train(data, run, configured, device.name, overwrite=True)
+    return size * amounts.steps / device.seconds(*watch.marks), watch.busy
+
+
+class Watch:
+    """Two moments of a training, and how busy the device was between two later ones."""
+
+    def __init__(self) -> None:
+        self.marks: list[Any] = []
+        self.busy = "-"
+        self.n_steps = 0
+
+
+@contextmanager
+def watched(device: Device, first: int, last: int, end: int) -> Iterator[Watch]:
+    """Note when steps number `first` and `last` begin; from there to `end` it is profiled."""
+    watch, step = Watch(), Trainer.step
+    profiler = torch.profiler.profile(
+        activities=[torch.profiler.ProfilerActivity.CUDA], acc_events=True
+    )
+    began = 0.0
+
+    def noted(trainer: Trainer, *arguments: Any) -> Tensor:
+        nonlocal began
+        if watch.n_steps in (first, last):
+            watch.marks.append(device.mark())
+        if device.cuda and watch.n_steps == last:
+            torch.cuda.synchronize()
+            profiler.start()
+            began = time.perf_counter()
+        if device.cuda and watch.n_steps == end:
+            torch.cuda.synchronize()
+            spent_us = 1e6 * (time.perf_counter() - began)
+            profiler.stop()
+            watch.busy = f"{busy_us(profiler) / spent_us:.2f}"
+        watch.n_steps += 1
+        return step(trainer, *arguments)
+
+    with patch.object(Trainer, "step", noted):
+        yield watch
+
+
+def busy_us(profiler: torch.profiler.profile) -> float:
+    """Microseconds in which at least one kernel or copy ran."""
+    spans = sorted(
+        (event.time_range.start, event.time_range.end)
+        for event in profiler.events() or []
+        if event.device_type == torch.autograd.DeviceType.CUDA
+    )
+    total, reached = 0.0, 0.0
+    for begin, end in spans:
+        total += max(0.0, end - max(begin, reached))
+        reached = max(reached, end)
+    return total
+
+
+if __name__ == "__main__":
+    main()
