@@ -13,17 +13,16 @@ import shutil
 import subprocess
 import sys
 import tempfile
-import time
 import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from importlib import import_module
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any
 
 from dafxtool import __version__
 from dafxtool.errors import DafxError
+from dafxtool.parameters import Effect
 from dafxtool.progress import SILENT, Progress
 
 STATES = ("ok", "warning", "missing", "broken")
@@ -49,10 +48,13 @@ class Check:
     state: str
     found: str
     mend: str = ""
+    effects: tuple[Effect, ...] = ()  # of a plugin's file
 
 
-def examine(plugins: Sequence[Path] = (), progress: Progress = SILENT) -> list[Check]:
-    """Look at everything, and at each of the plugin files. Takes some seconds."""
+def examine(
+    plugins: Sequence[Path] = (), progress: Progress = SILENT, sample_rate: int = 24_000
+) -> list[Check]:
+    """Look at everything, and at each of the plugin files, at a sample rate. Takes some seconds."""
     looks: list[Callable[[], Check]] = [
         _python,
         _dafxtool,
@@ -71,32 +73,42 @@ def examine(plugins: Sequence[Path] = (), progress: Progress = SILENT) -> list[C
     ]
     checks = [look() for look in looks]
     for path in plugins:
-        progress.say(f"Loading {path}; some plugins take minutes.")
-        checks.append(check_plugin(path))
+        progress.say(f"Loading and trying {path}; some plugins take minutes.")
+        checks.append(check_plugin(path, sample_rate))
     return checks
 
 
-def check_plugin(path: Path) -> Check:
-    """Does it load, which effects does it hold, on how many channels, and how long does it take?"""
-    from dafxtool.plugins import load_effects
+def check_plugin(path: Path, sample_rate: int = 24_000) -> Check:
+    """Does it load, which effects does it hold, and do they do what they are set to, repeatably?
 
-    began = time.perf_counter()
+    It is loaded again for every sound that is compared; the ranges are those at sample_rate (Hz).
+    """
+    from dafxtool.plugins import audited_effects, remarks
+
     try:
-        effects = load_effects(path)
+        found = audited_effects(path, sample_rate)
     except DafxError as error:
         mend = "get a build of it for this system; every other effect works without it"
         return Check(str(path), "broken", str(error), mend)
-    seconds = time.perf_counter() - began
-    if not effects:
-        return Check(str(path), "broken", "it loads, but holds no effect", "try another plugin")
-    described = [
-        f"{name} ({len(effect.parameters)} parameters, {_channels(effect)})"
-        for name, effect in effects.items()
-    ]
-    return Check(str(path), "ok", f"{', '.join(described)}; loaded in {seconds:.1f} s")
+    effects = tuple(effect for effect, _ in found)
+    told = ", ".join(
+        f"{effect.name} ({_settings(effect)}, {_channels(effect)}, latency "
+        f"{audit.latency_samples}, loaded in {audit.seconds_to_load:.1f} s)"
+        for effect, audit in found
+    )
+    doubts = " ".join(remark for effect in effects for remark in remarks(effect))
+    if doubts:
+        mend = "render with it as it is, and the file says so; or try another version of it"
+        return Check(str(path), "warning", f"{told}. {doubts}", mend, effects)
+    return Check(str(path), "ok", told, effects=effects)
 
 
-def _channels(effect: Any) -> str:
+def _settings(effect: Effect) -> str:
+    n = len(effect.parameters)
+    return f"{n} setting{'' if n == 1 else 's'}"
+
+
+def _channels(effect: Effect) -> str:
     return "stereo only" if effect.plugin and effect.plugin.n_channels == 2 else "mono"
 
 

@@ -255,7 +255,7 @@ def _split_number(text: str) -> tuple[float | None, str]:
 
 @dataclass(frozen=True)
 class PluginFile:
-    """The plugin behind an effect, and the sample rate that its ranges were read at."""
+    """The plugin behind an effect, and what it proved to be at the sample rate of the ranges."""
 
     path: str
     plugin_name: str | None
@@ -263,6 +263,22 @@ class PluginFile:
     sha256: str  # of the binary in the bundle
     n_channels: int  # 1, or 2 for a plugin that takes no mono
     sample_rate: int  # Hz
+    indices: tuple[int, ...] = ()  # of the effect's parameters among the plugin's
+    left_out: tuple[tuple[str, str], ...] = ()  # the plugin's other parameters, and why
+    repeatable: bool = True  # the same bits again, whatever was rendered before
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain JSON types."""
+        listed = [list(each) for each in self.left_out]
+        return asdict(self) | {"indices": list(self.indices), "left_out": listed}
+
+    @classmethod
+    def from_dict(cls, saved: Mapping[str, Any]) -> PluginFile:
+        """What to_dict wrote; a key that nobody reads is a TypeError."""
+        parts = dict(saved)
+        parts["indices"] = tuple(parts.get("indices", ()))
+        parts["left_out"] = tuple((name, why) for name, why in parts.get("left_out", ()))
+        return cls(**parts)
 
 
 @dataclass(frozen=True)
@@ -344,7 +360,7 @@ class Effect:
             "name": self.name,
             "summary": self.summary,
             "parameters": [parameter.to_dict() for parameter in self.parameters],
-            "plugin": asdict(self.plugin) if self.plugin else None,
+            "plugin": self.plugin.to_dict() if self.plugin else None,
         }
 
     @classmethod
@@ -352,7 +368,7 @@ class Effect:
         """What to_dict wrote; a key that nobody reads is a TypeError."""
         parts = dict(saved)
         parts["parameters"] = tuple(Parameter.from_dict(p) for p in parts["parameters"])
-        parts["plugin"] = PluginFile(**parts["plugin"]) if parts["plugin"] else None
+        parts["plugin"] = PluginFile.from_dict(parts["plugin"]) if parts["plugin"] else None
         return cls(**parts)
 
 

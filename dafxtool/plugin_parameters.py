@@ -16,13 +16,13 @@ from typing import Any
 
 import numpy as np
 
-from dafxtool.parameters import HIGHEST_FREQUENCY, Parameter, unique_slugs
+from dafxtool.parameters import HIGHEST_FREQUENCY, Parameter
 
 N_PROBES = 101  # texts that are read of each parameter
 MOST_CHOICES = 64
 FEW_NUMBERS = 8  # as few different numbers on the whole way are a switch, not a range
 
-# What hosts need and nobody sets: the name is all that tells them apart, beside is_automatable.
+# What hosts need and nobody sets. A hint for where trying does not tell: see plugin_audit.
 NO_SETTING = re.compile(
     r"buffer size|sample rate|latency|(current )?(program|preset)|bypass|midi cc .*"
     r"|(gain reduction|.*meter)( \d+)?",
@@ -38,35 +38,6 @@ UNITS = {  # lower case: (unit, base unit, how many base units it is)
     "sec": ("s", "ms", 1000.0),
     "db": ("dB", "dB", 1.0),
 }
-
-
-def settable_indices(parameters: Sequence[Any]) -> list[int]:
-    """Which of a plugin's parameters are settings: no meter, no program number, no bypass."""
-    return [
-        index
-        for index, parameter in enumerate(parameters)
-        if parameter.is_automatable and not NO_SETTING.fullmatch(parameter.name.strip())
-    ]
-
-
-def describe_parameters(
-    parameters: Sequence[Any], load_values: Sequence[float], sample_rate: int
-) -> tuple[Parameter, ...]:
-    """A Parameter for each setting of a plugin, named after it, in the plugin's order.
-
-    parameters   of a plugin that has processed something at the sample rate in question: what it
-                 says before that can hold for another rate
-    load_values  raw values as they were when the plugin was loaded, one for each parameter
-    sample_rate  Hz; frequencies end at 0.45 of it
-    """
-    indices = settable_indices(parameters)
-    names = unique_slugs(parameters[index].name for index in indices)
-    return tuple(
-        _hold_frequency(
-            describe_parameter(parameters[index], name, float(load_values[index])), sample_rate
-        )
-        for name, index in zip(names, indices, strict=True)
-    )
 
 
 def describe_parameter(parameter: Any, name: str, load_value: float) -> Parameter:
@@ -87,7 +58,7 @@ def describe_parameter(parameter: Any, name: str, load_value: float) -> Paramete
     return replace(described, default=described.value_at(load_value))
 
 
-def _hold_frequency(parameter: Parameter, sample_rate: int) -> Parameter:
+def hold_frequency(parameter: Parameter, sample_rate: int) -> Parameter:
     """The parameter without the part of its way where a filter would be above Nyquist.
 
     Plugins offer 20 kHz at any sample rate, and some then answer with NaN.

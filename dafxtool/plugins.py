@@ -2,8 +2,9 @@
 
 A plugin is loaded anew for every segment, because what plugins keep from call to call survives
 being reset: with a fresh instance, the output depends on audio, sample rate and setting alone.
-All its raw values are set, exactly, and read back afterwards: the setting that is returned is the
-one in force. Loading and processing happen on the main thread of a process (so parallel rendering
+All its settings are set, exactly, and read back after that and after processing: the setting that
+is returned is the one in force. Which of its parameters are settings is found out by trying, see
+plugin_audit. Loading and processing happen on the main thread of a process (so parallel rendering
 takes processes), and what native code prints on the way is not shown.
 """
 
@@ -17,7 +18,7 @@ import os
 import platform
 import sys
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -35,7 +36,17 @@ from dafxtool.effects import (
 )
 from dafxtool.errors import PluginError
 from dafxtool.parameters import Effect, Parameter, PluginFile, slug, to_float32
-from dafxtool.plugin_parameters import describe_parameters, settable_indices
+from dafxtool.plugin_audit import (
+    DEEP,
+    DOES_NOT_STICK,
+    UNTRIED,
+    Audit,
+    NoEffect,
+    audit_instances,
+    get_raw,
+    on_a_step,
+    set_raw,
+)
 from dafxtool.progress import SILENT, Progress
 from dafxtool.supervision import Child, ChildDied, ChildSilent
 
@@ -43,7 +54,7 @@ SECONDS_BEFORE_NOTICE = 4.0  # of loading, until the user is told that it goes o
 PLUGIN_SECONDS = 60.0  # for loading, and for each segment
 USES_OF_A_PROCESS = 64  # long loops over plugins have crashed after 90 to 150
 SECONDS_TO_INITIALISE = 60.0  # that a plugin gets after it is loaded
-N_WARM_UP = 1024  # samples of silence
+MOST_TRIES = 3  # of a setting that the plugin changes while it processes
 FEWEST_SAMPLES = 16  # shorter audio is padded: pedalboard cannot tell channels from samples there
 HAIR = 2.0**-16  # of a knob's way: more than rounding, less than anybody hears
 
@@ -70,9 +81,22 @@ def apply_here(
 ) -> tuple[Audio, dict[str, float]]:
     """What apply does for a plugin, in this very process: one that crashes takes it along."""
     assert effect.plugin is not None
-    with quiet(), _loaded(effect.plugin.path, effect.plugin.plugin_name) as plugin:
-        wet, in_force = _process(plugin, effect, dry, sample_rate, complete)
-        del plugin
+    file = (effect.plugin.path, effect.plugin.sha256)
+    if file not in _unchanged:  # once in a process
+        check_unchanged(effect)
+        _unchanged.add(file)
+    in_force = complete
+    for _ in range(MOST_TRIES):
+        with quiet(), _loaded(effect.plugin.path, effect.plugin.plugin_name) as plugin:
+            wet, asked, in_force = _process(plugin, effect, dry, sample_rate, in_force)
+            del plugin
+        if asked == in_force:
+            break
+    else:
+        raise PluginError(
+            f"{effect.setting_text(complete)} is changed by the plugin while it processes, again "
+            "and again: choose another setting, or leave this plugin out."
+        )
     if wet.shape != dry.shape or not np.isfinite(wet).all():
         raise PluginError(
             f"{effect.setting_text(complete)} gave audio that is not finite or not as long as the "
@@ -102,38 +126,101 @@ def load_effects(
 
     path may be the bare name of a plugin that is installed in one of plugin_folders(). The plugin
     is examined in a process of its own, so that one that crashes is a PluginError. So are a file
-    that is missing, no plugin, or made for another kind of machine.
+    that is missing, no plugin, or made for another kind of machine. What does not keep what is set,
+    and a plugin that is not repeatable, are said to progress.
     """
-    found = find_plugin(path)
-    plugin_binary(found)
     effects: dict[str, Effect] = {}
-    for saved in _examine_apart(found, sample_rate, progress):
-        _add(effects, Effect.from_dict(saved))
+    for effect, _ in audited_effects(path, sample_rate, progress):
+        _add(effects, effect)
+    for effect in effects.values():
+        for remark in remarks(effect):
+            progress.say(remark)
     return effects
 
 
-def examine_plugin(path: Path, sample_rate: int) -> list[Effect]:
-    """What load_effects does, in this very process: a plugin that crashes takes it along."""
+def audited_effects(
+    path: Path | str, sample_rate: int = 24_000, progress: Progress = SILENT
+) -> list[tuple[Effect, Audit]]:
+    """What load_effects finds, with all that was found out; the same file is tried only once."""
+    found = find_plugin(path)
+    key = (str(found), sha256_of(plugin_binary(found)), int(sample_rate))
+    if key not in _audited:
+        _audited[key] = _examine_apart(found, sample_rate, progress)
+    return _audited[key]
+
+
+def remarks(effect: Effect) -> list[str]:
+    """What whoever renders with a plugin should know of it, in sentences."""
+    if effect.plugin is None:
+        return []
+    told = [
+        f"{effect.name}: the parameter {name!r} is left out, because {why}."
+        for name, why in effect.plugin.left_out
+        if why in DOES_NOT_STICK
+    ]
+    if not effect.plugin.repeatable:
+        told.append(
+            f"{effect.name} is not repeatable: the same setting and sound did not give the same "
+            "bits again, or it crashed when that was tried."
+        )
+    return told
+
+
+def examine_plugin(
+    path: Path,
+    sample_rate: int,
+    depth: int = DEEP,
+    tell: Callable[[], None] = lambda: None,
+) -> list[tuple[Effect, Audit]]:
+    """What audited_effects does, in this very process: a plugin that crashes takes it along."""
     board, sha256 = pedalboard_module(), sha256_of(plugin_binary(path))
     try:
         with quiet():
             names = board.VST3Plugin.get_plugin_names_for_file(str(path))
     except Exception as error:  # pedalboard raises whatever the plugin's loader came upon
         raise PluginError(_not_loaded(path, error)) from error
-    effects = []
+    examined = []
     for name in names:
         plugin_name = name if len(names) > 1 else None
-        with quiet(), _loaded(str(path), plugin_name) as plugin:
-            if not plugin.is_effect:
-                continue
-            file = PluginFile(
-                str(path), plugin_name, str(plugin.version), sha256, 1, int(sample_rate)
-            )
-            effects.append(_described(plugin, name, file))
-            del plugin
-    if not effects:
+        try:
+            found = audit(path, plugin_name, sample_rate, depth, tell)
+        except NoEffect:
+            continue
+        file = PluginFile(
+            str(path),
+            plugin_name,
+            found.version,
+            sha256,
+            found.n_channels,
+            found.sample_rate,
+            found.indices,
+            found.left_out,
+            found.repeatable,
+        )
+        summary = f"VST3 plugin by {found.maker}" if found.maker else "VST3 plugin"
+        examined.append((Effect(slug(name), found.parameters, summary, file), found))
+    if not examined:
         raise PluginError(f"{path} holds instruments only: give a plugin that takes audio in.")
-    return effects
+    return examined
+
+
+def audit(
+    path: Path | str,
+    plugin_name: str | None,
+    sample_rate: int,
+    depth: int = DEEP,
+    tell: Callable[[], None] = lambda: None,
+) -> Audit:
+    """Try a plugin at a sample rate (Hz), in this very process; see audit_instances."""
+
+    @contextmanager
+    def fresh() -> Iterator[Any]:
+        with _loaded(str(path), plugin_name) as plugin:
+            yield plugin
+            del plugin
+
+    with quiet():
+        return audit_instances(fresh, int(sample_rate), depth, tell)
 
 
 def plugin_folders() -> list[Path]:
@@ -196,6 +283,9 @@ def sha256_of(path: Path) -> str:
         while block := file.read(1 << 20):
             digest.update(block)
     return digest.hexdigest()
+
+
+_unchanged: set[tuple[str, str]] = set()  # path and hash of plugins that were looked at
 
 
 def check_unchanged(effect: Effect) -> None:
@@ -292,24 +382,46 @@ def _collected() -> Iterator[None]:
 
 def _process(
     plugin: Any, effect: Effect, dry: Audio, sample_rate: int, setting: dict[str, float]
-) -> tuple[Audio, dict[str, float]]:
-    n_channels = effect.plugin.n_channels if effect.plugin else 1
-    padded = np.zeros((n_channels, max(dry.size, FEWEST_SAMPLES)), dtype=np.float32)
+) -> tuple[Audio, dict[str, float], dict[str, float]]:
+    """(wet, the setting as it was before the first sample, and as it was after the last one)."""
+    assert effect.plugin is not None
+    file, parameters = effect.plugin, effect.parameters
+    padded = np.zeros((file.n_channels, max(dry.size, FEWEST_SAMPLES)), dtype=np.float32)
     padded[:, : dry.size] = dry
     # Everything is set before the plugin hears its first sample: nothing glides to its value.
-    setting = _away_from(_get_raw(plugin), effect.parameters, setting)
-    asked = _raw_values(effect.parameters, setting)
+    loaded = get_raw(plugin)
+    if len(file.indices) != len(parameters) or any(i >= len(loaded) for i in file.indices):
+        raise PluginError(
+            f"the plugin {plugin.name!r} has {len(loaded)} parameters, which are not those that "
+            f"{effect.name!r} was read with: load it again."
+        )
+    setting = _away_from([loaded[index] for index in file.indices], parameters, setting)
+    steps = [plugin._parameters[index].num_steps for index in file.indices]
+    asked = _raw_values(parameters, setting)
+    on_steps = [on_a_step(n, raw) for n, raw in zip(steps, asked, strict=True)]
     try:
-        _set_raw(plugin, asked)
+        set_raw(plugin, dict(zip(file.indices, on_steps, strict=True)))
+        before = [get_raw(plugin)[index] for index in file.indices]
         wet = np.asarray(plugin.process(padded, sample_rate), dtype=np.float32)
-        found = _get_raw(plugin)
+        after = [get_raw(plugin)[index] for index in file.indices]
     except (RuntimeError, ValueError) as error:
         raise PluginError(f"the plugin effect {effect.name!r} failed: {error}") from error
-    in_force = {
-        p.name: setting[p.name] if to_float32(is_set) == wanted else p.value_at(is_set)
-        for p, wanted, is_set in zip(effect.parameters, asked, found, strict=True)
+    at_first = _in_force(parameters, setting, asked, before)
+    at_last = _in_force(parameters, at_first, before, after)
+    return np.ascontiguousarray(wet[0, : dry.size]), at_first, at_last
+
+
+def _in_force(
+    parameters: Sequence[Parameter],
+    setting: Mapping[str, float],
+    wanted: Sequence[float],
+    found: Sequence[float],
+) -> dict[str, float]:
+    """setting, with what was found where that is not what was wanted."""
+    return {
+        p.name: setting[p.name] if abs(is_set - raw) <= HAIR / 4 else p.value_at(is_set)
+        for p, raw, is_set in zip(parameters, wanted, found, strict=True)
     }
-    return np.ascontiguousarray(wet[0, : dry.size]), in_force
 
 
 def _raw_values(parameters: Sequence[Parameter], setting: Mapping[str, float]) -> list[float]:
@@ -325,71 +437,43 @@ def _away_from(
     hold for 44.1 kHz. What is returned reads back as itself, so it can be rendered again.
     """
     raw = _raw_values(parameters, setting)
-    knobs = [(p, value) for p, value in zip(parameters, raw, strict=False) if not p.choices]
-    if not knobs or not np.allclose(raw, load_values[: len(raw)], rtol=0.0, atol=HAIR / 4):
+    knobs = [(p, value) for p, value in zip(parameters, raw, strict=True) if not p.choices]
+    if not knobs or not np.allclose(raw, load_values, rtol=0.0, atol=HAIR / 4):
         return setting
     knob, value = knobs[0]
     nearby = value + HAIR if value < 0.5 else value - HAIR
     return setting | {knob.name: knob.value_at(nearby)}
 
 
-def _set_raw(plugin: Any, raw: Sequence[float]) -> None:
-    # Asked for anew each time: processing can move the parameters to another place in memory, and
-    # setting one that was kept from before then crashes.
-    parameters = plugin._parameters
-    indices = settable_indices(parameters)
-    if len(indices) != len(raw):
-        raise PluginError(
-            f"the plugin {plugin.name!r} has {len(indices)} parameters, not the {len(raw)} that it "
-            f"was read with: load it again."
-        )
-    for index, value in zip(indices, raw, strict=True):
-        parameters[index].raw_value = value
-
-
-def _get_raw(plugin: Any) -> list[float]:
-    parameters = plugin._parameters
-    return [float(parameters[index].raw_value) for index in settable_indices(parameters)]
-
-
-def _described(plugin: Any, name: str, file: PluginFile) -> Effect:
-    load_values = [float(parameter.raw_value) for parameter in plugin._parameters]
-    n_channels = _channels(plugin, file.sample_rate)
-    parameters = describe_parameters(plugin._parameters, load_values, file.sample_rate)
-    maker = str(plugin.manufacturer_name or "").strip()
-    summary = f"VST3 plugin by {maker}" if maker else "VST3 plugin"
-    return Effect(slug(name), parameters, summary, replace(file, n_channels=n_channels))
-
-
-def _channels(plugin: Any, sample_rate: int) -> int:
-    """How many channels the plugin has to be given; it has processed something afterwards."""
-    for n_channels in (1, 2):
-        try:
-            plugin.process(np.zeros((n_channels, N_WARM_UP), dtype=np.float32), sample_rate)
-        except ValueError:
-            continue
-        return n_channels
-    raise PluginError(f"the plugin {plugin.name!r} takes neither mono nor stereo: leave it out.")
-
-
 # --- examining in a process of its own ----------------------------------------------------------
 
 
-def _examine_apart(path: Path, sample_rate: int, progress: Progress) -> list[dict[str, Any]]:
-    """to_dict() of the effects in path, found out by another process, which may crash."""
+_audited: dict[tuple[str, str, int], list[tuple[Effect, Audit]]] = {}  # by path, hash and rate
+
+
+def _examine_apart(
+    path: Path, sample_rate: int, progress: Progress, depth: int = DEEP
+) -> list[tuple[Effect, Audit]]:
+    """The effects in path, found out by another process, which may crash.
+
+    One that crashes at some settings, or when its state is given back to it, can be rendered with
+    all the same: it is tried again with less.
+    """
     child = Child(_begin_examining)
     try:
         return list(
             child.ask(
-                (path, int(sample_rate)),
+                (path, int(sample_rate), depth),
                 time_limit_s(),
                 SECONDS_BEFORE_NOTICE,
                 lambda: progress.say(
-                    f"{path.name} is still being loaded; some plugins take minutes."
+                    f"{path.name} is still being loaded and tried; some plugins take minutes."
                 ),
             )
         )
     except ChildDied as death:
+        if depth > UNTRIED:
+            return _examine_apart(path, sample_rate, progress, depth - 1)
         raise PluginError(
             f"the plugin {path} crashed while it was loaded ({death}): leave it out, or try "
             "another version of it."
@@ -404,8 +488,8 @@ def _examine_apart(path: Path, sample_rate: int, progress: Progress) -> list[dic
 
 
 def _begin_examining() -> supervision.Answer:
-    def examine(request: tuple[Path, int], say: supervision.Say) -> list[dict[str, Any]]:
-        return [effect.to_dict() for effect in examine_plugin(*request)]
+    def examine(request: tuple[Path, int, int], say: supervision.Say) -> list[tuple[Effect, Audit]]:
+        return examine_plugin(*request, lambda: say("it goes on"))
 
     return examine
 

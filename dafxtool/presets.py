@@ -75,6 +75,7 @@ class TrainingConfig:
     annealing: str = "linear"  # of beta: constant, linear (from 0, once), or cyclical
     annealing_steps: int = 2000  # length of the rise, or of a cycle
     label_weight: float = 0.1  # of the effect's name and setting, told from the style
+    label_steps: int = 1500  # that the style is fitted to them before the first step of training
     gradient_clip: float = 0.0  # largest norm of the gradient; 0 for none
     log_every: int = 50  # steps
     validate_every: int = 500  # steps
@@ -104,6 +105,8 @@ class TrainingConfig:
                 raise ConfigError(f"{name} is {getattr(self, name)}: it has to be 0 or above.")
         if not 0 <= self.seed <= LARGEST_SEED:
             raise ConfigError(f"the seed is {self.seed}: it has to be from 0 to {LARGEST_SEED}.")
+        if self.label_steps < 0:
+            raise ConfigError(f"label_steps is {self.label_steps}: it has to be 0 or above.")
         if self.learning_rate <= 0 or self.beta < 0 or self.label_weight < 0:
             raise ConfigError(
                 f"learning_rate {self.learning_rate} has to be above 0, beta {self.beta} and "

@@ -179,7 +179,9 @@ def folder_sink(
     """
     table, journal = output / "pairs.csv", output / ".pairs.csv.partial"
     description = output / "pairs.json"
-    saved = json.dumps({**described, "audio_format": suffix}, sort_keys=True, indent=1)
+    effects = [effect.to_dict() for effect, _ in plan.effects]
+    decided = {**described, "audio_format": suffix, "effects": effects}
+    saved = json.dumps(decided, sort_keys=True, indent=1)
     if output.exists() and not output.is_dir():
         raise OutputExistsError(f"{output} is a file: name a folder, or a file ending in .h5.")
     files.check_unlocked(output, is_folder=True)

@@ -24,7 +24,7 @@ from dafxtool.store import some_positions
 
 VALIDATION_ROWS = 512
 PRINCIPAL_ROWS = 4000  # of the training split, which the linear part is measured on
-STYLE_STEPS, STYLE_BATCH, STYLE_RATE = 1500, 64, 2e-3  # of the fit of the style to the labels
+STYLE_BATCH, STYLE_RATE = 64, 2e-3  # of the fit of the style to the labels
 STYLE_NOISE = 0.5  # in deviations of each descriptor
 STYLE_DECAY = 1.0
 SETTING_SHARE = 0.3  # weight of a setting's error against its effect's name
@@ -160,12 +160,14 @@ class Trainer:
         inputs = self.model.standardised_descriptors(described)
         parameters = [*encoder.parameters(), *self.labeller.parameters()]
         optimizer = torch.optim.AdamW(parameters, lr=STYLE_RATE, weight_decay=STYLE_DECAY)
-        schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, STYLE_STEPS)
+        schedule = torch.optim.lr_scheduler.CosineAnnealingLR(
+            optimizer, max(1, self.config.label_steps)
+        )
         rng = np.random.default_rng([self.config.seed, 6])
         torch.manual_seed(self.config.seed)
         n_threads = torch.get_num_threads()
         torch.set_num_threads(1)  # products this small only wait for other cores
-        for _ in range(STYLE_STEPS):
+        for _ in range(self.config.label_steps):
             rows = torch.from_numpy(rng.integers(0, len(inputs), STYLE_BATCH)).to(inputs.device)
             noisy = inputs[rows] + STYLE_NOISE * torch.randn_like(inputs[rows])
             style = encoder(noisy)

@@ -32,6 +32,7 @@ CONFIGURATION = Configuration(
         warmup_steps=2,
         max_steps=12,
         annealing_steps=6,
+        label_steps=60,
         log_every=2,
         validate_every=4,
         checkpoint_every=3,

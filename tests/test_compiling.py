@@ -84,7 +84,6 @@ def test_training_goes_on_where_compiling_fails(spectrograms_file, tmp_path, mon
 
         return fail
 
-    monkeypatch.setattr("dafxtool.trainer.STYLE_STEPS", 20)
     runs, told = [tmp_path / "plain", tmp_path / "failing"], Told()
     train(spectrograms_file, runs[0], with_training(compile="never"), "cpu")
     monkeypatch.setattr(torch, "compile", compile_nothing)

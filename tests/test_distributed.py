@@ -28,7 +28,6 @@ CONVOLUTIONAL = replace(
     model=replace(CONFIGURATION.model, architecture="convolutional", n_style=0),
 )
 ENDLESS = with_training(max_steps=1_000_000, schedule="constant", label_weight=0.0)
-STYLE_STEPS = 50  # of the fit of the style, which takes the longest here
 
 
 def free_port() -> int:
@@ -52,8 +51,7 @@ from dataclasses import replace
 from pathlib import Path
 import torch
 from datasets import CONFIGURATION, with_training
-from test_distributed import CONVOLUTIONAL, ENDLESS, STYLE_STEPS
-from dafxtool import trainer
+from test_distributed import CONVOLUTIONAL, ENDLESS
 from dafxtool.distributed import joined
 from dafxtool.errors import DiskError
 from dafxtool.training import train
@@ -71,7 +69,6 @@ def full_disk(trainer, run, validation):
     raise DiskError("the disk is full")
 
 sys.addaudithook(audit)
-trainer.STYLE_STEPS = STYLE_STEPS
 with joined("cpu"):
     result = train(data, folder / "residual", CONFIGURATION, "cpu")
     seen["residual"] = [result.ended, result.steps]
@@ -124,9 +121,8 @@ def weights(run: Path) -> dict[str, torch.Tensor]:
     return runs.read_checkpoint(run / "checkpoints" / "last.pt")["weights"]
 
 
-def test_two_processes_end_where_one_does(both, spectrograms_file, tmp_path, monkeypatch):
+def test_two_processes_end_where_one_does(both, spectrograms_file, tmp_path):
     """In the middle they were stopped and resumed. Adam makes a step of 2e-3 even of rounding."""
-    monkeypatch.setattr("dafxtool.trainer.STYLE_STEPS", STYLE_STEPS)
     run = tmp_path / "run"
     train(spectrograms_file, run, CONFIGURATION, "cpu")
     train(spectrograms_file, run, with_training(max_steps=16), "cpu", resume=True)

@@ -130,9 +130,43 @@ def test_a_plugin_that_is_not_there_is_broken_and_the_exit_status_says_so(
 def test_a_plugin_that_loads_tells_its_effects(plugin):
     check = doctor.check_plugin(plugin)
     assert check.state == "ok"
-    assert "zamtube (" in check.found
-    assert "mono" in check.found
-    assert "loaded in" in check.found
+    assert check.found.startswith("zamtube (7 settings, mono, latency 0, loaded in ")
+    (effect,) = check.effects
+    assert effect.plugin.repeatable and effect.plugin.sample_rate == 24_000
+
+
+def test_the_command_tells_all_that_is_known_of_a_plugin(invoke, monkeypatch, plugin):
+    from dafxtool.plugins import plugin_binary, sha256_of
+
+    found = [doctor.check_plugin(plugin, 48_000)]
+    monkeypatch.setattr(doctor, "examine", lambda plugins, progress, sample_rate: found)
+    told = invoke("doctor", plugin, "--sample-rate", "48000").stdout
+    (effect,) = found[0].effects
+    assert sha256_of(plugin_binary(plugin)) in told and str(plugin) in told
+    assert f"version {effect.plugin.version}" in told
+    assert "channels    mono\n" in told and "repeatable  yes\n" in told
+    assert "setting at 48000 Hz" in told and "-30 to 30" in told
+    for name, why in effect.plugin.left_out:
+        assert any(name in line and why in line for line in told.splitlines())
+    answer = json.loads(invoke("doctor", plugin, "--json").stdout)
+    (kept,) = answer["checks"][0]["effects"]
+    assert kept["plugin"]["repeatable"] is True
+    assert ["Current Program", "it has one value only"] in kept["plugin"]["left_out"]
+
+
+def test_a_plugin_that_does_not_do_what_it_is_set_to_is_a_warning(monkeypatch):
+    from dafxtool import plugins
+    from dafxtool.parameters import Effect, PluginFile
+    from dafxtool.plugin_audit import NOT_KEPT, Audit
+
+    left_out = (("Speed", NOT_KEPT), ("Meter", "it moves"))
+    file = PluginFile("x.vst3", None, "1.0", "00", 1, 24_000, (), left_out, repeatable=False)
+    audit = Audit(24_000, 1, (), (), left_out, False, "1.0", "", 0, 0.5)
+    monkeypatch.setattr(plugins, "audited_effects", lambda *_: [(Effect("x", plugin=file), audit)])
+    check = doctor.check_plugin("x.vst3")
+    assert check.state == "warning" and check.mend
+    assert "x: the parameter 'Speed' is left out, because it does not keep" in check.found
+    assert "x is not repeatable" in check.found and "Meter" not in check.found
 
 
 def test_the_command_lists_every_check(invoke, monkeypatch):
@@ -140,7 +174,7 @@ def test_the_command_lists_every_check(invoke, monkeypatch):
         doctor.Check("python", "ok", "3.12"),
         doctor.Check("cuda", "warning", "no CUDA device", "use the CPU"),
     ]
-    monkeypatch.setattr(doctor, "examine", lambda plugins, progress: found)
+    monkeypatch.setattr(doctor, "examine", lambda plugins, progress, sample_rate: found)
     result = invoke("doctor")
     assert result.exit_code == 0
     assert result.stdout.splitlines() == [
