@@ -12,14 +12,24 @@ starting the workers, bringing the file to the disk.
 from __future__ import annotations
 
 # Workers import this file again when they start: nothing heavy up here.
+import os
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from common import check, emptied, options, print_header, print_rates, recordings_in, side_by_side
+from common import (
+    check,
+    emptied,
+    options,
+    print_header,
+    print_rates,
+    print_table,
+    recordings_in,
+    side_by_side,
+)
 
 if TYPE_CHECKING:
     import numpy as np
@@ -38,20 +48,26 @@ class Job:
     offset: int  # in samples, in the first file
     effect: str
     setting: dict[str, float]
+    n_used: int  # of the paths, which go on to the end of the track
 
 
 def main() -> None:
     parser = options(__doc__, rounds=3)
     parser.add_argument("--pairs", type=int, default=400, help="how many [400]")
+    parser.add_argument("--loop-pairs", type=int, help="how many of them the loop does [all]")
+    parser.add_argument("--scratch", type=Path, help="folder with room for the pairs")
     chosen = parser.parse_args()
     print_header("render", "pedalboard", "h5py")
-    with tempfile.TemporaryDirectory() as name:
+    with tempfile.TemporaryDirectory(dir=chosen.scratch) as name:
         scratch = Path(name)
         recordings = recordings_in(chosen.recordings, scratch)
-        measure(recordings, scratch / "kept", scratch / "made", chosen.pairs, chosen.rounds)
+        n_loop = min(chosen.pairs, chosen.loop_pairs or chosen.pairs)
+        measure(recordings, scratch / "kept", scratch / "made", chosen.pairs, n_loop, chosen.rounds)
 
 
-def measure(recordings: Path, kept: Path, made: Path, n_pairs: int, rounds: int) -> None:
+def measure(
+    recordings: Path, kept: Path, made: Path, n_pairs: int, n_loop: int, rounds: int
+) -> None:
     from dafxtool.presets import PRESETS
 
     preset = PRESETS["default"]
@@ -62,15 +78,24 @@ def measure(recordings: Path, kept: Path, made: Path, n_pairs: int, rounds: int)
     jobs = jobs_of(kept / "1.h5")
     check_loop(kept / "1.h5", jobs[:8], preset.segments.n_samples)
     (kept / "2.h5").unlink()
+    some = jobs[:n_loop]
     timings = side_by_side(
         {
-            LOOP: lambda: loop(jobs, made, preset.segments.n_samples),
-            "ours, 1 worker": lambda: ours(recordings, made / "pairs.h5", n_pairs, 1),
-            "ours, 2 workers": lambda: ours(recordings, made / "pairs.h5", n_pairs, 2),
+            LOOP: lambda: (
+                timed(lambda: loop(some, made, preset.segments.n_samples)) * (n_pairs / len(some))
+            ),
+            "ours, 1 worker": lambda: timed(
+                lambda: ours(recordings, made / "pairs.h5", n_pairs, 1)
+            ),
+            "ours, 2 workers": lambda: timed(
+                lambda: ours(recordings, made / "pairs.h5", n_pairs, 2)
+            ),
         },
         rounds,
         before=emptied(made),
+        timed=True,
     )
+    parts = floors(kept / "1.h5", made, jobs)
     seconds = preset.segments.n_samples / preset.segments.sample_rate
     once, n_files, hours = catalogue(recordings)
     print(
@@ -78,7 +103,66 @@ def measure(recordings: Path, kept: Path, made: Path, n_pairs: int, rounds: int)
         f"{hours:.2f} hours in all, which ours looks at first ({once:.2f} s once, within its time)."
         "\n"
     )
+    if len(some) < n_pairs:
+        print(f"The loop did {len(some)} of them; its rate is theirs.\n")
     print_rates(timings, n_pairs, "pairs", LOOP)
+    floor = sum(parts.values())
+    print(
+        "Each part alone, in one thread: "
+        + ", ".join(f"{name} {seconds:.1f} s" for name, seconds in parts.items())
+        + f"; together {floor:.1f} s, on two cores {floor / 2:.1f} s.\n"
+    )
+    rows = [
+        (way, f"{timings.median(way):.1f}", f"{timings.median(way) * cores / floor:.2f}")
+        for way, cores in (("ours, 1 worker", 1), ("ours, 2 workers", 2))
+    ]
+    print_table(("way", "wall, s", "times the parts / cores"), rows)
+
+
+def timed(work: Callable[[], object]) -> float:
+    began = time.perf_counter()
+    work()
+    return time.perf_counter() - began
+
+
+# The parts ----------------------------------------------------------------------------------------
+
+
+def floors(pairs_file: Path, folder: Path, jobs: Sequence[Job]) -> dict[str, float]:
+    """Seconds of decoding (each recording read and resampled once), of the effects, of writing."""
+    import h5py
+    import numpy as np
+
+    from dafxtool import audio, store
+
+    paths = sorted({path for job in jobs for path in used(job)})
+    decode = timed(lambda: [audio.read(Path(path), 24_000) for path in paths])
+    with store.Reader(pairs_file, store.PAIRS) as pairs:
+        shape = pairs.row_shape
+        dry = pairs.rows(np.arange(0, len(pairs), max(1, len(pairs) // 400)))[:, 0]
+    chosen = jobs[:: max(1, len(jobs) // 400)]
+    effects = timed(
+        lambda: [
+            board(job.effect, **job.setting)(sound, 24_000)
+            for job, sound in zip(chosen, dry, strict=False)
+        ]
+    ) * (len(jobs) / min(len(chosen), len(dry)))
+    block = np.zeros((16, *shape), np.float32)
+
+    def write() -> None:
+        with h5py.File(folder / "written.h5", "w") as file:
+            data = file.create_dataset("audio", (len(jobs), *shape), "f4", chunks=(1, *shape))
+            for start in range(0, len(jobs), 16):
+                data[start : start + 16] = block[: len(jobs) - start]
+            file.flush()
+            os.fsync(file.id.get_vfd_handle())
+
+    return {"decoding": decode, "effects": effects, "writing": timed(write)}
+
+
+def used(job: Job) -> tuple[str, ...]:
+    """The files that the segment of a job lies in."""
+    return job.paths[: job.n_used]
 
 
 def ours(recordings: Path, output: Path, n_pairs: int, workers: int) -> None:
@@ -163,7 +247,7 @@ def jobs_of(pairs_file: Path) -> list[Job]:
     from dafxtool import store
 
     with store.Reader(pairs_file, store.PAIRS) as pairs:
-        labels = pairs.labels
+        labels, n_samples = pairs.labels, pairs.row_shape[1]
     tracks: dict[int, list[int]] = {}
     for index, recording in enumerate(labels.recordings):
         tracks.setdefault(recording["track"], []).append(index)
@@ -172,9 +256,19 @@ def jobs_of(pairs_file: Path) -> list[Job]:
         first = int(labels.recording[row])
         members = tracks[labels.recordings[first]["track"]]
         paths = [str(labels.recordings[i]["path"]) for i in members[members.index(first) :]]
+        left, n_used = n_samples + int(labels.offset[row]), 0
+        for index in members[members.index(first) :]:
+            n_used += 1
+            left -= int(labels.recordings[index]["n_samples"])
+            if left <= 0:
+                break
         jobs.append(
             Job(
-                tuple(paths), int(labels.offset[row]), labels.effect_of(row), labels.setting_of(row)
+                tuple(paths),
+                int(labels.offset[row]),
+                labels.effect_of(row),
+                labels.setting_of(row),
+                n_used,
             )
         )
     return jobs
