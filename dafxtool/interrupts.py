@@ -8,43 +8,65 @@ notes it, and every loop that tells its progress looks at the note.
 from __future__ import annotations
 
 import signal
+import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
+from typing import Any
 
-_noted = threading.Event()  # a signal belongs to the process, and so do these
-_deferred = threading.Event()
+# A signal belongs to the process, and so do these. No Event: its lock would be taken twice by a
+# handler that is interrupted by the next signal, and the process would stand still for ever.
+_noted = False
+_deferred = False
+_usual_hook = sys.unraisablehook
 
 
 def watch() -> None:
     """Note interrupts from now on; earlier ones are forgotten. Only the main thread can."""
-    _noted.clear()
-    _deferred.clear()
+    global _noted, _deferred, _usual_hook
+    _noted = _deferred = False
+    if sys.unraisablehook is not _forgotten:
+        _usual_hook, sys.unraisablehook = sys.unraisablehook, _forgotten
     if threading.current_thread() is threading.main_thread():
         signal.signal(signal.SIGINT, _interrupted)
         signal.signal(signal.SIGTERM, _interrupted)  # a job queue's way of saying the same
 
 
+def _forgotten(what: Any) -> None:
+    """Python has forgotten an exception; of one that was noted nobody needs to hear."""
+    if not (issubclass(what.exc_type, KeyboardInterrupt) and _noted):
+        _usual_hook(what)
+
+
+def leave() -> None:
+    """The command has ended by an interrupt: a further one ends the process, without a word."""
+    if threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+
+
 def _interrupted(number: int, frame: FrameType | None) -> None:
-    impatient = _noted.is_set()
-    _noted.set()
-    if not _deferred.is_set() or impatient:
+    global _noted
+    impatient, _noted = _noted, True
+    if impatient or not _deferred:
         raise KeyboardInterrupt
 
 
 @contextmanager
 def deferred() -> Iterator[None]:
     """In here an interrupt is noted and waits for `check`; a second one does not wait."""
-    _deferred.set()
+    global _deferred
+    _deferred = True
     try:
         yield
     finally:
-        _deferred.clear()
+        _deferred = False
 
 
 def check() -> None:
     """Raise the KeyboardInterrupt that was noted and, as it seems, got lost."""
-    if _noted.is_set():
-        _noted.clear()
+    global _noted
+    if _noted:
+        _noted = False
         raise KeyboardInterrupt

@@ -84,7 +84,7 @@ class TerminalProgress(Progress):
         if self._step is not None:
             self._step.say(text)
         else:
-            print(text, file=self.stream, flush=True)
+            _print_line(text, self.stream)
 
 
 class _Bar:
@@ -148,7 +148,7 @@ class _Lines:
         self.say(self._state(time.monotonic(), ended=True))
 
     def say(self, text: str) -> None:
-        print(text, file=self.stream, flush=True)
+        _print_line(text, self.stream)
 
     def _state(self, now: float, ended: bool = False) -> str:
         """rendering: 120/300 pairs, 41.2 pairs/s, 0:04 left, loss 0.31"""
@@ -164,6 +164,12 @@ class _Lines:
                 parts.append(f"{duration((self.total - self.done) / rate)} left")
         parts += [f"{key} {_text(value)}" for key, value in self.values.items()]
         return f"{self.description}: {', '.join(parts)}"
+
+
+def _print_line(text: str, stream: TextIO) -> None:
+    """Whole: an interrupt may come between a text and an end of line that are written apart."""
+    stream.write(f"{text}\n")
+    stream.flush()
 
 
 def printable(text: str) -> str:

@@ -250,18 +250,18 @@ def _writing(
         else:
             partial.unlink(missing_ok=True)
             file = _begin(path, kind, columns, n_rows, saved, *described)
-    n_done = 0
+    is_empty = False  # until it is known: a second Ctrl-C may come before that
     try:
         writer = Writer(file, path, partial)
         try:
             yield writer
         finally:
-            n_done = int(writer.done().sum())
+            is_empty = not writer.done().any()
             complete = bool(writer.marked().all())
     finally:
         with contextlib.suppress(OSError, RuntimeError):
             file.close()
-        if not n_done:
+        if is_empty:
             partial.unlink(missing_ok=True)
     if not complete:
         raise InputError(f"{path}: not every row was written; run again with --resume.")
@@ -306,7 +306,9 @@ def _opens(path: Path) -> bool:
         raise OutputExistsError(
             f"{path} is being written by another process: wait for it, or choose another output."
         ) from error
-    except DAMAGES:
+    except DAMAGES as error:
+        if getattr(error, "errno", None):
+            raise  # the disk's fault, not the file's: what is in it may be hours of work
         return False
 
 
@@ -369,7 +371,7 @@ def _begin(
     partial = partial_path(path)
     try:
         partial.touch(exist_ok=False)
-        _reserve(partial, n_bytes)  # a quota or a limit is met here, where HDF5 has nothing open yet
+        _reserve(partial, n_bytes)  # so that a quota is met while HDF5 has nothing open
     finally:
         partial.unlink(missing_ok=True)
     file = _lock(partial, "x")

@@ -151,3 +151,21 @@ def run(run_folder):
     from dafxtool.runs import load_run
 
     return load_run(run_folder, "cpu")
+
+
+@pytest.fixture(scope="session")
+def nursery(tmp_path_factory):
+    """Commands in forked processes, with small disks where these can be mounted."""
+    from nursery import Nursery, can_mount
+
+    made = Nursery(tmp_path_factory.mktemp("nursery"), mounts=can_mount())
+    yield made
+    made.close()
+
+
+@pytest.fixture(scope="session")
+def writings(nursery, tmp_path_factory):
+    """The long commands with an output each, and with something to work on."""
+    from outputs import begin
+
+    return begin(tmp_path_factory.mktemp("begun"), nursery)

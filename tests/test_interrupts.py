@@ -1,5 +1,7 @@
 import os
 import signal
+import subprocess
+import sys
 import weakref
 
 import pytest
@@ -58,3 +60,32 @@ def test_in_a_step_an_interrupt_waits_for_its_end_and_a_second_one_does_not():
         os.kill(os.getpid(), signal.SIGINT)
         with pytest.raises(KeyboardInterrupt):
             os.kill(os.getpid(), signal.SIGINT)
+
+
+def test_signals_that_come_while_one_is_being_noted_do_not_stop_the_process_for_ever():
+    """A second one at every line of what the first one runs, as from a queue in a hurry."""
+    program = """
+import os, signal, sys
+from dafxtool import interrupts
+interrupts.watch()
+met = set()
+def trace(frame, event, argument):
+    place = (frame.f_code.co_filename, frame.f_lineno)
+    if event == "line" and place not in met:
+        met.add(place)
+        os.kill(os.getpid(), signal.SIGTERM)
+    return trace
+def noting(number, frame):
+    try:
+        interrupts._interrupted(number, frame)
+    except KeyboardInterrupt:
+        pass
+for number in (signal.SIGINT, signal.SIGTERM):
+    signal.signal(number, noting)
+sys.settrace(trace)
+os.kill(os.getpid(), signal.SIGINT)
+sys.settrace(None)
+os.write(1, b"alive" if met else b"unmet")
+"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, timeout=20)
+    assert done.stdout == b"alive", done.stderr

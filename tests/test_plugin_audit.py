@@ -825,18 +825,6 @@ def test_every_real_plugin_is_what_its_audit_says(plugin_named, amount, figure):
 
 @pytest.mark.plugin
 @pytest.mark.torture
-def test_a_plugin_that_loads_for_minutes_is_tried_all_the_same(
-    plugin_named, amount, figure, request
-):
-    if not amount(0, 1):
-        pytest.skip("half an hour: only with --torture")
-    request.addfinalizer(lambda: plugins.limit_time(plugins.PLUGIN_SECONDS))
-    plugins.limit_time(1800)
-    check_real_plugin(plugin_named("ZamVerb"), figure)
-
-
-@pytest.mark.plugin
-@pytest.mark.torture
 def test_the_list_of_names_decides_nothing_about_real_plugins(
     plugin_named, amount, monkeypatch, figure
 ):

@@ -1,3 +1,4 @@
+import errno
 import json
 import os
 import signal
@@ -11,7 +12,7 @@ import numpy as np
 import pytest
 
 from dafxtool import store
-from dafxtool.errors import ConfigError, FormatError, InputError, OutputExistsError
+from dafxtool.errors import ConfigError, DiskError, FormatError, InputError, OutputExistsError
 
 N_ROWS = 20
 EFFECTS = [{"name": "clean", "parameters": []}, {"name": "gain", "parameters": [{"name": "level"}]}]
@@ -97,6 +98,41 @@ def test_an_unfinished_file_keeps_its_temporary_name_and_is_resumed(tmp_path):
     with pytest.raises(ConfigError, match="another seed"):
         with begin(path, {"run": "r", "seed": 1}, resume=True):
             pass
+
+
+def test_a_second_interrupt_while_the_first_is_dealt_with_loses_nothing(tmp_path, monkeypatch):
+    path = tmp_path / "latents.h5"
+
+    def interrupted(self):
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt), begin(path) as writer:
+        put(writer, 0, 8)
+        monkeypatch.setattr(store.Writer, "done", interrupted)
+        raise KeyboardInterrupt
+    monkeypatch.undo()
+    with begin(path, resume=True) as writer:
+        assert writer.done().nonzero()[0].tolist() == list(range(8))
+        put(writer, 8, N_ROWS)
+
+
+def test_remains_that_the_disk_does_not_give_out_are_not_thrown_away(tmp_path, monkeypatch):
+    path = tmp_path / "latents.h5"
+    with pytest.raises(KeyError), begin(path) as writer:
+        put(writer, 0, 8)
+        raise KeyError
+
+    def fails(*arguments, **options):
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    monkeypatch.setattr(h5py, "File", fails)
+    for more in ({"resume": True}, {"overwrite": True}):
+        with pytest.raises(DiskError, match="failure of its own"), begin(path, **more):
+            pass
+    monkeypatch.undo()
+    with begin(path, resume=True) as writer:
+        assert writer.done().sum() == 8
+        put(writer, 8, N_ROWS)
 
 
 def test_the_bytes_do_not_depend_on_the_order_of_writing_nor_on_a_resume(tmp_path):
