@@ -39,11 +39,14 @@ def _forgotten(what: Any) -> None:
         _usual_hook(what)
 
 
-def leave() -> None:
-    """The command has ended by an interrupt: a further one ends the process, without a word."""
+def leave(told: bool) -> None:
+    """The command has ended by an interrupt.
+
+    A further one means nothing until that is told, and ends the process at once afterwards.
+    """
     if threading.current_thread() is threading.main_thread():
-        signal.signal(signal.SIGINT, signal.SIG_DFL)
-        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, signal.SIG_DFL if told else signal.SIG_IGN)
 
 
 def _interrupted(number: int, frame: FrameType | None) -> None:

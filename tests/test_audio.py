@@ -440,3 +440,31 @@ def test_what_cannot_be_written_is_refused(tmp_path, name, sound, match):
     with pytest.raises(InputError, match=match):
         audio.write(tmp_path / name, sound, 24_000)
     assert not os.listdir(tmp_path)
+
+
+@pytest.mark.parametrize("n_channels", [1, 2])
+def test_the_beginning_of_an_ogg_is_the_same_wherever_it_is_entered(tmp_path, n_channels):
+    """Entered within its first page, pedalboard gives up to 12,288 wrong samples."""
+    from pedalboard.io import AudioFile
+
+    rng = np.random.default_rng(3)
+    sound = rng.normal(0, 0.2, (n_channels, 60_000)).astype(np.float32)
+    path = tmp_path / "noise.ogg"
+    with AudioFile(str(path), "w", 44_100, n_channels) as file:
+        file.write(sound)
+    whole, rate = audio.read(path)
+    for start in [1, 95, 1050, 2991, 4158, 9000, *rng.integers(0, 40_000, 20).tolist()]:
+        found = audio.read_segment(path, start, 15_000, rate)
+        assert np.array_equal(found, whole[start : start + 15_000]), start
+
+
+@pytest.mark.corpus
+def test_real_recordings_are_the_same_wherever_they_are_entered(corpus):
+    rng = np.random.default_rng(4)
+    files = sorted(p for p in corpus.rglob("*") if p.suffix in (".ogg", ".wav", ".flac", ".mp3"))
+    for path in files[:40]:
+        whole, rate = audio.read(path)
+        for start in rng.integers(0, min(len(whole) - 10, 12_000), 4).tolist():
+            n_samples = min(15_000, len(whole) - start)
+            found = audio.read_segment(path, start, n_samples, rate)
+            assert np.array_equal(found, whole[start : start + n_samples]), (path, start)

@@ -12,6 +12,7 @@ import errno
 import re
 from importlib import import_module
 from importlib.util import find_spec
+from typing import IO, Any
 
 import click
 
@@ -47,6 +48,14 @@ PATH_ERRORS = (
 OUT_OF_MEMORY = re.compile("out of memory|not enough memory|can't allocate memory", re.IGNORECASE)
 
 
+class Interrupted(click.ClickException):
+    """Ctrl-C or SIGTERM has ended the command."""
+
+    def show(self, file: IO[Any] | None = None) -> None:
+        super().show(file)
+        interrupts.leave(told=True)
+
+
 class DafxGroup(click.Group):
     """Imports a command when it is needed, and turns errors into sentences."""
 
@@ -78,8 +87,8 @@ class DafxGroup(click.Group):
         except DafxError as error:
             raise click.ClickException(printable(str(error))) from error
         except KeyboardInterrupt as interrupt:
-            interrupts.leave()
-            raise click.ClickException(self._interrupted(ctx)) from interrupt
+            interrupts.leave(told=False)
+            raise Interrupted(self._interrupted(ctx)) from interrupt
         except OSError as error:
             if error.errno in DISK_ERRORS:
                 raise click.ClickException(printable(disk_sentence(error))) from error
