@@ -91,10 +91,7 @@ class Child:
 
     def left_behind(self, seconds: float = 5.0) -> list[int]:
         """Processes of its session that are still there after so many seconds."""
-        until = time.monotonic() + seconds
-        while (found := _of_session(self.pid)) and time.monotonic() < until:
-            time.sleep(0.02)
-        return found
+        return left_behind(self.pid, seconds)
 
 
 class Nursery:
@@ -149,6 +146,14 @@ def can_mount() -> bool:
         return False
     tried = [*UNSHARE, "mount", "-t", "tmpfs", "tmpfs", "/tmp"]
     return subprocess.run(tried, capture_output=True).returncode == 0
+
+
+def left_behind(session: int, seconds: float) -> list[int]:
+    """Processes of a session that are still there after so many seconds."""
+    until = time.monotonic() + seconds
+    while (found := _of_session(session)) and time.monotonic() < until:
+        time.sleep(0.02)
+    return found
 
 
 def _of_session(number: int) -> list[int]:

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import re
 import signal
+import subprocess
+import sys
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 import pytest
-from nursery import Child, Ended
+from nursery import Child, Ended, left_behind
 from outputs import Writing, chosen, names_in, reported
 
 pytestmark = pytest.mark.torture
@@ -157,3 +159,36 @@ def test_two_commands_at_once_never_mix(nursery, undisturbed, amount, figure, tm
         assert whole.writing.contents(output) == whole.writing.contents(whole.output)
         assert names_in(output.parent) - below(output) == {output.name}
     figure(f"{key}: of two at once, refused", refused)
+
+
+# --- the real program, with processes of its own --------------------------------------------------
+
+
+def test_a_killed_render_leaves_no_workers(undisturbed, amount, figure, tmp_path):
+    """The signal reaches the parent alone: workers have to find out by themselves."""
+    rng = np.random.default_rng(19)
+    (whole,) = undisturbed("render")
+    arguments = [*whole.writing.arguments]
+    arguments[arguments.index("--workers") + 1] = "2"
+    writing, in_time = replace(whole.writing, arguments=tuple(arguments)), 0
+    python = (sys.executable, "-m", "dafxtool")
+    for moment in range(amount(1, 8)):
+        number = (signal.SIGKILL, signal.SIGTERM)[moment % 2]
+        output = tmp_path / str(moment) / writing.name
+        process = subprocess.Popen(
+            [*python, *writing.words(output, "-q")], start_new_session=True, stderr=subprocess.PIPE
+        )
+        wanted, until = int(rng.integers(1, whole.most // 2)), time.monotonic() + 60
+        while writing.reached(output) < wanted and process.poll() is None:
+            assert time.monotonic() < until
+            time.sleep(0.002)
+        in_time += process.poll() is None
+        process.send_signal(number)
+        process.communicate(timeout=60)
+        assert left_behind(process.pid, 10.0) == []
+        writing.check(output, whole.output, 0)
+        again = subprocess.run([*python, *writing.again(output), "-q"], capture_output=True)
+        assert again.returncode == 0, again.stderr
+        assert output.read_bytes() == whole.output.read_bytes()
+        assert names_in(output.parent) == {output.name}
+    figure(f"renders with workers that were killed, of {amount(1, 8)}", in_time)
