@@ -72,8 +72,10 @@ def apply(
     if effect.plugin is None:
         return apply_effect(effect, dry, sample_rate, complete), complete
     dry = checked_audio(dry, f"the input of {effect.name!r}")
-    run = apply_here if supervision.is_child() else _apply_apart
-    return run(effect, dry, sample_rate, complete)
+    if supervision.is_child():  # whose parent has looked
+        return apply_here(effect, dry, sample_rate, complete)
+    _check_allowed(effect.plugin.path)
+    return _apply_apart(effect, dry, sample_rate, complete)
 
 
 def apply_here(
@@ -119,6 +121,31 @@ def known_effects(
     return known
 
 
+_allowed: set[Path] = set()  # plugins that the user has named
+
+
+def allow(path: Path | str) -> None:
+    """Let effects from files use a plugin that lies in none of plugin_folders()."""
+    _allowed.add(_without_dots(path))
+
+
+def _without_dots(path: Path | str) -> Path:
+    """Absolute; links stay links, since plugin folders are made of them at times."""
+    return Path(os.path.abspath(path))
+
+
+def _check_allowed(path: str) -> None:
+    """A file or a checkpoint names plugins; that of a stranger shall not choose what is run."""
+    plugin = _without_dots(path)
+    folders = {_without_dots(folder) for folder in plugin_folders()}
+    if plugin in _allowed or folders & {*plugin.parents}:
+        return
+    raise PluginError(
+        f"{path} is named in a file and lies in none of the folders for plugins, so it is not run: "
+        "put it there, or name its folder in VST3_PATH, if you know where it comes from."
+    )
+
+
 def load_effects(
     path: Path | str, sample_rate: int = 24_000, progress: Progress = SILENT
 ) -> dict[str, Effect]:
@@ -130,6 +157,7 @@ def load_effects(
     and a plugin that is not repeatable, are said to progress.
     """
     effects: dict[str, Effect] = {}
+    allow(find_plugin(path))
     for effect, _ in audited_effects(path, sample_rate, progress):
         _add(effects, effect)
     for effect in effects.values():

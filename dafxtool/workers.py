@@ -32,6 +32,7 @@ from dafxtool.plugins import (
     PLUGIN_SECONDS,
     SECONDS_BEFORE_NOTICE,
     USES_OF_A_PROCESS,
+    allow,
     limit_time,
 )
 from dafxtool.progress import SILENT, Progress
@@ -141,6 +142,9 @@ def begin_on_cluster(plan: Plan, plugin_seconds: float) -> Callable[[list[int]],
     """Answers a list of rows with their Batch. A plugin runs in a child of the cluster's worker."""
     rows = Rows(plan)
     limit_time(plugin_seconds)
+    for effect, _ in plan.effects:
+        if effect.plugin:
+            allow(effect.plugin.path)  # whoever uses the cluster has named it
 
     def work(wanted: list[int]) -> Batch:
         batch = Batch(np.empty(0, np.int64), [])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import h5py
@@ -15,6 +16,7 @@ from datasets import SEGMENTS, SPLIT, chosen, write_recordings
 from dafxtool import plugins, store
 from dafxtool.errors import PluginError
 from dafxtool.pairs import render, render_again
+from dafxtool.parameters import Effect
 from dafxtool.supervision import MOST_PRINTED_BYTES
 
 pytestmark = pytest.mark.torture
@@ -200,6 +202,21 @@ def test_a_single_sound_is_an_error_and_the_next_one_is_made(mad_effect, deed):
         plugins.apply(effect, sound(), SEGMENTS.sample_rate, {})
     wet, _ = plugins.apply(good, sound(), SEGMENTS.sample_rate, {})
     np.testing.assert_array_equal(wet, sound() / 2)
+
+
+def test_a_file_does_not_choose_which_plugin_is_run(mad_effect, tmp_path, monkeypatch):
+    """What a stranger's pairs or checkpoint names is run from the plugin folders alone."""
+    effect = Effect.from_dict(mad_effect("well")[0].to_dict())
+    monkeypatch.setattr(plugins, "_allowed", set())
+    with pytest.raises(PluginError, match="named in a file and lies in none of the folders"):
+        plugins.apply(effect, sound(), SEGMENTS.sample_rate, {})
+    monkeypatch.setenv("VST3_PATH", str(tmp_path / "elsewhere"))
+    around = str(tmp_path / "elsewhere" / ".." / "well.vst3")
+    roundabout = replace(effect, plugin=replace(effect.plugin, path=around))
+    with pytest.raises(PluginError, match="named in a file"):
+        plugins.apply(roundabout, sound(), SEGMENTS.sample_rate, {})
+    monkeypatch.setenv("VST3_PATH", str(tmp_path))
+    plugins.apply(effect, sound(), SEGMENTS.sample_rate, {})
 
 
 def test_the_command_ends_well_and_says_what_it_lost(mad_effect, recordings, tmp_path):
