@@ -317,11 +317,10 @@ def onto_magnitudes(
         return torch.mul(spectrum, target / spectrum.abs().clamp_min_(TINY), out=out)
     room = torch.empty_like(target) if room is None else room
     out = torch.empty_like(spectrum) if out is None else out
-    values, ratio = spectrum.numpy(), room.numpy()
-    np.abs(values, out=ratio)
-    np.maximum(ratio, np.float32(TINY), out=ratio)
-    np.divide(target.numpy(), ratio, out=ratio)
-    np.multiply(values, ratio, out=out.numpy())
+    values = spectrum.numpy()
+    np.abs(values, out=room.numpy())
+    torch.div(target, room.clamp_min_(TINY), out=room)
+    np.multiply(values, room.numpy(), out=out.numpy())
     return out
 
 
