@@ -53,7 +53,8 @@ SILENT_DB = -200.0  # the convergence of an exact inversion, whose logarithm wou
 class Reflections:
     """How boldly to reflect: g how far beyond the magnitudes, b (to its last value) how freely.
 
-    Near b = 1 an iteration travels far, lower values settle; above g = 2 all of it diverges.
+    Near b = 1 an iteration travels far, slightly above 1 farther still, lower values settle; above
+    b = 1.1 or g = 2 it soon diverges.
     """
 
     b: float
@@ -72,6 +73,7 @@ class Method:
 
     iterations: int
     summary: str
+    known_iterations: int  # where the phase of a recording was given, which is nearer
     start: str = "gradient"  # or random
     reflections: Reflections | None = None
     reflecting_share: float = 0.0  # of the iterations; the rest is fast Griffin-Lim
@@ -79,18 +81,20 @@ class Method:
 
 # The numbers were found on speech and instruments, with benchmarks/bench_inversion.py.
 METHODS: dict[str, Method] = {
-    "griffin-lim": Method(32, "fast Griffin-Lim from random phase", start="random"),
+    "griffin-lim": Method(32, "fast Griffin-Lim from random phase", 32, start="random"),
     "fast": Method(
-        44,
+        72,
         "phase-gradient start, then reflections that settle",
-        reflections=Reflections(b=1.0, last_b=0.8, g=1.85),
-        reflecting_share=0.8,
+        58,
+        reflections=Reflections(b=1.08, last_b=0.75, g=1.85),
+        reflecting_share=0.92,
     ),
     "best": Method(
-        300,
-        "the same for seven times as long",
-        reflections=Reflections(b=1.0, last_b=0.9, g=1.6),
-        reflecting_share=0.75,
+        380,
+        "the same for five times as long",
+        380,
+        reflections=Reflections(b=1.03, last_b=0.93, g=1.85),
+        reflecting_share=0.9,
     ),
 }
 
@@ -148,7 +152,8 @@ def invert(
     Negative values, which decoders make, count as 0. Raises InputError for NaN and wrong shapes.
     """
     chosen = find_method(method)
-    n_iterations = chosen.iterations if iterations is None else iterations
+    own = chosen.iterations if phase_from is None and phase is None else chosen.known_iterations
+    n_iterations = own if iterations is None else iterations
     if n_iterations < 0:
         raise InputError(f"{n_iterations} iterations were asked for: it has to be 0 or more.")
     target = _checked_magnitude(magnitude, config).to(pick_device(device))
