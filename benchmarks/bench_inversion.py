@@ -1,4 +1,4 @@
-"""How near, and how quickly, magnitudes are inverted, beside torchaudio's and librosa's Griffin-Lim.
+"""How near, and how quickly, magnitudes are inverted, beside torchaudio and librosa.
 
     python benchmarks/bench_inversion.py                          # the built-in corpus
     python benchmarks/bench_inversion.py --speech FOLDER --recordings FOLDER --limit 40
@@ -7,9 +7,9 @@
 Prints a Markdown table: spectral convergence in dB (lower is better); how much better than
 torchaudio's GriffinLim(n_iter=32) with its default momentum 0.99 on the mean, at the least, and on
 how many clips it is worse; the processor time relative to torchaudio's, in the same run on one
-thread, all methods on a clip before the next clip. "from dry" inverts the clip distorted and echoed,
-from the phase of the clip as it was; its gain is over torchaudio on that same sound. PESQ (wide
-band, at 16 kHz, 4.64 at the most) is told of the clips of --speech where the package pesq is
+thread, all methods on a clip before the next clip. "from dry" inverts the clip distorted and
+echoed, from the phase of the clip as it was; its gain is over torchaudio on that same sound. PESQ
+(wide band, at 16 kHz, 4.64 at the most) is told of the clips of --speech where the package pesq is
 installed (pip install "dafxtool[bench]"), against the sound whose magnitudes were inverted.
 """
 

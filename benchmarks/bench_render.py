@@ -309,9 +309,10 @@ def check_loop(path: Path, jobs: Sequence[Job], n_samples: int) -> None:
     with store.Reader(path, store.PAIRS) as pairs:
         stored = pairs.rows(slice(0, len(jobs)))
     for job, pair in zip(jobs, stored, strict=True):
-        for theirs, sound in zip(rendered(job, n_samples), pair, strict=True):
+        # What pedalboard's resampling mirrors down is driven like the rest.
+        for theirs, sound, least in zip(rendered(job, n_samples), pair, (0.95, 0.8), strict=True):
             likeness = float(np.corrcoef(theirs, sound)[0, 1])
-            check(likeness > 0.9, f"the loop's {job.effect} is like ours only by {likeness:.3f}")
+            check(likeness > least, f"the loop's {job.effect} is like ours only by {likeness:.3f}")
 
 
 if __name__ == "__main__":

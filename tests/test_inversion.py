@@ -121,6 +121,51 @@ def test_a_true_spectrum_is_a_fixed_point_of_every_step():
 
 
 @pytest.mark.parametrize("sizes", SIZES)
+def test_reflections_are_those_of_the_formula(sizes):
+    """Luke's, with the projections as they are, though only one of them is ever worked out."""
+    frames = Frames(sized(*sizes), 12_000)
+    spectrum = spectrum_of_noise(frames)
+    target = frames.analyse(torch.from_numpy(plucks(12_000))).abs()
+    steps = Reflections(b=1.05, last_b=0.8, g=1.7)
+    plain, before = spectrum, spectrum.clone()
+    for b in np.linspace(steps.b, steps.last_b, 4).tolist():
+        near = onto_magnitudes(plain, target)
+        beyond = frames.project((1 + steps.g) * near - steps.g * plain)
+        plain = b * (plain + beyond) + (1 - 2 * b) * near
+    found = reflect(spectrum, target, frames, 4, steps)
+    assert error_db(found, onto_magnitudes(plain, target)) < -50
+    assert error_db(found, onto_magnitudes(spectrum, target)) > -10  # they did travel
+    torch.testing.assert_close(spectrum, before, rtol=0, atol=0)
+
+
+def test_momentum_on_the_audio_is_momentum_on_the_spectrum():
+    frames = Frames(CONFIG, 9000)
+    spectrum = spectrum_of_noise(frames)
+    target = frames.analyse(torch.from_numpy(plucks(9000))).abs()
+    ahead = last = frames.project(spectrum)
+    for _ in range(3):
+        now = frames.project(onto_magnitudes(ahead, target))
+        ahead, last = now + 0.99 * (now - last), now
+    found = frames.analyse(griffin_lim(spectrum, target, frames, 3))
+    assert error_db(found, last) < -60
+
+
+def test_results_go_where_they_are_wanted_and_last():
+    frames = Frames(CONFIG, 5000)
+    first, second = (frames.analyse(torch.from_numpy(noise(2, 5000)[each])) for each in (0, 1))
+    kept, sound = first.clone(), torch.empty(5000)
+    wanted = frames.synthesise(first)
+    assert frames.synthesise(first, sound) is sound
+    frames.synthesise(second)
+    torch.testing.assert_close(first, kept, rtol=0, atol=0)
+    torch.testing.assert_close(sound, wanted, rtol=0, atol=0)
+    target = second.abs()
+    wanted = onto_magnitudes(first, target)
+    assert onto_magnitudes(first, target, first) is first
+    torch.testing.assert_close(first, wanted, rtol=0, atol=0)
+
+
+@pytest.mark.parametrize("sizes", SIZES)
 def test_the_true_phase_gives_the_signal_back(sizes):
     config, sound = sized(*sizes), plucks()
     target = magnitude(sound, config)
@@ -165,6 +210,14 @@ def test_the_dry_recordings_phase_is_a_better_start_than_none():
     blind, known = (invert(target, CONFIG, 24_000, phase_from=each) for each in (None, dry))
     assert known.convergence_db < blind.convergence_db
     assert error_db(known.audio, wet) < -20 < error_db(blind.audio, wet)
+
+
+def test_a_known_phase_is_a_shorter_way():
+    dry, fast = plucks(9000), METHODS["fast"]
+    target = magnitude(dry, CONFIG)
+    blind, known = (invert(target, CONFIG, 9000, phase_from=each) for each in (None, dry))
+    assert (blind.iterations, known.iterations) == (fast.iterations, fast.known_iterations)
+    assert invert(target, CONFIG, 9000, iterations=3, phase_from=dry).iterations == 3
 
 
 def test_a_start_from_the_gradient_is_far_nearer_than_a_random_one():
