@@ -111,6 +111,19 @@ def test_no_audio_is_nearer_than_the_projection(sizes):
     assert abs(product(rest, other)) < limit
 
 
+def test_iterations_take_batches():
+    frames, steps = Frames(CONFIG, 5000), METHODS["fast"].reflections
+    target = frames.analyse(torch.from_numpy(noise(3, 5000))).abs()
+    first = torch.polar(target, target.flip(1))
+
+    def inverted(first: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
+        return griffin_lim(reflect(first, target, frames, 4, steps), target, frames, 2)
+
+    together = inverted(first, target)
+    for row in range(3):
+        assert error_db(together[row], inverted(first[row], target[row])) < -60
+
+
 def test_a_true_spectrum_is_a_fixed_point_of_every_step():
     frames, sound = Frames(CONFIG, 24_000), torch.from_numpy(plucks())
     spectrum = frames.analyse(sound)
