@@ -123,9 +123,9 @@ def draw(found: dict[int, dict[str, Spent]], path: Path) -> None:
             (right, [s.peak_mb for s in spent], far[1]),
         ):  # fmt: skip
             (line,) = axes.plot(sizes, values, "o-", label=stage)
-            axes.plot(
-                [sizes[-1], BEYOND], [values[-1], last], "o:", mfc="white", c=line.get_color()
-            )
+            colour = line.get_color()
+            axes.plot([sizes[-1], BEYOND], [values[-1], last], ":", color=colour)
+            axes.plot([BEYOND], [last], "o", color=colour, markerfacecolor="white")
     for axes, title in ((left, "Time (ms a pair)"), (right, "Peak memory of a process (MB)")):
         axes.set_xscale("log")
         axes.set_xticks([*sizes, BEYOND], [f"{size:,}" for size in (*sizes, BEYOND)])

@@ -167,7 +167,9 @@ class Writer:
     ) -> None:
         """In runs of neighbouring rows: an h5py index list is far slower."""
         for run in runs:
-            self._arrays[name][where[run[0]] : where[run[-1]] + 1] = values[run]
+            in_order = run[-1] - run[0] == len(run) - 1 and bool((np.diff(run) == 1).all())
+            part = values[run[0] : run[-1] + 1] if in_order else values[run]
+            _write_rows(self._arrays[name], int(where[run[0]]), part)
 
     def dtype(self, name: str) -> np.dtype[Any]:
         return self._arrays[name].dtype
