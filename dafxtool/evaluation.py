@@ -89,9 +89,9 @@ SECTIONS = {
     "midpoint": Section(
         "Half way between two settings",
         "Mean squared error of the wet channel, in standardised units, against the true rendering "
-        "at the setting in the middle; lower is better. 'detailed' adds to the cross-fade of the "
-        "true ends what the decoder, from content and style alone, says the middle has beyond the "
-        "cross-fade of its own ends.",
+        "at the setting in the middle; lower is better. 'model' is decoded from the middle of the "
+        "latents; 'detailed' is what 'interpolate --detailed' makes of the true ends, without a "
+        "model; 'cross-fade' is their mean.",
     ),
     "drift": Section(
         "Drift of the dry channel",

@@ -88,10 +88,6 @@ class Run:
             )
         return self._in_batches(self.model.decode, latents)
 
-    def foretell(self, latents: NDArray[np.float32]) -> NDArray[np.float32]:
-        """The same from content and style alone, without the change that the wet channel had."""
-        return self._in_batches(lambda z: self.model.decode(self.model.without_change(z)), latents)
-
     @torch.inference_mode()
     def _in_batches(
         self, function: Any, values: NDArray[Any] | torch.Tensor

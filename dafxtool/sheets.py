@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dafxtool import audio, store
+from dafxtool.displacement import on_the_way
 from dafxtool.drawing import write_table
 from dafxtool.errors import InputError
 from dafxtool.files import shown_name
@@ -319,12 +320,22 @@ class Interpolation:
     errors_a: NDArray[np.float64]
     errors_b: NDArray[np.float64]
     spherical: bool
+    detailed: bool = False  # moved from end to end (`displacement`) instead of decoded
 
 
 def interpolate(
-    a: Source, b: Source, run: Run, n_steps: int = 7, spherical: bool = False
+    a: Source,
+    b: Source,
+    run: Run,
+    n_steps: int = 7,
+    spherical: bool = False,
+    detailed: bool = False,
 ) -> Interpolation:
-    """Embed two pairs, walk from one latent to the other, decode each step."""
+    """Embed two pairs, walk from one latent to the other, decode each step.
+
+    detailed  of one recording with two effects: the steps keep every detail of it, because what the
+              effects do moves from one to the other instead of being decoded
+    """
     import torch
 
     from dafxtool.model import lerp, slerp
@@ -335,12 +346,30 @@ def interpolate(
     ends = torch.from_numpy(run.embed(spectrograms))
     positions = torch.linspace(0, 1, n_steps)
     way = (slerp if spherical else lerp)(ends[0], ends[1], positions).numpy()
+    if detailed:
+        magnitudes = _moved(a, b, positions.numpy(), run)
+        return Interpolation(
+            a, b, positions.numpy(), way, magnitudes, np.zeros(2), np.zeros(2), spherical, True
+        )
     decoded = run.decode(way)
     blend = positions.numpy()[:, None]
     constants = ((1 - blend) * a.constants + blend * b.constants).astype(np.float32)
     errors = channel_errors(decoded[[0, -1]], spectrograms)
     magnitudes = linear_magnitude(decoded, constants, run.spectrogram_config)
     return Interpolation(a, b, positions.numpy(), way, magnitudes, errors[0], errors[1], spherical)
+
+
+def _moved(a: Source, b: Source, positions: NDArray[np.float32], run: Run) -> NDArray[np.float32]:
+    """Magnitudes (n_steps, 2, n_bins, n_frames) whose dry channel stands still."""
+    if not np.array_equal(a.audio[0], b.audio[0]):
+        raise InputError(
+            "a detailed way goes between two effects on one segment, not between recordings: name "
+            "one recording, or leave --detailed out."
+        )
+    wet = on_the_way(
+        a.magnitude[0], a.magnitude[1], b.magnitude[1], positions, run.spectrogram_config
+    )
+    return np.stack([np.broadcast_to(a.magnitude[0], wet.shape), wet], axis=1)
 
 
 def draw_interpolation(path: Path, made: Interpolation, run: Run, overwrite: bool = False) -> None:
@@ -351,13 +380,14 @@ def draw_interpolation(path: Path, made: Interpolation, run: Run, overwrite: boo
         row: list[Panel | None] = [Panel(made.a.magnitude[channel])]
         for index, magnitude in enumerate(made.magnitudes):
             title = ""
-            if index in (0, last):
+            if index in (0, last) and not made.detailed:
                 errors = made.errors_a if index == 0 else made.errors_b
                 title = f"MSE {errors[channel]:.4f}"
             row.append(Panel(magnitude[channel], title))
         row.append(Panel(made.b.magnitude[channel]))
         panels.append(row)
     kind = "spherical" if made.spherical else "linear"
+    how = "moved from A to B" if made.detailed else f"decoded, {kind} interpolation of the latents"
     sheet = Sheet(
         panels=panels,
         **_axes(run),
@@ -365,7 +395,7 @@ def draw_interpolation(path: Path, made: Interpolation, run: Run, overwrite: boo
         column_labels=["original A", *(f"t = {t:.2f}" for t in made.positions), "original B"],
         column_groups=[
             (f"A: {made.a.recording}\n{made.a.label}", 1),
-            (f"decoded, {kind} interpolation of the latents", last + 1),
+            (how, last + 1),
             (f"B: {made.b.recording}\n{made.b.label}", 1),
         ],
         title=f"From {_short(made.a, made.b)} to {_short(made.b, made.a)}",

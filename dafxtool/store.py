@@ -130,6 +130,7 @@ class Writer:
         self.n_rows = int(file["done"].shape[0])
         # Held open: h5py swallows what goes wrong when a dataset is closed, and a full disk does.
         self._arrays = {name: file[name] for name in file if name not in ("effects", "recordings")}
+        self._by_row = {name for name, array in self._arrays.items() if _row_is_chunk(array)}
 
     def done(self) -> NDArray[np.bool_]:
         """Which rows are written (n_rows,). Those that were lost are tried again by a resume."""
@@ -149,27 +150,27 @@ class Writer:
         """
         count = len(next(iter(columns.values())))
         where = np.arange(rows, rows + count) if isinstance(rows, int) else np.asarray(rows)
+        if count and not 0 <= where.min() <= where.max() < self.n_rows:
+            raise IndexError(f"rows {where.min()} to {where.max()} of {self.n_rows}")
         order = np.argsort(where)
-        runs = np.split(order, np.flatnonzero(np.diff(where[order]) > 1) + 1)
         with _disk_errors(self.path):
             for name, values in columns.items():
-                self._write(name, where, runs, values)
+                self._write(name, where, order, values)
             self._file.flush()
-            self._write("done", where, runs, np.ones(count, "u1"))
+            self._write("done", where, order, np.ones(count, "u1"))
             self._file.flush()
 
     def _write(
-        self,
-        name: str,
-        where: NDArray[np.int64],
-        runs: Sequence[NDArray[np.int64]],
-        values: NDArray[Any],
+        self, name: str, where: NDArray[np.int64], order: NDArray[np.int64], values: NDArray[Any]
     ) -> None:
-        """In runs of neighbouring rows: an h5py index list is far slower."""
-        for run in runs:
-            in_order = run[-1] - run[0] == len(run) - 1 and bool((np.diff(run) == 1).all())
-            part = values[run[0] : run[-1] + 1] if in_order else values[run]
-            _write_rows(self._arrays[name], int(where[run[0]]), part)
+        array = self._arrays[name]
+        if name in self._by_row and values.shape[1:] == array.shape[1:]:
+            first = (0,) * (array.ndim - 1)
+            whole = np.ascontiguousarray(values, dtype=array.dtype)
+            for row, each in zip(where.tolist(), whole, strict=True):
+                array.id.write_direct_chunk((row, *first), each)
+        elif len(where):
+            _write_at(array, where[order], values[order])
 
     def dtype(self, name: str) -> np.dtype[Any]:
         return self._arrays[name].dtype
@@ -183,16 +184,16 @@ def _row_is_chunk(array: h5py.Dataset) -> bool:
     )
 
 
-def _write_rows(array: h5py.Dataset, start: int, values: NDArray[Any]) -> None:
-    stop = start + len(values)
-    if not _row_is_chunk(array) or values.shape != (len(values), *array.shape[1:]):
-        array[start:stop] = values
-        return
-    if not 0 <= start <= stop <= len(array):
-        raise IndexError(f"rows {start} to {stop - 1} of {len(array)}")
-    first = (0,) * (array.ndim - 1)
-    for row, each in enumerate(np.ascontiguousarray(values, dtype=array.dtype), start):
-        array.id.write_direct_chunk((row, *first), each)
+def _write_at(array: h5py.Dataset, rows: NDArray[np.int64], values: NDArray[Any]) -> None:
+    """Increasing rows in one go: h5py writes a list of rows one by one, each in 0.1 ms."""
+    breaks = np.flatnonzero(np.diff(rows) > 1) + 1
+    space, nothing = array.id.get_space(), (0,) * (array.ndim - 1)
+    combined = h5py.h5s.SELECT_SET
+    for run in np.split(rows, breaks):
+        space.select_hyperslab((int(run[0]), *nothing), (len(run), *array.shape[1:]), op=combined)
+        combined = h5py.h5s.SELECT_OR
+    whole = np.ascontiguousarray(values, dtype=array.dtype)
+    array.id.write(h5py.h5s.create_simple(whole.shape), space, whole)
 
 
 @contextlib.contextmanager

@@ -9,15 +9,21 @@ from collections.abc import Sequence
 from importlib.util import find_spec
 
 import numpy as np
+from numpy.typing import NDArray
 
 from dafxtool import probes
+from dafxtool.displacement import on_the_way
 from dafxtool.errors import DafxError
 from dafxtool.judged import Judged, Score, squared_difference
 from dafxtool.parameters import Effect, draw_setting
 from dafxtool.plan import make_pair
 from dafxtool.progress import Progress
+from dafxtool.runs import Run
+from dafxtool.spectrograms import linear_magnitude
+from dafxtool.stft import compress, standardise
 
 DRIFT_STEPS = 5
+HALF_WAY = np.array([0.5], dtype=np.float32)
 MEAN = "mean"
 
 
@@ -102,7 +108,7 @@ def _one_way(
         data.reader.rows(np.array([elsewhere]))[0],
         *([] if with_other is None else [with_other]),
     ]
-    spectrogram, _ = run.analyse(np.stack(pairs))
+    spectrogram, constants = run.analyse(np.stack(pairs))
     latent = run.embed(spectrogram)
     way = np.linspace(0, 1, DRIFT_STEPS, dtype=np.float32)[:, None]
     ends = [1, *range(3, len(pairs))]
@@ -111,17 +117,15 @@ def _one_way(
     true_a, true_b, truth = spectrogram[:3, 1]
     decoded_a, decoded, decoded_b = ways[0][[0, DRIFT_STEPS // 2, -1], 1]
     faded, own_faded = (true_a + true_b) / 2, (decoded_a + decoded_b) / 2
-    told_a, told, told_b = run.foretell(
-        np.stack([latent[0], (latent[0] + latent[1]) / 2, latent[1]])
-    )
     guesses = {
         "model": decoded,
-        "detailed": faded + told[1] - (told_a[1] + told_b[1]) / 2,
+        "detailed": _moved(spectrogram[:2], constants[:2], run),
         "cross-fade": faded,
         "cross-fade of decoded": own_faded,
         "nearer end": min(true_a, true_b, key=lambda end: float(squared_difference(end, truth))),
     }
     errors = {name: float(squared_difference(guess, truth)) for name, guess in guesses.items()}
+    errors["detailed less cross-fade"] = errors["detailed"] - errors["cross-fade"]
     same = int(row) == int(elsewhere)
     alone = with_other is None or after == index
     return errors, {
@@ -129,6 +133,16 @@ def _one_way(
         "two effects|model": float("nan") if alone else drifts[2],
         "two settings|other recording": float("nan") if same else drifts[1],
     }
+
+
+def _moved(
+    ends: NDArray[np.float32], constants: NDArray[np.float32], run: Run
+) -> NDArray[np.float32]:
+    """The wet middle (n_bins, n_frames) of two pairs of one recording, in standardised units."""
+    config = run.spectrogram_config
+    linear = linear_magnitude(ends, constants, config)
+    (middle,) = on_the_way(linear[0, 0], linear[0, 1], linear[1, 1], HALF_WAY, config)
+    return standardise(compress(middle, config), *constants.mean(axis=0).tolist()).numpy()
 
 
 def midway(effect: Effect, a: dict[str, float], b: dict[str, float]) -> dict[str, float]:

@@ -296,6 +296,21 @@ def test_interpolate_between_two_effects_on_one_recording(succeed, pluck, run_fo
     assert [end["effect"].split()[0] for end in default["ends"]] == ["overdrive,", "delay"]
 
 
+def test_interpolate_in_detail(succeed, fail, pluck, other, run_folder, tmp_path):
+    arguments = ("--run", run_folder, "--steps", 3, "--detailed", "-q", "-o", tmp_path / "d.png")
+    effects = ("--effect", "delay:time=50", "--effect", "delay:time=200")
+    said = succeed(
+        *("interpolate", pluck, *arguments, *effects, "--audio", tmp_path / "s", "--json")
+    )
+    assert is_figure(tmp_path / "d.png")
+    assert len(said["audio"]) == 2 * 5 + 1
+    again = (*arguments, "--overwrite")
+    assert "one recording" in fail("interpolate", pluck, other, *again, status=2)
+    assert "--spherical" in fail("interpolate", pluck, *again, "--spherical", status=2)
+    starts = ("--start-a", 0, "--start-b", 0.5)
+    assert "one segment" in fail("interpolate", pluck, *again, *effects, *starts)
+
+
 def test_interpolate_takes_wet_files(succeed, fail, pluck, other, run_folder, tmp_path):
     arguments = ("interpolate", pluck, "--run", run_folder, "--steps", 2, "-q", "--json")
     both = succeed(*arguments, "-o", tmp_path / "a.png", "--wet-a", pluck, "--wet-b", other)

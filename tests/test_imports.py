@@ -14,7 +14,7 @@ import dafxtool
 
 PACKAGE = Path(dafxtool.__file__).parent
 
-# From upstream to downstream; docs/architecture.md tells what each is for.
+# From upstream to downstream.
 ORDER = (
     "errors",
     "interrupts",
@@ -45,6 +45,7 @@ ORDER = (
     "stft",
     "phase",
     "inversion",
+    "displacement",
     "heaps",
     "store",
     "presets",

@@ -32,6 +32,24 @@ def test_an_interpolation_starts_and_ends_on_its_two_latents(ends, run, spherica
     assert made.positions.tolist() == [0, 0.25, 0.5, 0.75, 1]
 
 
+def test_a_detailed_interpolation_keeps_the_originals(ends, run):
+    made = sheets.interpolate(*ends, run, 3, detailed=True)
+    for index, end in ((0, 0), (2, 1)):
+        np.testing.assert_allclose(
+            made.magnitudes[index], ends[end].magnitude, rtol=1e-3, atol=1e-4
+        )
+    np.testing.assert_array_equal(made.magnitudes[1, 0], ends[0].magnitude[0])
+    low, high = (f(ends[0].magnitude[1], ends[1].magnitude[1]) for f in (np.minimum, np.maximum))
+    middle = made.magnitudes[1, 1]
+    assert np.mean((middle >= 0.5 * low - 1e-3) & (middle <= 2 * high + 1e-3)) > 0.99
+
+
+def test_a_detailed_interpolation_is_of_one_recording(ends, recordings, run):
+    other = sheets.source_of(recordings / "plucks" / "2.wav", run, chosen("delay")[0])
+    with pytest.raises(InputError, match="name one recording"):
+        sheets.interpolate(ends[0], other, run, 3, detailed=True)
+
+
 def test_an_interpolation_of_a_pair_with_itself_stands_still(ends, run):
     made = sheets.interpolate(ends[0], ends[0], run, 4)
     np.testing.assert_allclose(made.magnitudes[2], made.magnitudes[0], rtol=1e-3, atol=1e-4)

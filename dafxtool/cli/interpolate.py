@@ -43,6 +43,12 @@ from dafxtool.cli.common import (
     "--steps", type=click.IntRange(min=2), default=7, show_default=True, help="Decoded in all."
 )
 @click.option("--spherical", is_flag=True, help="Along the sphere instead of straight.")
+@click.option(
+    "--detailed",
+    is_flag=True,
+    help="One recording with two effects: move what they do instead of decoding it, so that every "
+    "detail stays.",
+)
 @click.option("--audio", type=PATH, metavar="FOLDER", help="Write every step as sound.")
 @method_option
 @csv_option
@@ -61,6 +67,7 @@ def command(recordings: tuple[Path, ...], **options: Any) -> None:
     Examples:
       dafxtool interpolate a.wav b.wav
       dafxtool interpolate a.wav --effect delay --effect overdrive:drive=30 --audio steps
+      dafxtool interpolate a.wav --effect delay:time=100 --effect delay:time=400 --detailed
       dafxtool interpolate a.wav b.wav --effect overdrive --steps 9 --spherical -o sheet.pdf
       dafxtool interpolate dry.wav --wet-a amp-low.wav --wet-b amp-high.wav
     """
@@ -71,9 +78,15 @@ def command(recordings: tuple[Path, ...], **options: Any) -> None:
     progress = progress_from(options["quiet"])
     run = load_run(options["run"], options["device"])
     output = options["output"] or Path("interpolation.png")
+    if options["detailed"] and (len(recordings) > 1 or options["spherical"]):
+        raise click.UsageError(
+            "--detailed goes between two effects on one recording, without --spherical."
+        )
     check_outputs(output, options["csv"], options["audio"], options["overwrite"])
     a, b = _ends(recordings, run, options, progress)
-    made = sheets.interpolate(a, b, run, options["steps"], options["spherical"])
+    made = sheets.interpolate(
+        a, b, run, options["steps"], options["spherical"], options["detailed"]
+    )
     sheets.draw_interpolation(output, made, run, options["overwrite"])
     if options["csv"]:
         sheets.write_interpolation_table(options["csv"], made, options["overwrite"])
