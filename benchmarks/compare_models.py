@@ -52,7 +52,6 @@ COLUMNS = {
     "5-NN": ("neighbours", "mean", "latent"),
     "settings R²": ("settings", "mean", "latent"),
     "midpoint": ("midpoint", "mean", "model"),
-    "detailed": ("midpoint", "mean", "detailed"),
     "cross-fade": ("midpoint", "mean", "cross-fade"),
     "drift": ("drift", "two effects", "model"),
 }

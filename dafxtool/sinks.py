@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
@@ -21,6 +22,7 @@ from dafxtool.workers import Lost
 
 LOST_TABLE = "lost.csv"
 COLUMNS_OF_LOST = ("row", "effect", "setting", "split", "reason")
+SOUND_NAME = re.compile(r"[0-9]{6,}_(dry|wet)\.(wav|flac)")
 COLUMNS_OF_CSV = ("row", "effect", "setting", "recording", "offset", "split", "dry", "wet")
 
 # Of the table; a recording's name may be any bytes, and they stay what they are.
@@ -233,6 +235,15 @@ def folder_sink(
                 writer.writeheader()
                 writer.writerows(latest[row] for row in sorted(latest) if row < plan.n_rows)
         journal.unlink()
+        if overwrite:
+            _remove_older(output, {latest[row][kind] for row in latest for kind in ("dry", "wet")})
+
+
+def _remove_older(folder: Path, names: set[str]) -> None:
+    """Sounds of the pairs that were overwritten: there may have been more of them."""
+    for path in folder.iterdir():
+        if SOUND_NAME.fullmatch(path.name) and path.name not in names:
+            path.unlink()
 
 
 def _write_lost(path: Path, plan: Plan, lost: Sequence[Lost]) -> None:

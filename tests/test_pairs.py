@@ -173,6 +173,17 @@ def test_a_folder_of_audio_files_holds_the_same_sound(recordings, rendered, tmp_
         render_small(recordings, folder, resume=True, pairs_per_effect=20)
 
 
+def test_fewer_pairs_over_a_folder_leave_none_of_the_older_ones(recordings, tmp_path):
+    folder = tmp_path / "folder"
+    render_small(recordings, folder, pairs_per_effect=6)
+    (folder / "mine.wav").write_bytes(b"a user's own")
+    render_small(recordings, folder, pairs_per_effect=4, overwrite=True)
+    with (folder / "pairs.csv").open() as file:
+        named = {row[kind] for row in csv.DictReader(file) for kind in ("dry", "wet")}
+    assert {path.name for path in folder.glob("*.wav")} == named | {"mine.wav"}
+    assert len(named) == 2 * 2 * 4
+
+
 COMMAND = """
 import sys
 sys.path.insert(0, {tests!r})
