@@ -91,7 +91,7 @@ def test_a_disk_of_any_size(nursery, undisturbed, amount, figure, tmp_path, key)
     rng = np.random.default_rng([11, KEYS.index(key)])
     wholes, shop, full = undisturbed(key), Workshop(nursery, tmp_path), 0
     began = time.monotonic()
-    for moment in range(amount(2, 25)):
+    for moment in range(amount(2, 50)):
         whole = wholes[moment % len(wholes)]
         n_free = int(rng.integers(2 * PAGE, 1.1 * whole.n_bytes + 4 * PAGE))
         disk, here = shop.disk(LARGE if moment % 2 else f"size={n_free}")
@@ -111,7 +111,7 @@ def test_a_disk_of_any_size(nursery, undisturbed, amount, figure, tmp_path, key)
         (here / "filler").unlink(missing_ok=True)
         check_again(nursery, whole, output, here / whole.writing.name, ended)
         shutil.rmtree(here, ignore_errors=True)
-    figure(f"{key}: disks that were full, of {amount(2, 25)}", full)
+    figure(f"{key}: disks that were full, of {amount(2, 50)}", full)
     figure(f"{key}: seconds", round(time.monotonic() - began, 1))
 
 
@@ -138,7 +138,7 @@ def test_a_disk_that_is_or_becomes_read_only(nursery, undisturbed, amount, figur
         0,
         time.monotonic(),
     )
-    for moment in range(amount(1, 12)):
+    for moment in range(amount(1, 50)):
         whole = wholes[moment % len(wholes)]
         disk, here = shop.disk(LARGE)
         output = disk / whole.writing.name
@@ -159,7 +159,7 @@ def test_a_disk_that_is_or_becomes_read_only(nursery, undisturbed, amount, figur
         nursery.mount(disk, "remount,rw")
         check_again(nursery, whole, output, here / whole.writing.name, ended)
         shutil.rmtree(here, ignore_errors=True)
-    figure(f"{key}: read-only disks that were met, of {amount(1, 12)}", refused)
+    figure(f"{key}: read-only disks that were met, of {amount(1, 50)}", refused)
     figure(f"{key}: seconds", round(time.monotonic() - began, 1))
 
 
@@ -170,7 +170,7 @@ def test_a_file_system_without_room_for_large_files(
     """RLIMIT_FSIZE, which anybody can set: a write beyond it fails as on a small file system."""
     rng = np.random.default_rng([17, KEYS.index(key)])
     wholes, refused, began = undisturbed(key), 0, time.monotonic()
-    for moment in range(amount(1, 10)):
+    for moment in range(amount(1, 20)):
         whole = wholes[moment % len(wholes)]
         output = tmp_path / str(moment) / whole.writing.name
         most = int(rng.integers(64, 1.05 * whole.largest))
@@ -180,5 +180,5 @@ def test_a_file_system_without_room_for_large_files(
             assert ended.status == 1
             assert "cannot be written, because it would be larger" in ended.sentence
         check_again(nursery, whole, output, output, ended)
-    figure(f"{key}: files that were too large, of {amount(1, 10)}", refused)
+    figure(f"{key}: files that were too large, of {amount(1, 20)}", refused)
     figure(f"{key}: seconds", round(time.monotonic() - began, 1))
