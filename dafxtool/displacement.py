@@ -30,12 +30,14 @@ from dafxtool.stft import SpectrogramConfig, compress, expand
 Spectrum = NDArray[np.float32]  # (n_bins, n_frames)
 
 LONGEST_LAG_SECONDS = 1.2
-SMALLEST_SHIFT = 2  # bins: what is nearer belongs to the window
+MOST_LAGS = 256  # frames; short hops reach less far
+WINDOW_BINS = 2  # half the width of a Hann window's main lobe: what is nearer belongs to it
 LARGEST_SHIFT_HZ = 2100.0
 MOST_FITTED = 40_000  # points of the spectrogram
 FLOOR = 1e-6  # of the mean power: softer than this all is silence
 ROUNDS = 3  # of weighing errors as they count after the power law
 RIDGE = 1e-5
+SMALLEST_COLUMN = 1e-4  # of the largest
 
 
 @dataclass(frozen=True)
@@ -43,11 +45,12 @@ class Filters:
     """What leads from dry power to wet power.
 
     lags    (n_lags,) by frames, the first is the direct sound
-    shifts  (n_shifts,) of SMALLEST_SHIFT, SMALLEST_SHIFT + 1, ... bins, up and down
+    shifts  (n_shifts,) of first_shift, first_shift + 1, ... bins, up and down
     """
 
     lags: NDArray[np.float64]
     shifts: NDArray[np.float64]
+    first_shift: int = WINDOW_BINS
 
     def applied(self, power: Spectrum) -> Spectrum:
         """Wet power (n_bins, n_frames) of dry power."""
@@ -55,7 +58,7 @@ class Filters:
         for lag in np.flatnonzero(self.lags):
             output[:, lag:] += np.float32(self.lags[lag]) * power[:, : power.shape[1] - lag]
         for index in np.flatnonzero(self.shifts):
-            output += np.float32(self.shifts[index]) * shifted(power, SMALLEST_SHIFT + int(index))
+            output += np.float32(self.shifts[index]) * shifted(power, self.first_shift + int(index))
         return output
 
 
@@ -90,18 +93,20 @@ def on_the_way(
     found = Fit(power, config).filters(np.square(wet_a), np.square(wet_b))
     told = [_compressed(np.sqrt(each.applied(power)), config) for each in found]
     trust = explained(ends[1] - ends[0], told[1] - told[0]) * _told(ends, told, dry, config)
+    loudest = max(float(each.max()) for each in told)
     steps = []
     for t in map(float, positions):
         faded = (1 - t) * ends[0] + t * ends[1]
         if trust > 0 and 0 < t < 1:
             moved = _compressed(np.sqrt(between(found[0], found[1], t).applied(power)), config)
+            moved = np.minimum(moved, loudest)  # moving makes nothing louder than what was told
             faded = faded + trust * (moved - (1 - t) * told[0] - t * told[1])
         steps.append(expand(faded.astype(np.float32), config).numpy())
     return np.stack(steps)
 
 
 def explained(difference: Spectrum, told: Spectrum) -> float:
-    """Share of a difference that a foretold one explains: their squared correlation, or 0."""
+    """Share of a difference that a foretold one explains: the squared cosine between them, or 0."""
     a, b = (np.asarray(each, dtype=np.float64).ravel() for each in (difference, told))
     norms = float(a @ a) * float(b @ b)
     return max(0.0, float(a @ b)) ** 2 / norms if norms > 0 else 0.0
@@ -110,7 +115,7 @@ def explained(difference: Spectrum, told: Spectrum) -> float:
 def _told(
     ends: list[Spectrum], told: list[Spectrum], dry: Spectrum, config: SpectrogramConfig
 ) -> float:
-    """Mean share, 0 to 1, of what the effects changed in the dry spectrogram that is foretold."""
+    """Share, 0 to 1, of what both effects changed in the dry spectrogram that is foretold."""
     unchanged = _compressed(dry, config)
     left = sum(float(np.square(end - each).sum()) for end, each in zip(ends, told, strict=True))
     changed = sum(float(np.square(end - unchanged).sum()) for end in ends)
@@ -131,8 +136,9 @@ class Fit:
         n_bins, n_frames = power.shape
         lag_limit = round(LONGEST_LAG_SECONDS * config.sample_rate / config.hop_length) + 1
         shift_limit = int(LARGEST_SHIFT_HZ * config.n_fft / config.sample_rate) + 1
-        self.n_lags = max(1, min(lag_limit, n_frames // 2))
-        self.n_shifts = max(0, min(shift_limit, n_bins // 2) - SMALLEST_SHIFT)
+        self.n_lags = max(1, min(lag_limit, n_frames // 2, MOST_LAGS))
+        self.first_shift = max(1, round(WINDOW_BINS * config.n_fft / config.window_length))
+        self.n_shifts = max(0, min(shift_limit, n_bins // 2) - self.first_shift)
         self.exponent = config.exponent
         self.floor = FLOOR * float(power.mean()) + 1e-20
         count = min(MOST_FITTED, power.size)
@@ -143,12 +149,14 @@ class Fit:
             column[:, lag:] = power[:, : n_frames - lag]
             rows.append(column.ravel()[self.points])
         for index in range(self.n_shifts):
-            rows.append(shifted(power, SMALLEST_SHIFT + index).ravel()[self.points])
+            rows.append(shifted(power, self.first_shift + index).ravel()[self.points])
         self.design = np.stack(rows)  # (n_lags + n_shifts, n_points)
 
     def filters(self, *wet_powers: Spectrum) -> list[Filters]:
         solved = [self._solve(wet.ravel()[self.points]) for wet in wet_powers]
-        return [Filters(each[: self.n_lags], each[self.n_lags :]) for each in solved]
+        return [
+            Filters(each[: self.n_lags], each[self.n_lags :], self.first_shift) for each in solved
+        ]
 
     def _solve(self, wet: NDArray[np.float32]) -> NDArray[np.float64]:
         """Errors count as they would after the power law, whose slope weighs them."""
@@ -157,13 +165,19 @@ class Fit:
             level = np.maximum(np.maximum(said, wet), self.floor)
             weight = (level / self.floor) ** (self.exponent / 2 - 1)
             weighed = self.design * weight
-            # In double precision: many columns are nearly the same.
             gram = (weighed @ weighed.T).astype(np.float64)
-            size = np.sqrt(np.diag(gram)) + 1e-30
+            wanted = (weighed @ (wet * weight)).astype(np.float64)
+            # A column that holds next to nothing must not get a weight that would be heard as soon
+            # as it is moved to where there is sound.
+            size = np.sqrt(np.diag(gram).clip(0))
+            size = np.maximum(size, SMALLEST_COLUMN * size.max()) + 1e-15
             gram = gram / np.outer(size, size) + RIDGE * np.eye(len(gram))
-            factor = np.linalg.cholesky(gram)
-            wanted = (weighed @ (wet * weight)).astype(np.float64) / size
-            solution = nnls(factor.T, np.linalg.solve(factor, wanted), maxiter=5000)[0] / size
+            try:
+                factor = np.linalg.cholesky(gram)
+                solution = nnls(factor.T, np.linalg.solve(factor, wanted / size), maxiter=5000)[0]
+            except (np.linalg.LinAlgError, RuntimeError):  # nothing is told, so all is faded
+                return np.zeros(len(self.design))
+            solution = solution / size
             said = (solution.astype(np.float32) @ self.design).astype(np.float32)
         return solution
 
@@ -175,8 +189,9 @@ def between(a: Filters, b: Filters, t: float) -> Filters:
     """The filters at position t: levels fade in amplitude, lags and shifts move."""
     direct = _faded(a.lags[0], b.lags[0], t)
     lags = moved(a.lags[1:], b.lags[1:], np.arange(1, len(a.lags)), t)
-    steps = np.arange(len(a.shifts)) + SMALLEST_SHIFT
-    return Filters(np.concatenate([[direct], lags]), moved(a.shifts, b.shifts, steps, t))
+    steps = np.arange(len(a.shifts)) + a.first_shift
+    shifts = moved(a.shifts, b.shifts, steps, t)
+    return Filters(np.concatenate([[direct], lags]), shifts, a.first_shift)
 
 
 def moved(

@@ -93,6 +93,10 @@ SECTIONS = {
         "latents; 'detailed' is what 'interpolate --detailed' makes of the true ends, without a "
         "model; 'cross-fade' is their mean.",
     ),
+    "detail": Section(
+        "Half way in detail",
+        "Error of 'detailed' less that of the cross-fade, on the same pairs: below 0 is better.",
+    ),
     "drift": Section(
         "Drift of the dry channel",
         "Mean squared movement of the decoded dry channel, in standardised units, on the way "

@@ -56,6 +56,15 @@ def _interrupted(number: int, frame: FrameType | None) -> None:
         raise KeyboardInterrupt
 
 
+def is_behind(error: BaseException) -> bool:
+    """Did an interrupt bring the error about?
+
+    One that arrives while Python takes or gives back a lock makes a RuntimeError of its own.
+    """
+    earlier = error.__context__
+    return earlier is not None and (isinstance(earlier, KeyboardInterrupt) or is_behind(earlier))
+
+
 @contextmanager
 def deferred() -> Iterator[None]:
     """In here an interrupt is noted and waits for `check`; a second one does not wait."""

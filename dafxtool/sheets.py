@@ -309,7 +309,7 @@ class Interpolation:
     positions   (n_steps,) from 0 to 1
     latents     (n_steps, n_latent), the ends are those of a and b
     magnitudes  (n_steps, 2, n_bins, n_frames) linear
-    errors_a, errors_b  (2,) of the decoded ends against the originals
+    errors_a, errors_b  (2,) of the decoded ends against the originals; a detailed way has none
     """
 
     a: Source
@@ -317,8 +317,8 @@ class Interpolation:
     positions: NDArray[np.float32]
     latents: NDArray[np.float32]
     magnitudes: NDArray[np.float32]
-    errors_a: NDArray[np.float64]
-    errors_b: NDArray[np.float64]
+    errors_a: NDArray[np.float64] | None
+    errors_b: NDArray[np.float64] | None
     spherical: bool
     detailed: bool = False  # moved from end to end (`displacement`) instead of decoded
 
@@ -333,8 +333,8 @@ def interpolate(
 ) -> Interpolation:
     """Embed two pairs, walk from one latent to the other, decode each step.
 
-    detailed  of one recording with two effects: the steps keep every detail of it, because what the
-              effects do moves from one to the other instead of being decoded
+    detailed  of one segment with two effects: nothing is decoded; what filters of the dry recording
+              explain moves from one to the other, the rest is faded (`displacement`)
     """
     import torch
 
@@ -349,7 +349,7 @@ def interpolate(
     if detailed:
         magnitudes = _moved(a, b, positions.numpy(), run)
         return Interpolation(
-            a, b, positions.numpy(), way, magnitudes, np.zeros(2), np.zeros(2), spherical, True
+            a, b, positions.numpy(), way, magnitudes, None, None, spherical, detailed
         )
     decoded = run.decode(way)
     blend = positions.numpy()[:, None]
@@ -363,8 +363,9 @@ def _moved(a: Source, b: Source, positions: NDArray[np.float32], run: Run) -> ND
     """Magnitudes (n_steps, 2, n_bins, n_frames) whose dry channel stands still."""
     if not np.array_equal(a.audio[0], b.audio[0]):
         raise InputError(
-            "a detailed way goes between two effects on one segment, not between recordings: name "
-            "one recording, or leave --detailed out."
+            f"A is {a.recording} from {a.offset_seconds:.2f} s and B is {b.recording} from "
+            f"{b.offset_seconds:.2f} s, and a detailed way is between two effects on one segment: "
+            "name one recording and one start, or leave --detailed out."
         )
     wet = on_the_way(
         a.magnitude[0], a.magnitude[1], b.magnitude[1], positions, run.spectrogram_config
@@ -380,8 +381,8 @@ def draw_interpolation(path: Path, made: Interpolation, run: Run, overwrite: boo
         row: list[Panel | None] = [Panel(made.a.magnitude[channel])]
         for index, magnitude in enumerate(made.magnitudes):
             title = ""
-            if index in (0, last) and not made.detailed:
-                errors = made.errors_a if index == 0 else made.errors_b
+            errors = {0: made.errors_a, last: made.errors_b}.get(index)
+            if errors is not None:
                 title = f"MSE {errors[channel]:.4f}"
             row.append(Panel(magnitude[channel], title))
         row.append(Panel(made.b.magnitude[channel]))

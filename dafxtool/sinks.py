@@ -204,6 +204,7 @@ def folder_sink(
                 f"{output} holds pairs already: choose another --output, or use --overwrite"
                 + (", or --resume to go on." if begun else ".")
             )
+        older = _names_of([*_read_table(table), *_read_table(journal)]) if overwrite else set()
         if not (resume and same):
             journal.unlink(missing_ok=True)
         table.unlink(missing_ok=True)
@@ -235,15 +236,13 @@ def folder_sink(
                 writer.writeheader()
                 writer.writerows(latest[row] for row in sorted(latest) if row < plan.n_rows)
         journal.unlink()
-        if overwrite:
-            _remove_older(output, {latest[row][kind] for row in latest for kind in ("dry", "wet")})
+        for name in older - {row[kind] for row in latest.values() for kind in ("dry", "wet")}:
+            (output / name).unlink(missing_ok=True)
 
 
-def _remove_older(folder: Path, names: set[str]) -> None:
-    """Sounds of the pairs that were overwritten: there may have been more of them."""
-    for path in folder.iterdir():
-        if SOUND_NAME.fullmatch(path.name) and path.name not in names:
-            path.unlink()
+def _names_of(table: Sequence[Sequence[str]]) -> set[str]:
+    """The sounds that a table or journal names, as they are named here and nowhere else."""
+    return {name for row in table for name in row[-2:] if SOUND_NAME.fullmatch(name)}
 
 
 def _write_lost(path: Path, plan: Plan, lost: Sequence[Lost]) -> None:

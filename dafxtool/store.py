@@ -153,6 +153,11 @@ class Writer:
         if count and not 0 <= where.min() <= where.max() < self.n_rows:
             raise IndexError(f"rows {where.min()} to {where.max()} of {self.n_rows}")
         order = np.argsort(where)
+        if (np.diff(where[order]) == 0).any():
+            raise ValueError(f"a row of {where.tolist()} is there twice")
+        for name, values in columns.items():
+            if values.shape != (count, *self._arrays[name].shape[1:]):
+                raise ValueError(f"{name} of {values.shape} for {count} rows")
         with _disk_errors(self.path):
             for name, values in columns.items():
                 self._write(name, where, order, values)
@@ -164,7 +169,7 @@ class Writer:
         self, name: str, where: NDArray[np.int64], order: NDArray[np.int64], values: NDArray[Any]
     ) -> None:
         array = self._arrays[name]
-        if name in self._by_row and values.shape[1:] == array.shape[1:]:
+        if name in self._by_row:
             first = (0,) * (array.ndim - 1)
             whole = np.ascontiguousarray(values, dtype=array.dtype)
             for row, each in zip(where.tolist(), whole, strict=True):

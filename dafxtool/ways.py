@@ -18,11 +18,11 @@ from dafxtool.judged import Judged, Score, squared_difference
 from dafxtool.parameters import Effect, draw_setting
 from dafxtool.plan import make_pair
 from dafxtool.progress import Progress
-from dafxtool.runs import Run
 from dafxtool.spectrograms import linear_magnitude
 from dafxtool.stft import compress, standardise
 
 DRIFT_STEPS = 5
+DIFFERENCE = "detailed less cross-fade"
 HALF_WAY = np.array([0.5], dtype=np.float32)
 MEAN = "mean"
 
@@ -68,11 +68,11 @@ def _way_scores(
     every = np.array([track for tracks in groups.values() for track in tracks])
     for (name, method), values in errors.items():
         found = probes.mean_estimate(np.array(values), np.array(groups[name]))
-        scores.append(Score("midpoint", name, method, found, len(values)))
+        scores.append(Score(_section(method), name, method, found, len(values)))
     for method in dict.fromkeys(method for _, method in errors):
         values = [v for name in groups for v in errors[name, method]]
         found = probes.mean_estimate(np.array(values), every)
-        scores.append(Score("midpoint", MEAN, method, found, len(values)))
+        scores.append(Score(_section(method), MEAN, method, found, len(values)))
     for what, values in drifts.items():
         known = np.isfinite(values)
         if not known.any():
@@ -81,6 +81,10 @@ def _way_scores(
         found = probes.mean_estimate(np.array(values)[known], every[known])
         scores.append(Score("drift", what, method or "model", found, int(known.sum())))
     return scores
+
+
+def _section(method: str) -> str:
+    return "detail" if method == DIFFERENCE else "midpoint"
 
 
 def _one_way(
@@ -114,18 +118,28 @@ def _one_way(
     ends = [1, *range(3, len(pairs))]
     ways = [run.decode((1 - way) * latent[0] + way * latent[end]) for end in ends]
     drifts = [float(squared_difference(each[1:, :1], each[:1, :1]).mean()) for each in ways]
-    true_a, true_b, truth = spectrogram[:3, 1]
+    # In the units of one of them, where each segment has its own.
+    linear = linear_magnitude(spectrogram[:3], constants[:3], run.spectrogram_config)
+    units = constants[2].tolist()
+
+    def standard(magnitude: NDArray[np.float32]) -> NDArray[np.float32]:
+        return standardise(compress(magnitude, run.spectrogram_config), *units).numpy()
+
+    true_a, true_b, truth = (standard(each[1]) for each in linear)
+    (moved,) = on_the_way(
+        linear[0, 0], linear[0, 1], linear[1, 1], HALF_WAY, run.spectrogram_config
+    )
     decoded_a, decoded, decoded_b = ways[0][[0, DRIFT_STEPS // 2, -1], 1]
     faded, own_faded = (true_a + true_b) / 2, (decoded_a + decoded_b) / 2
     guesses = {
         "model": decoded,
-        "detailed": _moved(spectrogram[:2], constants[:2], run),
+        "detailed": standard(moved),
         "cross-fade": faded,
         "cross-fade of decoded": own_faded,
         "nearer end": min(true_a, true_b, key=lambda end: float(squared_difference(end, truth))),
     }
     errors = {name: float(squared_difference(guess, truth)) for name, guess in guesses.items()}
-    errors["detailed less cross-fade"] = errors["detailed"] - errors["cross-fade"]
+    errors[DIFFERENCE] = errors["detailed"] - errors["cross-fade"]
     same = int(row) == int(elsewhere)
     alone = with_other is None or after == index
     return errors, {
@@ -133,16 +147,6 @@ def _one_way(
         "two effects|model": float("nan") if alone else drifts[2],
         "two settings|other recording": float("nan") if same else drifts[1],
     }
-
-
-def _moved(
-    ends: NDArray[np.float32], constants: NDArray[np.float32], run: Run
-) -> NDArray[np.float32]:
-    """The wet middle (n_bins, n_frames) of two pairs of one recording, in standardised units."""
-    config = run.spectrogram_config
-    linear = linear_magnitude(ends, constants, config)
-    (middle,) = on_the_way(linear[0, 0], linear[0, 1], linear[1, 1], HALF_WAY, config)
-    return standardise(compress(middle, config), *constants.mean(axis=0).tolist()).numpy()
 
 
 def midway(effect: Effect, a: dict[str, float], b: dict[str, float]) -> dict[str, float]:

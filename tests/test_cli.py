@@ -128,6 +128,17 @@ def test_an_interruption_says_how_to_go_on_where_that_is_possible():
     assert "--resume goes on from what is done" in CliRunner().invoke(resumable, ["fail"]).stderr
 
 
+def test_an_interruption_inside_a_lock_is_one_as_well():
+    """Python then raises a RuntimeError about the lock, after the KeyboardInterrupt."""
+    error = RuntimeError("cannot release un-acquired lock")
+    error.__context__ = KeyError("of no matter")
+    error.__context__.__context__ = KeyboardInterrupt()
+    result = CliRunner().invoke(failing(error), ["fail"])
+    assert result.stderr == "Error: interrupted: nothing half-written was kept.\n"
+    ours = RuntimeError("ours")
+    assert CliRunner().invoke(failing(ours), ["fail"]).exception is ours
+
+
 def test_a_real_mistake_of_the_user_shows_no_traceback():
     done = run("effects", "no-such-effect", stdout=subprocess.PIPE)
     assert done.returncode == 1

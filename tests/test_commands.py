@@ -304,11 +304,14 @@ def test_interpolate_in_detail(succeed, fail, pluck, other, run_folder, tmp_path
     )
     assert is_figure(tmp_path / "d.png")
     assert len(said["audio"]) == 2 * 5 + 1
+    assert said["errors"] == [None, None]
     again = (*arguments, "--overwrite")
-    assert "one recording" in fail("interpolate", pluck, other, *again, status=2)
-    assert "--spherical" in fail("interpolate", pluck, *again, "--spherical", status=2)
+    assert "not on 2" in fail("interpolate", pluck, other, *again, status=2)
+    assert "--spherical goes" in fail("interpolate", pluck, *again, "--spherical", status=2)
+    table = ("--csv", tmp_path / "t.csv")
+    assert "--csv writes" in fail("interpolate", pluck, *again, *table, status=2)
     starts = ("--start-a", 0, "--start-b", 0.5)
-    assert "one segment" in fail("interpolate", pluck, *again, *effects, *starts)
+    assert "one start" in fail("interpolate", pluck, *again, *effects, *starts)
 
 
 def test_interpolate_takes_wet_files(succeed, fail, pluck, other, run_folder, tmp_path):

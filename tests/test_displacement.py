@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
-from dafxtool import displacement
 from dafxtool.displacement import Filters, Fit, between, moved, on_the_way
 from dafxtool.errors import InputError
-from dafxtool.stft import SpectrogramConfig, compress
+from dafxtool.stft import SpectrogramConfig, compress, magnitude
 
 CONFIG = SpectrogramConfig(n_samples=32_768, n_fft=512, hop_length=256, window_length=512)
 
@@ -32,7 +33,7 @@ def filters(power, lags=None, shifts=None, direct=0.6):
     for lag, mass in (lags or {}).items():
         made.lags[lag] = mass
     for shift, mass in (shifts or {}).items():
-        made.shifts[shift - displacement.SMALLEST_SHIFT] = mass
+        made.shifts[shift - made.first_shift] = mass
     return made
 
 
@@ -109,6 +110,57 @@ def test_what_no_filter_explains_is_faded():
     middle = on_the_way(dry, a, b, np.float32([0.5]), CONFIG)[0]
     law = [compress(each, CONFIG).numpy() for each in (a, b, middle)]
     assert np.abs(law[2] - (law[0] + law[1]) / 2).mean() < 0.02 * np.abs(law[0] - law[1]).mean()
+
+
+@pytest.mark.parametrize("exponent", [0.3, 1.0])
+def test_a_late_start_makes_nothing_loud(exponent):
+    """Lags that meet silence alone have next to no column; what they are told must not be heard."""
+    config = replace(CONFIG, exponent=exponent)
+    time_s = np.arange(CONFIG.n_samples) / CONFIG.sample_rate
+    for seed in range(6):
+        rng = np.random.default_rng(seed)
+        sound = sum(
+            np.sin(2 * np.pi * rng.uniform(80, 9000) * time_s + rng.uniform(0, 6)) for _ in range(9)
+        )
+        late = int(0.85 * CONFIG.n_samples)
+        sound = np.where(np.arange(CONFIG.n_samples) < late, 0, sound)
+        sound = sound * np.exp(-6 * np.maximum(0, time_s - time_s[late]))
+        dry, a, b = (
+            magnitude(np.float32(sound + np.pad(0.5 * sound, (lag, 0))[: len(sound)]), config)
+            for lag in (0, 600, 3000)
+        )
+        steps = on_the_way(dry.numpy(), a.numpy(), b.numpy(), np.float32([0.25, 0.5]), config)
+        assert steps.max() <= 1.1 * max(float(a.max()), float(b.max()))
+
+
+@pytest.mark.parametrize("level", [1e-12, 1e-20])
+def test_sound_after_next_to_nothing(power, level):
+    power = power.copy()
+    power[:, :80] *= level
+    dry, a, b = (np.sqrt(filters(power, lags).applied(power)) for lags in ({}, {4: 0.5}, {16: 0.5}))
+    middle = on_the_way(dry, a, b, np.float32([0.5]), CONFIG)
+    assert np.isfinite(middle).all()
+
+
+def test_where_nothing_can_be_solved_all_is_faded(power, monkeypatch):
+    def fails(*_, **__):
+        raise RuntimeError("too many iterations")
+
+    monkeypatch.setattr("dafxtool.displacement.nnls", fails)
+    a, b = (np.sqrt(filters(power, lags).applied(power)) for lags in ({4: 0.5}, {16: 0.5}))
+    middle = on_the_way(np.sqrt(power), a, b, np.float32([0.5]), CONFIG)[0]
+    law = [compress(each, CONFIG).numpy() for each in (a, b, middle)]
+    np.testing.assert_allclose(law[2], (law[0] + law[1]) / 2, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("n_bins, n_frames", [(3, 4), (5, 1), (33, 2)])
+def test_small_spectrograms(n_bins, n_frames):
+    config = SpectrogramConfig(
+        n_samples=64, n_fft=2 * (n_bins - 1), hop_length=1, window_length=2 * (n_bins - 1)
+    )
+    rng = np.random.default_rng(1)
+    dry, a, b = rng.exponential(size=(3, n_bins, n_frames)).astype(np.float32)
+    assert np.isfinite(on_the_way(dry, a, b, np.float32([0, 0.4, 1]), config)).all()
 
 
 def test_silence_stays_silence():

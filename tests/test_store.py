@@ -34,9 +34,12 @@ def begin(path, configuration=None, **options):
 
 
 def put(writer, start, stop):
-    rows = np.arange(start, stop)
+    put_rows(writer, np.arange(start, stop), start)
+
+
+def put_rows(writer, rows, where):
     writer.put(
-        start,
+        where,
         latent=rows[:, None] + np.array([0.0, 0.25, 0.5]),
         effect=rows % 2,
         setting=rows[:, None] / 2,
@@ -45,6 +48,33 @@ def put(writer, start, stop):
         offset=rows * 10,
         split=rows % 3,
     )
+
+
+@pytest.mark.parametrize("bulk", ["latent", "picture"])
+def test_rows_are_written_in_any_order(tmp_path, bulk):
+    """By chunks and by selections: both ways that rows take to the file."""
+    path, order = tmp_path / "scattered.h5", np.random.default_rng(1).permutation(N_ROWS)
+    with begin(path) as writer:
+        writer._by_row = {"latent"} if bulk == "latent" else set()
+        for rows in np.split(order, [3, 4, 11]):
+            put_rows(writer, rows, rows)
+    with store.Reader(path, store.LATENTS) as reader:
+        np.testing.assert_array_equal(reader.rows(slice(None))[:, 0], np.arange(N_ROWS))
+        assert reader.labels.offset.tolist() == [10 * row for row in range(N_ROWS)]
+        assert reader.labels.setting[:, 0].tolist() == [row / 2 for row in range(N_ROWS)]
+        assert reader.labels.setting_text[7] == "gain:level=3.5"
+
+
+@pytest.mark.parametrize("rows, error", [([3, 3], ValueError), ([N_ROWS], IndexError)])
+def test_rows_that_cannot_be_are_refused(tmp_path, rows, error):
+    with pytest.raises(error), begin(tmp_path / "x.h5") as writer:
+        put_rows(writer, np.array(rows), np.array(rows))
+    assert not (tmp_path / "x.h5").exists()
+
+
+def test_columns_of_another_length_are_refused(tmp_path):
+    with pytest.raises(ValueError, match="split"), begin(tmp_path / "x.h5") as writer:
+        writer.put(0, latent=np.zeros((2, 3)), split=np.zeros(3))
 
 
 def test_what_is_written_is_read_back(tmp_path):

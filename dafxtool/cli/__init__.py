@@ -87,8 +87,7 @@ class DafxGroup(click.Group):
         except DafxError as error:
             raise click.ClickException(printable(str(error))) from error
         except KeyboardInterrupt as interrupt:
-            interrupts.leave(told=False)
-            raise Interrupted(self._interrupted(ctx)) from interrupt
+            raise self._left(ctx) from interrupt
         except OSError as error:
             if error.errno in DISK_ERRORS:
                 raise click.ClickException(printable(disk_sentence(error))) from error
@@ -97,12 +96,18 @@ class DafxGroup(click.Group):
             told = f"{error.filename}: {error.strerror}: look at the name, and at who may use it."
             raise click.ClickException(printable(told)) from error
         except (MemoryError, RuntimeError) as error:
+            if interrupts.is_behind(error):
+                raise self._left(ctx) from error
             if isinstance(error, RuntimeError) and not OUT_OF_MEMORY.search(str(error)):
                 raise
             raise click.ClickException(
                 "the memory does not suffice: take a smaller --batch-size, fewer --workers, "
                 "shorter segments or fewer inputs."
             ) from error
+
+    def _left(self, ctx: click.Context) -> Interrupted:
+        interrupts.leave(told=False)
+        return Interrupted(self._interrupted(ctx))
 
     def _interrupted(self, ctx: click.Context) -> str:
         command = self.get_command(ctx, ctx.invoked_subcommand or "")

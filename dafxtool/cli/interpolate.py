@@ -39,15 +39,13 @@ from dafxtool.cli.common import (
 )
 @click.option("--start-a", type=SECONDS, metavar="SECONDS", help="Where A's segment begins.")
 @click.option("--start-b", type=SECONDS, metavar="SECONDS", help="Where B's segment begins.")
-@click.option(
-    "--steps", type=click.IntRange(min=2), default=7, show_default=True, help="Decoded in all."
-)
+@click.option("--steps", type=click.IntRange(min=2), default=7, show_default=True, help="In all.")
 @click.option("--spherical", is_flag=True, help="Along the sphere instead of straight.")
 @click.option(
     "--detailed",
     is_flag=True,
-    help="One recording with two effects: move what they do instead of decoding it, so that every "
-    "detail stays.",
+    help="One recording with two effects: keep its detail; what filters explain moves from A to B, "
+    "the rest is faded, nothing is decoded.",
 )
 @click.option("--audio", type=PATH, metavar="FOLDER", help="Write every step as sound.")
 @method_option
@@ -67,7 +65,7 @@ def command(recordings: tuple[Path, ...], **options: Any) -> None:
     Examples:
       dafxtool interpolate a.wav b.wav
       dafxtool interpolate a.wav --effect delay --effect overdrive:drive=30 --audio steps
-      dafxtool interpolate a.wav --effect delay:time=100 --effect delay:time=400 --detailed
+      dafxtool interpolate a.wav --effect delay:time=100 --effect delay:time=800 --detailed
       dafxtool interpolate a.wav b.wav --effect overdrive --steps 9 --spherical -o sheet.pdf
       dafxtool interpolate dry.wav --wet-a amp-low.wav --wet-b amp-high.wav
     """
@@ -78,10 +76,8 @@ def command(recordings: tuple[Path, ...], **options: Any) -> None:
     progress = progress_from(options["quiet"])
     run = load_run(options["run"], options["device"])
     output = options["output"] or Path("interpolation.png")
-    if options["detailed"] and (len(recordings) > 1 or options["spherical"]):
-        raise click.UsageError(
-            "--detailed goes between two effects on one recording, without --spherical."
-        )
+    if options["detailed"]:
+        _check_detailed(recordings, options)
     check_outputs(output, options["csv"], options["audio"], options["overwrite"])
     a, b = _ends(recordings, run, options, progress)
     made = sheets.interpolate(
@@ -95,12 +91,15 @@ def command(recordings: tuple[Path, ...], **options: Any) -> None:
         sounds = sheets.sound_interpolation(
             options["audio"], made, run, options["method"], options["overwrite"], progress
         )
-    errors = [made.errors_a.tolist(), made.errors_b.tolist()]
+    errors = [None if e is None else e.tolist() for e in (made.errors_a, made.errors_b)]
     rows = [
-        (name, source.recording, f"{source.offset_seconds:.2f} s", source.label, *map(_four, error))
+        (
+            *(name, source.recording, f"{source.offset_seconds:.2f} s", source.label),
+            *map(_four, error or ()),
+        )
         for name, source, error in zip("AB", (a, b), errors, strict=True)
     ]
-    numbers = ("error, dry", "error, wet")
+    numbers = () if made.detailed else ("error, dry", "error, wet")
     report(
         {
             "path": output,
@@ -118,6 +117,19 @@ def command(recordings: tuple[Path, ...], **options: Any) -> None:
             *sounds_line(sounds, options["audio"]),
         ],
     )
+
+
+def _check_detailed(recordings: tuple[Path, ...], options: dict[str, Any]) -> None:
+    if len(recordings) > 1:
+        raise click.UsageError(
+            f"--detailed is between two effects on one recording, not on {len(recordings)}: name "
+            "one recording and two effects."
+        )
+    for name, why in (("spherical", "goes through latents"), ("csv", "writes latents")):
+        if options[name]:
+            raise click.UsageError(
+                f"--{name} {why}, and --detailed leaves them out: use one or the other."
+            )
 
 
 def _four(value: float) -> str:
