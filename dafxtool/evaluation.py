@@ -438,10 +438,10 @@ def _folders(labels: store.Labels) -> NDArray[np.int64]:
 DRAWN = {  # section: title of its panel
     "linear": "effect recognised, linear probe (share)",
     "neighbours": "effect recognised, 5 nearest neighbours (share)",
-    "settings": "settings recovered (R²)",
+    "settings": "settings recovered (R², lower ones drawn at -0.5)",
     "reconstruction": "reconstruction (squared error)",
     "midpoint": "half way between two settings (squared error)",
-    "leakage": "what else the latent tells",
+    "leakage": "what else the latent tells (R² below -0.5 drawn there)",
 }
 SHARES = ("linear", "neighbours")
 LOWEST_R_SQUARED = -0.5  # worse than the mean is worse than the mean

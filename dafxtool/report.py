@@ -354,8 +354,8 @@ def training_blocks(run: Run) -> list[Block]:
             picture,
             "Errors are mean squared errors in standardised units, where 1 is the variance of the "
             "training spectrograms. Training is measured with noise and dropout, some rows without "
-            "their change, so it lies above validation. Where validation rises while training "
-            "falls, the model learns its segments by heart.",
+            "their change, which raises it; where validation lies far above it, or rises while "
+            "training falls, the model learns its segments by heart: more recordings help.",
         ),
         Table(["setting", "value"], rows),
     ]

@@ -224,7 +224,9 @@ class _Keeper:
         if self.folder is None:
             return
         trainer = self.trainer
-        self.progress.start("training", self.config.max_steps, "step", done=trainer.step_number)
+        # With a limit of time nobody knows how many steps there will be.
+        n_steps = None if self.config.max_minutes else self.config.max_steps
+        self.progress.start("training", n_steps, "step", done=trainer.step_number)
         if trainer.step_number == 0:
             trainer.prepare(training, self.progress)
             self._validate()
@@ -265,7 +267,9 @@ class _Keeper:
             with trainer.uncompiled():
                 for observe in self.observers:
                     observe(trainer, self.folder, self.validation)
-        shown = {"loss": figures["loss"], "wet": figures["wet_error"]}
+        shown: dict[str, Any] = {"loss": figures["loss"], "wet": figures["wet_error"]}
+        if trainer.config.max_minutes:
+            shown["minutes"] = f"{trainer.seconds / 60:.1f} of {trainer.config.max_minutes:g}"
         self.progress.advance(step - self._shown_step, **shown)
         self._shown_step = step
 

@@ -103,12 +103,23 @@ def newest_file(kinds: Sequence[str], folder: Path = Path()) -> Path:
         if not path.name.startswith(".") and path.is_file() and store.kind_of(path) in kinds
     ]
     if not found:
+        others = [path for path in sorted(folder.glob("[!.]*.h5")) if path.is_file()]
+        damaged = [path.name for path in others if not store.kind_of(path)]
+        but = f" ({', '.join(damaged)}: damaged, or not of dafxtool)" if damaged else ""
         made_by = {store.PAIRS: "render", store.SPECTROGRAMS: "spectrogram", store.LATENTS: "embed"}
         raise InputError(
-            f"there is no {' or '.join(kinds)} file in this folder: make one with 'dafxtool "
+            f"there is no {' or '.join(kinds)} file in this folder{but}: make one with 'dafxtool "
             f"{made_by[kinds[0]]}', or name one."
         )
     return max(found, key=lambda path: path.stat().st_mtime_ns)
+
+
+def newest_with_sound(folder: Path = Path()) -> Path:
+    """The newest pairs file; where there is none the newest spectrograms, which are silent."""
+    try:
+        return newest_file([store.PAIRS], folder)
+    except InputError:
+        return newest_file([store.PAIRS, store.SPECTROGRAMS], folder)
 
 
 def pairs_of_run(

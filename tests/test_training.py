@@ -1,5 +1,7 @@
 import csv
+import io
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -15,6 +17,7 @@ from datasets import CONFIGURATION, with_training
 from dafxtool import presets, runs, store
 from dafxtool.errors import FormatError, InputError, OutputExistsError, TrainingError
 from dafxtool.presets import TrainingConfig
+from dafxtool.progress import TerminalProgress
 from dafxtool.rows import Rows
 from dafxtool.run_folder import read_metrics
 from dafxtool.trainer import Trainer, beta_at, data_order, learning_rate_at
@@ -144,6 +147,17 @@ def test_minutes_end_a_run(spectrograms_file, tmp_path):
     result = train(spectrograms_file, tmp_path / "run", configuration, "cpu")
     assert result.ended == "minutes"
     assert 1.2 <= result.seconds < 30
+
+
+def test_a_limit_of_minutes_is_told_instead_of_a_number_of_steps(spectrograms_file, tmp_path):
+    said = io.StringIO()
+    configuration = with_training(max_steps=100_000, max_minutes=0.01, log_every=1)
+    progress = TerminalProgress(said, seconds_between_lines=0.0)
+    train(spectrograms_file, tmp_path / "run", configuration, "cpu", progress=progress)
+    lines = [line for line in said.getvalue().splitlines() if line.startswith("training: ")]
+    assert lines
+    assert not [line for line in lines if "100000" in line or " left" in line]
+    assert re.search(r"minutes 0\.\d of 0\.01$", lines[-1])
 
 
 def test_a_run_is_not_replaced_unasked(spectrograms_file, undisturbed):

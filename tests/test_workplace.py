@@ -17,6 +17,7 @@ from dafxtool.workplace import (
     configuration_for,
     effects_of_run,
     newest_file,
+    newest_with_sound,
     spectrograms_for,
 )
 
@@ -46,6 +47,20 @@ def aged(path: Path, source: Path, seconds: float) -> Path:
     moment = source.stat().st_mtime - seconds
     os.utime(path, (moment, moment))
     return path
+
+
+def test_pairs_are_taken_before_newer_spectrograms(here, pairs_file, spectrograms_file):
+    """They have the sound."""
+    (here / "s.h5").symlink_to(spectrograms_file)
+    assert newest_with_sound() == Path("s.h5")
+    (here / "p.h5").symlink_to(pairs_file)
+    assert newest_with_sound() == Path("p.h5")
+
+
+def test_a_damaged_file_is_not_said_to_be_missing(here):
+    (here / "pairs.h5").write_bytes(b"no HDF5")
+    with pytest.raises(InputError, match=r"no pairs file in this folder \(pairs.h5: damaged"):
+        newest_file([store.PAIRS])
 
 
 def test_the_newest_file_of_a_kind_is_taken(here, pairs_file, spectrograms_file):

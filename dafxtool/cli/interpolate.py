@@ -112,7 +112,7 @@ def command(recordings: tuple[Path, ...], **options: Any) -> None:
         },
         options["as_json"],
         [
-            Table(("end", "recording", "from", "effect", *numbers), rows, right=numbers),
+            Table(("end", "recording", "starts at", "effect", *numbers), rows, right=numbers),
             f"sheet -> {output}",
             *sounds_line(sounds, options["audio"]),
         ],

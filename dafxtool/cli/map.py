@@ -81,10 +81,10 @@ def command(inputs: tuple[Path, ...], **options: Any) -> None:
     from dafxtool.drawing import check_outputs
     from dafxtool.latents import embed, held_out, held_out_of, read_latents
     from dafxtool.runs import load_run
-    from dafxtool.workplace import chosen_effects, newest_file
+    from dafxtool.workplace import chosen_effects, newest_with_sound
 
     progress = progress_from(options["quiet"])
-    sources = list(inputs) or [newest_file([store.PAIRS, store.SPECTROGRAMS])]
+    sources = list(inputs) or [newest_with_sound()]
     output = options["output"] or Path("map.png")
     is_page = pages.is_page(output)
     if is_page:
