@@ -12,8 +12,10 @@ in one process ends all of them.
 
 from __future__ import annotations
 
+import atexit
 import os
 import re
+import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -204,8 +206,10 @@ def joined(device: str = "auto") -> Iterator[Group]:
         return
     group = _join(launch, device)
     _joined.append(group)
+    whole = False
     try:
         yield group
+        whole = True
     except ElsewhereError:
         _let_speak()
         raise
@@ -224,6 +228,20 @@ def joined(device: str = "auto") -> Iterator[Group]:
         dist.destroy_process_group()
     finally:
         _joined.clear()
+        if not whole:
+            atexit.register(_leave)
+
+
+def _leave() -> None:
+    """End with status 1, as after an error, without taking torch's group down.
+
+    Its threads may still wait for a process that has gone, and C++ aborts a process that ends
+    with such threads ("terminate called without an active exception").
+    """
+    for stream in (sys.stdout, sys.stderr):
+        with suppress(Exception):
+            stream.flush()
+    os._exit(1)
 
 
 def _let_speak() -> None:

@@ -36,6 +36,9 @@ from dafxtool.sinks import Sink, folder_sink, hdf5_sink, recording_rows
 from dafxtool.supervision import PrintedLog
 from dafxtool.workers import Lost, rendered
 
+# Endings that nobody gives a folder: a slip would fill one with files.
+NO_FOLDERS = (".txt", ".csv", ".json", ".png", ".html", ".npz", ".npy", *audio.SUFFIXES)
+
 
 @dataclass(frozen=True)
 class RenderResult:
@@ -81,6 +84,11 @@ def render(
     """
     segments, split = segments or SegmentConfig(), split or SplitConfig()
     to_file = output.suffix.lower() in (".h5", ".hdf5")
+    if output.suffix.lower() in NO_FOLDERS and not output.is_dir():
+        raise InputError(
+            f"{output} is called like a file of another kind: give --output a name that ends in "
+            ".h5, or a folder's name for audio files."
+        )
     if to_file:
         store.check_output(output, resume, overwrite)
     plan = make_plan(

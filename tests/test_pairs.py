@@ -173,6 +173,13 @@ def test_a_folder_of_audio_files_holds_the_same_sound(recordings, rendered, tmp_
         render_small(recordings, folder, resume=True, pairs_per_effect=20)
 
 
+@pytest.mark.parametrize("name", ["pairs.txt", "pairs.WAV"])
+def test_a_slip_of_the_name_makes_no_folder(recordings, tmp_path, name):
+    with pytest.raises(InputError, match=f"{name} is called like a file of another kind"):
+        render_small(recordings, tmp_path / name)
+    assert not (tmp_path / name).exists()
+
+
 def test_fewer_pairs_over_a_folder_leave_none_of_the_older_ones(recordings, tmp_path):
     folder = tmp_path / "folder"
     render_small(recordings, folder, pairs_per_effect=6)

@@ -21,7 +21,7 @@ from dafxtool.cli.common import (
 )
 
 
-@click.command()
+@click.command(short_help="Go the whole way once, small.")
 @output_option("dafxtool-demo", "The folder.")
 @seed_option()
 @workers_option

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from dafxtool.parameters import Effect
 
 
-@click.command()
+@click.command(short_help="Examine this machine, and plugins.")
 @click.argument("files", nargs=-1, metavar="[PLUGIN]...", type=click.Path(path_type=Path))
 @plugin_option
 @click.option(

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from dafxtool.parameters import Effect, Parameter
 
 
-@click.command()
+@click.command(short_help="List effects, with ranges and units.")
 @click.argument("names", nargs=-1, metavar="[NAME]...")
 @plugin_option
 @click.option(

@@ -24,7 +24,7 @@ from dafxtool.cli.common import (
 )
 
 
-@click.command()
+@click.command(short_help="Write the latents of sounds.")
 @click.argument("inputs", nargs=-1, type=PATH)
 @output_option("latents.h5", "A file ending in .h5, .csv or .npz.")
 @run_option

@@ -22,7 +22,7 @@ from dafxtool.cli.common import (
 )
 
 
-@click.command()
+@click.command(short_help="Say how good a run is, on unseen recordings.")
 @click.argument("run", required=False, type=PATH)
 @click.option(
     "--pairs",

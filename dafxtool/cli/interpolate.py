@@ -26,7 +26,7 @@ from dafxtool.cli.common import (
 )
 
 
-@click.command()
+@click.command(short_help="Draw the way from one sound to another.")
 @click.argument("recordings", nargs=-1, required=True, type=PATH)
 @output_option("interpolation.png", "A figure: .png, .svg or .pdf.")
 @run_option

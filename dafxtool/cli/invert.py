@@ -24,7 +24,7 @@ from dafxtool.cli.common import (
 )
 
 
-@click.command()
+@click.command(short_help="Make sound from magnitudes.")
 @click.argument("source", required=False, type=PATH)
 @output_option("inverted.wav, or the folder inverted/ for several", "A .wav or .flac file.")
 @click.option("--row", "rows", type=int, multiple=True, help="Rows to invert.  [default: 0]")

@@ -27,7 +27,7 @@ from dafxtool.cli.common import (
 )
 
 
-@click.command()
+@click.command(short_help="Map the effects in the latent space.")
 @click.argument("inputs", nargs=-1, type=PATH)
 @output_option("map.png", "A figure (.png, .svg, .pdf), or a page to click on and hear (.html).")
 @run_option

@@ -27,7 +27,7 @@ from dafxtool.cli.common import (
 )
 
 
-@click.command()
+@click.command(short_help="Draw originals beside what a model makes of them.")
 @click.argument("inputs", nargs=-1, type=PATH)
 @output_option("reconstruction.png", "A figure: .png, .svg or .pdf.")
 @run_option

@@ -33,7 +33,7 @@ from dafxtool.cli.common import (
 )
 
 
-@click.command()
+@click.command(short_help="Render recordings into pairs of dry and wet.")
 @click.argument("recordings", nargs=-1, type=PATH)
 @output_option("pairs.h5", "A file ending in .h5, or a folder for audio files and a table.")
 @effect_options

@@ -22,7 +22,7 @@ from dafxtool.cli.common import (
 PARTS = ("map", "sweeps", "evaluation")
 
 
-@click.command()
+@click.command(short_help="Write one page about a run, to send.")
 @click.argument("run", required=False, type=PATH)
 @output_option("report.html", "A page: .html.")
 @click.option(

@@ -26,7 +26,7 @@ from dafxtool.cli.common import (
 )
 
 
-@click.command()
+@click.command(short_help="Compute the spectrograms of pairs.")
 @click.argument("pairs", required=False, type=PATH)
 @output_option("spectrograms.h5")
 @click.option("--n-fft", type=TRANSFORM_LENGTH, help="Length of the transform in samples.")

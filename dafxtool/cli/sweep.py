@@ -29,7 +29,7 @@ from dafxtool.cli.common import (
 )
 
 
-@click.command()
+@click.command(short_help="Draw what each parameter of an effect does.")
 @click.argument("inputs", nargs=-1, type=PATH)
 @output_option(
     "sweep.png",

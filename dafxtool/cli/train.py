@@ -51,7 +51,7 @@ ENDED = {
 }
 
 
-@click.command()
+@click.command(short_help="Train a model on spectrograms or pairs.")
 @click.argument("data", required=False, type=PATH)
 @output_option("runs/PRESET-N", "The run's folder.")
 @click.option("--steps", type=click.IntRange(min=1), help="Updates of the weights at most.")
