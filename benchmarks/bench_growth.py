@@ -102,7 +102,7 @@ def beyond(found: dict[int, dict[str, Spent]], stage: str) -> tuple[float, float
     share = (BEYOND - large) / (large - small)
     return (
         second.seconds + share * (second.seconds - first.seconds),
-        second.peak_mb + share * (second.peak_mb - first.peak_mb),
+        second.peak_mb + share * max(0.0, second.peak_mb - first.peak_mb),  # never less
     )
 
 
