@@ -92,7 +92,9 @@ def on_the_way(
     power = np.square(dry)
     found = Fit(power, config).filters(np.square(wet_a), np.square(wet_b))
     told = [_compressed(np.sqrt(each.applied(power)), config) for each in found]
-    trust = explained(ends[1] - ends[0], told[1] - told[0]) * _told(ends, told, dry, config)
+    trust = explained(ends[1] - ends[0], told[1] - told[0]) * _share_foretold(
+        ends, told, dry, config
+    )
     loudest = max(float(each.max()) for each in told)
     steps = []
     for t in map(float, positions):
@@ -112,7 +114,7 @@ def explained(difference: Spectrum, told: Spectrum) -> float:
     return max(0.0, float(a @ b)) ** 2 / norms if norms > 0 else 0.0
 
 
-def _told(
+def _share_foretold(
     ends: list[Spectrum], told: list[Spectrum], dry: Spectrum, config: SpectrogramConfig
 ) -> float:
     """Share, 0 to 1, of what both effects changed in the dry spectrogram that is foretold."""

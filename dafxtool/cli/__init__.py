@@ -87,7 +87,7 @@ class DafxGroup(click.Group):
         except DafxError as error:
             raise click.ClickException(printable(str(error))) from error
         except KeyboardInterrupt as interrupt:
-            raise self._left(ctx) from interrupt
+            raise self._interruption(ctx) from interrupt
         except OSError as error:
             if error.errno in DISK_ERRORS:
                 raise click.ClickException(printable(disk_sentence(error))) from error
@@ -97,7 +97,7 @@ class DafxGroup(click.Group):
             raise click.ClickException(printable(told)) from error
         except (MemoryError, RuntimeError) as error:
             if interrupts.is_behind(error):
-                raise self._left(ctx) from error
+                raise self._interruption(ctx) from error
             if isinstance(error, RuntimeError) and not OUT_OF_MEMORY.search(str(error)):
                 raise
             raise click.ClickException(
@@ -105,11 +105,11 @@ class DafxGroup(click.Group):
                 "shorter segments or fewer inputs."
             ) from error
 
-    def _left(self, ctx: click.Context) -> Interrupted:
+    def _interruption(self, ctx: click.Context) -> Interrupted:
         interrupts.leave(told=False)
-        return Interrupted(self._interrupted(ctx))
+        return Interrupted(self._what_is_kept(ctx))
 
-    def _interrupted(self, ctx: click.Context) -> str:
+    def _what_is_kept(self, ctx: click.Context) -> str:
         command = self.get_command(ctx, ctx.invoked_subcommand or "")
         if command and any(parameter.name == "resume" for parameter in command.params):
             return "interrupted: the same command with --resume goes on from what is done."
