@@ -11,6 +11,8 @@ they hold nothing of when something sounded, and little of what:
   and down together and up less down: a ring modulator moves every partial by its own frequency;
 - difference: mean and deviation over time of wet minus dry, in each band;
 - level: the mean of wet minus dry in each band where the dry band is soft, ..., where it is loud;
+- fine: mean difference and level once more, with what is small drawn large: which effect it is that
+  is set to do little shows in a pattern far below the deviation over effects;
 - flux: how much each band moves from frame to frame, dry and wet;
 - texture: how rough the spectrum is along frequency in each band, dry and wet.
 
@@ -43,6 +45,7 @@ SMALLEST_SHIFT = 3  # bins: a window is as wide
 MOST_SHIFT = 0.68  # of the bins
 SMOOTHED_BINS = 31  # of 1025; what is as broad is the spectrum's own shape
 SHIFT_REGULARISATION = 0.05
+SMALL_DIFFERENCE = 0.01  # in standardised units; below it linear, above it logarithmic
 SMALLEST_MOVEMENT = 1e-3  # in standardised units
 
 
@@ -70,11 +73,14 @@ class Descriptors(nn.Module):
         dry, wet = split_frames(spectrogram)  # (batch, n_frames, n_bins)
         dry_bands, wet_bands = dry @ self.bands, wet @ self.bands
         difference = wet_bands - dry_bands
+        mean, by_level = difference.mean(dim=1), _by_level(dry_bands, difference)
         parts = [
             self._echoes(dry_bands, wet_bands),
-            difference.mean(dim=1),
+            mean,
             difference.std(dim=1, correction=0),
-            _by_level(dry_bands, difference),
+            by_level,
+            (mean / SMALL_DIFFERENCE).asinh(),
+            (by_level / SMALL_DIFFERENCE).asinh(),
             _flux(dry_bands),
             _flux(wet_bands),
             self._texture(dry),

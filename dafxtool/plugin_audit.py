@@ -91,7 +91,7 @@ def audit_instances(
         if not plugin.is_effect:
             raise NoEffect(f"the plugin {plugin.name!r} is an instrument: leave it out.")
         version, maker = str(plugin.version), str(plugin.manufacturer_name or "").strip()
-        trial = _Trial(plugin, sample_rate, depth == DEEP)
+        trial = _Trial(plugin, sample_rate, depth == DEEP, tell)
         latency_samples = int(getattr(plugin, "reported_latency_samples", 0) or 0)
         del plugin
         trial.examine(depth != UNTRIED)
@@ -161,8 +161,11 @@ def on_a_step(n_steps: int, raw: float) -> float:
 class _Trial:
     """What one instance, used for many things, tells about each parameter."""
 
-    def __init__(self, plugin: Any, sample_rate: int, ask_state: bool) -> None:
+    def __init__(
+        self, plugin: Any, sample_rate: int, ask_state: bool, tell: Callable[[], None]
+    ) -> None:
         self.plugin, self.sample_rate, self.ask_state = plugin, sample_rate, ask_state
+        self.tell = tell
         self.loaded = get_raw(plugin)
         self.n_channels = channels_of(plugin, sample_rate)
         self.names = [str(parameter.name).strip() for parameter in plugin._parameters]
@@ -221,6 +224,7 @@ class _Trial:
             if self.ask_state:
                 self.ask_state = ask_plugin(self.plugin)
             seen.append(get_raw(self.plugin))
+            self.tell()
         for index in self.described:
             loaded, silent, loud, quiet = (values[index] for values in seen)
             if max(abs(loud - silent), abs(quiet - loud)) > CLOSE:
@@ -242,6 +246,7 @@ class _Trial:
                     and other not in self.reasons
                     and abs(now[other] - before[other]) > CLOSE
                 }
+            self.tell()
             set_raw(self.plugin, {i: v for i, v in enumerate(before) if i not in self.reasons})
             parameter = self.plugin._parameters[index]
             kept = all(
@@ -305,16 +310,25 @@ class _Rounds:
     def decide_about_hidden(self, repeatable: bool) -> None:
         """Some makers hide knobs from hosts: those that are kept and heard are settings."""
         trial = self.trial
-        for index in sorted(trial.hidden - trial.reasons.keys()):
+        hidden = sorted(trial.hidden - trial.reasons.keys())
+        # All at once first: mostly none is heard, and some plugins take minutes for each sound.
+        if not repeatable or (len(hidden) > 1 and not self._are_heard(hidden)):
+            trial.reasons |= dict.fromkeys(hidden, UNHEARD)
+            return
+        for index in hidden:
             put_back: set[int] = set()
-            is_heard = repeatable and any(
-                self.sound(self.a | {index: end}, put_back) != self.first
-                for end in trial.ends(index)
-            )
-            if not is_heard:
+            if not self._are_heard([index], put_back):
                 trial.reasons[index] = UNHEARD
             elif put_back:
                 trial.reasons[index] = NOT_KEPT_SOUNDING
+
+    def _are_heard(self, indices: Sequence[int], put_back: set[int] | None = None) -> bool:
+        """Whether either end of their ways, all moved together, sounds unlike a."""
+        ends = [self.trial.ends(index) for index in indices]
+        return any(
+            self.sound(self.a | dict(zip(indices, each, strict=True)), put_back) != self.first
+            for each in zip(*ends, strict=True)
+        )
 
     def sound(self, raw: dict[int, float], put_back: set[int] | None = None) -> bytes:
         """The bits of a fresh instance at a setting; adds to put_back what it did not keep."""

@@ -27,7 +27,7 @@ from dafxtool.presets import Configuration
 from dafxtool.spectrograms import analyse, spectra
 from dafxtool.stft import SpectrogramConfig
 
-CHECKPOINT_VERSION = 3
+CHECKPOINT_VERSION = 4
 RUNS_FOLDER = Path("runs")
 BATCH_BYTES = 64e6
 

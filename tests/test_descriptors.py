@@ -1,9 +1,10 @@
 import itertools
+import math
 
 import pytest
 import torch
 
-from dafxtool.descriptors import Descriptors, band_averages
+from dafxtool.descriptors import SMALL_DIFFERENCE, Descriptors, band_averages
 
 N_BINS, N_FRAMES = 129, 65
 
@@ -48,8 +49,23 @@ def test_nothing_done_is_no_difference(describe):
     means = slice(n_echoes, n_echoes + n_bands)
     torch.testing.assert_close(same[:, means], torch.zeros(3, n_bands), atol=1e-5, rtol=0)
     torch.testing.assert_close(louder[:, means], torch.full((3, n_bands), 0.5), atol=1e-5, rtol=0)
-    rest = [i for i in range(same.shape[1]) if not n_echoes <= i < n_echoes + 6 * n_bands]
+    # mean, deviation, 4 levels, and mean and levels once more
+    rest = [i for i in range(same.shape[1]) if not n_echoes <= i < n_echoes + 11 * n_bands]
     torch.testing.assert_close(louder[:, rest], same[:, rest], atol=1e-3, rtol=1e-3)
+
+
+def test_what_is_small_is_drawn_large(describe):
+    """A hundredth of the large difference, with its sign, is told by a tenth of its height."""
+    dry, n_bands = noise(), describe.bands.shape[1]
+    fine = []
+    for difference in (0.005, -0.005, 0.5):
+        told = describe(torch.cat([dry, dry + difference], dim=1))
+        begin = echoes(describe, dry, dry)[0].numel() * 2 - 4 + 6 * n_bands
+        fine.append(told[:, begin : begin + 5 * n_bands])
+    expected = [math.asinh(x / SMALL_DIFFERENCE) for x in (0.005, -0.005, 0.5)]
+    for found, wanted in zip(fine, expected, strict=True):
+        torch.testing.assert_close(found, torch.full_like(found, wanted), atol=1e-3, rtol=0)
+    assert abs(expected[0]) > 0.1 * expected[2]
 
 
 def test_a_compressor_is_told_by_level(describe):

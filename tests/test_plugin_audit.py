@@ -325,6 +325,31 @@ class HiddenInert(More):
     extra = staticmethod(lambda: Knob("Azimuth", auto=False))
 
 
+class HiddenAmongInert(Hidden):
+    def knobs(self):
+        return [*super().knobs(), *(Knob(f"Extra {n}", auto=False) for n in range(5))]
+
+
+class HiddenAllInert(Plugin):
+    n_loaded = 0
+
+    def __init__(self, *arguments, **options):
+        super().__init__(*arguments, **options)
+        HiddenAllInert.n_loaded += 1
+
+    def knobs(self):
+        return [*super().knobs(), *(Knob(f"Extra {n}", auto=False) for n in range(5))]
+
+
+def test_many_hidden_knobs_are_tried_together_first():
+    """Some plugins take minutes to load: what is not heard costs two sounds, however many."""
+    audit = audited(HiddenAmongInert)
+    assert settings(audit) == ["gain", "tone", "azimuth"]
+    assert reasons(audit) == {f"Extra {n}": plugin_audit.UNHEARD for n in range(5)}
+    assert set(reasons(audited(HiddenAllInert)).values()) == {plugin_audit.UNHEARD}
+    assert HiddenAllInert.n_loaded == 1 + 3 + 2  # the trial, a, b, a, and both ends
+
+
 class HiddenPutBack(Hidden):
     def afterwards(self, wet):
         self.has[2] = self._parameters[2]._raw = 0.5
