@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from dafxtool import audio, interrupts, store
 from dafxtool.cluster import Cluster
 from dafxtool.errors import InputError, PluginError
+from dafxtool.losses import Losses
 from dafxtool.parameters import Effect
 from dafxtool.plan import Chosen, Plan, make_pair, make_plan
 from dafxtool.plugins import PLUGIN_SECONDS
@@ -52,6 +53,7 @@ class RenderResult:
     skipped: list[tuple[str, str]] = field(default_factory=list)
     lost: list[tuple[int, str, str]] = field(default_factory=list)  # row, effect and setting, why
     printed: Path | None = None  # what plugins printed
+    remarks: list[str] = field(default_factory=list)  # what the lost pairs have in common
 
 
 def render(
@@ -113,6 +115,7 @@ def render(
     else:
         opened = folder_sink(output, plan, described, audio_format, resume, overwrite)
     lost: list[Lost] = []
+    losses = Losses([effect for effect, _ in plan.effects])
     printed = PrintedLog(log_path(output))
     with opened as sink:
         if not resume:
@@ -128,6 +131,7 @@ def render(
                 sink.put(batch.rows, batch.pairs, batch.lost)
                 skipped.update(batch.failures)
                 lost.extend(batch.lost)
+                losses.count(batch.pairs, [each.pair for each in batch.lost])
                 progress.advance(len(batch.pairs) + len(batch.lost))
         progress.finish()
         if len(lost) == plan.n_rows:
@@ -146,6 +150,7 @@ def render(
         skipped=sorted(skipped.items()),
         lost=[(each.row, _effect_of(plan, each), each.reason) for each in _by_row(lost)],
         printed=printed.path if printed.written else None,
+        remarks=losses.remarks(),
     )
 
 

@@ -39,6 +39,7 @@ from dafxtool.segments import SPLITS
 
 FORMAT_VERSION = 1
 PAIRS, SPECTROGRAMS, LATENTS = "pairs", "spectrograms", "latents"
+BYTES_BETWEEN_SENDINGS = 1 << 26  # so that the disk works along, and little is left for the end
 LAYOUT_BYTES = 1 << 16  # about what HDF5 needs for itself
 # What h5py and json raise for a file that is damaged.
 DAMAGES = (
@@ -130,6 +131,7 @@ class Writer:
         self.n_rows = int(file["done"].shape[0])
         # Held open: h5py swallows what goes wrong when a dataset is closed, and a full disk does.
         self._arrays = {name: file[name] for name in file if name not in ("effects", "recordings")}
+        self._unsent_bytes = 0  # that the system may still hold back
         self._by_row = {name for name, array in self._arrays.items() if _row_is_chunk(array)}
 
     def done(self) -> NDArray[np.bool_]:
@@ -164,6 +166,10 @@ class Writer:
             self._file.flush()
             self._write("done", where, order, np.ones(count, "u1"))
             self._file.flush()
+            self._unsent_bytes += sum(values.nbytes for values in columns.values())
+            if self._unsent_bytes >= BYTES_BETWEEN_SENDINGS:
+                files.send_to_disk(self._partial)
+                self._unsent_bytes = 0
 
     def _write(
         self, name: str, where: NDArray[np.int64], order: NDArray[np.int64], values: NDArray[Any]

@@ -50,6 +50,7 @@ ORDER = (
     "store",
     "presets",
     "plan",
+    "losses",
     "workers",
     "sinks",
     "pairs",

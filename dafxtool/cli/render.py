@@ -31,6 +31,7 @@ from dafxtool.cli.common import (
     strict_option,
     workers_option,
 )
+from dafxtool.progress import printable
 
 
 @click.command(short_help="Render recordings into pairs of dry and wet.")
@@ -164,6 +165,7 @@ def command(recordings: tuple[Path, ...], **options: Any) -> None:
             f"-> {result.path}",
             *skipped_lines(result.skipped),
             *lost_lines(result.lost),
+            *map(printable, result.remarks),
             *([f"what plugins printed -> {result.printed}"] if result.printed else []),
         ],
     )
