@@ -49,6 +49,7 @@ from dafxtool.supervision import (
 ROWS_A_TASK = 16
 TASKS_A_WORKER = 2  # at a time: the next one is there before this one has ended
 SHARE_OF_SHARED_MEMORY = 0.8  # of what is free; other programs use it too
+SECONDS_BEFORE_WRITTEN = 10.0  # that a slow plugin's pairs may wait for the rest of their task
 MOST_TRIES = 2  # of a row
 MOST_LOST_IN_A_ROW = 5  # rows of one plugin at which workers died; then no more are tried
 
@@ -201,6 +202,8 @@ class _Task:
     slot: int
     rows: list[int]
     told: list[tuple[Pair | PluginError, list[tuple[str, str]]]] = field(default_factory=list)
+    first: int = 0  # place of the first row in the slot; those before it have been taken
+    taken: float = field(default_factory=time.monotonic)
 
 
 @dataclass
@@ -313,6 +316,8 @@ class _Pool:
             worker.noticed = False
             if (at := worker.row) is not None:
                 worker.child.title = self._title(at)
+                if time.monotonic() - task.taken > SECONDS_BEFORE_WRITTEN:
+                    yield from self._take(task)
             return
         worker.tasks.popleft()
         yield from self._batch(task)
@@ -361,11 +366,23 @@ class _Pool:
                 self.waiting.appendleft(rest)
             yield from self._batch(replace(task, rows=task.rows[: len(task.told)]))
 
+    def _take(self, task: _Task) -> Iterator[Batch]:
+        """What has come of a task so far; it goes on with the rest of its rows."""
+        n_told = len(task.told)
+        yield from self._made(replace(task, rows=task.rows[:n_told]))
+        task.rows, task.told = task.rows[n_told:], []
+        task.first, task.taken = task.first + n_told, time.monotonic()
+
     def _effect_of(self, row: int) -> Any:
         return self.plan.effects[row % len(self.plan.effects)][0]
 
     def _batch(self, task: _Task) -> Iterator[Batch]:
-        """What came of a task; rows that failed once are tried again, each by itself."""
+        """What came of a task, whose slot is free then."""
+        yield from self._made(task)
+        self.free.append(task.slot)  # what was in it has been taken
+
+    def _made(self, task: _Task) -> Iterator[Batch]:
+        """The pairs of a task; rows that failed once are tried again, each by itself."""
         rows, pairs, lost, failures = [], [], [], []
         for position, (row, (made, unread)) in enumerate(zip(task.rows, task.told, strict=True)):
             effect = row % len(self.plan.effects)
@@ -373,7 +390,7 @@ class _Pool:
             if isinstance(made, Pair):
                 self.lost_in_a_row[effect] = 0
                 rows.append(row)
-                pairs.append(replace(made, audio=self.slots[task.slot, position]))
+                pairs.append(replace(made, audio=self.slots[task.slot, task.first + position]))
                 continue
             self.tries[row] += 1
             if self.tries[row] < MOST_TRIES and effect not in self.given_up:
@@ -382,7 +399,6 @@ class _Pool:
                 lost.append(self._lose(row, made))
         if rows or lost:
             yield Batch(np.array(rows, dtype=np.int64), pairs, lost, failures)
-        self.free.append(task.slot)  # what was in it has been taken
 
     def _lose(self, row: int, error: PluginError) -> Lost:
         effect = row % len(self.plan.effects)

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from datasets import SEGMENTS, SPLIT, chosen, write_recordings
 
-from dafxtool import plugins, store
+from dafxtool import plugins, store, workers
 from dafxtool.errors import PluginError
 from dafxtool.pairs import render, render_again
 from dafxtool.parameters import Effect
@@ -118,6 +118,34 @@ def test_a_crash_at_some_settings_leaves_the_others(mad_effect, recordings, tmp_
     assert 5 < result.n_pairs < 35
     assert all(setting[row] > 20 for row in tried)
     assert all(setting[row] <= 20 for row in range(40) if row not in told)
+
+
+def test_pairs_of_a_slow_plugin_do_not_wait_for_each_other(
+    mad_effect, recordings, tmp_path, monkeypatch
+):
+    """They are written one by one; some of these are lost, and what comes out is the same."""
+    mixed = [*chosen("overdrive"), mad_effect("well"), mad_effect("nan")]
+    sizes = {}
+
+    def counted(name):
+        def counting(plan, missing, *rest, **named):
+            for batch in workers.rendered(plan, missing, *rest, **named):
+                sizes.setdefault(name, []).append(len(batch.pairs))
+                yield batch
+
+        return counting
+
+    lost = {}
+    for name, seconds in (("patient.h5", 3600.0), ("at-once.h5", 0.0)):
+        monkeypatch.setattr(workers, "SECONDS_BEFORE_WRITTEN", seconds)
+        monkeypatch.setattr("dafxtool.pairs.rendered", counted(name))
+        result = render([recordings], tmp_path / name, mixed, SEGMENTS, SPLIT, 16, workers=2)
+        lost[name] = result.lost
+    assert max(sizes["patient.h5"]) > 1 and max(sizes["at-once.h5"]) == 1
+    assert lost["patient.h5"] == lost["at-once.h5"] != []
+    patient, at_once = columns(tmp_path / "patient.h5"), columns(tmp_path / "at-once.h5")
+    for name in patient:
+        assert np.array_equal(patient[name], at_once[name], equal_nan=name == "setting"), name
 
 
 def test_one_that_hangs_is_stopped_and_given_up(mad_effect, recordings, tmp_path):
