@@ -95,9 +95,16 @@ class Trainer:
         n_style = self.model.n_style or configuration.model.n_latent - self.model.n_content
         self._n_effects = n_effects if self.config.label_weight > 0 else 0
         self.labeller = nn.Linear(n_style, max(1, n_effects + n_parameters)).to(device)
-        parameters = [*self.model.parameters(), *self.labeller.parameters()]
+        # A style that was fitted to the labels stays as it is: trained on, it tells recordings that
+        # training never saw a little less well (docs/model.md). Without that fit, labels shape it
+        # along the way.
+        is_fitted = self._n_effects > 0 and self.model.n_style > 0 and self.config.label_steps > 0
+        self._labels_along = self._n_effects > 0 and not is_fitted
+        if is_fitted:
+            self._style_encoder.requires_grad_(False)
+        trained = [each for each in self.model.parameters() if each.requires_grad]
         self.optimizer = torch.optim.Adam(
-            parameters if self._n_effects else self.model.parameters(),
+            [*trained, *self.labeller.parameters()] if self._labels_along else trained,
             lr=self.config.learning_rate,
             fused=True,
         )
@@ -111,6 +118,11 @@ class Trainer:
         # The same modules, or what averages their gradients over all processes.
         self._forward: nn.Module = self.model
         self._told: nn.Module = self.labeller
+
+    @property
+    def _style_encoder(self) -> nn.Module:
+        assert isinstance(self.model, ResidualVAE)
+        return self.model.style_encoder
 
     @property
     def compiles(self) -> bool:
@@ -145,18 +157,18 @@ class Trainer:
             return
         described = torch.cat([model.describe(batch) for batch in batches()])
         model.prepare_style(described)
-        if self._n_effects:
+        if self._n_effects and not self._labels_along:
             progress.say("fitting the style to effects and settings")
             self._fit_style(described, training.targets(positions))
 
     def _fit_style(self, described: Tensor, targets: Targets) -> None:
-        """Let the style tell effects and settings before the decoder learns to follow it.
+        """Let the style tell effects and settings; the decoder learns to follow it afterwards.
 
         It is a small network on a few hundred numbers a segment: seconds, where a step of the
         whole model costs as much as hundreds of these. The noise stands for other recordings.
         """
         assert isinstance(self.model, ResidualVAE)
-        encoder = self.model.style_encoder.train()
+        encoder = self._style_encoder.requires_grad_(True).train()
         inputs = self.model.standardised_descriptors(described)
         parameters = [*encoder.parameters(), *self.labeller.parameters()]
         optimizer = torch.optim.AdamW(parameters, lr=STYLE_RATE, weight_decay=STYLE_DECAY)
@@ -176,6 +188,7 @@ class Trainer:
             loss.backward()
             optimizer.step()
             schedule.step()
+        encoder.requires_grad_(False)
         torch.set_num_threads(n_threads)
 
     def compile(self, n_rows: int, progress: Progress = SILENT) -> None:
@@ -229,7 +242,7 @@ class Trainer:
         with_shared_norms(self.model, self.group)
         self.model.take_share(self.group.share)
         self._forward = self.group.wrapped(self.model)
-        if self._n_effects:
+        if self._labels_along:
             self._told = self.group.wrapped(self.labeller)
         self.step_number, self.seconds = self.group.from_first(
             lambda: (self.step_number, self.seconds)
@@ -254,7 +267,7 @@ class Trainer:
         """One update; returns (loss, dry error, wet error, KL) without waiting for the device.
 
         batch    this process's share of the batch
-        targets  the labels of all of it; without them the style is shaped by the errors alone
+        targets  the labels of all of it; used where no style was fitted to them before
 
         The posterior's noise hangs on (seed, step) and on the row's place in the whole batch.
         """
@@ -296,7 +309,7 @@ class Trainer:
         loss = error.sum() + beta * kl
         per_value = error.detach() / (batch.shape[-1] * batch.shape[-2])
         parts = torch.stack([loss.detach(), per_value[0], per_value[1], kl.detach()])
-        if targets is not None and self._n_effects:
+        if targets is not None and self._labels_along:
             # Weighed against the squared error of one channel, whatever its size.
             weight = self.config.label_weight * batch.shape[-1] * batch.shape[-2]
             loss = loss + weight * self._label_loss(self.model.style_of(mean), targets)

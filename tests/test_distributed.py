@@ -27,6 +27,7 @@ CONVOLUTIONAL = replace(
     with_training(label_weight=0.0, learning_rate=1e-4),
     model=replace(CONFIGURATION.model, architecture="convolutional", n_style=0),
 )
+LABELS_ALONG = with_training(label_steps=0)
 ENDLESS = with_training(max_steps=1_000_000, schedule="constant", label_weight=0.0)
 
 
@@ -51,7 +52,7 @@ from dataclasses import replace
 from pathlib import Path
 import torch
 from datasets import CONFIGURATION, with_training
-from test_distributed import CONVOLUTIONAL, ENDLESS
+from test_distributed import CONVOLUTIONAL, ENDLESS, LABELS_ALONG
 from dafxtool.distributed import joined
 from dafxtool.errors import DiskError
 from dafxtool.training import train
@@ -73,6 +74,7 @@ with joined("cpu"):
     result = train(data, folder / "residual", CONFIGURATION, "cpu")
     seen["residual"] = [result.ended, result.steps]
     train(data, folder / "residual", with_training(max_steps=16), "cpu", resume=True)
+    train(data, folder / "labels", LABELS_ALONG, "cpu")
     train(data, folder / "convolutional", CONVOLUTIONAL, "cpu")
     minutes = replace(ENDLESS, training=replace(ENDLESS.training, max_minutes=0.02))
     result = train(data, folder / "minutes", minutes, "cpu")
@@ -132,6 +134,18 @@ def test_two_processes_end_where_one_does(both, spectrograms_file, tmp_path):
         torch.testing.assert_close(
             weights(both[0] / "residual")[name], wanted, rtol=1e-3, atol=1e-3, msg=name
         )
+
+
+def test_two_processes_share_what_labels_teach_along_the_way(both, spectrograms_file, tmp_path):
+    """Where no style was fitted to them before; the labels are those of the whole batch."""
+    train(spectrograms_file, tmp_path / "run", LABELS_ALONG, "cpu")
+    names = ("step", "loss", "dry_error", "wet_error", "kl")
+    found, wanted = (curve(run, names) for run in (both[0] / "labels", tmp_path / "run"))
+    np.testing.assert_allclose(found, wanted, rtol=1e-5)
+    name = "style_encoder.1.weight"
+    torch.testing.assert_close(
+        weights(both[0] / "labels")[name], weights(tmp_path / "run")[name], rtol=1e-3, atol=1e-3
+    )
 
 
 def test_two_processes_share_their_batch_norms(both, spectrograms_file, tmp_path):

@@ -213,6 +213,27 @@ def test_the_loss_is_the_sum_of_its_parts():
     torch.testing.assert_close(parts[1:3], wanted)
 
 
+@pytest.mark.parametrize("label_steps", [60, 0])
+def test_a_style_that_was_fitted_to_labels_stays(spectrograms_file, label_steps):
+    """Without that fit, they shape it in every step of training."""
+    made = with_training(label_steps=label_steps)
+    with store.Reader(spectrograms_file, store.SPECTROGRAMS) as reader:
+        rows = Rows(reader, reader.labels.rows_of(("train",)), "cpu")
+        n_effects = len(reader.labels.effects)
+        trainer = Trainer(made, reader.row_shape, "cpu", n_effects, rows.n_parameters)
+        trainer.prepare(rows)
+        fitted = {k: v.clone() for k, v in trainer.model.state_dict().items()}
+        for positions in (np.arange(4), np.arange(4, 8)):
+            (batch,) = rows.batches([positions])
+            trainer.step(batch, rows.targets(positions))
+    trained = trainer.model.state_dict()
+    style = [name for name in fitted if name.startswith("style_encoder.")]
+    assert style and all(torch.equal(fitted[n], trained[n]) for n in style) == (label_steps > 0)
+    assert not torch.equal(
+        fitted["wet_decoder.last.2.weight"], trained["wet_decoder.last.2.weight"]
+    )
+
+
 def test_rows_are_the_same_from_memory_and_from_the_file(spectrograms_file, monkeypatch):
     with store.Reader(spectrograms_file, store.SPECTROGRAMS) as reader:
         rows = reader.labels.rows_of(("train",))
