@@ -74,8 +74,8 @@ class TrainingConfig:
     beta: float = 1.0  # weight of the KL divergence against the summed squared error
     annealing: str = "linear"  # of beta: constant, linear (from 0, once), or cyclical
     annealing_steps: int = 2000  # length of the rise, or of a cycle
-    label_weight: float = 0.1  # of effect and setting in the loss, where no style was fitted to them
-    label_steps: int = 1500  # that the style is fitted to them before training; 0 weight: not at all
+    label_weight: float = 0.1  # of effect and setting in the loss; 0: labels are not used
+    label_steps: int = 1500  # that fit the style to them before training, in place of that
     gradient_clip: float = 0.0  # largest norm of the gradient; 0 for none
     log_every: int = 50  # steps
     validate_every: int = 500  # steps
