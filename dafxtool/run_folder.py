@@ -6,6 +6,7 @@ import csv
 import json
 import platform
 import sys
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -71,6 +72,7 @@ class RunFolder:
         if self._board is None:
             from torch.utils.tensorboard import SummaryWriter
 
+            _leave_errors_to_the_next_call()
             self._board = SummaryWriter(
                 str(self.path / "tensorboard"), purge_step=self._first_step + 1
             )
@@ -99,13 +101,14 @@ class RunFolder:
         }
         if validated:
             row.update({f"validation_{k}": v for k, v in trainer.validation.items()})
-        with disk_errors(self.path), (self.path / "metrics.csv").open("a", newline="") as file:
-            csv.DictWriter(file, METRICS).writerow(row)
-        for name, value in row.items():
-            if name not in ("step", "epoch", "seconds"):
-                _group, _, rest = name.rpartition("validation_")
-                tag = f"validation/{rest}" if "validation_" in name else f"training/{name}"
-                self.board.add_scalar(tag, value, trainer.step_number)
+        with disk_errors(self.path):
+            with (self.path / "metrics.csv").open("a", newline="") as file:
+                csv.DictWriter(file, METRICS).writerow(row)
+            for name, value in row.items():
+                if name not in ("step", "epoch", "seconds"):
+                    _group, _, rest = name.rpartition("validation_")
+                    tag = f"validation/{rest}" if "validation_" in name else f"training/{name}"
+                    self.board.add_scalar(tag, value, trainer.step_number)
 
     def save_last(self, trainer: Trainer) -> None:
         state = {**trainer.state(with_optimizer=True), **self.about}
@@ -116,8 +119,29 @@ class RunFolder:
         runs.save_checkpoint(self.path / "checkpoints" / "best.pt", state)
 
     def close(self) -> None:
+        """Ends the board; DiskError where the disk did not take all of it."""
         if self._board is not None:
-            self._board.close()
+            with disk_errors(self.path):
+                self._board.close()
+
+
+_usual_hook = threading.excepthook
+
+
+def _leave_errors_to_the_next_call() -> None:
+    """TensorBoard's thread keeps what the disk says for the next call to raise, and prints it too.
+
+    A traceback on the terminal is no way to tell of a full disk.
+    """
+    global _usual_hook
+    if threading.excepthook is not _hook:
+        _usual_hook, threading.excepthook = threading.excepthook, _hook
+
+
+def _hook(arguments: threading.ExceptHookArgs) -> None:
+    of_tensorboard = type(arguments.thread).__module__.startswith("tensorboard.")
+    if not (of_tensorboard and isinstance(arguments.exc_value, OSError)):
+        _usual_hook(arguments)
 
 
 def read_metrics(path: Path) -> Iterator[dict[str, str]]:

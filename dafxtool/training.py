@@ -24,6 +24,7 @@ from torch import Tensor
 from dafxtool import files, interrupts, presets, store
 from dafxtool.distributed import joined, n_own_rows
 from dafxtool.errors import FormatError, InputError, TrainingError
+from dafxtool.files import disk_errors
 from dafxtool.presets import Configuration
 from dafxtool.progress import SILENT, Progress
 from dafxtool.rows import Rows
@@ -264,7 +265,7 @@ class _Keeper:
         self.folder.log(trainer, step / self.n_epoch, figures, validate)
         trainer.pending, self.whole = [], True
         if validate:
-            with trainer.uncompiled():
+            with trainer.uncompiled(), disk_errors(self.folder.path):
                 for observe in self.observers:
                     observe(trainer, self.folder, self.validation)
         shown: dict[str, Any] = {"loss": figures["loss"], "wet": figures["wet_error"]}

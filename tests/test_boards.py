@@ -1,6 +1,8 @@
 """What a run shows while it trains is really in its log."""
 
+import errno
 import io
+import os
 
 import numpy as np
 import pytest
@@ -8,8 +10,9 @@ from datasets import RATE, with_training
 from PIL import Image
 
 from dafxtool.boards import Board, begin_wandb, draw_training
-from dafxtool.errors import MissingDependencyError
+from dafxtool.errors import DiskError, MissingDependencyError
 from dafxtool.presets import PRESETS
+from dafxtool.runs import load_run
 from dafxtool.training import train
 
 
@@ -35,6 +38,31 @@ def test_tensorboard_has_scalars_pictures_and_sounds_of_each_validation(watched_
     assert [event.step for event in log.Audio("wet/1/reconstruction")] == [4, 8]
     assert [event.step for event in log.Audio("wet/1/original")] == [4]  # it does not change
     assert log.Audio("wet/1/reconstruction")[0].sample_rate == RATE
+
+
+@pytest.mark.parametrize("at", [5, -1])  # an early line, and the last one
+def test_a_log_that_the_disk_has_no_room_for_is_one_error(
+    at, spectrograms_file, tmp_path, monkeypatch, capfd
+):
+    from tensorboard.summary.writer.record_writer import RecordWriter
+
+    written = []
+
+    def write(self, data):
+        written.append(data)
+        if len(written) == fail_at:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(RecordWriter, "write", write)
+    fail_at = 0
+    train(spectrograms_file, tmp_path / "whole", with_training(max_steps=8), "cpu")
+    fail_at = at if at > 0 else len(written)
+    written.clear()
+    with pytest.raises(DiskError, match="the disk is full"):
+        train(spectrograms_file, tmp_path / "run", with_training(max_steps=8), "cpu")
+    assert len(written) == fail_at  # nothing was written any more
+    assert "Traceback" not in capfd.readouterr().err
+    assert load_run(tmp_path / "run").step >= 0  # what there was is kept
 
 
 def test_the_curves_of_a_run_are_drawn(watched_run, tmp_path):

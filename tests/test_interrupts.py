@@ -5,8 +5,10 @@ import sys
 import weakref
 
 import pytest
+from click.testing import CliRunner
 
-from dafxtool import interrupts
+from dafxtool import cli, interrupts
+from dafxtool.cli import effects as effects_command
 from dafxtool.progress import SILENT
 
 
@@ -66,7 +68,10 @@ def test_signals_that_come_while_one_is_being_noted_do_not_stop_the_process_for_
     """A second one at every line of what the first one runs, as from a queue in a hurry."""
     program = """
 import os, signal, sys
-from dafxtool import interrupts
+from click.testing import CliRunner
+
+from dafxtool import cli, interrupts
+from dafxtool.cli import effects as effects_command
 interrupts.watch()
 met = set()
 def trace(frame, event, argument):
@@ -89,3 +94,25 @@ os.write(1, b"alive" if met else b"unmet")
 """
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, timeout=20)
     assert done.stdout == b"alive", done.stderr
+
+
+def test_a_second_interrupt_before_the_first_is_told_is_told_too(monkeypatch):
+    """Ctrl-C twice within microseconds: no "Aborted!" of click's, but our sentence."""
+    calls = []
+
+    def interruption(group, ctx):
+        calls.append(1)
+        if len(calls) == 1:
+            raise KeyboardInterrupt  # the second, while the first is being handled
+        return tell(group, ctx)
+
+    def interrupted(*_, **__):
+        raise KeyboardInterrupt
+
+    tell = cli.DafxGroup._interruption
+    monkeypatch.setattr(cli.DafxGroup, "_interruption", interruption)
+    monkeypatch.setattr(effects_command.command, "callback", interrupted)
+    result = CliRunner().invoke(cli.main, ["effects"])
+    assert result.exit_code == 1
+    assert result.stderr.startswith("Error: interrupted")
+    assert "Aborted" not in result.stderr

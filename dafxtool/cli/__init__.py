@@ -81,6 +81,12 @@ class DafxGroup(click.Group):
     def invoke(self, ctx: click.Context) -> object:
         interrupts.watch()
         try:
+            return self._invoke_or_tell(ctx)
+        except KeyboardInterrupt as interrupt:  # a second one, just before the first was told
+            raise self._interruption(ctx) from interrupt
+
+    def _invoke_or_tell(self, ctx: click.Context) -> object:
+        try:
             return super().invoke(ctx)
         except ElsewhereError as error:
             raise click.exceptions.Exit(1) from error
