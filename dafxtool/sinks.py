@@ -47,8 +47,7 @@ class _Hdf5Sink:
 
     def put(self, rows: NDArray[np.int64], pairs: Sequence[Pair], lost: Sequence[Lost]) -> None:
         if pairs:
-            audio = np.stack([pair.audio for pair in pairs])
-            self._put(rows, pairs, [""] * len(pairs), audio=audio)
+            self._put(rows, pairs, [""] * len(pairs), audio=[pair.audio for pair in pairs])
         if lost:
             unmade = np.array([each.row for each in lost], dtype=np.int64)
             self._put(unmade, [each.pair for each in lost], [each.reason for each in lost])
@@ -58,7 +57,7 @@ class _Hdf5Sink:
         rows: NDArray[np.int64],
         pairs: Sequence[Pair],
         reasons: Sequence[str],
-        **columns: NDArray[Any],
+        **columns: Sequence[NDArray[Any]],
     ) -> None:
         setting = np.full((len(pairs), self.plan.max_parameters), np.nan)
         for row, pair in zip(setting, pairs, strict=True):

@@ -132,6 +132,10 @@ class Writer:
         # Held open: h5py swallows what goes wrong when a dataset is closed, and a full disk does.
         self._arrays = {name: file[name] for name in file if name not in ("effects", "recordings")}
         self._unsent_bytes = 0  # that the system may still hold back
+        self._row_bytes = {
+            name: array.dtype.itemsize * math.prod(array.shape[1:])
+            for name, array in self._arrays.items()
+        }
         self._by_row = {name for name, array in self._arrays.items() if _row_is_chunk(array)}
 
     def done(self) -> NDArray[np.bool_]:
@@ -145,10 +149,13 @@ class Writer:
         """Which rows are written or lost (n_rows,)."""
         return np.asarray(self._arrays["done"][:], dtype=bool)
 
-    def put(self, rows: int | NDArray[np.int64], **columns: NDArray[Any]) -> None:
+    def put(
+        self, rows: int | NDArray[np.int64], **columns: NDArray[Any] | Sequence[NDArray[Any]]
+    ) -> None:
         """Write rows of the named columns, then mark them as done.
 
-        rows  the first of neighbouring rows, or each of them (n,), in any order
+        rows     the first of neighbouring rows, or each of them (n,), in any order
+        columns  (n, ...), or a list of n rows that lie anywhere, which saves copying them
         """
         count = len(next(iter(columns.values())))
         where = np.arange(rows, rows + count) if isinstance(rows, int) else np.asarray(rows)
@@ -158,30 +165,35 @@ class Writer:
         if (np.diff(where[order]) == 0).any():
             raise ValueError(f"a row of {where.tolist()} is there twice")
         for name, values in columns.items():
-            if values.shape != (count, *self._arrays[name].shape[1:]):
-                raise ValueError(f"{name} of {values.shape} for {count} rows")
+            shapes = {np.shape(each) for each in values}
+            if len(values) != count or shapes - {self._arrays[name].shape[1:]}:
+                raise ValueError(f"{name} has {len(values)} rows of {shapes} for {count} rows")
         with _disk_errors(self.path):
             for name, values in columns.items():
                 self._write(name, where, order, values)
             self._file.flush()
             self._write("done", where, order, np.ones(count, "u1"))
             self._file.flush()
-            self._unsent_bytes += sum(values.nbytes for values in columns.values())
+            self._unsent_bytes += sum(count * self._row_bytes[name] for name in columns)
             if self._unsent_bytes >= BYTES_BETWEEN_SENDINGS:
                 files.send_to_disk(self._partial)
                 self._unsent_bytes = 0
 
     def _write(
-        self, name: str, where: NDArray[np.int64], order: NDArray[np.int64], values: NDArray[Any]
+        self,
+        name: str,
+        where: NDArray[np.int64],
+        order: NDArray[np.int64],
+        values: NDArray[Any] | Sequence[NDArray[Any]],
     ) -> None:
         array = self._arrays[name]
         if name in self._by_row:
             first = (0,) * (array.ndim - 1)
-            whole = np.ascontiguousarray(values, dtype=array.dtype)
-            for row, each in zip(where.tolist(), whole, strict=True):
-                array.id.write_direct_chunk((row, *first), each)
+            for row, each in zip(where.tolist(), values, strict=True):
+                whole = np.ascontiguousarray(each, dtype=array.dtype)
+                array.id.write_direct_chunk((row, *first), whole)
         elif len(where):
-            _write_at(array, where[order], values[order])
+            _write_at(array, where[order], np.asarray(values)[order])
 
     def dtype(self, name: str) -> np.dtype[Any]:
         return self._arrays[name].dtype

@@ -107,6 +107,23 @@ def test_axes_before_the_last_are_kept():
     np.testing.assert_array_equal(made[1, 2], audio.resample(sound[1, 2], 48_000, 24_000))
 
 
+@pytest.mark.parametrize("from_rate", [8_000, 44_100, 96_000])
+def test_rounding_stays_130_db_below_the_sound(from_rate):
+    """The same filter, added up sample by sample in float64."""
+    sound = np.random.default_rng(3).standard_normal(from_rate // 5).astype(np.float32)
+    made = audio.resample(sound, from_rate, 24_000)
+    lower = min(from_rate, 24_000)
+    half_width_s = (100 - 7.95) / (2.285 * 2 * np.pi * 0.05 * lower) / 2
+    beta = 0.1102 * (100 - 8.7)
+    chosen = np.arange(len(made) // 3, len(made) // 3 + 300)
+    times = np.arange(len(sound)) / from_rate - chosen[:, None] / 24_000
+    window = np.i0(beta * np.sqrt(np.clip(1 - (times / half_width_s) ** 2, 0, 1)))
+    weights = np.sinc(2 * 0.475 * lower * times) * window * (abs(times) < half_width_s)
+    exact = (weights / weights.sum(axis=1, keepdims=True)) @ sound.astype(np.float64)
+    error = np.sqrt(np.mean((made[chosen] - exact) ** 2) / np.mean(exact**2))
+    assert error < 10 ** (-130 / 20)
+
+
 def test_the_same_rate_changes_nothing():
     sound = noise(1000)
     made = audio.resample(sound, 24_000, 24_000)
