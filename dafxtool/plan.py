@@ -171,39 +171,47 @@ class Rows:
 
     def unmade(self, row: int) -> Pair:
         """What is known of a row whose pair cannot be made: no sound, and no recording."""
-        index, setting, _ = self._drawn(row)
+        index, setting = self._drawn(row)
         split = self.plan.splits[row // len(self.plan.effects)]
         complete = self.plan.effects[index][0].complete(setting)
         return Pair(np.empty((2, 0), np.float32), index, complete, 0, 0, split)
 
-    def _drawn(self, row: int) -> tuple[int, dict[str, float], np.random.Generator]:
-        """The effect's index, the setting, and what the segment is drawn with."""
+    def _drawn(self, row: int) -> tuple[int, dict[str, float]]:
+        """The effect's index and the setting."""
         plan = self.plan
         index, k = row % len(plan.effects), row // len(plan.effects)
         effect, fixed = plan.effects[index]
         listed = plan.settings[index]
-        if len(listed) > 1:  # every setting hears the same segment
-            setting = listed[k % len(listed)]
-            segment_key = k // len(listed) * len(plan.effects) + index
-        else:
-            rng = np.random.default_rng([plan.seed, 2, row])
-            setting = listed[0] if listed else draw_setting(effect, rng, fixed)
-            segment_key = row
-        return index, setting, np.random.default_rng([plan.seed, 3, segment_key])
+        if listed:
+            return index, listed[k % len(listed)]
+        return index, draw_setting(effect, np.random.default_rng([plan.seed, 2, row]), fixed)
+
+    def _dice(self, row: int) -> np.random.Generator:
+        """What the segment is drawn with. Where settings are listed each meets the same segment."""
+        n_effects = len(self.plan.effects)
+        index, k = row % n_effects, row // n_effects
+        n_listed = max(1, len(self.plan.settings[index]))
+        return np.random.default_rng([self.plan.seed, 3, k // n_listed * n_effects + index])
 
     def _place(self, row: int) -> tuple[int, int]:
         """The track and the start that are tried first; a silent segment is drawn again."""
-        rng = self._drawn(row)[2]
+        rng = self._dice(row)
         split = self.plan.splits[row // len(self.plan.effects)]
         track = self._places[split].draw(rng)
         return track, draw_start(self.plan.catalogue.tracks[track], self.plan.segments, rng)
 
     def _pair(self, row: int, read: Read) -> tuple[Pair, list[tuple[str, str]]]:
         plan = self.plan
-        index, setting, rng = self._drawn(row)
+        index, setting = self._drawn(row)
         split = plan.splits[row // len(plan.effects)]
         segment, failures = draw_segment(
-            plan.catalogue, split, plan.segments, rng, plan.strict, self._places[split], read
+            plan.catalogue,
+            split,
+            plan.segments,
+            self._dice(row),
+            plan.strict,
+            self._places[split],
+            read,
         )
         sound, in_force = make_pair(segment.audio, plan.effects[index][0], setting, plan.segments)
         return Pair(sound, index, in_force, segment.recording, segment.offset, split), failures

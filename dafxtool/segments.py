@@ -186,7 +186,8 @@ def _assign_splits(paths: Sequence[Path], config: SplitConfig, seed: int) -> lis
     dealt = dict.fromkeys(order, "train")
     dealt.update(dict.fromkeys(order[:n_test], "test"))
     dealt.update(dict.fromkeys(order[n_test : n_test + n_validation], "validation"))
-    return [{**dealt, **matched}[unit] for unit in unit_of]
+    dealt.update(matched)
+    return [dealt[unit] for unit in unit_of]
 
 
 def _matches(path: Path, pattern: str) -> bool:
