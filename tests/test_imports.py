@@ -91,6 +91,7 @@ ORDER = (
     "cli",
 )
 
+PACKAGES = {"cli", "store"}
 FIGURES = {
     "drawing",
     "spectrogram_figures",
@@ -121,13 +122,15 @@ HOMES = {
 
 
 def owner(path: Path) -> str:
-    """The module's name in ORDER; all of cli/ is one."""
-    return "cli" if path.parent.name == "cli" or path.stem == "__main__" else path.stem
+    """The module's name in ORDER; all of cli/ is one, all of store/ another."""
+    if path.parent.name in PACKAGES:
+        return path.parent.name
+    return "cli" if path.stem == "__main__" else path.stem
 
 
 def sources() -> list[Path]:
-    files = sorted(PACKAGE.glob("*.py")) + sorted(PACKAGE.glob("cli/*.py"))
-    return [path for path in files if path != PACKAGE / "__init__.py"]
+    files = [*PACKAGE.glob("*.py"), *PACKAGE.glob("*/*.py")]
+    return [path for path in sorted(files) if path != PACKAGE / "__init__.py"]
 
 
 @cache
@@ -148,9 +151,8 @@ def imports(path: Path) -> frozenset[tuple[str, ...]]:
 def test_imports_point_upstream(path):
     position = ORDER.index(owner(path))
     own = {parts[1] for parts in imports(path) if parts[0] == "dafxtool" and len(parts) > 1}
-    upstream = (
-        set(ORDER[:position]) | {"__version__"} | ({"cli"} if owner(path) == "cli" else set())
-    )
+    beside = {owner(path)} & PACKAGES
+    upstream = {*ORDER[:position], "__version__", *beside}
     assert own <= upstream
 
 

@@ -1,0 +1,35 @@
+"""The HDF5 files: the one place that knows the names in them."""
+
+from dafxtool.store.layout import (
+    LATENTS,
+    LOST_COLUMN,
+    MOST_REASON,
+    PAIRS,
+    SPECTROGRAMS,
+    Labels,
+    encode_texts,
+    label_columns,
+    label_rows,
+    some_positions,
+)
+from dafxtool.store.reading import Reader, kind_of
+from dafxtool.store.writing import Writer, check_output, partial_path, writing_rows
+
+__all__ = [
+    "LATENTS",
+    "LOST_COLUMN",
+    "MOST_REASON",
+    "PAIRS",
+    "SPECTROGRAMS",
+    "Labels",
+    "Reader",
+    "Writer",
+    "check_output",
+    "encode_texts",
+    "kind_of",
+    "label_columns",
+    "label_rows",
+    "partial_path",
+    "some_positions",
+    "writing_rows",
+]
