@@ -377,21 +377,14 @@ def _mean_r_squared(
     data: Judged, parts: list[tuple[NDArray[np.int64], NDArray[np.float64], NDArray[np.float64]]]
 ) -> Estimate:
     """The mean of R² over parameters; all parameters see the same draw of recordings."""
-    places = [np.searchsorted(data.rows.test, rows) for rows, _, _ in parts]
-    tables = []
-    for place, (_, found, true) in zip(places, parts, strict=True):
-        table = np.full((len(data.rows.test), 2), np.nan)
-        table[place] = np.stack([found, true], axis=1)
-        tables.append(table)
+    tables = np.full((len(parts), len(data.rows.test)), np.nan)
+    for table, (rows, found, true) in zip(tables, parts, strict=True):
+        table[np.searchsorted(data.rows.test, rows)] = probes.told_shares(found, true)
 
     def mean(rows: NDArray[np.int64]) -> float:
-        scores = []
-        for table in tables:
-            drawn = table[rows]
-            drawn = drawn[np.isfinite(drawn[:, 0])]
-            if len(drawn) > 1:
-                scores.append(probes.r_squared(drawn[:, 0], drawn[:, 1]))
-        return float(np.nanmean(scores)) if scores else float("nan")
+        drawn = tables[:, rows]
+        drawn = drawn[np.isfinite(drawn).any(axis=1)]
+        return float(np.mean(np.nanmean(drawn, axis=1))) if len(drawn) else float("nan")
 
     return probes.estimate(mean, data.test_track)
 

@@ -56,13 +56,14 @@ def estimate(
     Efron & Tibshirani 1993, An Introduction to the Bootstrap, chapter 13.
     """
     names, members = _members(groups)
-    value = float(statistic(np.arange(len(groups))))
+    value = float(statistic(np.concatenate(members)))
     if len(names) < 2:  # of one recording nothing is known about others
         return Estimate(value, float("nan"), float("nan"))
     rng = np.random.default_rng(seed)
     draws = []
     for _ in range(N_DRAWS):
-        drawn = rng.integers(0, len(names), len(names))
+        # In one order, so that a draw of every group once is the value itself, to the last bit.
+        drawn = np.sort(rng.integers(0, len(names), len(names)))
         draws.append(statistic(np.concatenate([members[i] for i in drawn])))
     kept = np.array(draws)[np.isfinite(draws)]
     if not len(kept):
@@ -215,16 +216,27 @@ def regress(features: Features, values: NDArray[np.float64], rows: Rows) -> NDAr
 
 def r_squared(told: NDArray[np.float64], values: NDArray[np.float64]) -> float:
     """The share of the variance that is told: 1 all of it, 0 no better than the mean, or worse."""
-    spread = float(np.sum(np.square(values - values.mean())))
+    return float(np.mean(told_shares(told, values)))
+
+
+def told_shares(told: NDArray[np.float64], values: NDArray[np.float64]) -> NDArray[np.float64]:
+    """(n,) 1 - squared error / variance of the values: their mean is R². NaN of equal values."""
+    spread = float(np.var(values))
     if spread == 0:
-        return float("nan")
-    return 1.0 - float(np.sum(np.square(told - values))) / spread
+        return np.full(len(values), np.nan)
+    shares: NDArray[np.float64] = 1.0 - np.square(told - values) / spread
+    return shares
 
 
 def r_squared_estimate(
     told: NDArray[np.float64], values: NDArray[np.float64], groups: NDArray[np.int64]
 ) -> Estimate:
-    return estimate(lambda rows: r_squared(told[rows], values[rows]), groups)
+    """R² and its interval.
+
+    The variance is that of all rows in every draw of groups: a draw of few recordings, or of one
+    several times, may have next to none of its own, and R² by it would be minus hundreds.
+    """
+    return mean_estimate(told_shares(told, values), groups)
 
 
 def _choices(

@@ -73,6 +73,32 @@ def test_r_squared_is_one_zero_and_below():
     assert np.isnan(probes.r_squared(values, np.ones(4)))
 
 
+def test_few_recordings_without_a_spread_of_their_own_do_not_ruin_the_interval():
+    """Two recordings, each almost constant: a draw of one of them twice has hardly any variance."""
+    rng = np.random.default_rng(0)
+    groups = np.repeat([0, 1], 20)
+    values = groups + 1e-3 * rng.standard_normal(40)
+    told = values + 0.1 * rng.standard_normal(40)
+    found = probes.r_squared_estimate(told, values, groups)
+    assert found.value == probes.r_squared(told, values)
+    # The error is 0.01 of a variance of 0.25.
+    assert 0.9 < found.low <= found.value <= found.high < 1
+
+
+def test_a_draw_of_every_group_once_is_the_value_itself():
+    """In another order sums differ in the last bit, and the value lies outside its interval."""
+    asked = []
+
+    def statistic(rows):
+        asked.append(rows)
+        return 0.0
+
+    probes.estimate(statistic, np.array([1, 0, 1, 0, 0]))
+    each_once = [rows for rows in asked if sorted(rows) == [0, 1, 2, 3, 4]]
+    assert len(each_once) > len(asked) / 4
+    assert all((rows == asked[0]).all() for rows in each_once)
+
+
 def test_the_interval_is_that_of_the_mean_over_recordings():
     """Four equal rows of a recording are worth one: 1.96 deviations over the root of 100."""
     rng = np.random.default_rng(0)
