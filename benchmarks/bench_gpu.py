@@ -186,7 +186,7 @@ def write_file(path: Path, made: Configuration, n_rows: int) -> None:
     columns = {
         "spectrogram": (stored.shape[1:], np.dtype("float16")),
         **{"mean": ((), np.float32), "deviation": ((), np.float32)},
-        **store.label_columns(1),
+        **store.label_columns(effects, 1),
     }
     total = n_rows + 4
     with store.writing_rows(

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -27,12 +27,13 @@ from numpy.typing import NDArray
 from dafxtool import store
 from dafxtool.effects import builtin_effects
 from dafxtool.pairs import render
+from dafxtool.parameters import Effect
 from dafxtool.presets import PRESETS
 from dafxtool.spectrograms import write_spectrograms
 
 CONFIG = PRESETS["default"].spectrogram
 BATCH = 16
-EFFECTS = [{"name": "none", "parameters": []}]  # for labels, which are all zeros
+EFFECTS = [Effect("none").to_dict()]  # for labels, which are all zeros
 RECORDINGS = [{"path": "none", "folder": "", "split": "train", "track": 0}]
 OURS = "ours: one row a chunk, past the cache"
 
@@ -137,12 +138,13 @@ def show(
 def write_ours(path: Path, values: NDArray[np.float16]) -> None:
     """As `spectrogram` writes, labels left out."""
     columns = {"spectrogram": (values.shape[1:], values.dtype)}
+    described = {"spectrogram": asdict(CONFIG), "mean": 0.0, "deviation": 1.0, "pairs": {}}
     with store.writing_rows(
         path,
         store.SPECTROGRAMS,
-        {**columns, **store.label_columns(1)},
+        {**columns, **store.label_columns(EFFECTS, 1)},
         len(values),
-        {},
+        described,
         EFFECTS,
         RECORDINGS,
         overwrite=True,

@@ -63,18 +63,19 @@ class AudioInfo:
 # Finding
 
 
-def find_recordings(paths: Sequence[Path]) -> list[Path]:
+def find_recordings(paths: Sequence[Path], leave_out: Path | None = None) -> list[Path]:
     """The recordings that files and folders stand for, each once, in a fixed order.
 
     A file is taken as it is, whatever its suffix; a folder is searched with all folders in it for
-    files with one of SUFFIXES. What is hidden (a leading dot) is left out. Links are followed.
+    files with one of SUFFIXES. What is hidden (a leading dot) is left out, and so is the folder
+    leave_out. Links are followed.
 
     InputError  a path does not exist or cannot be looked into, or a folder holds no recording
     """
     found: dict[str, Path] = {}  # by real path, so that nothing comes twice
     for path in map(Path, paths):
         if path.is_dir():
-            inside = _walk(path)
+            inside = _walk(path, leave_out)
             if not inside:
                 raise InputError(
                     f"{path} holds no recordings, nor do the folders in it (looked for "
@@ -93,16 +94,16 @@ def find_recordings(paths: Sequence[Path]) -> list[Path]:
     return list(found.values())
 
 
-def _walk(folder: Path) -> list[tuple[str, Path]]:
+def _walk(folder: Path, leave_out: Path | None = None) -> list[tuple[str, Path]]:
     """(real path, path) of every recording below a folder."""
 
     def refuse(error: OSError) -> None:
         raise InputError(f"{error.filename} cannot be looked into: {error.strerror}.") from error
 
-    found, visited = [], set()
+    found, visited = [], {os.path.realpath(leave_out)} if leave_out else set()
     for here, folders, names in os.walk(folder, followlinks=True, onerror=refuse):
         real = os.path.realpath(here)
-        if real in visited:  # a link led back here
+        if real in visited:  # a link led back here, or it is left out
             folders.clear()
             continue
         visited.add(real)

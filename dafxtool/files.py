@@ -14,6 +14,7 @@ import os
 import re
 import sys
 import threading
+import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -41,6 +42,8 @@ REMEDIES = {
 }
 
 PARTIAL = re.compile(r"\..+\.partial-(\d+)(\.[^.]*)?")  # what partial_name makes
+
+SAMPLED_BYTES = 4096  # at the beginning, in the middle and at the end
 
 SYNC_FILE_RANGE_WRITE = 2  # of linux/fs.h
 
@@ -236,6 +239,22 @@ def free_name(path: Path) -> Path:
 def shown_name(path: Path) -> str:
     """A file's name as text for people and figures; bytes that are none are written out."""
     return path.name.encode("utf-8", "backslashreplace").decode()
+
+
+def fingerprint(path: Path) -> tuple[int, int]:
+    """Length in bytes, and CRC-32 of a sample of them: not the same once a file was worked on.
+
+    (0, 0) where it cannot be read. A sample, because whole datasets are looked at this way.
+    """
+    try:
+        with open(path, "rb") as file:
+            size, check = os.fstat(file.fileno()).st_size, 0
+            for position in (0, size // 2, max(0, size - SAMPLED_BYTES)):
+                file.seek(position)
+                check = zlib.crc32(file.read(SAMPLED_BYTES), check)
+    except OSError:
+        return 0, 0
+    return size, check
 
 
 def partial_name(path: Path) -> Path:

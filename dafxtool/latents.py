@@ -301,7 +301,7 @@ def _write_hdf5(latents: Latents, output: Path, overwrite: bool) -> None:
     labels = latents.labels
     columns = {
         "latent": (latents.latent.shape[1:], np.float32),
-        **store.label_columns(labels.setting.shape[1]),
+        **store.label_columns(labels.effects, labels.setting.shape[1]),
     }
     with store.writing_rows(
         output,

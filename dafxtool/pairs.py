@@ -16,12 +16,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from dafxtool import audio, interrupts, store
+from dafxtool import audio, files, interrupts, store
 from dafxtool.cluster import Cluster
 from dafxtool.errors import InputError, PluginError
 from dafxtool.losses import Losses
 from dafxtool.parameters import Effect
-from dafxtool.plan import Chosen, Plan, make_pair, make_plan
+from dafxtool.plan import Chosen, Plan, Rows, make_pair, make_plan
 from dafxtool.plugins import PLUGIN_SECONDS
 from dafxtool.progress import SILENT, Progress
 from dafxtool.segments import (
@@ -94,13 +94,23 @@ def render(
     if to_file:
         store.check_output(output, resume, overwrite)
     plan = make_plan(
-        paths, effects, segments, split, pairs_per_effect, settings, steps, seed, strict, progress
+        paths,
+        effects,
+        segments,
+        split,
+        pairs_per_effect,
+        settings,
+        steps,
+        seed,
+        strict,
+        progress,
+        leave_out=None if to_file else output,  # what it makes is not what it is made of
     )
     described = {
         "seed": seed,
         "settings": settings,
         "steps": steps,
-        "pairs_per_effect": len(plan.splits),
+        "pairs_per_effect": plan.pairs_per_effect,
         "segments": asdict(segments),
         "split": _listed(asdict(split)),
         "fixed": [fixed for _, fixed in plan.effects],
@@ -120,6 +130,8 @@ def render(
     with opened as sink:
         if not resume:
             log_path(output).unlink(missing_ok=True)
+        rows = Rows(plan)
+        lost.extend(Lost(row, rows.unmade(row), why) for row, why in sink.lost().items())
         missing = np.flatnonzero(~sink.done())
         progress.start("rendering", plan.n_rows, "pair", done=plan.n_rows - len(missing))
         with interrupts.deferred():  # `advance` looks: never in the middle of a batch or a callback
@@ -139,7 +151,7 @@ def render(
     names = [effect.name for effect, _ in plan.effects]
     rows_lost = {each.row for each in lost}
     kept = [row for row in range(plan.n_rows) if row not in rows_lost]
-    splits = Counter(plan.splits[row // len(names)] for row in kept)
+    splits = Counter(map(plan.split_of, kept))
     per_effect = Counter(names[row % len(names)] for row in kept)
     return RenderResult(
         path=output,
@@ -174,12 +186,13 @@ def _lost_sentence(plan: Plan, lost: Lost) -> str:
 
 
 def digest_of_sources(plan: Plan) -> str:
-    """SHA-256 of the recordings (paths, lengths, splits) and of the effects, plugins' hashes too.
+    """SHA-256 of the effects and the recordings: paths, lengths, splits, some of their bytes.
 
     So that rows of other recordings are never taken for these, nor mixed with them by a resume.
     """
     effects = [effect.to_dict() for effect, _ in plan.effects]
-    text = json.dumps([recording_rows(plan.catalogue), effects], sort_keys=True)
+    contents = [files.fingerprint(Path(each.path)) for each in plan.catalogue.recordings]
+    text = json.dumps([recording_rows(plan.catalogue), contents, effects], sort_keys=True)
     return hashlib.sha256(text.encode("utf-8", "surrogateescape")).hexdigest()
 
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 
 import numpy as np
@@ -28,6 +29,7 @@ from dafxtool.segments import (
     build_catalogue,
     draw_segment,
     draw_start,
+    is_silent,
     normalise_peak,
     split_pattern,
 )
@@ -48,13 +50,20 @@ class Plan:
     segments: SegmentConfig
     effects: tuple[Chosen, ...]
     settings: tuple[tuple[dict[str, float], ...], ...]  # an empty one: drawn at random
-    splits: tuple[str, ...]  # of pair k of each effect
+    splits: tuple[tuple[str, ...], ...]  # of each effect's pair k
     seed: int
     strict: bool = False
 
     @property
     def n_rows(self) -> int:
-        return len(self.splits) * len(self.effects)
+        return sum(map(len, self.splits))
+
+    @property
+    def pairs_per_effect(self) -> int:
+        return len(self.splits[0])
+
+    def split_of(self, row: int) -> str:
+        return self.splits[row % len(self.effects)][row // len(self.effects)]
 
     @property
     def max_parameters(self) -> int:
@@ -84,12 +93,14 @@ def make_plan(
     seed: int = 0,
     strict: bool = False,
     progress: Progress = SILENT,
+    leave_out: Path | None = None,
 ) -> Plan:
     """Look at the recordings and lay down what each row will be.
 
     settings  random: each pair its own; static: one for all, the default with what is fixed;
               grid: `steps` values of every free parameter, all combinations; sweep: one parameter
               at a time from end to end. In a grid or a sweep each segment meets every setting.
+    leave_out  a folder whose files are no recordings
     """
     if not effects:
         raise ConfigError("no effect was chosen: name at least one with --effect.")
@@ -98,7 +109,7 @@ def make_plan(
     names = [effect.name for effect, _ in effects]
     if len(set(names)) < len(names):
         raise ConfigError(f"an effect is named twice in {', '.join(names)}: name each once.")
-    catalogue = build_catalogue(paths, segments, split, seed, strict, progress)
+    catalogue = build_catalogue(paths, segments, split, seed, strict, progress, leave_out)
     at_rate = tuple((effect.at(segments.sample_rate), fixed) for effect, fixed in effects)
     listed = tuple(tuple(_settings(effect, fixed, settings, steps)) for effect, fixed in at_rate)
     if pairs_per_effect is None:
@@ -111,10 +122,10 @@ def make_plan(
         raise ConfigError(
             f"{pairs_per_effect:,} pairs per effect were asked for: {MOST_PAIRS:,} are the most."
         )
-    group = max(1, *(len(each) for each in listed)) if settings in ("grid", "sweep") else 1
-    n_groups = -(-pairs_per_effect // group)
-    pattern = split_pattern(catalogue.splits(), split, n_groups)
-    splits = tuple(name for name in pattern for _ in range(group))[:pairs_per_effect]
+    pattern = split_pattern(catalogue.splits(), split, pairs_per_effect)
+    splits = tuple(
+        tuple(pattern[k // max(1, len(each))] for k in range(pairs_per_effect)) for each in listed
+    )
     return Plan(catalogue, segments, at_rate, listed, splits, seed, strict)
 
 
@@ -138,7 +149,8 @@ class Rows:
     def __init__(self, plan: Plan) -> None:
         self.plan = plan
         self._places = {
-            split: Places.of(plan.catalogue, split) for split in dict.fromkeys(plan.splits)
+            split: Places.of(plan.catalogue, split)
+            for split in dict.fromkeys(chain.from_iterable(plan.splits))
         }
 
     def in_order(self, rows: NDArray[np.int64]) -> NDArray[np.int64]:
@@ -172,9 +184,9 @@ class Rows:
     def unmade(self, row: int) -> Pair:
         """What is known of a row whose pair cannot be made: no sound, and no recording."""
         index, setting = self._drawn(row)
-        split = self.plan.splits[row // len(self.plan.effects)]
         complete = self.plan.effects[index][0].complete(setting)
-        return Pair(np.empty((2, 0), np.float32), index, complete, 0, 0, split)
+        nothing = np.empty((2, 0), np.float32)
+        return Pair(nothing, index, complete, 0, 0, self.plan.split_of(row))
 
     def _drawn(self, row: int) -> tuple[int, dict[str, float]]:
         """The effect's index and the setting."""
@@ -196,14 +208,13 @@ class Rows:
     def _place(self, row: int) -> tuple[int, int]:
         """The track and the start that are tried first; a silent segment is drawn again."""
         rng = self._dice(row)
-        split = self.plan.splits[row // len(self.plan.effects)]
-        track = self._places[split].draw(rng)
+        track = self._places[self.plan.split_of(row)].draw(rng)
         return track, draw_start(self.plan.catalogue.tracks[track], self.plan.segments, rng)
 
     def _pair(self, row: int, read: Read) -> tuple[Pair, list[tuple[str, str]]]:
         plan = self.plan
         index, setting = self._drawn(row)
-        split = plan.splits[row // len(plan.effects)]
+        split = plan.split_of(row)
         segment, failures = draw_segment(
             plan.catalogue,
             split,
@@ -228,7 +239,7 @@ def make_pair(
     """(2, n_samples), dry and wet at full level, and the setting that was in force."""
     dry = normalise_peak(segment, config.level_dbfs)
     wet, in_force = plugins.apply(effect, dry, config.sample_rate, setting)
-    if effect.plugin and dry.any() and not wet.any():
+    if effect.plugin and is_silent(wet) and not is_silent(dry):
         raise PluginError(
             f"{effect.setting_text(in_force)} gave silence: choose another setting, or leave this "
             "plugin out."

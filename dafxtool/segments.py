@@ -23,6 +23,10 @@ from dafxtool.progress import SILENT, Progress
 SPLITS = ("train", "validation", "test")
 JOIN_FADE_SECONDS = 0.005  # a join without a fade clicks, and a click is broadband
 MAX_TRACKS_TRIED = 20
+HIGHEST_RATE_HZ = 1_000_000
+LOWEST_LEVEL_DBFS = -120.0
+# A peak: -400 dBFS. Near the least numbers of float32 it could not be scaled without infinities.
+SILENCE = 1e-20
 
 
 @dataclass(frozen=True)
@@ -42,10 +46,14 @@ class SegmentConfig:
             raise ConfigError(f"short is {self.short!r}: use join, pad or skip.")
         if not self.min_mean_square >= 0:
             raise ConfigError(f"min_mean_square is {self.min_mean_square}: it has to be 0 or more.")
-        if self.n_samples < 1 or self.sample_rate < 1:
+        if self.n_samples < 1 or not 1 <= self.sample_rate <= HIGHEST_RATE_HZ:
             raise ConfigError(
                 f"a segment of {self.n_samples} samples at {self.sample_rate} Hz is impossible: "
-                "both have to be at least 1."
+                f"both have to be at least 1, and the rate at most {HIGHEST_RATE_HZ:,}."
+            )
+        if not LOWEST_LEVEL_DBFS <= self.level_dbfs <= 0:
+            raise ConfigError(
+                f"level_dbfs is {self.level_dbfs}: it has to be from {LOWEST_LEVEL_DBFS} to 0."
             )
 
 
@@ -121,9 +129,13 @@ def build_catalogue(
     seed: int = 0,
     strict: bool = False,
     progress: Progress = SILENT,
+    leave_out: Path | None = None,
 ) -> Catalogue:
-    """Find and measure recordings, divide them into splits and join the short ones."""
-    found = audio.find_recordings(paths)
+    """Find and measure recordings, divide them into splits and join the short ones.
+
+    leave_out  a folder whose files are none, also where it lies in a folder that is searched
+    """
+    found = audio.find_recordings(paths, leave_out)
     measured: list[tuple[Path, audio.AudioInfo]] = []
     skipped: list[tuple[str, str]] = []
     progress.start("looking at recordings", len(found), "file")
@@ -183,6 +195,10 @@ def _assign_splits(paths: Sequence[Path], config: SplitConfig, seed: int) -> lis
     n_validation = 0 if config.validation_match else _share(config.validation, len(order))
     if len(order) < 3 and not matched:  # too few to divide: training comes first, then validation
         n_test, n_validation = 0, min(n_validation, len(order) - 1)
+    while order and n_test + n_validation >= len(order):  # one at least is left to train on
+        n_test, n_validation = (
+            (n_test - 1, n_validation) if n_test >= n_validation else (n_test, n_validation - 1)
+        )
     dealt = dict.fromkeys(order, "train")
     dealt.update(dict.fromkeys(order[:n_test], "test"))
     dealt.update(dict.fromkeys(order[n_test : n_test + n_validation], "validation"))
@@ -368,11 +384,16 @@ def _faded(
     return piece
 
 
+def is_silent(samples: NDArray[np.float32]) -> bool:
+    """Is there nothing that could be brought to a level?"""
+    return float(np.max(np.abs(samples), initial=0.0)) < SILENCE
+
+
 def normalise_peak(samples: NDArray[np.float32], level_dbfs: float) -> NDArray[np.float32]:
     """Scaled so that the largest absolute sample is at level_dbfs; silence stays silence."""
-    peak = float(np.max(np.abs(samples), initial=0.0))
-    if peak == 0.0:
+    if is_silent(samples):
         return samples
+    peak = float(np.max(np.abs(samples)))
     return (samples * np.float32(10 ** (level_dbfs / 20) / peak)).astype(np.float32)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -21,6 +21,8 @@ from dafxtool.segments import SPLITS, Catalogue
 from dafxtool.workers import Lost
 
 LOST_TABLE = "lost.csv"
+JOURNAL = ".pairs.csv.partial"
+REPLACED = ".pairs.csv.replaced"  # names of sounds that are overwritten, or of no use then
 COLUMNS_OF_LOST = ("row", "effect", "setting", "split", "reason")
 SOUND_NAME = re.compile(r"[0-9]{6,}_(dry|wet)\.(wav|flac)")
 COLUMNS_OF_CSV = ("row", "effect", "setting", "recording", "offset", "split", "dry", "wet")
@@ -34,6 +36,10 @@ class Sink(Protocol):
 
     def done(self) -> NDArray[np.bool_]: ...
 
+    def lost(self) -> dict[int, str]:
+        """Rows that `done` counts although they could not be made, and why."""
+        ...
+
     def put(self, rows: NDArray[np.int64], pairs: Sequence[Pair], lost: Sequence[Lost]) -> None: ...
 
 
@@ -44,6 +50,9 @@ class _Hdf5Sink:
 
     def done(self) -> NDArray[np.bool_]:
         return self.writer.done()
+
+    def lost(self) -> dict[int, str]:
+        return self.writer.lost()
 
     def put(self, rows: NDArray[np.int64], pairs: Sequence[Pair], lost: Sequence[Lost]) -> None:
         if pairs:
@@ -83,12 +92,12 @@ def _setting_text(plan: Plan, pair: Pair) -> str:
 def hdf5_sink(
     output: Path, plan: Plan, described: dict[str, Any], resume: bool, overwrite: bool
 ) -> Iterator[Sink]:
+    effects = [effect.to_dict() for effect, _ in plan.effects]
     columns = {
         "audio": ((2, plan.segments.n_samples), np.float32),
-        **store.label_columns(plan.max_parameters),
+        **store.label_columns(effects, plan.max_parameters),
         **store.LOST_COLUMN,
     }
-    effects = [effect.to_dict() for effect, _ in plan.effects]
     recordings = recording_rows(plan.catalogue)
     with store.writing_rows(
         output, store.PAIRS, columns, plan.n_rows, described, effects, recordings, resume, overwrite
@@ -102,28 +111,44 @@ class _FolderSink:
     plan: Plan
     suffix: str
     journal: Path
-    lost: list[Lost] = field(default_factory=list)
+    begin: Callable[[], None] | None = None  # called before anything in the folder is changed
+    is_new: bool = False  # what the folder holds is of other pairs
+    has_written: bool = False
+    unmade: list[Lost] = field(default_factory=list)
 
     def done(self) -> NDArray[np.bool_]:
         found = np.zeros(self.plan.n_rows, dtype=bool)
+        if self.is_new:
+            return found
         for row in _read_journal(self.journal):
             number = int(row["row"])
             names = self._names(number)
             if number < self.plan.n_rows and (row["dry"], row["wet"]) == names:
                 found[number] = all((self.folder / name).exists() for name in names)
-        for first, *_ in _read_table(self.folder / LOST_TABLE)[1:]:
-            if first.isdecimal() and int(first) < self.plan.n_rows:
-                found[int(first)] = True
+        found[list(self.lost())] = True
         return found
 
+    def lost(self) -> dict[int, str]:
+        if self.is_new:
+            return {}
+        return {
+            int(row[0]): row[-1]
+            for row in _read_table(self.folder / LOST_TABLE)[1:]
+            if row and row[0].isdecimal() and int(row[0]) < self.plan.n_rows
+        }
+
     def put(self, rows: NDArray[np.int64], pairs: Sequence[Pair], lost: Sequence[Lost]) -> None:
-        self.lost.extend(lost)
+        if self.begin:
+            self.begin()
+            self.begin = None
+        self.unmade.extend(lost)
         for row, pair in zip(rows.tolist(), pairs, strict=True):
             names = self._names(row)
             for name, samples in zip(names, pair.audio, strict=True):
                 audio.write(
                     self.folder / name, samples, self.plan.segments.sample_rate, overwrite=True
                 )
+                self.has_written = True
             entry = (
                 row,
                 self.plan.effects[pair.effect][0].name,
@@ -176,10 +201,11 @@ def folder_sink(
 
     Pairs that could not be made are in lost.csv, which is there only if there are any.
 
-    `described`, everything that decides them, is kept as pairs.json and compared by a resume.
+    `described`, everything that decides them, is kept as pairs.json and compared by a resume. What
+    is overwritten stays until the first new pair is there.
     """
-    table, journal = output / "pairs.csv", output / ".pairs.csv.partial"
-    description = output / "pairs.json"
+    table, journal = output / "pairs.csv", output / JOURNAL
+    description, replaced = output / "pairs.json", output / REPLACED
     effects = [effect.to_dict() for effect, _ in plan.effects]
     decided = {**described, "audio_format": suffix, "effects": effects}
     saved = json.dumps(decided, sort_keys=True, indent=1)
@@ -203,24 +229,43 @@ def folder_sink(
                 f"{output} holds pairs already: choose another --output, or use --overwrite"
                 + (", or --resume to go on." if begun else ".")
             )
-        older = _names_of([*_read_table(table), *_read_table(journal)]) if overwrite else set()
-        if not (resume and same):
-            journal.unlink(missing_ok=True)
-        table.unlink(missing_ok=True)
-        (output / LOST_TABLE).unlink(missing_ok=True)
-        with files.writing(description, overwrite=True) as temporary:
-            temporary.write_text(saved)
-        journal.touch()
+        goes_on = resume and same and begun
+        kept = {
+            path: path.read_bytes()
+            for path in (table, journal, description, output / LOST_TABLE, replaced)
+            if path.exists()
+        }
+
+        def begin() -> None:
+            older = _names_of(
+                [row for path in (table, journal, replaced) for row in _read_table(path)]
+            )
+            if overwrite and older:
+                with files.writing(replaced, overwrite=True) as temporary:
+                    temporary.write_text("".join(f"{name}\n" for name in sorted(older)))
+            if not goes_on:
+                journal.unlink(missing_ok=True)
+            table.unlink(missing_ok=True)
+            (output / LOST_TABLE).unlink(missing_ok=True)
+            with files.writing(description, overwrite=True) as temporary:
+                temporary.write_text(saved)
+            journal.touch()
+
+        sink = _FolderSink(output, plan, suffix, journal, begin, is_new=not goes_on)
         try:
-            sink = _FolderSink(output, plan, suffix, journal)
             yield sink
+            if sink.begin:  # there was nothing left to put
+                sink.begin()
         except BaseException:
-            if not journal.stat().st_size:  # nothing was done: nothing to go on from
-                journal.unlink()
-                description.unlink()
+            if not sink.begin and not sink.has_written and not goes_on:  # as it was before
+                for path in (table, journal, description, output / LOST_TABLE, replaced):
+                    if path in kept:
+                        path.write_bytes(kept[path])
+                    else:
+                        path.unlink(missing_ok=True)
             raise
         latest = {int(row["row"]): row for row in _read_journal(journal)}
-        lost = {each.row: each for each in sink.lost if each.row not in latest}
+        lost = {each.row: each for each in sink.unmade if each.row not in latest}
         missing = [row for row in range(plan.n_rows) if row not in latest and row not in lost]
         if missing:
             raise InputError(
@@ -235,8 +280,10 @@ def folder_sink(
                 writer.writeheader()
                 writer.writerows(latest[row] for row in sorted(latest) if row < plan.n_rows)
         journal.unlink()
+        older = _names_of(_read_table(replaced))
         for name in older - {row[kind] for row in latest.values() for kind in ("dry", "wet")}:
             (output / name).unlink(missing_ok=True)
+        replaced.unlink(missing_ok=True)
 
 
 def _names_of(table: Sequence[Sequence[str]]) -> set[str]:
@@ -265,7 +312,7 @@ def _complete(output: Path, plan: Plan, suffix: str, saved: str) -> _FolderSink:
             f"{output} holds other pairs, or fewer: choose another --output, or use --overwrite."
         )
     with suppress(OSError):
-        (output / ".pairs.csv.partial").unlink()
+        (output / JOURNAL).unlink()
     return sink
 
 

@@ -73,7 +73,7 @@ def write_spectrograms(
         raise OutputExistsError(f"{output} holds the pairs themselves: choose another --output.")
     store.check_output(output, resume, overwrite)
     with store.Reader(pairs_file, store.PAIRS) as pairs:
-        labels = pairs.labels
+        labels, identity = pairs.labels, pairs.identity()
         _check_sizes(pairs, config)
         chosen = pick_device(device if cluster is None else "cpu")
         batch = max(1, int(BATCH_BYTES // (2 * config.n_bins * config.n_frames * 8)))
@@ -88,12 +88,13 @@ def write_spectrograms(
                 "deviation": deviation,
                 "dtype": dtype,
                 "pairs": pairs.configuration,
+                "labels": identity,  # the same configuration may have lost other pairs
             }
             columns = {
                 "spectrogram": ((2, config.n_bins, config.n_frames), np.dtype(dtype)),
                 "mean": ((), np.float32),
                 "deviation": ((), np.float32),
-                **store.label_columns(labels.setting.shape[1]),
+                **store.label_columns(labels.effects, labels.setting.shape[1]),
             }
             with store.writing_rows(
                 output,
@@ -258,16 +259,26 @@ class _Analysis:
     ) -> Iterator[tuple[NDArray[np.int64], NDArray[Any], NDArray[np.float32]]]:
         assert self.cluster is not None
         requests = list(batches)
-        arguments = (self.pairs.path.absolute(), self.config, mean, deviation, dtype)
+        path, identity = self.pairs.path.absolute(), self.pairs.identity()
+        arguments = (path, identity, self.config, mean, deviation, dtype)
         for position, made in self.cluster.answers(begin_on_cluster, arguments, requests):
             yield requests[position], *made
 
 
 def begin_on_cluster(
-    path: Path, config: SpectrogramConfig, mean: float, deviation: float, dtype: str
+    path: Path, identity: str, config: SpectrogramConfig, mean: float, deviation: float, dtype: str
 ) -> Callable[[NDArray[np.int64]], tuple[NDArray[Any], NDArray[np.float32]]]:
-    """Answers rows of a pairs file with their spectrograms and constants, as `analyse` does."""
+    """Answers rows of a pairs file with their spectrograms and constants, as `analyse` does.
+
+    The identity is part of what a worker keeps its answers by: the file may be rendered anew.
+    """
     pairs = store.Reader(path, store.PAIRS)
+    if pairs.identity() != identity:
+        pairs.close()
+        raise FormatError(
+            f"{path} holds other pairs on a worker of the cluster than here: give a path that "
+            "leads all of them to the same file."
+        )
     return lambda rows: analyse(pairs.rows(rows), config, mean, deviation, "cpu", dtype)
 
 

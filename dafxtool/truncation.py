@@ -40,7 +40,7 @@ def refuse_cut_off(path: Path) -> None:
     if promised - size > min(SLACK_BYTES, promised // 100):
         raise RecordingError(
             f"{path} is cut off, or was never finished: it has {size} bytes, and its header "
-            "promises more; copy it again, or leave it out."
+            "promises more; copy or convert it again, or leave it out."
         )
 
 

@@ -347,11 +347,15 @@ class _Pool:
             self.progress.say(f"{effect.name} takes its time; some plugins load for minutes.")
 
     def _bury(self, worker: _Worker, manner: str) -> Iterator[Batch]:
-        """Replace a worker: its row is tried again or lost, its other rows go back."""
+        """Replace a worker: its row is tried again or lost, its other rows go back.
+
+        With plugins, whatever it was at: a plugin's own threads may crash it when they like, at the
+        row of another effect, or when all of its rows are told.
+        """
         self.workers.remove(worker)
         worker.child.kill()
         at = worker.row
-        if at is None or not worker.child.ready or not self._effect_of(at).plugin:
+        if not worker.child.ready or not self.has_plugin:
             raise PluginError(
                 f"a worker process {manner} while rendering: what was rendered is kept, go on with "
                 "--resume."
@@ -359,7 +363,8 @@ class _Pool:
         for task in worker.tasks:
             rest = task.rows[len(task.told) :]
             if rest and rest[0] == at:
-                reason = f"the plugin {manner}"
+                own = self._effect_of(at).plugin
+                reason = f"the plugin {manner}" if own else f"a plugin's process {manner}"
                 task.told.append((_Death(reason), []))
                 rest = rest[1:]
             if rest:

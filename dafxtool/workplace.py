@@ -6,6 +6,7 @@ Every choice made here is said to the user, in one line.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -13,7 +14,7 @@ from typing import Any
 from dafxtool import presets, store, synthesis
 from dafxtool.devices import n_cuda_devices
 from dafxtool.effects import parse_effect
-from dafxtool.errors import ConfigError, InputError
+from dafxtool.errors import ConfigError, FormatError, InputError
 from dafxtool.files import disk_errors, free_name
 from dafxtool.parameters import Effect
 from dafxtool.plan import Chosen
@@ -132,7 +133,7 @@ def pairs_of_run(
     places = dict.fromkeys((folder, Path(data["spectrograms"]).parent))
     for path in sorted(path for place in places for path in place.glob("*.h5")):
         if path.is_file() and not path.name.startswith(".") and store.kind_of(path) == store.PAIRS:
-            with store.Reader(path, store.PAIRS) as reader:
+            with suppress(FormatError), store.Reader(path, store.PAIRS) as reader:
                 if reader.configuration == data["pairs"]:
                     return path
     path = newest_file([store.PAIRS], folder)
@@ -158,10 +159,10 @@ def spectrograms_for(
     for path in source.parent.glob("*.h5"):
         newer = path.is_file() and path.stat().st_mtime_ns >= source.stat().st_mtime_ns
         if newer and store.kind_of(path) == store.SPECTROGRAMS:
-            with store.Reader(path, store.SPECTROGRAMS) as reader:
+            with suppress(FormatError), store.Reader(path, store.SPECTROGRAMS) as reader:
                 saved = reader.configuration
-            if saved["pairs"] == made_of and saved["spectrogram"] == vars(wanted):
-                return path
+                if saved.get("pairs") == made_of and saved.get("spectrogram") == vars(wanted):
+                    return path
     output = free_name(source.with_name("spectrograms.h5"))
     progress.say(f"analysing {source} into {output}")
     arguments: dict[str, Any] = {"device": device, "progress": progress}

@@ -154,6 +154,15 @@ def test_render_writes_pairs_and_says_the_same_as_json(succeed, recordings, tmp_
     assert said["skipped"] == []
 
 
+def test_a_length_in_seconds_is_one_at_the_rate_of_the_configuration(succeed, recordings, tmp_path):
+    (tmp_path / "a.toml").write_text("[segments]\nsample_rate = 16000\n")
+    options = ("--config", tmp_path / "a.toml", "--segment-seconds", 0.5, "--pairs-per-effect", 2)
+    succeed("render", recordings, *options, "--effect", "gain", "-o", tmp_path / "p.h5")
+    with store.Reader(tmp_path / "p.h5", store.PAIRS) as pairs:
+        assert pairs.configuration["segments"]["sample_rate"] == 16_000
+        assert pairs.row_shape == (2, 8_000)
+
+
 @pytest.mark.parametrize("kind", ["wav", "flac"])
 def test_render_writes_a_folder_of_audio(succeed, pluck, tmp_path, kind):
     arguments = ("--pairs-per-effect", 2, "--effect", "gain", "--audio-format", kind)

@@ -1,9 +1,12 @@
 import csv
+import errno
 import os
+import shutil
 import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +14,7 @@ import pytest
 from datasets import N_SAMPLES, RATE, SEGMENTS, SPLIT, chosen, write_recordings
 
 from dafxtool import audio, store
-from dafxtool.errors import ConfigError, InputError, OutputExistsError
+from dafxtool.errors import ConfigError, DiskError, InputError, OutputExistsError
 from dafxtool.pairs import render, render_again
 from dafxtool.parameters import Effect
 from dafxtool.plan import SEGMENTS_A_SETTING, render_row
@@ -132,6 +135,26 @@ def test_a_sweep_plays_every_setting_on_the_same_segment(recordings, tmp_path):
         moved = [k for k, v in labels.setting_of(row).items() if v != default[k]]
         assert len(moved) <= 1
     np.testing.assert_array_equal(labels.setting[:n_settings], labels.setting[n_settings:])
+
+
+def test_each_segment_meets_every_setting_of_each_effect(recordings, tmp_path):
+    """Also where one effect has more settings than the other, and not a multiple of them."""
+    effects = chosen("bit-crusher", "overdrive")
+    n_settings = [3 * len(effect.parameters) for effect, _ in effects]
+    assert n_settings == [6, 9]
+    output = tmp_path / "sweep.h5"
+    render([recordings], output, effects, SEGMENTS, SPLIT, settings="sweep", steps=3)
+    with store.Reader(output, store.PAIRS) as reader:
+        labels = reader.labels
+    for index, count in enumerate(n_settings):
+        rows = np.flatnonzero(labels.effect == index)
+        assert len(rows) == SEGMENTS_A_SETTING * 9
+        for group in np.split(rows, np.arange(count, len(rows), count)):
+            places = {(labels.recording[i], labels.offset[i], labels.split[i]) for i in group}
+            assert len(places) == 1
+            assert len({labels.setting_text[i] for i in group}) == len(
+                {labels.setting_text[i] for i in rows}
+            )
 
 
 def test_a_grid_holds_all_combinations(recordings, tmp_path):
@@ -271,6 +294,87 @@ class Stop(Exception):
     pass
 
 
+def contents(folder):
+    return {path.name: path.read_bytes() for path in folder.iterdir()}
+
+
+def stopped(monkeypatch, n_rows, *arguments, **options):
+    """A render that ends after so many rows."""
+
+    def rendered_then_stop(plan, *_):
+        yield from (Batch(np.array([row]), [render_row(plan, row)[0]]) for row in range(n_rows))
+        raise Stop
+
+    with monkeypatch.context() as patch:
+        patch.setattr("dafxtool.pairs.rendered", rendered_then_stop)
+        with pytest.raises(Stop):
+            render_small(*arguments, **options)
+
+
+def test_a_folder_is_as_it_was_until_the_first_new_pair(recordings, tmp_path, monkeypatch):
+    folder, rest = tmp_path / "folder", {"overwrite": True, "seed": 4}
+    render_small(recordings, folder, pairs_per_effect=3)
+    before = contents(folder)
+    stopped(monkeypatch, 0, recordings, folder, **rest)
+    assert contents(folder) == before
+
+    def full(*_, **__):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(audio, "write", full)
+        with pytest.raises(DiskError, match="full"):
+            render_small(recordings, folder, **rest)
+    assert contents(folder) == before
+
+
+def test_an_overwriting_render_that_is_resumed_leaves_none_of_the_older_ones(
+    recordings, tmp_path, monkeypatch
+):
+    """Nor those of one that was begun over them, in another format, and never finished."""
+    folder, fresh = tmp_path / "folder", tmp_path / "fresh"
+    render_small(recordings, folder)
+    stopped(monkeypatch, 20, recordings, folder, seed=4, audio_format="flac", overwrite=True)
+    stopped(monkeypatch, 2, recordings, folder, pairs_per_effect=2, overwrite=True)
+    render_small(recordings, folder, pairs_per_effect=2, resume=True)
+    render_small(recordings, fresh, pairs_per_effect=2)
+    assert contents(folder) == contents(fresh)
+
+
+def test_what_a_render_makes_is_not_what_it_is_made_of(recordings, tmp_path, monkeypatch):
+    """The output lies among the recordings, as with `render . -o wet`."""
+    inside = Path(shutil.copytree(recordings, tmp_path / "recordings")) / "wet"
+    stopped(monkeypatch, 5, inside.parent, inside)
+    render_small(inside.parent, inside, resume=True)
+    with (inside / "pairs.csv").open() as file:
+        paths = {row["recording"] for row in csv.DictReader(file)}
+    assert len(paths) > 3 and not any("wet" in Path(path).parts for path in paths)
+    render_small(inside.parent, inside, overwrite=True)
+
+
+@pytest.mark.parametrize("name", ["pairs.h5", "folder"])
+def test_a_recording_that_was_edited_in_place_is_another_one(
+    recordings, tmp_path, monkeypatch, name
+):
+    """As long as before, under the same name."""
+    copy = Path(shutil.copytree(recordings, tmp_path / "recordings"))
+    stopped(monkeypatch, 5, copy, tmp_path / name)
+    sound, rate = audio.read(copy / "plucks" / "0.wav")
+    audio.write(copy / "plucks" / "0.wav", sound / 2, rate, overwrite=True)
+    with pytest.raises((ConfigError, OutputExistsError), match=r"sources|other recordings"):
+        render_small(copy, tmp_path / name, resume=True)
+
+
+def test_a_long_setting_is_kept_whole(recordings, tmp_path):
+    """Plugins have parameters with names like these; the text has to be what `--effect` takes."""
+    (effect, _) = chosen("gain")[0]
+    named = replace(effect.parameters[0], name="level-of-" + 200 * "x")
+    monster = replace(effect, parameters=(named,))
+    size = int(store.label_columns([monster.to_dict()], 1)["setting_text"][1][1:])
+    for value in (named.minimum, named.maximum, 1 / 3, -1.1754944e-38):
+        assert len(monster.setting_text({named.name: value})) <= size
+
+
 @pytest.mark.parametrize("name", ["pairs.h5", "folder"])
 def test_a_resume_never_mixes_in_other_recordings(recordings, tmp_path, monkeypatch, name):
     sound, rate = audio.read(recordings / "plucks" / "0.wav")
@@ -278,14 +382,7 @@ def test_a_resume_never_mixes_in_other_recordings(recordings, tmp_path, monkeypa
         audio.write(tmp_path / "more" / f"{index}.wav", sound, rate)
     output = tmp_path / name
 
-    def rendered_then_stop(plan, *_):
-        yield from (Batch(np.array([row]), [render_row(plan, row)[0]]) for row in range(4))
-        raise Stop
-
-    with monkeypatch.context() as patch:
-        patch.setattr("dafxtool.pairs.rendered", rendered_then_stop)
-        with pytest.raises(Stop):
-            render_small(recordings, output)
+    stopped(monkeypatch, 4, recordings, output)
     with pytest.raises((ConfigError, OutputExistsError), match=r"sources|other recordings"):
         render_small(tmp_path / "more", output, resume=True)
     render_small(recordings, output, resume=True)

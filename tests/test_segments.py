@@ -14,6 +14,7 @@ from dafxtool.segments import (
     cut_recording,
     cut_segment,
     draw_segment,
+    is_silent,
     normalise_peak,
     split_pattern,
 )
@@ -156,7 +157,26 @@ def test_consecutive_segments_tile_a_recording(tmp_path):
         cut_recording(path, RATE, CONFIG)
 
 
+def test_something_is_always_left_to_train_on(tmp_path):
+    folders(tmp_path, 1, 3)
+    split = SplitConfig(validation=0.4, test=0.5)
+    assert sorted(build_catalogue([tmp_path], CONFIG, split).splits()) == sorted(SPLITS)
+
+
+@pytest.mark.parametrize("peak", [1e-45, 1e-41, 1e-30])
+def test_next_to_nothing_is_silence_and_never_infinite(peak):
+    """float32 has no factor that would bring it to full level."""
+    quiet = np.array([0.0, peak, -peak / 2], dtype=np.float32)
+    assert is_silent(quiet)
+    np.testing.assert_array_equal(normalise_peak(quiet, -12.0), quiet)
+    assert np.abs(normalise_peak(1e12 * quiet + np.float32(1e-18), 0.0)).max() == pytest.approx(1)
+
+
 def test_impossible_configurations_are_refused():
+    with pytest.raises(ConfigError, match=r"level_dbfs is 1000\.0: it has to be from -120\.0 to 0"):
+        SegmentConfig(level_dbfs=1000.0)
+    with pytest.raises(ConfigError, match="at most 1,000,000"):
+        SegmentConfig(sample_rate=3 * 10**18)
     with pytest.raises(ConfigError, match="leave nothing to train on"):
         SplitConfig(validation=0.5, test=0.5)
     with pytest.raises(ConfigError, match="join, pad or skip"):

@@ -1,3 +1,6 @@
+import shutil
+
+import h5py
 import numpy as np
 import pytest
 import torch
@@ -5,6 +8,7 @@ from datasets import RATE, SPECTROGRAM
 
 from dafxtool import store
 from dafxtool.errors import ConfigError, FormatError, OutputExistsError
+from dafxtool.progress import Progress
 from dafxtool.spectrograms import (
     analyse,
     linear_magnitude,
@@ -86,6 +90,25 @@ def test_an_interrupted_analysis_is_resumed_to_the_same_bytes(pairs_file, tmp_pa
         write_spectrograms(pairs_file, tmp_path / "s.h5", SPECTROGRAM)
     write_spectrograms(pairs_file, tmp_path / "s.h5", SPECTROGRAM, resume=True)
     assert (tmp_path / "s.h5").read_bytes() == (tmp_path / "whole.h5").read_bytes()
+
+
+def test_a_resume_never_mixes_pairs_of_two_renders(pairs_file, tmp_path, monkeypatch):
+    """The same options may lose other pairs, and row i then is another one."""
+    pairs, wanted = tmp_path / "pairs.h5", config(standardisation="segment")
+    shutil.copyfile(pairs_file, pairs)
+    monkeypatch.setattr("dafxtool.spectrograms.BATCH_BYTES", 3 * 2 * 129 * 65 * 8)
+    with monkeypatch.context() as patch:
+        patch.setattr(Progress, "advance", _interrupt)
+        with pytest.raises(KeyboardInterrupt):
+            write_spectrograms(pairs, tmp_path / "s.h5", wanted)
+    with h5py.File(pairs, "r+") as file:
+        file["lost"][1] = b"took more than 60 s"
+    with pytest.raises(ConfigError, match="begun with another labels"):
+        write_spectrograms(pairs, tmp_path / "s.h5", wanted, resume=True)
+
+
+def _interrupt(*_):
+    raise KeyboardInterrupt
 
 
 @pytest.mark.parametrize("standardisation", ["dataset", "segment"])

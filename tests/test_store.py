@@ -13,11 +13,14 @@ import pytest
 
 from dafxtool import store
 from dafxtool.errors import ConfigError, DiskError, FormatError, InputError, OutputExistsError
+from dafxtool.parameters import Effect, Parameter
 
 N_ROWS = 20
-EFFECTS = [{"name": "clean", "parameters": []}, {"name": "gain", "parameters": [{"name": "level"}]}]
+GAIN = Effect("gain", (Parameter("level", "dB", 0.0, 100.0, 1.0),))
+EFFECTS = [Effect("clean").to_dict(), GAIN.to_dict()]
+CONFIGURATION = {"run": "r", "seed": 0, "n_content": 1, "scale": [1.0, 1.0, 1.0]}
 RECORDINGS = [{"path": "/x/a.wav", "folder": "x", "split": "train", "track": 0}]
-COLUMNS = {"latent": ((3,), np.float32), **store.label_columns(1)}
+COLUMNS = {"latent": ((3,), np.float32), **store.label_columns(EFFECTS, 1)}
 
 
 def begin(path, configuration=None, **options):
@@ -26,7 +29,7 @@ def begin(path, configuration=None, **options):
         store.LATENTS,
         COLUMNS,
         N_ROWS,
-        configuration or {"run": "r", "seed": 0},
+        configuration or CONFIGURATION,
         EFFECTS,
         RECORDINGS,
         **options,
@@ -63,6 +66,28 @@ def test_rows_are_written_in_any_order(tmp_path, bulk):
         assert reader.labels.offset.tolist() == [10 * row for row in range(N_ROWS)]
         assert reader.labels.setting[:, 0].tolist() == [row / 2 for row in range(N_ROWS)]
         assert reader.labels.setting_text[7] == "gain:level=3.5"
+
+
+def test_a_link_stays_and_leads_to_the_new_file(tmp_path):
+    (tmp_path / "link.h5").symlink_to(tmp_path / "target.h5")
+    for _ in range(2):
+        with begin(tmp_path / "link.h5", overwrite=True) as writer:
+            put(writer, 0, N_ROWS)
+        assert (tmp_path / "link.h5").is_symlink()
+        with store.Reader(tmp_path / "target.h5", store.LATENTS) as reader:
+            assert len(reader) == N_ROWS
+
+
+def test_overwrite_wins_over_resume(tmp_path):
+    path = tmp_path / "latents.h5"
+    with pytest.raises(KeyError), begin(path) as writer:
+        put(writer, 0, 8)
+        raise KeyError
+    with begin(path, {**CONFIGURATION, "seed": 1}, resume=True, overwrite=True) as writer:
+        assert not writer.done().any()
+        put(writer, 0, N_ROWS)
+    with store.Reader(path, store.LATENTS) as reader:
+        assert reader.configuration["seed"] == 1
 
 
 @pytest.mark.parametrize("rows, error", [([3, 3], ValueError), ([N_ROWS], IndexError)])
@@ -112,7 +137,7 @@ def test_an_unfinished_file_keeps_its_temporary_name_and_is_resumed(tmp_path):
     with pytest.raises(OutputExistsError, match="begun and not finished"), begin(path):
         pass
     with pytest.raises(ConfigError, match="begun with another seed"):
-        with begin(path, {"run": "r", "seed": 1}, resume=True):
+        with begin(path, {**CONFIGURATION, "seed": 1}, resume=True):
             pass
     with begin(path, resume=True) as writer:
         assert writer.done().nonzero()[0].tolist() == list(range(8))
@@ -126,7 +151,7 @@ def test_an_unfinished_file_keeps_its_temporary_name_and_is_resumed(tmp_path):
         assert writer.done().all()
     assert path.read_bytes() == before
     with pytest.raises(ConfigError, match="another seed"):
-        with begin(path, {"run": "r", "seed": 1}, resume=True):
+        with begin(path, {**CONFIGURATION, "seed": 1}, resume=True):
             pass
 
 

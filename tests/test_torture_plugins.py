@@ -211,6 +211,24 @@ def test_a_resume_tries_lost_rows_again(mad_effect, recordings, tmp_path, monkey
     assert all("loaded" in reason for _, _, reason in result.lost)
 
 
+def test_one_that_dies_while_it_waits_for_work_costs_nothing(mad_effect, recordings, tmp_path):
+    """A plugin's own thread may crash it: one process has 16 rows, the other one, and is done."""
+    n_rows = workers.ROWS_A_TASK + 1
+    output = tmp_path / "p.h5"
+    result = render([recordings], output, [mad_effect("idle")], SEGMENTS, SPLIT, n_rows, workers=2)
+    assert result.n_pairs == n_rows and not result.lost
+
+
+@pytest.mark.parametrize("name", ["p.h5", "folder"])
+def test_a_resume_of_what_is_complete_tells_its_losses_again(
+    mad_effect, recordings, tmp_path, name
+):
+    made = ([recordings], tmp_path / name, [mad_effect("sometimes")], SEGMENTS, SPLIT, 12)
+    first, again = (render(*made, seed=1, resume=resume) for resume in (False, True))
+    assert first.lost and 0 < first.n_pairs < 12
+    assert replace(again, printed=None, remarks=[]) == replace(first, printed=None, remarks=[])
+
+
 @pytest.mark.parametrize(
     ("deed", "reason"), [("loadcrash", "crashed while it was loaded"), ("loadhang", "within 0.5 s")]
 )

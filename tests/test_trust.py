@@ -7,6 +7,7 @@ import json
 import os
 import pickle
 import re
+import shutil
 import unicodedata
 import zipfile
 from collections.abc import Callable
@@ -27,6 +28,7 @@ from dafxtool.errors import DafxError, FormatError, OutputExistsError
 from dafxtool.latents import embed
 from dafxtool.magnitudes import invert_file
 from dafxtool.pairs import render
+from dafxtool.store.layout import digest
 
 MARKUP = "<script>document.title='harmed'<\\script><img src=x onerror=document.title='harmed'>"
 ENDING = "</script><script>document.title='harmed'</script>{{ 7 * 7 }}<!-- & \"'"
@@ -170,13 +172,60 @@ def test_a_file_that_leads_to_other_files_is_refused(pairs_file, tmp_path, way):
     with h5py.File(store.partial_path(path), "r+") as file:
         saved, n_rows = json.loads(file.attrs["configuration"]), len(file["done"])
         effects = [json.loads(text) for text in file["effects"].asstr()[:]]
-    columns = {"audio": (shape[1:], np.float32), **store.label_columns(1)}
+    columns = {"audio": (shape[1:], np.float32), **store.label_columns(effects, 1)}
     with pytest.raises(FormatError, match="leads to another"):
         with store.writing_rows(
             path, store.PAIRS, columns, n_rows, saved, effects, [], resume=True
         ) as writer:
             writer.put(0, audio=np.ones((1, *shape[1:]), np.float32))
     assert secret.read_bytes() == before
+
+
+def _in_effect(**values):
+    return lambda configuration, effect, recording: effect.update(values)
+
+
+def _in_parameter(**values):
+    return lambda configuration, effect, recording: effect["parameters"][0].update(values)
+
+
+FORGERIES = {
+    "no segments": lambda configuration, effect, recording: configuration.pop("segments"),
+    "segments of text": lambda configuration, effect, recording: configuration.update(
+        segments={"n_samples": "many"}
+    ),
+    "an effect without a name": lambda configuration, effect, recording: effect.pop("name"),
+    "a name that is a number": _in_effect(name=7),
+    "a parameter too many": _in_effect(colour="red"),
+    "a plugin that is a text": _in_effect(plugin="x"),
+    "a minimum of text": _in_parameter(minimum="x"),
+    "one choice": _in_parameter(choices=["only"]),
+    "choices of numbers": _in_parameter(choices=[1, 2]),
+    "an unending maximum": _in_parameter(maximum=float("inf")),
+    "no path": lambda configuration, effect, recording: recording.pop("path"),
+    "a folder that is none": lambda configuration, effect, recording: recording.update(folder=None),
+    "a length of text": lambda configuration, effect, recording: recording.update(n_samples="x"),
+}
+
+
+@pytest.mark.parametrize("forgery", FORGERIES)
+def test_texts_of_a_strangers_file_are_checked_when_it_is_opened(pairs_file, tmp_path, forgery):
+    """Their digest is right: whoever makes a file makes that too."""
+    path = tmp_path / "pairs.h5"
+    shutil.copyfile(pairs_file, path)
+    with h5py.File(path, "r+") as file:
+        configuration = json.loads(file.attrs["configuration"])
+        effects, recordings = (
+            [json.loads(text) for text in file[name].asstr()[:]]
+            for name in ("effects", "recordings")
+        )
+        FORGERIES[forgery](configuration, effects[0], recordings[0])
+        tables = [[json.dumps(row) for row in table] for table in (effects, recordings)]
+        file["effects"][:], file["recordings"][:] = tables
+        file.attrs["configuration"] = json.dumps(configuration)
+        file.attrs["digest"] = digest([file.attrs["configuration"], *tables[0], *tables[1]])
+    with pytest.raises(FormatError, match="is damaged or incomplete"):
+        store.Reader(path, store.PAIRS)
 
 
 # Data of these go from one of our own processes to another, and never through a file.
@@ -221,7 +270,7 @@ def renamed(
     for number in range(max(len(effects), len(recordings))):
         change(effects[number % len(effects)], recordings[number % len(recordings)])
     columns = {"audio": (audio.shape[1:], np.float32)}
-    columns |= store.label_columns(labels.setting.shape[1])
+    columns |= store.label_columns(effects, labels.setting.shape[1])
     made = (store.PAIRS, columns, len(audio), configuration, effects, recordings)
     rows = store.label_rows(labels, slice(None))
     rows["setting_text"] = store.encode_texts([setting_text] * len(audio))

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+import shutil
 from pathlib import Path
 
+import h5py
 import pytest
 from datasets import CONFIGURATION, RATE, chosen
 
@@ -18,6 +20,7 @@ from dafxtool.workplace import (
     effects_of_run,
     newest_file,
     newest_with_sound,
+    pairs_of_run,
     spectrograms_for,
 )
 
@@ -88,6 +91,19 @@ def test_pairs_are_analysed_once(here, pairs_file, told):
     assert len(told.lines) == 1
     other = presets.overridden(CONFIGURATION, {"spectrogram": {"hop_length": 32}})
     assert spectrograms_for(pairs, other, "cpu", told) == here / "spectrograms-2.h5"
+
+
+def test_a_damaged_file_beside_the_right_one_stops_nothing(here, pairs_file, told):
+    pairs = aged(here / "pairs.h5", pairs_file, 10)
+    made = spectrograms_for(pairs, CONFIGURATION, "cpu", told)
+    for name, source in (("a-pairs.h5", pairs), ("a-made.h5", made)):
+        shutil.copyfile(source, here / name)
+        with h5py.File(here / name, "r+") as file:
+            file["split"][0] = 99
+    assert spectrograms_for(pairs, CONFIGURATION, "cpu", told) == made
+    with store.Reader(pairs, store.PAIRS) as reader:
+        data = {"pairs": reader.configuration, "spectrograms": str(made)}
+    assert pairs_of_run(data, here, told) == pairs
 
 
 def test_the_built_in_recordings_are_written_once_and_never_over_ones_own(here, told):

@@ -119,6 +119,7 @@ def command(recordings: tuple[Path, ...], **options: Any) -> None:
     """
     from dafxtool import plugins
     from dafxtool.pairs import render
+    from dafxtool.presets import overridden
     from dafxtool.workplace import built_in_recordings, chosen_effects, configuration_for
 
     progress = progress_from(options["quiet"])
@@ -126,6 +127,9 @@ def command(recordings: tuple[Path, ...], **options: Any) -> None:
         options["preset"], options["config"], _overrides(options), progress
     )
     rate = configuration.segments.sample_rate
+    if options["segment_seconds"]:  # of the rate that preset, file and options have come to
+        length = {"n_samples": round(options["segment_seconds"] * rate)}
+        configuration = overridden(configuration, {"segments": length})
     paths = list(recordings) or built_in_recordings(progress)
     effects = chosen_effects(options["effects"], options["plugins"], rate, progress=progress)
     number = options["pairs_per_effect"]
@@ -180,7 +184,4 @@ def _overrides(options: dict[str, Any]) -> dict[str, dict[str, Any]]:
         "validation_match": list(options["validation_match"]) or None,
         "test_match": list(options["test_match"]) or None,
     }
-    if options["segment_seconds"]:
-        rate = options["sample_rate"] or 24_000
-        segments["n_samples"] = round(options["segment_seconds"] * rate)
     return {"segments": segments, "split": split}

@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import zlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -25,6 +25,7 @@ DAMAGES = (
     *(OSError, RuntimeError, KeyError, ValueError, TypeError),
     *(AttributeError, IndexError, OverflowError, MemoryError, RecursionError),
 )
+LONGEST_NUMBER = 64  # bytes, of a float32 written without an exponent
 BULK = {PAIRS: "audio", SPECTROGRAMS: "spectrogram", LATENTS: "latent"}
 
 
@@ -100,16 +101,32 @@ def some_positions(n_rows: int, most: int) -> NDArray[np.int64]:
     return np.sort(drawn)
 
 
-def label_columns(max_parameters: int) -> dict[str, tuple[tuple[int, ...], Any]]:
-    """The columns that pairs, spectrograms and latents have in common."""
+def label_columns(
+    effects: Sequence[Mapping[str, Any]], max_parameters: int
+) -> dict[str, tuple[tuple[int, ...], Any]]:
+    """The columns that pairs, spectrograms and latents have in common.
+
+    effects  descriptions, as Effect.to_dict() gives them
+    """
+    longest = max((_longest_setting_text(effect) for effect in effects), default=0)
     return {
         "effect": ((), "i4"),
         "setting": ((max_parameters,), "f8"),
-        "setting_text": ((), f"S{128 + 64 * max_parameters}"),
+        "setting_text": ((), f"S{max(128 + 64 * max_parameters, longest)}"),
         "recording": ((), "i4"),
         "offset": ((), "i8"),
         "split": ((), "i1"),
     }
+
+
+def _longest_setting_text(effect: Mapping[str, Any]) -> int:
+    """Bytes, at the most, of the effect's name with the name and value of each parameter."""
+    return len(effect["name"].encode()) + sum(
+        len(each["name"].encode())
+        + max(LONGEST_NUMBER, *(len(choice.encode()) for choice in each["choices"]), 0)
+        + len("=,")
+        for each in effect["parameters"]
+    )
 
 
 # Of pairs: why a row holds no pair. Readers leave such rows out; nearly always there is none.
@@ -131,26 +148,6 @@ def label_rows(labels: Labels, rows: slice) -> dict[str, NDArray[Any]]:
 
 def encode_texts(texts: Sequence[str]) -> NDArray[Any]:
     return np.array([text.encode() for text in texts])
-
-
-def check_labels(labels: Labels) -> None:
-    """ValueError where rows are labelled with what the file does not know."""
-    n_rows = len(labels)
-    for name, known in (
-        ("effect", labels.effects),
-        ("recording", labels.recordings),
-        ("split", SPLITS),
-    ):
-        codes = getattr(labels, name)
-        if codes.shape != (n_rows,) or not ((codes >= 0) & (codes < len(known))).all():
-            raise ValueError(f"{name!r} of some rows is none of {len(known)}")
-    if labels.setting.ndim != 2 or {
-        n_rows,
-        len(labels.setting),
-        len(labels.setting_text),
-        len(labels.offset),
-    } != {n_rows}:
-        raise ValueError("its columns differ in length")
 
 
 def digest(texts: Sequence[str]) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import math
 from pathlib import Path
@@ -13,7 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dafxtool import heaps
-from dafxtool.errors import FormatError, InputError
+from dafxtool.errors import ConfigError, FormatError, InputError
+from dafxtool.store.checks import check_descriptions, check_labels
 from dafxtool.store.layout import (
     BULK,
     DAMAGES,
@@ -23,7 +25,6 @@ from dafxtool.store.layout import (
     SPECTROGRAMS,
     Labels,
     check_inside,
-    check_labels,
     digest,
     row_is_chunk,
 )
@@ -46,12 +47,13 @@ class Reader:
             if self._kept is not None:
                 self.labels = self.labels.take(self._kept)
             check_labels(self.labels)
+            check_descriptions(kind, self.configuration, self.labels)
             self._bulk = self._file[BULK[kind]]
             self._row_is_chunk = row_is_chunk(self._bulk)
             n_kept = len(self._bulk) if self._kept is None else len(self._kept)
             if n_kept != len(self.labels) or not np.issubdtype(self._bulk.dtype, np.floating):
                 raise FormatError(f"{path}: {BULK[kind]!r} does not fit its labels: make it again.")
-        except DAMAGES as error:
+        except (*DAMAGES, ConfigError) as error:
             self._file.close()
             raise FormatError(
                 f"{path} is damaged or incomplete ({_reason(error)}): make it again."
@@ -84,6 +86,15 @@ class Reader:
     @property
     def bytes_a_row(self) -> int:
         return int(np.prod(self._bulk.shape[1:])) * int(self._bulk.dtype.itemsize)
+
+    def identity(self) -> str:
+        """SHA-256 of the configuration and all labels: other pairs have another one."""
+        labels = self.labels
+        found = hashlib.sha256(json.dumps(self.configuration, sort_keys=True).encode())
+        found.update(json.dumps([labels.effects, labels.recordings], sort_keys=True).encode())
+        for name in ("effect", "setting", "recording", "offset", "split"):
+            found.update(np.ascontiguousarray(getattr(labels, name)).tobytes())
+        return found.hexdigest()
 
     def rows(self, rows: NDArray[np.int64] | slice) -> NDArray[Any]:
         """Rows of the bulk, in the order asked for, in the type stored."""

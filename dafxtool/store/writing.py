@@ -57,6 +57,14 @@ class Writer:
             marked[marked] = self._arrays["lost"][:][marked] == b""
         return marked
 
+    def lost(self) -> dict[int, str]:
+        """Rows that `done` counts and that hold nothing, and why: of a complete file."""
+        if "lost" not in self._arrays:
+            return {}
+        reasons, done = self._arrays["lost"][:], self.done()
+        rows = np.flatnonzero(done & (reasons != b"")).tolist()
+        return {row: reasons[row].decode("utf-8", "replace") for row in rows}
+
     def marked(self) -> NDArray[np.bool_]:
         """Which rows are written or lost (n_rows,)."""
         return np.asarray(self._arrays["done"][:], dtype=bool)
@@ -144,6 +152,7 @@ def writing_rows(
     columns        name -> (shape of a row, dtype); the first one is the bulk, chunked by row
     configuration  stored with the file, and compared before a partial file is taken up again
     """
+    path = _behind_links(path)
     check_output(path, resume, overwrite)
     saved = json.dumps(configuration, sort_keys=True)
     keep = resume and not overwrite
@@ -152,7 +161,7 @@ def writing_rows(
             check_output(path, resume, overwrite)  # again: another process may have been quicker
             if not (keep and path.exists()):
                 laid_out = (columns, n_rows, saved, effects, recordings, rows_a_chunk)
-                with _writing(path, kind, resume, *laid_out) as writer:
+                with _writing(path, kind, keep, *laid_out) as writer:
                     yield writer
                 return
     with open_file(path, kind) as complete_file:  # there is nothing left to do
@@ -205,8 +214,14 @@ def partial_path(path: Path) -> Path:
     return path.with_name(f".{path.name}.partial")
 
 
+def _behind_links(path: Path) -> Path:
+    """The file that is replaced: a link stays and leads to the new one."""
+    return path.resolve() if path.is_symlink() else path
+
+
 def check_output(path: Path, resume: bool, overwrite: bool) -> None:
     """Refuse an output that `writing_rows` would refuse, before the work and not after it."""
+    path = _behind_links(path)
     with _disk_errors(path):
         files.check_unlocked(path)
         _check_free(path, partial_path(path), resume, overwrite)

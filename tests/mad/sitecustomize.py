@@ -9,6 +9,7 @@ import ctypes
 import os
 import signal
 import sys
+import threading
 import time
 from pathlib import Path
 
@@ -87,6 +88,11 @@ class MadPlugin:
         if self.deed == "once" and not once.exists():
             once.touch()
             crash()
+        self.n_processed += 1
+        if self.deed == "idle":
+            if self.n_processed == 1:
+                threading.Thread(target=self.crash_later, daemon=True).start()
+            time.sleep(0.1)
         if self.deed == "crash" or (self.deed == "sometimes" and loud):
             crash()
         if self.deed == "killed":
@@ -108,6 +114,12 @@ class MadPlugin:
         if self.deed == "shape":
             audio = audio[:, :-7]
         return audio / 2
+
+    def crash_later(self):
+        """In a thread of its own, while the others wait for work."""
+        time.sleep(0.6)
+        if self.n_processed == 1:
+            os.kill(os.getpid(), signal.SIGSEGV)
 
 
 def install():
