@@ -152,12 +152,12 @@ class Judged:
         most = max(2, int(MOST_PICTURE_BYTES // (4 * size)))
         train = self.rows.train
         some = train[store.some_positions(len(train), most)]
-        pictures = np.concatenate(
-            [
-                self.run.analyse(self.reader.rows(some[i : i + ROWS_A_BATCH]))[0].reshape(-1, size)
-                for i in range(0, len(some), ROWS_A_BATCH)
-            ]
-        )
+        pictures = np.empty((len(some), size), np.float32)
+        for i in range(0, len(some), ROWS_A_BATCH):
+            part = some[i : i + ROWS_A_BATCH]
+            pictures[i : i + len(part)] = self.run.analyse(self.reader.rows(part))[0].reshape(
+                -1, size
+            )
         return probes.principal_features(
             pictures,
             lambda: (batch[2].reshape(-1, size) for batch in self._batches()),

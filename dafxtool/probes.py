@@ -272,10 +272,11 @@ def principal_features(
 ) -> Features:
     """Principal components of pictures, measured on `pictures` (n, size) and applied to `rest`.
 
-    rest  batches (m, size) of all rows, in order
+    pictures  gigabytes, perhaps: they are worked on where they are, and of no use afterwards
+    rest      batches (m, size) of all rows, in order
     """
     from sklearn.decomposition import PCA
 
     n = max(1, min(n_features, len(pictures) - 1))
-    pca = PCA(n, svd_solver="randomized", random_state=0).fit(pictures)
-    return np.concatenate([pca.transform(batch) for batch in rest()]).astype(np.float32)
+    pca = PCA(n, svd_solver="randomized", random_state=0, copy=False).fit(pictures)
+    return np.concatenate([pca.transform(batch.copy()) for batch in rest()]).astype(np.float32)
