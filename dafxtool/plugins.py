@@ -266,19 +266,19 @@ def plugin_folders() -> list[Path]:
 
 
 def find_plugin(path: Path | str) -> Path:
-    """The real path of a plugin, given as a path or as the bare name of an installed one.
+    """The absolute path of a plugin, given as a path or as the bare name of an installed one.
 
-    Without links and "..": hosts shorten those in their own ways, and would load another file than
-    the one whose hash is told.
+    Never with "..": behind a link the system takes that for another folder than a host which
+    shortens the text, and the file that is loaded would not be the one whose hash is told.
     """
     given = Path(path).expanduser()
     if given.exists():
-        return given.resolve()
+        return given.resolve() if ".." in given.parts else given.absolute()
     if given.name == str(path):
         for folder in plugin_folders():
             for name in (given.name, f"{given.name}.vst3"):
                 if (folder / name).exists():
-                    return (folder / name).resolve()
+                    return (folder / name).absolute()
     folders = ", ".join(str(folder) for folder in plugin_folders())
     raise PluginError(
         f"there is no plugin {path}: give the path of a .vst3, or the name of one in {folders}."

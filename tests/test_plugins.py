@@ -381,14 +381,16 @@ def test_bare_names_are_found_in_the_plugin_folders(tmp_path, monkeypatch):
     assert plugins.find_plugin("Mine") == plugins.find_plugin("Mine.vst3") == tmp_path / "Mine.vst3"
 
 
-def test_a_plugin_is_known_by_its_real_path(tmp_path):
-    """By the system's rules; those of text would make another file of it, which nobody hashed."""
+def test_dots_behind_a_link_lead_where_the_system_says(tmp_path):
+    """By the rules of text they would lead to another file, which nobody hashed."""
     (tmp_path / "deep" / "folder").mkdir(parents=True)
     for place in (tmp_path, tmp_path / "deep"):
         (place / "Mine.vst3").touch()
     (tmp_path / "link").symlink_to(tmp_path / "deep" / "folder")
     found = plugins.find_plugin(tmp_path / "link" / ".." / "Mine.vst3")
     assert found == tmp_path.resolve() / "deep" / "Mine.vst3"
+    (tmp_path / "Link.vst3").symlink_to(found)  # others stay: folders of plugins are made of links
+    assert plugins.find_plugin(tmp_path / "Link.vst3") == tmp_path / "Link.vst3"
 
 
 def test_other_files_are_no_plugins(tmp_path):
