@@ -130,8 +130,12 @@ def allow(path: Path | str) -> None:
 
 
 def _without_dots(path: Path | str) -> Path:
-    """Absolute; links stay links, since plugin folders are made of them at times."""
-    return Path(os.path.abspath(path))
+    """Absolute; links stay links, since plugin folders are made of them at times.
+
+    But not before "..": there the system goes up from where the link leads, and a host that
+    shortens the text would load another file than the one that is looked at.
+    """
+    return Path(path).resolve() if ".." in Path(path).parts else Path(path).absolute()
 
 
 def _check_allowed(path: str) -> None:
@@ -266,14 +270,10 @@ def plugin_folders() -> list[Path]:
 
 
 def find_plugin(path: Path | str) -> Path:
-    """The absolute path of a plugin, given as a path or as the bare name of an installed one.
-
-    Never with "..": behind a link the system takes that for another folder than a host which
-    shortens the text, and the file that is loaded would not be the one whose hash is told.
-    """
+    """The absolute path of a plugin, given as a path or as the bare name of an installed one."""
     given = Path(path).expanduser()
     if given.exists():
-        return given.resolve() if ".." in given.parts else given.absolute()
+        return _without_dots(given)
     if given.name == str(path):
         for folder in plugin_folders():
             for name in (given.name, f"{given.name}.vst3"):

@@ -261,6 +261,14 @@ def test_a_file_does_not_choose_which_plugin_is_run(mad_effect, tmp_path, monkey
     roundabout = replace(effect, plugin=replace(effect.plugin, path=around))
     with pytest.raises(PluginError, match="named in a file"):
         plugins.apply(roundabout, sound(), SEGMENTS.sample_rate, {})
+    # A link in a folder for plugins, and up from where it leads: as text, that is the folder.
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "built").mkdir()
+    (tmp_path / "elsewhere" / "link.vst3").symlink_to(tmp_path / "built")
+    behind = str(tmp_path / "elsewhere" / "link.vst3" / ".." / "well.vst3")
+    with pytest.raises(PluginError, match="named in a file"):
+        away = replace(effect, plugin=replace(effect.plugin, path=behind))
+        plugins.apply(away, sound(), SEGMENTS.sample_rate, {})
     monkeypatch.setenv("VST3_PATH", str(tmp_path))
     plugins.apply(effect, sound(), SEGMENTS.sample_rate, {})
 
