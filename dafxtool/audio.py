@@ -253,14 +253,19 @@ def _is_ogg(path: Path) -> bool:
         return file.read(4) == b"OggS"
 
 
+def check_channel(channel: str) -> None:
+    """InputError where it is neither first, nor mean, nor a channel's number."""
+    if channel not in ("first", "mean") and not (channel.isdecimal() and int(channel) > 0):
+        raise InputError(
+            f"the channel {channel!r} is unknown: give first, mean, or a number counted from 1."
+        )
+
+
 def _pick(channels: Audio, channel: str, path: Path) -> Audio:
     """(n_channels, n_samples) to (n_samples,)"""
     if channel == "mean":
         return channels.mean(axis=0, dtype=np.float64).astype(np.float32)
-    if channel != "first" and not (channel.isdecimal() and int(channel) > 0):
-        raise InputError(
-            f"the channel {channel!r} is unknown: give first, mean, or a number counted from 1."
-        )
+    check_channel(channel)
     index = 0 if channel == "first" else int(channel) - 1
     if index >= len(channels):
         raise RecordingError(

@@ -44,6 +44,7 @@ class SegmentConfig:
     def __post_init__(self) -> None:
         if self.short not in ("join", "pad", "skip"):
             raise ConfigError(f"short is {self.short!r}: use join, pad or skip.")
+        audio.check_channel(self.channel)
         if not self.min_mean_square >= 0:
             raise ConfigError(f"min_mean_square is {self.min_mean_square}: it has to be 0 or more.")
         if self.n_samples < 1 or not 1 <= self.sample_rate <= HIGHEST_RATE_HZ:

@@ -107,10 +107,11 @@ def newest_file(kinds: Sequence[str], folder: Path = Path()) -> Path:
         others = [path for path in sorted(folder.glob("[!.]*.h5")) if path.is_file()]
         damaged = [path.name for path in others if not store.kind_of(path)]
         but = f" ({', '.join(damaged)}: damaged, or not of dafxtool)" if damaged else ""
+        first = store.PAIRS if store.PAIRS in kinds else kinds[0]  # the others are made of those
         made_by = {store.PAIRS: "render", store.SPECTROGRAMS: "spectrogram", store.LATENTS: "embed"}
         raise InputError(
             f"there is no {' or '.join(kinds)} file in this folder{but}: make one with 'dafxtool "
-            f"{made_by[kinds[0]]}', or name one."
+            f"{made_by[first]}', or name one."
         )
     return max(found, key=lambda path: path.stat().st_mtime_ns)
 

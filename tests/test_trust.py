@@ -204,6 +204,9 @@ FORGERIES = {
     "an unending maximum": _in_parameter(maximum=float("inf")),
     "no path": lambda configuration, effect, recording: recording.pop("path"),
     "a folder that is none": lambda configuration, effect, recording: recording.update(folder=None),
+    "a channel that is none": lambda configuration, effect, recording: configuration[
+        "segments"
+    ].update(channel="left"),
     "a length of text": lambda configuration, effect, recording: recording.update(n_samples="x"),
 }
 

@@ -78,6 +78,12 @@ def test_the_newest_file_of_a_kind_is_taken(here, pairs_file, spectrograms_file)
     assert newest_file([store.PAIRS, store.SPECTROGRAMS]) == Path("analysed.h5")
     with pytest.raises(InputError, match=r"no latents file .* 'dafxtool embed'"):
         newest_file([store.LATENTS])
+    for name in ("old.h5", "new.h5", "analysed.h5"):
+        (here / name).unlink()
+    with pytest.raises(InputError, match=r"no spectrograms or pairs file .* 'dafxtool render'"):
+        newest_file([store.SPECTROGRAMS, store.PAIRS])
+    with pytest.raises(InputError, match=r"no latents file .* 'dafxtool embed'"):
+        newest_file([store.LATENTS])
 
 
 def test_pairs_are_analysed_once(here, pairs_file, told):

@@ -53,7 +53,7 @@ class Reader:
             n_kept = len(self._bulk) if self._kept is None else len(self._kept)
             if n_kept != len(self.labels) or not np.issubdtype(self._bulk.dtype, np.floating):
                 raise FormatError(f"{path}: {BULK[kind]!r} does not fit its labels: make it again.")
-        except (*DAMAGES, ConfigError) as error:
+        except (*DAMAGES, ConfigError, InputError) as error:
             self._file.close()
             raise FormatError(
                 f"{path} is damaged or incomplete ({_reason(error)}): make it again."
