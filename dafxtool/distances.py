@@ -49,9 +49,15 @@ def _magnitude(audio: NDArray[np.float32], n_fft: int, hop: int, window: int) ->
         hop,
         window,
         torch.hann_window(window),
+        pad_mode=_padding(audio.shape[-1], n_fft),
         return_complex=True,
     )
     return spectrum.abs().clamp_min(1e-5)
+
+
+def _padding(n_samples: int, n_fft: int) -> str:
+    """What lies beyond the ends: their mirror image, or zeros where there is too little for it."""
+    return "reflect" if n_samples > n_fft // 2 else "constant"
 
 
 def level_db(audio: NDArray[np.float32]) -> NDArray[np.float64]:
@@ -67,7 +73,8 @@ def mel_features(audio: NDArray[np.float32], sample_rate: int) -> NDArray[np.flo
     """
     from torchaudio.transforms import MelSpectrogram
 
-    mel = MelSpectrogram(sample_rate, 1024, hop_length=256, n_mels=64)
+    padding = _padding(audio.shape[-1], 1024)
+    mel = MelSpectrogram(sample_rate, 1024, hop_length=256, n_mels=64, pad_mode=padding)
     bands = (mel(torch.from_numpy(np.asarray(audio, dtype=np.float32))) + 1e-6).log()
     both = torch.cat([bands.mean(dim=-1), bands.std(dim=-1, correction=0)], dim=-1)
     return both.flatten(1).numpy()

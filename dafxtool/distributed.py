@@ -38,9 +38,9 @@ VARIABLES = (
     *("WORLD_SIZE", "RANK", "LOCAL_RANK", "LOCAL_WORLD_SIZE"),
     *("MASTER_ADDR", "MASTER_PORT"),
 )
-# Longer than the linear part and a validation take, during which the others wait. A process that
-# ends is noticed at once, a machine that vanishes from the network after this time.
-LONGEST_WAIT = timedelta(minutes=30)
+# Longer than the first process takes for what it does alone: an analysis, the linear part, a
+# validation. One that ends is noticed at once, a machine that vanishes from the network after this.
+LONGEST_WAIT = timedelta(hours=12)
 LAST_WORD_S = 1.0
 LOST = re.compile(r"gloo|nccl|connection (closed|reset|refused)|broken pipe", re.IGNORECASE)
 VERDICTS = ("", "complete", "minutes", "early", "interrupted", "failed")

@@ -406,7 +406,10 @@ def _leakage(data: Judged) -> list[Score]:
     kind, classes, groups = "speaker (folder)", _folders(labels), data.track
     kept = rows.test[probes.classes_with_groups(classes[rows.test], groups[rows.test])]
     if len(np.unique(classes[kept])) < 2:  # no folders: segments of one recording instead
-        kind, classes, groups = "recording", data.track, np.arange(len(labels))
+        # Several pairs may be of one segment, which is not to be met on both sides.
+        places = np.stack([labels.recording, labels.offset], axis=1)
+        segments = np.unique(places, axis=0, return_inverse=True)[1].ravel().astype(np.int64)
+        kind, classes, groups = "recording", data.track, segments
         kept = rows.test[probes.classes_with_groups(classes[rows.test], groups[rows.test])]
     n_classes = len(np.unique(classes[kept]))
     if n_classes < 2:

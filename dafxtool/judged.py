@@ -15,7 +15,7 @@ from dafxtool import probes, store
 from dafxtool.descriptors import Descriptors
 from dafxtool.distances import level_db, log_spectral_distance_db, mel_features
 from dafxtool.errors import InputError
-from dafxtool.latents import Latents, about
+from dafxtool.latents import Latents, about, are_learnt
 from dafxtool.probes import Estimate
 from dafxtool.progress import Progress
 from dafxtool.runs import Run
@@ -64,15 +64,16 @@ class Judged:
         """Test rows of recordings that the run was not trained on."""
         labels = self.labels
         rows = labels.rows_of(["test"])
-        learnt = set(self.run.data.get("recordings", ()))
-        kept = np.array([row for row in rows if labels.path_of(row) not in learnt], dtype=np.int64)
+        kept = rows[~are_learnt(labels, rows, self.run)]
         if not len(kept):
             raise InputError(
                 f"{self.reader.path} has no test rows of recordings that {self.run.path} was not "
                 "trained on: render with a share for --test, or name other pairs."
             )
         if len(kept) < len(rows):
-            self.remarks.append(f"{len(rows) - len(kept)} test rows left out: trained on")
+            self.remarks.append(
+                f"{len(rows) - len(kept)} test rows left out: trained on, or validated on"
+            )
         return kept
 
     def _read(self, progress: Progress) -> None:

@@ -7,6 +7,7 @@ its segment alone, not on the batch that it was in or the order of the rows.
 from __future__ import annotations
 
 import csv
+import os
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import islice, product
@@ -144,6 +145,8 @@ def _embed_rows(
     progress: Progress,
 ) -> Latents:
     rows = reader.labels.rows_of(splits)
+    if set(splits) != set(SPLITS):
+        say_if_learnt(reader.labels, rows, run, progress)
     if not len(rows):
         raise InputError(f"{reader.path} has no rows of the splits {', '.join(splits)}.")
     size = _rows_a_batch(run)
@@ -369,6 +372,31 @@ def held_out(labels: Labels) -> list[str]:
         if len(labels.rows_of(splits)):
             return splits
     return ["train"]
+
+
+def are_learnt(labels: Labels, rows: NDArray[np.int64], run: Run) -> NDArray[np.bool_]:
+    """(n,) whether the recording of each row is one that the run was trained on or chosen by.
+
+    Recordings are known by their real paths: a copy elsewhere is another one.
+    """
+    known = {
+        os.path.realpath(path)
+        for what in ("recordings", "validated_on")
+        for path in run.data.get(what, ())
+    }
+    own = np.array([os.path.realpath(str(r["path"])) in known for r in labels.recordings], bool)
+    found: NDArray[np.bool_] = own[labels.recording[rows]]
+    return found
+
+
+def say_if_learnt(labels: Labels, rows: NDArray[np.int64], run: Run, progress: Progress) -> None:
+    """A word where what is shown flatters the model."""
+    count = int(are_learnt(labels, rows, run).sum())
+    if count:
+        progress.say(
+            f"{count} of {len(rows)} segments are of recordings that the run was trained on, or "
+            "chosen by: what is shown of them flatters it"
+        )
 
 
 def held_out_of(path: Path) -> list[str]:

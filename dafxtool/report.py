@@ -26,7 +26,7 @@ from dafxtool import audio, evaluation, interactive_map, maps, pages, sheets, st
 from dafxtool.boards import draw_training
 from dafxtool.errors import DafxError, InputError
 from dafxtool.files import shown_name
-from dafxtool.latents import Latents, check_segments, embed, held_out
+from dafxtool.latents import Latents, are_learnt, check_segments, embed, held_out
 from dafxtool.pages import Fragment
 from dafxtool.parameters import Effect
 from dafxtool.plan import make_pair
@@ -205,10 +205,19 @@ def write_report(
 
 def _introduction(run: Run, pairs: Path) -> str:
     model = run.configuration.model
+    with store.Reader(pairs, store.PAIRS) as reader:
+        rows = reader.labels.rows_of(held_out(reader.labels))
+        n_learnt = int(are_learnt(reader.labels, rows, run).sum())
+    seen = (
+        f", {n_learnt} of the {len(rows)} of recordings that it was trained on or chosen by: what "
+        "is shown of those flatters it."
+        if n_learnt
+        else " that training has not seen."
+    )
     return (
         f"The run {shown_name(run.path)}: a {model.architecture} variational autoencoder with "
         f"{model.n_latent} latents, after {run.step:,} steps, looked at on pairs of "
-        f"{shown_name(pairs)} that training has not seen."
+        f"{shown_name(pairs)}{seen}"
     )
 
 
@@ -299,9 +308,10 @@ def _environment(run: Path) -> dict[str, str]:
         found = json.loads(path.read_text("utf-8"))
     except (OSError, ValueError):  # the run is a checkpoint alone
         return {}
-    return {
-        key: str(found[key]) for key in ("dafxtool", "python", "torch", "device") & found.keys()
-    }
+    if not isinstance(found, dict):
+        return {}
+    names = ("dafxtool", "python", "torch", "device")
+    return {name: str(found[name]) for name in names if name in found}
 
 
 def effect_blocks(pairs: Path, run: Run) -> list[Block]:

@@ -36,6 +36,14 @@ METRICS = (
 )
 
 
+def _had_a_last(best: Path) -> bool:
+    """Must there have been a last.pt beside this best.pt? The very first best has none yet."""
+    if not best.exists():
+        return False
+    state = runs.read_checkpoint(best)
+    return bool(state["step"] > state["configuration"]["training"]["checkpoint_every"])
+
+
 class RunFolder:
     """runs/NAME: configuration, environment, metrics, TensorBoard log and checkpoints."""
 
@@ -50,6 +58,11 @@ class RunFolder:
             runs.check_same_model(saved, trainer.configuration, path)
             runs.check_same_data(state, about, path)
             trainer.restore(state)
+        elif resume and not overwrite and _had_a_last(path / "checkpoints" / "best.pt"):
+            raise OutputExistsError(
+                f"{path} holds a run without its last.pt, which is what --resume goes on from: "
+                "choose another --output, or replace the run with --overwrite."
+            )
         elif not overwrite and not resume and list((path / "checkpoints").glob("*.pt")):
             raise OutputExistsError(
                 f"{path} holds a run already: choose another --output, go on with --resume, or "

@@ -21,7 +21,7 @@ from dafxtool.drawing import write_table
 from dafxtool.errors import InputError
 from dafxtool.files import shown_name
 from dafxtool.inversion import invert
-from dafxtool.latents import check_segments, held_out
+from dafxtool.latents import check_segments, held_out, say_if_learnt
 from dafxtool.parameters import Effect, slug
 from dafxtool.plan import Chosen, make_pair
 from dafxtool.progress import SILENT, Progress
@@ -166,6 +166,7 @@ def reconstruct_pairs(
         chosen = reader.labels.rows_of(splits)
         if not len(chosen):
             raise InputError(f"{path} has no pairs in the split {', '.join(splits)}.")
+        say_if_learnt(reader.labels, chosen, run, progress)
         errors = _errors_of_rows(reader, chosen, run, progress)
         labels = reader.labels.take(chosen)
         shown = list(rows) or _typical(labels, errors.sum(axis=1), chosen, examples)

@@ -139,9 +139,14 @@ def _about(reader: store.Reader, path: Path) -> dict[str, Any]:
         "data": {
             "spectrograms": str(path.absolute()),
             "pairs": reader.configuration["pairs"],
-            "recordings": [r["path"] for r in reader.labels.recordings if r["split"] == "train"],
+            "recordings": _paths(reader, "train"),
+            "validated_on": _paths(reader, "validation"),  # which chose the best checkpoint
         },
     }
+
+
+def _paths(reader: store.Reader, split: str) -> list[str]:
+    return [each["path"] for each in reader.labels.recordings if each["split"] == split]
 
 
 def _fit(trainer: Trainer, training: Rows, keeper: _Keeper, run: Path) -> TrainingResult:

@@ -30,6 +30,14 @@ def test_what_is_far_below_the_loudest_bin_is_not_compared():
     assert log_spectral_distance_db(other, magnitude) == pytest.approx(0, abs=1e-6)
 
 
+@pytest.mark.parametrize("n_samples", [200, 512, 513, 960, 1025])
+def test_sounds_shorter_than_a_window_have_distances_too(n_samples):
+    sound = noise()[:n_samples]
+    assert multi_resolution_distance(sound, sound) == 0.0
+    assert np.isfinite(multi_resolution_distance(0.5 * sound, sound))
+    assert np.isfinite(mel_features(sound[None, None], RATE)).all()
+
+
 def test_multi_resolution_distance_of_a_gain():
     """Convergence of 1 - g, and a logarithm of g, at each resolution."""
     sound = noise()

@@ -1,4 +1,6 @@
 import csv
+from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -7,7 +9,9 @@ from datasets import N_SAMPLES, chosen, write_recordings
 
 from dafxtool import store
 from dafxtool.errors import InputError
-from dafxtool.latents import embed, read_latents, write_latents
+from dafxtool.latents import are_learnt, embed, read_latents, write_latents
+from dafxtool.progress import Progress
+from dafxtool.segments import SPLITS
 
 
 def test_an_embedding_does_not_depend_on_batches_or_order(pairs_file, run):
@@ -51,6 +55,35 @@ def test_pairs_and_their_spectrograms_have_the_same_latents(pairs_file, spectrog
 def test_only_the_splits_that_are_asked_for(pairs_file, run):
     latents = embed([pairs_file], run, splits=("test",))
     assert {latents.labels.split_of(row) for row in range(len(latents))} == {"test"}
+
+
+def test_what_the_run_has_learnt_is_known_behind_links_and_told(pairs_file, run, tmp_path):
+    """As from a corpus that is mounted elsewhere, through a link."""
+
+    class Told(Progress):
+        def __init__(self):
+            self.lines = []
+
+        def say(self, text):
+            self.lines.append(text)
+
+    with store.Reader(pairs_file, store.PAIRS) as reader:
+        labels = reader.labels
+    rows = {split: labels.rows_of([split]) for split in SPLITS}
+    for split in SPLITS:  # validation chose the best checkpoint
+        assert are_learnt(labels, rows[split], run).all() == (split != "test")
+        assert are_learnt(labels, rows[split], run).any() == (split != "test")
+    real = Path(labels.path_of(0)).parents[1]
+    (tmp_path / "moved").symlink_to(real)
+    moved = [
+        {**each, "path": str(tmp_path / "moved" / Path(each["path"]).relative_to(real))}
+        for each in labels.recordings
+    ]
+    assert are_learnt(replace(labels, recordings=moved), rows["train"], run).all()
+    for split in ("test", "train"):
+        told = Told()
+        embed([pairs_file], run, splits=(split,), progress=told)
+        assert any("flatters it" in line for line in told.lines) == (split == "train")
 
 
 def test_recordings_are_cut_and_meet_every_effect(run, tmp_path):

@@ -2,6 +2,7 @@ import csv
 import io
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -158,6 +159,22 @@ def test_a_limit_of_minutes_is_told_instead_of_a_number_of_steps(spectrograms_fi
     assert lines
     assert not [line for line in lines if "100000" in line or " left" in line]
     assert re.search(r"minutes 0\.\d of 0\.01$", lines[-1])
+
+
+def test_a_run_that_lost_its_last_checkpoint_is_not_thrown_away(
+    spectrograms_file, undisturbed, tmp_path
+):
+    """A best one from after the first last one tells that there was one."""
+    run = Path(shutil.copytree(undisturbed, tmp_path / "run"))
+    best = run / "checkpoints" / "best.pt"
+    (run / "checkpoints" / "last.pt").unlink()
+    contents = runs.read_checkpoint(best)
+    contents["step"] = contents["configuration"]["training"]["checkpoint_every"] + 1
+    runs.save_checkpoint(best, contents)
+    before = best.read_bytes(), (run / "metrics.csv").read_bytes()
+    with pytest.raises(OutputExistsError, match=r"without its last\.pt"):
+        train(spectrograms_file, run, CONFIGURATION, "cpu", resume=True)
+    assert (best.read_bytes(), (run / "metrics.csv").read_bytes()) == before
 
 
 def test_a_run_is_not_replaced_unasked(spectrograms_file, undisturbed):
