@@ -14,7 +14,6 @@ import tempfile
 import time
 from collections import Counter, deque
 from collections.abc import Callable, Iterator
-from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from multiprocessing.connection import wait
 from pathlib import Path
@@ -212,6 +211,7 @@ class _Worker:
     tasks: deque[_Task] = field(default_factory=deque)
     n_made: int = 0
     noticed: bool = False
+    died: str = ""  # how, where that was found out by sending to it
 
     @property
     def row(self) -> int | None:
@@ -263,6 +263,8 @@ class _Pool:
         while self.waiting or any(worker.tasks for worker in self.workers):
             yield from self._without_hope()
             self._hand_out()
+            for worker in [each for each in self.workers if each.died]:
+                yield from self._bury(worker, worker.died)
             by_connection: dict[Any, _Worker] = {
                 worker.child.connection: worker for worker in self.workers
             }
@@ -294,8 +296,13 @@ class _Pool:
             worker.child.last_heard = time.monotonic()  # it was idle, not silent
         worker.tasks.append(task)
         worker.child.title = self._title(task.rows[0])
-        with suppress(ChildDied):  # which is found out when it is heard
+        try:
             worker.child.send((task.slot, task.rows))
+        except ChildDied as death:  # before it was asked: these rows are not to blame
+            worker.died = f"crashed ({death})"
+            worker.tasks.pop()
+            self.free.append(task.slot)
+            self.waiting.appendleft(task.rows)
 
     def _title(self, row: int) -> str:
         return self.plan.effects[row % len(self.plan.effects)][0].name if self.has_plugin else ""

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from datasets import SEGMENTS, SPLIT, chosen, write_recordings
 
-from dafxtool import plugins, store, workers
+from dafxtool import plugins, store, supervision, workers
 from dafxtool.errors import PluginError
 from dafxtool.pairs import render, render_again
 from dafxtool.parameters import Effect
@@ -217,6 +217,27 @@ def test_one_that_dies_while_it_waits_for_work_costs_nothing(mad_effect, recordi
     output = tmp_path / "p.h5"
     result = render([recordings], output, [mad_effect("idle")], SEGMENTS, SPLIT, n_rows, workers=2)
     assert result.n_pairs == n_rows and not result.lost
+
+
+def test_one_that_is_found_dead_when_it_is_given_work_costs_nothing(
+    mad_effect, recordings, tmp_path, monkeypatch
+):
+    send, n_sent = supervision.Child.send, []
+
+    def dead_at_the_third(child, request):
+        n_sent.append(request)
+        if len(n_sent) == 3:
+            child.process.kill()
+            child.process.wait()
+        send(child, request)
+
+    monkeypatch.setattr(supervision.Child, "send", dead_at_the_third)
+    n_rows = 4 * workers.ROWS_A_TASK
+    effect = mad_effect("well")
+    n_sent.clear()
+    result = render([recordings], tmp_path / "p.h5", [effect], SEGMENTS, SPLIT, n_rows, workers=1)
+    assert result.n_pairs == n_rows and not result.lost
+    assert len(n_sent) == 5  # four tasks, one of them twice
 
 
 @pytest.mark.parametrize("name", ["p.h5", "folder"])
