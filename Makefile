@@ -6,19 +6,30 @@ PROCESSES ?= 2
 # Folder of recordings that bench measures on; without one, the built-in ones.
 RECORDINGS ?=
 VENV := .venv
+NEWEST := .venv-newest
 BIN := $(VENV)/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test torture lint format bench bench-gpu docs clean
+.PHONY: help demo test test-newest torture lint format bench bench-gpu docs constraints clean
 
 help: ## say what can be made
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 demo: $(VENV)/installed ## install here and run the whole way once, small
 	$(BIN)/dafxtool demo
 
 test: lint ## lint, types and all tests
 	$(BIN)/pytest -n $(PROCESSES)
+
+test-newest: ## install the newest releases into an environment of its own, and try them
+	rm -rf $(NEWEST)
+	$(PYTHON) -m venv $(NEWEST)
+	$(NEWEST)/bin/python -m pip install --quiet --disable-pip-version-check .
+	$(NEWEST)/bin/dafxtool doctor
+	mkdir $(NEWEST)/work
+	cd $(NEWEST)/work && export PATH="$(CURDIR)/$(NEWEST)/bin:$$PATH" && \
+		dafxtool render --pairs-per-effect 20 && dafxtool train --steps 1 && \
+		dafxtool interpolate a.wav b.wav
 
 torture: $(VENV)/developing ## broken files, killed processes and mad plugins, in full
 	$(BIN)/pytest -n $(PROCESSES) -m torture --torture
@@ -45,12 +56,22 @@ docs: $(VENV)/installed ## write docs/cli.md from the commands' help
 	$(BIN)/python -m dafxtool.cli.reference > docs/cli.md.new
 	mv docs/cli.md.new docs/cli.md
 
+# torchaudio fits some releases of torch only, and its metadata does not say which: the pair is
+# chosen here, by hand. --universal covers every Python and system that pyproject.toml allows.
+constraints: $(VENV)/developing ## renew constraints.txt, the versions that demo and test install
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check uv
+	printf 'torch==2.14.1\ntorchaudio==2.11.1\n' > constraints.in
+	$(BIN)/uv pip compile --quiet --upgrade --universal --python-version 3.10 --all-extras \
+		--no-annotate --custom-compile-command 'make constraints' \
+		--constraints constraints.in --output-file constraints.txt pyproject.toml
+	rm constraints.in
+
 clean: ## remove the environment and all caches
-	rm -rf $(VENV) build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache
+	rm -rf $(VENV) $(NEWEST) build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # Both files say that the installation went well, and are older than a changed pyproject.toml.
-$(VENV)/installed: pyproject.toml
+$(VENV)/installed: pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10))' 2>/dev/null || { \
 		echo "dafxtool needs Python 3.10 or newer, but '$(PYTHON)' is older or not there:" \
 		"name another one, as in 'make PYTHON=python3.12'." >&2; exit 1; }
@@ -59,9 +80,11 @@ $(VENV)/installed: pyproject.toml
 		"(on Debian and Ubuntu: apt install python3-venv)." >&2; exit 1; }
 	$(PYTHON) -m venv $(VENV)
 	@echo "Installing into $(VENV): some minutes, and about 6 GB with CUDA's libraries."
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable .
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt \
+		--editable .
 	@touch $@
 
 $(VENV)/developing: $(VENV)/installed
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev]'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt \
+		--editable '.[dev]'
 	@touch $@

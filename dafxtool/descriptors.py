@@ -22,7 +22,6 @@ spectrograms or from mean mel spectra: docs/model.md has the figures.
 
 from __future__ import annotations
 
-import warnings
 from itertools import pairwise
 
 import numpy as np
@@ -30,6 +29,7 @@ import torch
 from torch import Tensor, nn
 
 from dafxtool.principal import split_frames
+from dafxtool.stft import mel_filterbank
 
 N_BANDS = 64
 N_COARSE_BANDS = 32
@@ -157,14 +157,10 @@ def _in_steps(values: Tensor, edges: list[int]) -> tuple[Tensor, Tensor]:
 
 def band_averages(n_bins: int, n_bands: int) -> Tensor:
     """(n_bins, n_bands): triangles on a mel scale that average bins; every band has some."""
-    from torchaudio.functional import melscale_fbanks
-
     n_bands = max(N_REGIONS, min(n_bands, n_bins // 4 // N_REGIONS * N_REGIONS))
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # about bands between two bins, which get the nearest one
-        bands = melscale_fbanks(n_bins, 0.0, NOMINAL_RATE_HZ / 2, n_bands, NOMINAL_RATE_HZ)
+    bands = mel_filterbank(n_bins, n_bands, NOMINAL_RATE_HZ)
     centres = torch.linspace(0, n_bins - 1, n_bands).round().long()
-    empty = bands.sum(dim=0) == 0
+    empty = bands.sum(dim=0) == 0  # a band between two bins gets the nearest one
     bands[centres[empty], torch.arange(n_bands)[empty]] = 1.0
     return bands / bands.sum(dim=0)
 

@@ -6,6 +6,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from dafxtool.stft import mel_filterbank
+
 FLOOR_DB = 80.0  # below the loudest bin: what lies lower is not compared
 # Window lengths and hops of Yamamoto, Song & Kim 2020, "Parallel WaveGAN", arXiv:1910.11480.
 RESOLUTIONS = ((1024, 120, 600), (2048, 240, 1200), (512, 50, 240))  # n_fft, hop, window
@@ -71,10 +73,17 @@ def mel_features(audio: NDArray[np.float32], sample_rate: int) -> NDArray[np.flo
 
     The features that one would try first; a baseline.
     """
-    from torchaudio.transforms import MelSpectrogram
-
-    padding = _padding(audio.shape[-1], 1024)
-    mel = MelSpectrogram(sample_rate, 1024, hop_length=256, n_mels=64, pad_mode=padding)
-    bands = (mel(torch.from_numpy(np.asarray(audio, dtype=np.float32))) + 1e-6).log()
+    n_segments, n_channels, n_samples = audio.shape
+    flat = torch.from_numpy(np.asarray(audio, dtype=np.float32)).reshape(-1, n_samples)
+    spectrum = torch.stft(
+        flat,
+        1024,
+        256,
+        window=torch.hann_window(1024),
+        pad_mode=_padding(n_samples, 1024),
+        return_complex=True,
+    )
+    power = spectrum.abs().square().unflatten(0, (n_segments, n_channels))
+    bands = (mel_filterbank(513, 64, sample_rate).T @ power + 1e-6).log()
     both = torch.cat([bands.mean(dim=-1), bands.std(dim=-1, correction=0)], dim=-1)
     return both.flatten(1).numpy()

@@ -12,6 +12,7 @@ Importing this module does not import torch: the configuration is wanted without
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
@@ -274,3 +275,25 @@ def unstandardise(standardised: Array, mean: Constant, deviation: Constant) -> T
     import torch
 
     return torch.as_tensor(standardised) * deviation + mean
+
+
+def mel_filterbank(n_bins: int, n_bands: int, sample_rate: int) -> Tensor:
+    """Build triangular filters, equally spaced on the HTK mel scale from 0 Hz to half the rate.
+
+    sample_rate  Hz
+    returns      (n_bins, n_bands); a band narrower than a bin may be all zero
+
+    The same bits as `torchaudio.functional.melscale_fbanks` with its defaults. Mel scale:
+    O'Shaughnessy 1987, "Speech Communication", as in HTK.
+    """
+    import torch
+
+    highest_mel = 2595.0 * math.log10(1.0 + sample_rate / 2 / 700.0)
+    mel_points = torch.linspace(0.0, highest_mel, n_bands + 2)
+    points_hz = 700.0 * (10.0 ** (mel_points / 2595.0) - 1.0)
+    bins_hz = torch.linspace(0, sample_rate // 2, n_bins)
+    width_hz = points_hz.diff()
+    distance_hz = points_hz[None] - bins_hz[:, None]
+    falling = -distance_hz[:, :-2] / width_hz[:-1]
+    rising = distance_hz[:, 2:] / width_hz[1:]
+    return torch.minimum(falling, rising).clamp_min(0.0)

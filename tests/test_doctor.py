@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
 
 import pytest
 
@@ -49,13 +50,20 @@ def test_pedalboard_reads_and_writes_all_formats(checks):
     assert checks["audio files"].found == "reads and writes wav, aiff, flac, ogg, mp3"
 
 
-def test_torchaudio_of_another_release_is_broken(monkeypatch):
-    found = {"torch": "2.15.0+cu132", "torchaudio": "2.11.0"}
+def test_torchaudio_that_does_not_load_is_one_warning_with_the_tested_pair(monkeypatch):
+    found = {"torch": "2.12.1", "torchaudio": "2.11.1"}
     monkeypatch.setattr(doctor, "version", found.__getitem__)
+    monkeypatch.setattr(doctor, "_import_failure", lambda module: "undefined symbol")
     check = doctor._torchaudio()
-    assert check.state == "broken"
-    assert "2.11.0 beside torch 2.15.0+cu132" in check.found
-    assert "torch~=2.11.0" in check.mend
+    assert check.state == "warning"
+    assert "2.11.1 beside torch 2.12.1" in check.found
+    assert doctor.TORCH_PAIR in check.mend
+
+
+def test_the_pair_that_doctor_names_is_the_tested_one():
+    constraints = (Path(__file__).parent.parent / "constraints.txt").read_text()
+    for requirement in doctor.TORCH_PAIR.split()[2:]:
+        assert requirement in constraints.split()
 
 
 def test_no_gpu_is_a_warning_and_a_driver_without_use_says_more(monkeypatch):

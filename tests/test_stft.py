@@ -17,6 +17,7 @@ from dafxtool.stft import (
     expand,
     istft,
     magnitude,
+    mel_filterbank,
     standardise,
     stft,
     unstandardise,
@@ -195,3 +196,15 @@ def test_the_power_law_is_right_to_a_few_millionths(exponent):
     wanted = linear.astype(np.float64) ** exponent
     np.testing.assert_allclose(found, wanted, rtol=4e-6)
     np.testing.assert_allclose(expand(found, config)[2:], linear[2:], rtol=1e-4)
+
+
+@pytest.mark.parametrize(
+    "n_bins, n_bands, rate",
+    [(513, 64, 24_000), (1025, 128, 24_000), (2049, 128, 24_000), (33, 40, 8_000)],
+)
+@pytest.mark.filterwarnings("ignore:At least one mel filterbank")
+def test_mel_filterbank_equals_torchaudio(n_bins, n_bands, rate):
+    from torchaudio import functional
+
+    reference = functional.melscale_fbanks(n_bins, 0.0, rate / 2, n_bands, rate)
+    assert torch.equal(mel_filterbank(n_bins, n_bands, rate), reference)
