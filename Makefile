@@ -10,7 +10,7 @@ NEWEST := .venv-newest
 BIN := $(VENV)/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-newest torture lint format bench bench-gpu docs constraints clean
+.PHONY: help demo test test-newest torture lint format bench bench-gpu docs site constraints clean
 
 help: ## say what can be made
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -56,6 +56,9 @@ docs: $(VENV)/installed ## write docs/cli.md from the commands' help
 	$(BIN)/python -m dafxtool.cli.reference > docs/cli.md.new
 	mv docs/cli.md.new docs/cli.md
 
+site: $(VENV)/developing ## build the documentation site into site/, strict and offline
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet
+
 # torchaudio fits some releases of torch only, and its metadata does not say which: the pair is
 # chosen here, by hand. --universal covers every Python and system that pyproject.toml allows.
 constraints: $(VENV)/developing ## renew constraints.txt, the versions that demo and test install
@@ -67,7 +70,7 @@ constraints: $(VENV)/developing ## renew constraints.txt, the versions that demo
 	rm constraints.in
 
 clean: ## remove the environment and all caches
-	rm -rf $(VENV) $(NEWEST) build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache
+	rm -rf $(VENV) $(NEWEST) build dist site *.egg-info .mypy_cache .pytest_cache .ruff_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # Both files say that the installation went well, and are older than a changed pyproject.toml.
