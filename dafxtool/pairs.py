@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from dafxtool import audio, files, interrupts, store
+from dafxtool import __version__, audio, files, interrupts, store
 from dafxtool.cluster import Cluster
 from dafxtool.errors import InputError, PluginError
 from dafxtool.losses import Losses
@@ -33,7 +33,7 @@ from dafxtool.segments import (
     Track,
     cut_segment,
 )
-from dafxtool.sinks import Sink, folder_sink, hdf5_sink, recording_rows
+from dafxtool.sinks import check_folder, folder_sink, hdf5_sink, recording_rows
 from dafxtool.supervision import PrintedLog
 from dafxtool.workers import Lost, rendered
 
@@ -85,14 +85,8 @@ def render(
     a plugin spoils a pair and strict is set, or spoils all of them.
     """
     segments, split = segments or SegmentConfig(), split or SplitConfig()
-    to_file = output.suffix.lower() in (".h5", ".hdf5")
-    if output.suffix.lower() in NO_FOLDERS and not output.is_dir():
-        raise InputError(
-            f"{output} is called like a file of another kind: give --output a name that ends in "
-            ".h5, or a folder's name for audio files."
-        )
-    if to_file:
-        store.check_output(output, resume, overwrite)
+    to_file = _is_pairs_file(output)
+    _check_output(output, resume, overwrite)
     plan = make_plan(
         paths,
         effects,
@@ -118,12 +112,11 @@ def render(
         "versions": audio_versions(),
         "sources": digest_of_sources(plan),
     }
-    sink: Sink
-    skipped = dict(plan.catalogue.skipped)
     if to_file:
         opened = hdf5_sink(output, plan, described, resume, overwrite)
     else:
-        opened = folder_sink(output, plan, described, audio_format, resume, overwrite)
+        opened = folder_sink(output, plan, described, audio_format, resume, overwrite, progress)
+    skipped = dict(plan.catalogue.skipped)
     lost: list[Lost] = []
     losses = Losses([effect for effect, _ in plan.effects])
     printed = PrintedLog(log_path(output))
@@ -166,9 +159,26 @@ def render(
     )
 
 
+def _is_pairs_file(output: Path) -> bool:
+    return output.suffix.lower() in (".h5", ".hdf5")
+
+
+def _check_output(output: Path, resume: bool, overwrite: bool) -> None:
+    """Refuse an output before recordings are read: InputError, OutputExistsError, DiskError."""
+    if _is_pairs_file(output):
+        store.check_output(output, resume, overwrite)
+    elif output.suffix.lower() in NO_FOLDERS and not output.is_dir():
+        raise InputError(
+            f"{output} is called like a file of another kind: give --output a name that ends in "
+            ".h5, or a folder's name for audio files."
+        )
+    else:
+        check_folder(output, resume, overwrite)
+
+
 def log_path(output: Path) -> Path:
     """Where what plugins print during a render goes: beside a pairs file, or into the folder."""
-    if output.suffix.lower() in (".h5", ".hdf5"):
+    if _is_pairs_file(output):
         return output.with_name(f"{output.stem}.plugins.log")
     return output / "plugins.log"
 
@@ -200,7 +210,8 @@ def audio_versions() -> dict[str, str]:
     """Versions of what decides the bits of a pair."""
     from importlib.metadata import version
 
-    return {name: version(name) for name in ("dafxtool", "pedalboard", "numpy")}
+    libraries = {name: version(name) for name in ("pedalboard", "numpy")}
+    return {"dafxtool": __version__, **libraries}
 
 
 def render_again(path: Path, row: int) -> NDArray[np.float32]:

@@ -100,11 +100,11 @@ def check_rows(output: Path, whole: Path, n_reported: int) -> None:
 
 
 def pairs_done(output: Path) -> int:
-    for name in ("pairs.csv", ".pairs.csv.partial"):
-        if (output / name).exists():
-            lines = (output / name).read_bytes().splitlines()
-            return len([line for line in lines if line[:1].isdigit()])
-    return 0
+    """Pairs in the table, or in the pairs file that the folder will be exported from."""
+    table = output / "pairs.csv"
+    if table.exists():
+        return len([line for line in table.read_bytes().splitlines() if line[:1].isdigit()])
+    return rows_done(output / ".pairs.h5")
 
 
 def check_pairs(output: Path, whole: Path, n_reported: int) -> None:

@@ -39,14 +39,13 @@ def test_the_package_contains_the_listed_clips_and_their_licence():
     assert sum(sizes) < 3.2e6
 
 
-def test_no_clip_is_clipped_silent_or_has_an_offset(sounds):
+def test_no_clip_is_clipped_or_silent(sounds):
     """A segment of 1.4 s has to be louder than what `render` draws again."""
     window = round(1.4 * SAMPLE_RATE)
     for clip, sound in sounds.items():
         assert 20 * np.log10(np.abs(sound).max()) == pytest.approx(-3, abs=0.01), clip
         energy = np.concatenate([[0], np.cumsum(np.square(sound, dtype=np.float64))])
         assert ((energy[window:] - energy[:-window]) / window).min() > 1e-4, clip
-        assert abs(sound.mean(dtype=np.float64)) < 1e-3, clip
 
 
 def test_no_two_clips_of_a_family_are_alike(sounds):

@@ -185,9 +185,7 @@ def test_a_folder_of_audio_files_holds_the_same_sound(recordings, rendered, tmp_
             for channel, kind in enumerate(("dry", "wet")):
                 sound, rate = audio.read(folder / table[row][kind])
                 assert rate == RATE
-                np.testing.assert_allclose(
-                    sound, reader.rows(np.array([row]))[0, channel], atol=2**-22
-                )
+                np.testing.assert_array_equal(sound, reader.rows(np.array([row]))[0, channel])
             assert table[row]["setting"] == reader.labels.setting_text[row]
     with pytest.raises(OutputExistsError, match="holds pairs already"):
         render_small(recordings, folder)
@@ -311,27 +309,101 @@ def stopped(monkeypatch, n_rows, *arguments, **options):
             render_small(*arguments, **options)
 
 
-def test_a_folder_is_as_it_was_until_the_first_new_pair(recordings, tmp_path, monkeypatch):
-    folder, rest = tmp_path / "folder", {"overwrite": True, "seed": 4}
-    render_small(recordings, folder, pairs_per_effect=3)
-    before = contents(folder)
-    stopped(monkeypatch, 0, recordings, folder, **rest)
-    assert contents(folder) == before
+def full(*_, **__):
+    raise OSError(errno.ENOSPC, "No space left on device")
 
-    def full(*_, **__):
-        raise OSError(errno.ENOSPC, "No space left on device")
+
+@pytest.mark.parametrize("n_written", [0, 1, 17])
+def test_a_folder_keeps_its_older_pairs_until_all_new_ones_are_written(
+    recordings, tmp_path, monkeypatch, n_written
+):
+    folder, fresh, other = tmp_path / "folder", tmp_path / "fresh", {"seed": 4}
+    render_small(recordings, folder, pairs_per_effect=3)
+    before, write, written = contents(folder), audio.write, []
+    stopped(monkeypatch, 5, recordings, folder, overwrite=True, **other)
+    assert before.items() <= contents(folder).items()
+
+    def fill_up(path, *rest, **options):
+        if len(written) == n_written:
+            full()
+        written.append(path)
+        write(path, *rest, **options)
 
     with monkeypatch.context() as patch:
-        patch.setattr(audio, "write", full)
+        patch.setattr(audio, "write", fill_up)
         with pytest.raises(DiskError, match="full"):
-            render_small(recordings, folder, **rest)
+            render_small(recordings, folder, resume=True, **other)
+    after = contents(folder)
+    assert before.items() <= after.items()
+    assert set(after) - set(before) == {".pairs.h5"}
+    with pytest.raises(OutputExistsError, match="or --resume to continue"):
+        render_small(recordings, folder, **other)
+    render_small(recordings, folder, resume=True, **other)
+    render_small(recordings, fresh, **other)
+    assert contents(folder) == contents(fresh)
+
+
+@pytest.mark.parametrize("n_renamed", [0, 1, 20, 49])
+def test_an_export_that_is_killed_is_resumed_to_the_same_bytes(
+    recordings, tmp_path, monkeypatch, n_renamed
+):
+    """Even between the last steps, when older audio files are gone already."""
+    folder, fresh = tmp_path / "folder", tmp_path / "fresh"
+    render_small(recordings, fresh)
+    render_small(recordings, folder, seed=4, pairs_per_effect=20)
+    replace, renamed = Path.replace, []
+
+    def killed(path, target):
+        if len(renamed) == n_renamed and target.parent == folder:
+            raise Stop
+        renamed.append(target)
+        return replace(path, target)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "replace", killed)
+        with pytest.raises(Stop):
+            render_small(recordings, folder, overwrite=True)
+    assert not (folder / "pairs.csv").exists()
+    render_small(recordings, folder, resume=True)
+    assert contents(folder) == contents(fresh)
+
+
+def test_audio_of_somebody_else_is_not_replaced(recordings, tmp_path):
+    """A folder may hold files that are called like pairs and are in no table."""
+    folder = tmp_path / "folder"
+    audio.write(folder / "000007_wet.wav", np.full(9, 0.5), RATE)
+    before = contents(folder)
+    for resume in (False, True):
+        with pytest.raises(OutputExistsError, match="holds pairs already"):
+            render_small(recordings, folder, resume=resume)
     assert contents(folder) == before
+
+
+def test_a_pairs_file_in_the_folder_is_left_alone(recordings, rendered, tmp_path):
+    """As with `render -o .` beside a pairs.h5."""
+    shutil.copy(rendered, tmp_path / "pairs.h5")
+    render_small(recordings, tmp_path, seed=4)
+    assert (tmp_path / "pairs.h5").read_bytes() == rendered.read_bytes()
+
+
+def test_a_folder_that_does_not_fit_on_the_disk_is_refused_before_rendering(
+    recordings, tmp_path, monkeypatch
+):
+    n_bytes = 2 * 24 * 2 * N_SAMPLES * 4  # the pairs file and the audio files
+
+    def usage(path):
+        return shutil._ntuple_diskusage(n_bytes, 1, n_bytes - 1)
+
+    monkeypatch.setattr(shutil, "disk_usage", usage)
+    with pytest.raises(DiskError, match=r"needs 1.6 MB until it is complete and the disk has"):
+        render_small(recordings, tmp_path / "folder")
+    assert not (tmp_path / "folder").exists()
 
 
 def test_an_overwriting_render_that_is_resumed_leaves_none_of_the_older_ones(
     recordings, tmp_path, monkeypatch
 ):
-    """Nor those of one that was begun over them, in another format, and never finished."""
+    """Nor those of one that was started over them, in another format, and never finished."""
     folder, fresh = tmp_path / "folder", tmp_path / "fresh"
     render_small(recordings, folder)
     stopped(monkeypatch, 20, recordings, folder, seed=4, audio_format="flac", overwrite=True)

@@ -318,27 +318,25 @@ def test_names_of_effects_lead_to_no_other_folder(invoke, pairs_file, run_folder
     assert all(name.startswith("a/b/c/here/") for name in new), new
 
 
-def test_a_journal_leads_to_no_other_folder(tmp_path):
-    """Files outside of the folder are no pairs that are done, whatever the journal says."""
+def test_a_table_leads_to_no_other_folder(tmp_path):
+    """Whatever a folder holds, only files in it are read, replaced or removed."""
     recordings = write_recordings(tmp_path / "recordings")
-    folder, outside = tmp_path / "pairs", tmp_path / "outside.wav"
-    outside.write_bytes(b"keep")
+    folder, outside = tmp_path / "pairs", tmp_path / "outside"
+    outside.mkdir()
+    (outside / "000001_dry.wav").write_bytes(b"keep")
 
     def again(**options):
         render([recordings], folder, chosen("gain"), SEGMENTS, SPLIT, 4, **options)
 
     again()
     table = (folder / "pairs.csv").read_text()
-    (folder / "pairs.csv").unlink()
-    (folder / ".pairs.csv.partial").write_text(
-        table.replace("000001_dry.wav", "../outside.wav").replace("000001_wet", "../outside")
-    )
-    again(resume=True)
-    assert (folder / "pairs.csv").read_text() == table
-    assert outside.read_bytes() == b"keep"
-    (folder / "pairs.csv").write_text(table.replace("000001_dry.wav", "../outside.wav"))
+    (folder / "pairs.csv").write_text(table.replace("000001_dry", "../outside/000001_dry"))
     with pytest.raises(OutputExistsError, match="holds other pairs"):
         again(resume=True)
+    (folder / ".dafxtool-export-1").symlink_to(outside)
+    again(overwrite=True)
+    assert (folder / "pairs.csv").read_text() == table
+    assert [path.read_bytes() for path in outside.iterdir()] == [b"keep"]
 
 
 @pytest.mark.parametrize("text", ['preset = "../../x"', '[split]\nby = "../../x"'])
