@@ -1,6 +1,6 @@
 """Segments embedded each second, from files, beside analysis and model on tensors in memory.
 
-    python benchmarks/bench_embed.py                   # the built-in corpus
+    python benchmarks/bench_embed.py                   # the built-in recordings
     python benchmarks/bench_embed.py --recordings FOLDER
 
 Ours goes from pairs.h5, from spectrograms.h5 and from a folder of recordings to latents, reading

@@ -1,6 +1,6 @@
 """Pairs rendered each second, beside a loop that anyone would write with pedalboard.
 
-    python benchmarks/bench_render.py                        # the built-in corpus
+    python benchmarks/bench_render.py                        # the built-in recordings
     python benchmarks/bench_render.py --recordings FOLDER
 
 The loop does what the rows of our own file tell, with the same effects and settings: it reads and

@@ -1,6 +1,6 @@
 """Pairs analysed each second, beside the bare transform and beside a loop with librosa.
 
-    python benchmarks/bench_spectrogram.py                   # the built-in corpus
+    python benchmarks/bench_spectrogram.py                   # the built-in recordings
     python benchmarks/bench_spectrogram.py --recordings FOLDER
 
 Ours goes from pairs.h5 to spectrograms.h5. The floor is torch.stft alone, on audio that is in

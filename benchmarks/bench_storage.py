@@ -1,6 +1,6 @@
 """Ways to keep spectrograms in HDF5: how large, how quickly written, and read as train reads them.
 
-    python benchmarks/bench_storage.py                   # the built-in corpus
+    python benchmarks/bench_storage.py                   # the built-in recordings
     python benchmarks/bench_storage.py --recordings FOLDER
 
 Each way gets the same spectrograms, batch by batch, and gives batches of 16 rows drawn at random;

@@ -1,6 +1,6 @@
 """Segments trained on each second, beside the bare step on one batch that is never changed.
 
-    python benchmarks/bench_train.py                         # the built-in corpus
+    python benchmarks/bench_train.py                         # the built-in recordings
     python benchmarks/bench_train.py --recordings FOLDER
 
 The preset is small, the device the CPU. Ours is the loop of dafxtool.training.train itself, from

@@ -11,7 +11,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from dafxtool import presets, store, synthesis
+from dafxtool import example_recordings, presets, store
 from dafxtool.devices import n_cuda_devices
 from dafxtool.effects import parse_effect
 from dafxtool.errors import ConfigError, FormatError, InputError
@@ -25,7 +25,7 @@ from dafxtool.spectrograms import write_spectrograms
 
 DEFAULT_EFFECTS = ("overdrive", "delay")  # the report's first two
 BUILT_IN_FOLDER = Path("built-in-recordings")
-TRY_ON = {"a.wav": "strings", "b.wav": "voice"}  # copies to try a model on
+TRY_ON = dict(zip(("a.wav", "b.wav"), example_recordings.HELD_OUT, strict=True))
 
 
 def configuration_for(
@@ -75,24 +75,28 @@ def effects_of_run(
 
 
 def built_in_recordings(progress: Progress = SILENT) -> list[Path]:
-    """The built-in corpus as a folder here, and a.wav and b.wav to try things on."""
+    """Copy the example recordings into a folder here, and a.wav and b.wav to try a model on.
+
+    A copy, because a pairs file refers to its recordings: the folder moves with it, and an
+    installation may be updated or removed.
+    """
     folder = BUILT_IN_FOLDER
     if not folder.is_dir():
-        _write_corpus(folder)
-    told = f"no recordings named: taking the built-in ones, {folder}/"
-    missing = {name: family for name, family in TRY_ON.items() if not Path(name).exists()}
-    for name, family in missing.items():
-        synthesis.write_example(Path(name), family)
+        _copy_clips(folder)
+    message = f"no recordings named: taking the built-in ones, {folder}/"
+    missing = {name: clip for name, clip in TRY_ON.items() if not Path(name).exists()}
+    for name, clip in missing.items():
+        clip.write_wav(Path(name))
     if missing:
-        told += f"; {' and '.join(missing)}, written too, are there to try a model on"
-    progress.say(told)
+        message += f"; {' and '.join(missing)}, written too, are there to try a model on"
+    progress.say(message)
     return [folder]
 
 
-def _write_corpus(folder: Path) -> None:
-    """All of it or nothing: half a corpus would pass for a whole one the next time."""
+def _copy_clips(folder: Path) -> None:
+    """Write all clips or none: an incomplete folder would be used as it is the next time."""
     with disk_errors(folder), TemporaryDirectory(prefix=".", dir=folder.absolute().parent) as place:
-        synthesis.write_corpus(Path(place) / folder.name)
+        example_recordings.write_clips(Path(place) / folder.name)
         (Path(place) / folder.name).rename(folder)
 
 

@@ -6,15 +6,16 @@ python interpolate.py [RECORDING]
 import sys
 from pathlib import Path
 
-from dafxtool import sheets, synthesis
+from dafxtool import sheets
 from dafxtool.effects import parse_effect
+from dafxtool.example_recordings import LUTE
 from dafxtool.runs import load_run
 
 
 def main() -> None:
-    path = Path(sys.argv[1]) if len(sys.argv) > 1 else Path("guitar.wav")
+    path = Path(sys.argv[1]) if len(sys.argv) > 1 else Path("lute.wav")
     if not path.exists():
-        synthesis.write_example(path, "strings")
+        LUTE.write_wav(path)
     run = load_run()
     a = sheets.source_of(path, run, parse_effect("delay:time=300,mix=50"))
     b = sheets.source_of(path, run, parse_effect("overdrive:drive=30"))

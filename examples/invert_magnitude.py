@@ -5,8 +5,9 @@ python invert_magnitude.py
 
 from pathlib import Path
 
-from dafxtool import audio, synthesis
+from dafxtool import audio
 from dafxtool.effects import builtin_effects
+from dafxtool.example_recordings import BARITONE
 from dafxtool.inversion import METHODS, invert
 from dafxtool.plugins import apply
 from dafxtool.stft import SpectrogramConfig, magnitude
@@ -14,7 +15,7 @@ from dafxtool.stft import SpectrogramConfig, magnitude
 
 def main() -> None:
     config = SpectrogramConfig(n_samples=65_536)
-    dry = synthesis.recording("voice", 0)[: config.n_samples]
+    dry = BARITONE.read()[: config.n_samples]
     reverb = builtin_effects()["reverb"]
     wet, _ = apply(reverb, dry, config.sample_rate, reverb.default_setting())
     target = magnitude(wet, config)

@@ -6,16 +6,17 @@ python render_and_listen.py [RECORDING]
 import sys
 from pathlib import Path
 
-from dafxtool import audio, synthesis
+from dafxtool import audio
 from dafxtool.effects import parse_effect
+from dafxtool.example_recordings import LUTE
 from dafxtool.plugins import apply
 from dafxtool.segments import normalise_peak
 
 
 def main() -> None:
-    path = Path(sys.argv[1]) if len(sys.argv) > 1 else Path("guitar.wav")
+    path = Path(sys.argv[1]) if len(sys.argv) > 1 else Path("lute.wav")
     if not path.exists():
-        synthesis.write_example(path, "strings")
+        LUTE.write_wav(path)
     dry, sample_rate = audio.read(path)
     dry = normalise_peak(dry, -12.0)
     for time in (60, 250, 700):

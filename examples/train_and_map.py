@@ -7,8 +7,9 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 
-from dafxtool import latents, maps, presets, runs, synthesis
+from dafxtool import latents, maps, presets, runs
 from dafxtool.effects import builtin_effects
+from dafxtool.example_recordings import write_clips
 from dafxtool.pairs import render
 from dafxtool.spectrograms import write_spectrograms
 from dafxtool.training import train
@@ -16,7 +17,7 @@ from dafxtool.training import train
 
 def main(folder: str = "recordings", pairs_per_effect: str = "60", steps: str = "60") -> None:
     if not Path(folder).is_dir():
-        synthesis.write_corpus(Path(folder))
+        write_clips(Path(folder))
     preset = presets.PRESETS["small"]
     preset = replace(preset, training=replace(preset.training, max_steps=int(steps)))
     known = builtin_effects()
