@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from dafxtool import audio, runs, store
 from dafxtool.errors import ConfigError, FormatError, InputError
 from dafxtool.files import check_free
+from dafxtool.find_recordings import SUFFIXES
 from dafxtool.inversion import invert
 from dafxtool.latents import read_latents
 from dafxtool.progress import SILENT, Progress
@@ -100,7 +101,7 @@ def invert_file(
 
 def _paths(output: Path, found: Sequence[Magnitude], overwrite: bool) -> list[Path]:
     """Where each sound goes; names that cannot be are refused before the work."""
-    if len(found) > 1 and (output.is_file() or output.suffix.lower() in audio.SUFFIXES):
+    if len(found) > 1 and (output.is_file() or output.suffix.lower() in SUFFIXES):
         raise InputError(
             f"{output} is the name of a file, and there are {len(found)} sounds: name a folder."
         )

@@ -4,8 +4,8 @@ Output sample m lies at the time of input sample m * from_rate / to_rate, withou
 samples become ceil(n * to_rate / from_rate). Sample numbers count from 0. Before and after the
 recording there is silence. All arrays are float32.
 
-soxr runs on blocks that are counted from sample 0, each with an overlap at both ends whose output is
-dropped. A block has the same input whichever span is asked for, so it has the same output to the bit.
+soxr runs on blocks that are counted from sample 0, each with an overlap at both ends whose output
+is dropped. A block has the same input whichever span is asked for, so its output has the same bits.
 """
 
 from __future__ import annotations

@@ -11,6 +11,7 @@ import pytest
 
 from dafxtool import audio
 from dafxtool.errors import InputError, OutputExistsError, RecordingError
+from dafxtool.find_recordings import SUFFIXES, _walk, find_recordings
 
 RATES = (8000, 11025, 16000, 22050, 32000, 44100, 48000, 96000, 192000)
 
@@ -303,7 +304,7 @@ def test_cut_off_files_are_refused(tmp_path, name):
             audio.probe(whole)
 
 
-@pytest.mark.parametrize("suffix", audio.SUFFIXES)
+@pytest.mark.parametrize("suffix", SUFFIXES)
 @pytest.mark.parametrize("content", [b"To be, or not to be\n" * 50, bytes(500), b"\xff\xfb\x90"])
 def test_what_is_no_recording_is_refused(tmp_path, suffix, content):
     path = tmp_path / f"text{suffix}"
@@ -363,7 +364,7 @@ def test_recordings_are_found_once_and_in_order(tmp_path):
         (tmp_path / name).touch()
     wanted = ["a.FLAC", "b.wav", "e.aif", "deep/d.ogg", "deep/er/c.mp3"]
     paths = [tmp_path, tmp_path / "deep", tmp_path / "b.wav"]
-    assert audio.find_recordings(paths) == [tmp_path / name for name in wanted]
+    assert find_recordings(paths) == [tmp_path / name for name in wanted]
 
 
 def test_links_are_followed_and_loops_end(tmp_path):
@@ -374,23 +375,23 @@ def test_links_are_followed_and_loops_end(tmp_path):
     os.symlink(tmp_path / "out", tmp_path / "in" / "linked")
     os.symlink(tmp_path / "in", tmp_path / "out" / "back")
     os.symlink(tmp_path / "in" / "a.wav", tmp_path / "in" / "again.wav")
-    found = audio.find_recordings([tmp_path / "in"])
+    found = find_recordings([tmp_path / "in"])
     assert found == [tmp_path / "in" / "a.wav", tmp_path / "in" / "linked" / "b.wav"]
-    assert len(audio._walk(tmp_path / "in")) == 3  # each folder was walked once
+    assert len(_walk(tmp_path / "in")) == 3  # each folder was walked once
 
 
 def test_a_file_is_taken_whatever_its_suffix(tmp_path):
     path = tmp_path / "take1.w"
     path.touch()
-    assert audio.find_recordings([path]) == [path]
+    assert find_recordings([path]) == [path]
 
 
 def test_missing_paths_and_folders_without_recordings_are_refused(tmp_path):
     with pytest.raises(InputError, match="nowhere does not exist"):
-        audio.find_recordings([tmp_path / "nowhere"])
+        find_recordings([tmp_path / "nowhere"])
     (tmp_path / "notes.txt").touch()
     with pytest.raises(InputError, match="holds no recordings"):
-        audio.find_recordings([tmp_path])
+        find_recordings([tmp_path])
 
 
 # Writing

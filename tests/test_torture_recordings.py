@@ -20,6 +20,7 @@ from mutants import Child, Tally, mutant
 
 from dafxtool import audio, truncation
 from dafxtool.errors import InputError, RecordingError
+from dafxtool.find_recordings import find_recordings
 from dafxtool.segments import (
     SegmentConfig,
     SplitConfig,
@@ -472,4 +473,4 @@ def test_a_link_that_leads_nowhere_is_no_recording(tmp_path, name):
     (tmp_path / "round").symlink_to("round")
     (tmp_path / "nowhere").symlink_to("nothing")
     with pytest.raises(InputError, match=f"{name} is a link that leads nowhere"):
-        audio.find_recordings([tmp_path / name])
+        find_recordings([tmp_path / name])

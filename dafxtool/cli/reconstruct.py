@@ -61,8 +61,9 @@ def command(inputs: tuple[Path, ...], **options: Any) -> None:
       dafxtool reconstruct pairs.h5 --examples 2 --csv errors.csv -o reconstruction.pdf
       dafxtool reconstruct guitar.wav --effect overdrive:drive=30 --audio sounds
     """
-    from dafxtool import audio, sheets, store
+    from dafxtool import sheets, store
     from dafxtool.drawing import check_outputs
+    from dafxtool.find_recordings import find_recordings
     from dafxtool.runs import load_run
     from dafxtool.workplace import effects_of_run, newest_file
 
@@ -89,7 +90,7 @@ def command(inputs: tuple[Path, ...], **options: Any) -> None:
             )
         names, plugins = options["effects"], options["plugins"]
         effects = effects_of_run(run.effects[:2], names, plugins, rate, progress)
-        paths = audio.find_recordings(sources)
+        paths = find_recordings(sources)
         made = sheets.reconstruct(
             [sheets.source_of(path, run, effect) for path in paths for effect in effects], run
         )
