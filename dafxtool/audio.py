@@ -32,8 +32,9 @@ from dafxtool.resampling import resample as resample  # callers know it as audio
 BLOCK = 1 << 16  # samples that are decoded at a time
 MOST_BYTES_IN_MEMORY = 1 << 30  # of a file whose header does not hold its length
 
-# Entered at a sample, libsndfile needs this many before it until an Ogg stream has the same bits.
-EARLIER = 1 << 16
+# libsndfile decodes Ogg Vorbis to the same bits when it starts this many samples earlier, outside of
+# the last pages, where its seeking is wrong (issue 885). 8192 were enough for 900 segments.
+EARLIER = 1 << 15
 
 # Bits of a sample where all samples have as many.
 SUBTYPE_BITS = {
@@ -121,7 +122,7 @@ def read_segment(
     info              result of probe(path); without it the file is probed
     returns           (n_samples,), the same bits as the slice of the complete recording
 
-    MP3 and what PyAV reads are decoded from the start. RecordingError as of read, and where the
+    MP3, Opus and what PyAV reads are decoded from the start. RecordingError as of read, and where the
     recording is shorter than asked for, or another one than when it was probed.
     """
     if info is None or info.layout is None:
@@ -311,10 +312,7 @@ def _sndfile_blocks(
     if layout.entry == "anywhere":
         position = first
     elif layout.entry == "earlier":
-        n_last = (
-            layout.n_last * file.samplerate // 48_000 if file.subtype == "OPUS" else layout.n_last
-        )
-        position = max(0, min(first, file.frames - n_last) - EARLIER)
+        position = max(0, min(first, file.frames - layout.n_last) - EARLIER)
     if position:
         file.seek(position)
     while position < last:

@@ -34,8 +34,8 @@ class Layout:
     n_bytes: int  # of the file
     n_data_bytes: int | None = None  # of uncompressed audio
     n_samples: int | None = None  # None: known to the decoder only
-    entry: str = "anywhere"  # where decoding may start: "anywhere", "earlier" (Ogg), "start"
-    n_last: int = 0  # samples of the last pages, which may not be entered; of Opus at 48 kHz (Ogg)
+    entry: str = "anywhere"  # where decoding may start: "anywhere", "earlier" (Vorbis), "start"
+    n_last: int = 0  # samples of the last pages, which may not be entered (Vorbis)
     prefix: bytes = b""
     begin: int = 0
     needs_av: bool = False
@@ -228,7 +228,6 @@ def _flac_block_size(head: bytes, before_checksum: int) -> int:
 
 REVERSED = bytes(int(f"{byte:08b}"[::-1], 2) for byte in range(256))
 OGG_CODECS = {b"\x01vorbis": "Ogg Vorbis", b"OpusHead": "Opus", b"\x7fFLAC": "FLAC in Ogg"}
-SNDFILE_OGG = ("Ogg Vorbis", "Opus")
 
 
 def check_ogg(file: BinaryIO, begin: int, end: int, size: int) -> Layout:
@@ -263,8 +262,9 @@ def check_ogg(file: BinaryIO, begin: int, end: int, size: int) -> Layout:
         flags, n_pages, position = head[5], n_pages + 1, position + len(page)
     if not flags & 4:
         raise cut_off(f"page {n_pages - 1} is not marked as the last one")
-    n_last = granules[-1] - granules[0]
-    return Layout(codec, size, entry="earlier", n_last=n_last, needs_av=codec not in SNDFILE_OGG)
+    if codec == "Ogg Vorbis":
+        return Layout(codec, size, entry="earlier", n_last=granules[-1] - granules[0])
+    return Layout(codec, size, entry="start", needs_av=codec != "Opus")
 
 
 def ogg_checksum(page: bytes) -> int:
