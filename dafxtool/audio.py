@@ -32,8 +32,8 @@ from dafxtool.resampling import resample as resample  # callers know it as audio
 BLOCK = 1 << 16  # samples that are decoded at a time
 MOST_BYTES_IN_MEMORY = 1 << 30  # of a file whose header does not hold its length
 
-# libsndfile decodes Ogg Vorbis to the same bits when it starts this many samples earlier, outside of
-# the last pages, where its seeking is wrong (issue 885). 8192 were enough for 900 segments.
+# libsndfile decodes Ogg Vorbis to the same bits when it starts this many samples earlier, and not
+# in the last pages, where its seeking is wrong (issue 885). 8192 were enough for 900 segments.
 EARLIER = 1 << 15
 
 # Bits of a sample where all samples have as many.
@@ -122,7 +122,7 @@ def read_segment(
     info              result of probe(path); without it the file is probed
     returns           (n_samples,), the same bits as the slice of the complete recording
 
-    MP3, Opus and what PyAV reads are decoded from the start. RecordingError as of read, and where the
+    MP3, Opus and what PyAV reads are decoded from the start. RecordingError as of read, where the
     recording is shorter than asked for, or another one than when it was probed.
     """
     if info is None or info.layout is None:

@@ -104,6 +104,11 @@ def check_rest(file: BinaryIO, position: int, end: int, after: str) -> None:
 
 # FLAC (RFC 9639)
 
+FLAC_RATES_HZ = dict(
+    enumerate(
+        (88_200, 176_400, 192_000, 8000, 16_000, 22_050, 24_000, 32_000, 44_100, 48_000, 96_000), 1
+    )
+)
 CRC_8, CRC_16 = 0x107, 0x18005
 MOST_FLAC_FRAME = 1 << 21  # bytes: 65,535 samples of 8 channels and 32 bits
 FLAC_BLOCK_SIZES = {
@@ -118,7 +123,8 @@ def check_flac(file: BinaryIO, begin: int, end: int, size: int) -> Layout:
     header, first_frame = _flac_metadata(file, begin, end)
     packed = int.from_bytes(header[21:26], "big")
     promised = packed & 0xFFFFFFFFF
-    n_samples, last_frame = _count_flac_samples(file, first_frame, end)
+    sample_rate = int.from_bytes(header[18:21], "big") >> 4
+    n_samples, last_frame = _count_flac_samples(file, first_frame, end, sample_rate)
     if not n_samples or n_samples < promised:
         raise cut_off(f"found {n_samples} samples, its header promises {promised}")
     if not promised:  # as encoders leave it that write into a pipe
@@ -148,14 +154,21 @@ def _flac_metadata(file: BinaryIO, begin: int, end: int) -> tuple[bytes, int]:
     return header, position
 
 
-def _count_flac_samples(file: BinaryIO, first_frame: int, end: int) -> tuple[int, int]:
+def _count_flac_samples(
+    file: BinaryIO, first_frame: int, end: int, sample_rate: int
+) -> tuple[int, int]:
     """Return the samples of all frames together, and the position of the last one.
 
     Each frame has to have the number that comes next.
 
     Frames are numbered by frame, or by sample where their lengths differ.
     """
-    sync = read_at(file, first_frame, 4)
+    sync = read_at(file, first_frame, 16)
+    if len(sync) < 16:
+        raise cut_off("found no audio")
+    length = _flac_number(sync)[1]
+    if sync[2] & 15 and _flac_rate(sync, length - 1) not in (0, sample_rate):
+        raise DamagedError(f"its header promises {sample_rate} Hz, its frames do not. {REMEDY}")
     n_samples, next_number, last_number, last_position = 0, 0, -1, first_frame
     for position, head in _flac_heads(file, sync[:2], first_frame, end):
         number, length = _flac_number(head)
@@ -211,6 +224,15 @@ def _flac_crc(data: bytes, polynomial: int, n_bits: int) -> int:
         for _ in range(8):
             remainder = (remainder << 1 ^ polynomial) if remainder & highest else remainder << 1
     return remainder
+
+
+def _flac_rate(head: bytes, before_checksum: int) -> int:
+    """Return the sample rate of a frame in Hz; 0 where it is left to STREAMINFO."""
+    code = head[2] & 15
+    if code in (12, 13, 14):
+        n_bytes, unit = {12: (1, 1000), 13: (2, 1), 14: (2, 10)}[code]
+        return int.from_bytes(head[before_checksum - n_bytes : before_checksum], "big") * unit
+    return FLAC_RATES_HZ.get(code, 0)
 
 
 def _flac_block_size(head: bytes, before_checksum: int) -> int:

@@ -171,9 +171,8 @@ def _check_chunks(file: BinaryIO, position: int, end: int, size: int, form: _For
             promised = long_length if length == 0xFFFFFFFF and long_length else length
             length = _known_length(file, body, promised, end, form)
             layout = Layout(form.container, size, n_data_bytes=length - form.n_before)
-            if form == CAF and promised != length:  # libsndfile wants the length
-                prefix = read_at(file, 0, body - 8) + length.to_bytes(8, "big")
-                layout = replace(layout, prefix=prefix, begin=body)
+            if promised != length and (form == CAF or promised == 0):  # libsndfile wants the length
+                layout = replace(layout, prefix=_with_length(file, body, length, form), begin=body)
         position = body + length
         if position > end:
             raise cut_off(f"its chunk {name[:4].decode('ascii')!r} is incomplete")
@@ -184,6 +183,15 @@ def _check_chunks(file: BinaryIO, position: int, end: int, size: int, form: _For
     if position < end:
         check_rest(file, position, end, "its last chunk")
     return layout
+
+
+def _with_length(file: BinaryIO, body: int, length: int, form: _Form) -> bytes:
+    """Return everything up to the samples, with their length put in."""
+    code = form.header[0] + form.header[-1]
+    n_code = struct.calcsize(code)
+    if length >> 8 * n_code:
+        raise DamagedError("its header does not hold its length. Convert it, or leave it out.")
+    return read_at(file, 0, body - n_code) + struct.pack(code, length)
 
 
 def _is_chunk(head: bytes) -> bool:

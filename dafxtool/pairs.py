@@ -211,8 +211,8 @@ def audio_versions() -> dict[str, str]:
     """Versions of what decides the bits of a pair."""
     from importlib.metadata import version
 
-    libraries = {name: version(name) for name in ("pedalboard", "numpy")}
-    return {"dafxtool": __version__, **libraries}
+    packages = ("pedalboard", "soundfile", "soxr", "numpy")
+    return {"dafxtool": __version__, **{name: version(name) for name in packages}}
 
 
 def render_again(path: Path, row: int) -> NDArray[np.float32]:

@@ -194,6 +194,24 @@ def test_bad_recordings_are_skipped_and_told_or_refused(
     assert "text.wav: not a recording" in told
 
 
+def test_files_skipped_for_one_reason_are_one_line(succeed, recordings, tmp_path, monkeypatch):
+    from dafxtool import av_reader
+
+    monkeypatch.setattr(av_reader, "has_av", lambda: False)
+    for number in range(5):
+        (tmp_path / f"{number}.M4A").write_bytes(b"\0\0\0\x20ftypM4A \0\0\0\0" + bytes(100))
+    (tmp_path / "note.opus").write_text("no audio")
+    (tmp_path / "read-me.txt").write_text("no audio file")
+    arguments = (recordings, tmp_path, "-o", tmp_path / "p.h5", "--pairs-per-effect", 1, *SMALL)
+    lines = succeed("render", *arguments).splitlines()
+    at = lines.index("6 recordings skipped:")
+    assert lines[at + 1].startswith("  5 files: reading MP4 or M4A needs PyAV. Install it with pip")
+    assert lines[at + 1].endswith("(0.M4A, 1.M4A, 2.M4A, ...)")
+    assert lines[at + 2].startswith(f"  {tmp_path}/note.opus: not a recording that can be read")
+    listed = json.loads(succeed("render", *arguments, "--overwrite", "--json"))["skipped"]
+    assert len(listed) == 6
+
+
 def test_spectrogram_writes_spectrograms(succeed, fail, pairs_file, tmp_path):
     output = tmp_path / "s.h5"
     sizes = ("--n-fft", 128, "--hop-length", 32, "--window-length", 128, "--dtype", "float32")

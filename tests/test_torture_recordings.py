@@ -213,7 +213,8 @@ def test_mutants_are_read_or_refused(tmp_path, wholes, amount, figure, kind):
     path = tmp_path / f"mutant.{kind}"
     tally = try_all(contents, path, figure, known, kind in CHECKED)
     assert not tally.wrong, "\n".join(tally.wrong)
-    assert {outcome.what for outcome in tally.outcomes} == {"read", "refused"}
+    results = {outcome.what for outcome in tally.outcomes}
+    assert "refused" in results and (kind in CHECKED or "read" in results)
 
 
 def test_random_bytes_are_refused(tmp_path, amount, figure):
@@ -243,7 +244,7 @@ def lying(name: str, wholes: dict[str, list[bytes]]) -> bytes:
     tag = wholes["mp3"][1].find(b"Xing")
     wav, flac, mp3 = wave(1, 1, 16, 2, bytes(8000)), wholes["flac"][0], wholes["mp3"][1]
     return {
-        "length.wav": changed(wav, 40, b"\xff\xff\xff\xff"),
+        "length.wav": changed(wholes["wav"][0], 40, b"\xff\xff\xff\xff"),
         "zero-hz.wav": changed(wav, 24, bytes(4)),
         "one-hz.wav": changed(wav, 24, b"\1\0\0\0"),
         "gigahertz.wav": changed(wav, 24, b"\0\0\0\x70"),
@@ -261,9 +262,7 @@ def lying(name: str, wholes: dict[str, list[bytes]]) -> bytes:
         "length.flac": changed(flac, 21, b"\xff\xff\xff\xff\xff"),
         "length-and-blocks.flac": changed(changed(flac, 8, b"\0\x10"), 21, b"\xff" * 5),
         "header-only.flac": flac[:42],
-        "frames.mp3": changed(
-            mp3, max(mp3.find(b"Xing"), mp3.find(b"Info")) + 8, b"\xff\xff\xff\xff"
-        ),
+        "frames.mp3": changed(mp3, tag + 8, b"\xff\xff\xff\xff"),
         "tag-only.mp3": b"ID3\4\0\0\0\0\1\0" + bytes(128),
         "two-streams.ogg": wholes["ogg"][0] + wholes["ogg"][1],
         "header-only.ogg": wholes["ogg"][0][:58],
@@ -281,11 +280,11 @@ LIES = {
     "1000-channels.wav": "1000 channels",
     "adpcm-channels.wav": "cannot be decoded",
     "adpcm-block.wav": "cannot be decoded",
-    "mu-law-bits.wav": "damaged header|cannot be decoded",
+    "mu-law-bits.wav": "",  # mu-law has 8 bits, whatever the header says
     "a-law-rate.wav": "Hz, expected|cannot be decoded",
     "no-format.wav": "cannot be decoded",
     "header-only.wav": "holds no samples|truncated",
-    "length.aiff": "damaged header|truncated",
+    "length.aiff": "",  # the chunk of samples is complete, and says how many there are
     "bits.aiff": "damaged header|cannot be decoded",
     "length.flac": "truncated",
     "length-and-blocks.flac": "truncated",
