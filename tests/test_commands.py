@@ -208,7 +208,7 @@ def test_files_skipped_for_one_reason_are_one_line(succeed, recordings, tmp_path
     assert lines[at + 1].startswith("  5 files: reading MP4 or M4A needs PyAV. Install it with pip")
     assert lines[at + 1].endswith("(0.M4A, 1.M4A, 2.M4A, ...)")
     assert lines[at + 2].startswith(f"  {tmp_path}/note.opus: not a recording that can be read")
-    listed = json.loads(succeed("render", *arguments, "--overwrite", "--json"))["skipped"]
+    listed = succeed("render", *arguments, "--overwrite", "--json")["skipped"]
     assert len(listed) == 6
 
 
