@@ -48,7 +48,7 @@ from dafxtool.plugin_audit import (
     set_raw,
 )
 from dafxtool.progress import SILENT, Progress
-from dafxtool.supervision import Child, ChildDied, ChildSilent
+from dafxtool.supervision import ChildDied, ChildProcess, ChildSilent
 
 SECONDS_BEFORE_NOTICE = 4.0  # of loading, until the user is told that it goes on
 PLUGIN_SECONDS = 60.0  # for loading, and for each segment
@@ -491,7 +491,7 @@ def _examine_apart(
     One that crashes at some settings, or when its state is given back to it, can be rendered with
     all the same: it is tried again with less.
     """
-    child = Child(_begin_examining)
+    child = ChildProcess(_begin_examining)
     try:
         return list(
             child.ask(
@@ -520,8 +520,10 @@ def _examine_apart(
 
 
 def _begin_examining() -> supervision.Answer:
-    def examine(request: tuple[Path, int, int], say: supervision.Say) -> list[tuple[Effect, Audit]]:
-        return examine_plugin(*request, lambda: say("it goes on"))
+    def examine(
+        request: tuple[Path, int, int], send: supervision.Send
+    ) -> list[tuple[Effect, Audit]]:
+        return examine_plugin(*request, lambda: send("still working"))
 
     return examine
 
@@ -529,7 +531,7 @@ def _begin_examining() -> supervision.Answer:
 # --- one process that plugins run in, for whoever needs a sound now and then --------------------
 
 _time_limit_s = PLUGIN_SECONDS
-_host: Child | None = None
+_host: ChildProcess | None = None
 _host_owner = 0  # the process that began it
 _host_uses = 0
 _host_lock = threading.Lock()
@@ -572,12 +574,12 @@ def _apply_apart(
     return wet, in_force
 
 
-def _the_host() -> Child:
+def _the_host() -> ChildProcess:
     global _host, _host_owner, _host_uses
     if _host is not None and (_host_owner != os.getpid() or _host_uses >= USES_OF_A_PROCESS):
         _end_host()
     if _host is None:
-        _host, _host_owner, _host_uses = Child(_begin_applying), os.getpid(), 0
+        _host, _host_owner, _host_uses = ChildProcess(_begin_applying), os.getpid(), 0
     _host_uses += 1
     return _host
 
@@ -593,7 +595,7 @@ atexit.register(_end_host)
 
 
 def _begin_applying() -> supervision.Answer:
-    return lambda request, say: apply_here(*request)
+    return lambda request, send: apply_here(*request)
 
 
 # --- small things -------------------------------------------------------------------------------
