@@ -34,7 +34,6 @@ OLDEST_PYTHON = (3, 10)
 TORCH_PAIR = "pip install torch==2.14.1 torchaudio==2.11.1"
 REINSTALL = "install dafxtool again, with its dependencies: pip install dafxtool"
 ROOM_FOR_PRESET = 4 * 2**30  # bytes; pairs and spectrograms of the default preset for two effects
-ROOM_FOR_A_WORKER = 16 * 2**20  # bytes of shared memory a rendering process, in the default preset
 CODECS = {  # name: format and subtype of libsndfile
     "WAV": ("WAV", "PCM_16"),
     "AIFF": ("AIFF", "PCM_16"),
@@ -76,7 +75,6 @@ def examine(
         _h5py,
         _matplotlib,
         _cores,
-        _shared_memory,
         _disk,
         *(_optional(name, purpose) for name, purpose in OPTIONAL),
     ]
@@ -370,26 +368,17 @@ def _matplotlib() -> Check:
 
 
 def usable_cores() -> int:
-    """Cores that this process may use, which can be fewer than the machine has."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
+    """Return the number of cores that this process may use, at most those of the machine."""
+    import psutil
+
+    process = psutil.Process()
+    if hasattr(process, "cpu_affinity"):  # macOS has none
+        return len(process.cpu_affinity())
     return os.cpu_count() or 1
 
 
 def _cores() -> Check:
     return Check("cores", "ok", f"{usable_cores()} of {os.cpu_count()}, which --workers takes")
-
-
-def _shared_memory() -> Check:
-    folder = Path("/dev/shm")
-    if not folder.is_dir():
-        return Check("shared memory", "ok", "the system's own")
-    free = shutil.disk_usage(folder).free
-    found = f"{_gigabytes(free)} free in {folder}"
-    if free < ROOM_FOR_A_WORKER * usable_cores():
-        mend = "use fewer --workers, or give the container more (docker run --shm-size 2g)"
-        return Check("shared memory", "warning", found, mend)
-    return Check("shared memory", "ok", found)
 
 
 def _disk() -> Check:

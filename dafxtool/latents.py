@@ -21,8 +21,9 @@ from numpy.typing import NDArray
 from dafxtool import audio, store
 from dafxtool.effects import builtin_effects
 from dafxtool.errors import FormatError, InputError, RecordingError
-from dafxtool.files import check_free, check_unlocked, writing
+from dafxtool.files import check_free, writing
 from dafxtool.find_recordings import find_recordings
+from dafxtool.locks import check_unlocked
 from dafxtool.plan import Chosen, make_pair
 from dafxtool.progress import SILENT, Progress
 from dafxtool.runs import Run

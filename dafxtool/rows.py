@@ -8,7 +8,6 @@ from __future__ import annotations
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -160,11 +159,7 @@ def _sent(values: Tensor, device: str | torch.device) -> Tensor:
 
 
 def _free_memory() -> int:
-    """Bytes of memory that can be taken without swapping."""
-    try:
-        for line in Path("/proc/meminfo").read_text().splitlines():
-            if line.startswith("MemAvailable:"):
-                return int(line.split()[1]) * 1024
-    except OSError:
-        pass
-    return 4 * 2**30
+    """Return the bytes of memory that can be taken without swapping."""
+    import psutil
+
+    return int(psutil.virtual_memory().available)

@@ -16,7 +16,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from dafxtool import audio, files, store
+from dafxtool import audio, files, locks, store
 from dafxtool.errors import DiskError, OutputExistsError
 from dafxtool.plan import Pair, Plan, Rows
 from dafxtool.progress import SILENT, Progress
@@ -137,7 +137,7 @@ def folder_sink(
 
     check_folder(output, resume, overwrite)
     if not is_complete():
-        with files.disk_errors(output), files.sole_writer(output, is_folder=True):
+        with files.disk_errors(output), locks.sole_writer(output, is_folder=True):
             if not is_complete():  # else another process has just finished it
                 check_folder(output, resume, overwrite)
                 _check_space(output, plan, suffix)
@@ -153,7 +153,7 @@ def check_folder(output: Path, resume: bool, overwrite: bool) -> None:
     """Raise OutputExistsError where `folder_sink` would, before the work."""
     if output.exists() and not output.is_dir():
         raise OutputExistsError(f"{output} is a file: name a folder, or a file ending in .h5.")
-    files.check_unlocked(output, is_folder=True)
+    locks.check_unlocked(output, is_folder=True)
     has_table, is_started = (output / TABLE).exists(), _is_started(output)
     if overwrite or (resume and (has_table or is_started)):
         return

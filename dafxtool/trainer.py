@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional
 
-from dafxtool.distributed import ALONE, Group, with_shared_norms
+from dafxtool.distributed import ALONE, Group, check_batch_norms, with_shared_batch_norms
 from dafxtool.model import ResidualVAE, build_model, kl_to_standard_normal, squared_error
 from dafxtool.presets import Configuration, TrainingConfig
 from dafxtool.principal import measure_basis
@@ -87,6 +87,7 @@ class Trainer:
         self.config = configuration.training
         torch.manual_seed(self.config.seed)
         self.model = build_model(configuration.model, shape).to(device)
+        check_batch_norms(self.model, group)
         self._images = self.model.image_layout and (device != "cpu" or self.compiles)
         if self._images:
             for each in self.model.parameters():
@@ -239,7 +240,7 @@ class Trainer:
         """
         if self.group.size == 1:
             return
-        with_shared_norms(self.model, self.group)
+        with_shared_batch_norms(self.model, self.group)
         self.model.take_share(self.group.share)
         self._forward = self.group.wrapped(self.model)
         if self._labels_along:

@@ -21,7 +21,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from dafxtool import files, interrupts, presets, store
+from dafxtool import interrupts, locks, presets, store
 from dafxtool.distributed import joined, n_own_rows
 from dafxtool.errors import FormatError, InputError, TrainingError
 from dafxtool.files import disk_errors
@@ -88,7 +88,7 @@ def train(
                 group,
             )
             if group.first:
-                opened.enter_context(files.sole_writer(run, is_folder=True))
+                opened.enter_context(locks.sole_writer(run, is_folder=True))
                 validation = Rows(reader, _rows(reader, ("validation", "train")), group.device)
                 about = _about(reader, spectrograms)
                 folder = RunFolder(run, trainer, about, resume, overwrite)

@@ -22,6 +22,7 @@ ORDER = (
     "supervision",
     "cluster",
     "files",
+    "locks",
     "devices",
     "threads",
     "distributed",

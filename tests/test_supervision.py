@@ -12,14 +12,14 @@ import pytest
 
 from dafxtool import supervision
 from dafxtool.errors import InputError
-from dafxtool.supervision import Child, ChildDied, ChildSilent, PrintedLog
+from dafxtool.supervision import ChildDied, ChildProcess, ChildSilent, PrintedLog
 
 E = """
 import os, signal, sys, time
 from dafxtool.errors import InputError
 
-def begin(offset=0):
-    def answer(request, say):
+def start(offset=0):
+    def answer(request, send):
         if request == "crash":
             os.kill(os.getpid(), signal.SIGSEGV)
         if request == "exit":
@@ -35,11 +35,11 @@ def begin(offset=0):
             os.system("echo from elsewhere >&2")
         if request == "tell":
             for index in range(3):
-                say(index)
+                send(index)
         return os.getpid() if request == "who" else (request, offset)
     return answer
 
-def begin_badly():
+def start_badly():
     raise InputError("it does not begin.")
 """
 
@@ -56,7 +56,7 @@ def module(tmp_path, monkeypatch):
 
 @pytest.fixture
 def child(module, tmp_path):
-    made = Child(module.begin, (5,), PrintedLog(tmp_path / "printed.log"))
+    made = ChildProcess(module.start, (5,), PrintedLog(tmp_path / "printed.log"))
     made.title = "the child"
     yield made
     made.kill()
@@ -97,7 +97,7 @@ def test_errors_are_raised_here(child):
 
 
 def test_one_that_cannot_begin_says_why(module):
-    child = Child(module.begin_badly)
+    child = ChildProcess(module.start_badly)
     with pytest.raises(InputError, match="does not begin"):
         child.ask("a", 60)
     child.kill()
@@ -131,8 +131,8 @@ def test_it_is_not_asked_on_the_terminals_ctrl_c(child):
 def test_it_ends_with_its_parent(tmp_path, end):
     script = (
         "import answering, os, time\n"
-        "from dafxtool.supervision import Child\n"
-        "child = Child(answering.begin)\n"
+        "from dafxtool.supervision import ChildProcess\n"
+        "child = ChildProcess(answering.start)\n"
         "print(child.ask('who', 60), flush=True)\n"
         "child.send('sleep')\n"
         "time.sleep(60)\n"

@@ -222,16 +222,16 @@ def test_one_that_dies_while_it_waits_for_work_costs_nothing(mad_effect, recordi
 def test_one_that_is_found_dead_when_it_is_given_work_costs_nothing(
     mad_effect, recordings, tmp_path, monkeypatch
 ):
-    send, n_sent = supervision.Child.send, []
+    send, n_sent = supervision.ChildProcess.send, []
 
-    def dead_at_the_third(child, request):
+    def dead_at_the_third(child, request, seconds):
         n_sent.append(request)
         if len(n_sent) == 3:
             child.process.kill()
             child.process.wait()
-        send(child, request)
+        send(child, request, seconds)
 
-    monkeypatch.setattr(supervision.Child, "send", dead_at_the_third)
+    monkeypatch.setattr(supervision.ChildProcess, "send", dead_at_the_third)
     n_rows = 4 * workers.ROWS_A_TASK
     effect = mad_effect("well")
     n_sent.clear()

@@ -47,7 +47,7 @@ def command(inputs: tuple[Path, ...], **options: Any) -> None:
       dafxtool embed pairs.h5 -o latents.csv
       dafxtool embed my-recordings --effect overdrive --effect delay:time=250 -o latents.npz
     """
-    from dafxtool import files, store
+    from dafxtool import locks, store
     from dafxtool.latents import check_output, embed, write_latents
     from dafxtool.runs import load_run
     from dafxtool.segments import SPLITS
@@ -61,7 +61,7 @@ def command(inputs: tuple[Path, ...], **options: Any) -> None:
     rate = run.configuration.segments.sample_rate
     effects = chosen_effects(options["effects"], options["plugins"], rate, default=())
     splits = options["split"] or SPLITS
-    with files.sole_writer(output):
+    with locks.sole_writer(output):
         latents = embed(sources, run, effects, splits, options["strict"], progress)
         write_latents(latents, output, options["overwrite"])
     n_latent = latents.latent.shape[1]

@@ -23,7 +23,7 @@ import h5py
 import numpy as np
 from numpy.typing import NDArray
 
-from dafxtool import __version__, files
+from dafxtool import __version__, files, locks
 from dafxtool.errors import ConfigError, DiskError, InputError, OutputExistsError
 from dafxtool.files import REMEDIES, disk_sentence
 from dafxtool.store.layout import DAMAGES, FORMAT_VERSION, check_inside, digest, row_is_chunk
@@ -157,7 +157,7 @@ def writing_rows(
     saved = json.dumps(configuration, sort_keys=True)
     keep = resume and not overwrite
     if not (keep and path.exists()):
-        with files.sole_writer(path):  # until the file has its name
+        with locks.sole_writer(path):  # until the file has its name
             check_output(path, resume, overwrite)  # again: another process may have been quicker
             if not (keep and path.exists()):
                 laid_out = (columns, n_rows, saved, effects, recordings, rows_a_chunk)
@@ -205,8 +205,8 @@ def _writing(
     if not complete:
         raise InputError(f"{path}: not every row was written; run again with --resume.")
     with _disk_errors(path):
-        _sync(partial)
-        os.replace(partial, path)
+        files.sync(partial)
+        files.replace(partial, path)
 
 
 def partial_path(path: Path) -> Path:
@@ -223,7 +223,7 @@ def check_output(path: Path, resume: bool, overwrite: bool) -> None:
     """Refuse an output that `writing_rows` would refuse, before the work and not after it."""
     path = _behind_links(path)
     with _disk_errors(path):
-        files.check_unlocked(path)
+        locks.check_unlocked(path)
         _check_free(path, partial_path(path), resume, overwrite)
 
 
@@ -298,13 +298,14 @@ def _begin(
     partial = partial_path(path)
     try:
         partial.touch(exist_ok=False)
-        _reserve(partial, n_bytes)  # so that a quota is met while HDF5 has nothing open
+        files.reserve(partial, n_bytes)  # so that a quota is met while HDF5 has nothing open
     finally:
         partial.unlink(missing_ok=True)
     file = _lock(partial, "x")
     try:
         _lay_out(file, kind, columns, n_rows, *described)
-        _reserve(partial)
+        # HDF5 does not survive a disk that fills up.
+        files.reserve(partial)
     except BaseException:
         with contextlib.suppress(OSError, RuntimeError):
             file.close()
@@ -325,23 +326,6 @@ def _check_space(path: Path, n_bytes: int) -> None:
 
 def _megabytes(n_bytes: int) -> str:
     return f"{n_bytes / 1e9:,.1f} GB" if n_bytes >= 1e9 else f"{n_bytes / 1e6:,.1f} MB"
-
-
-def _reserve(partial: Path, n_bytes: int = 0) -> None:
-    """Give every byte of the file its place: HDF5 does not survive a disk that fills up.
-
-    n_bytes  how many are wanted where the file has fewer yet
-    """
-    if not hasattr(os, "posix_fallocate"):
-        return
-    descriptor = os.open(partial, os.O_RDWR)
-    try:
-        os.posix_fallocate(descriptor, 0, max(1, n_bytes, os.fstat(descriptor).st_size))
-    except OSError as error:
-        if error.errno not in (errno.EOPNOTSUPP, errno.EINVAL):
-            raise
-    finally:
-        os.close(descriptor)
 
 
 def _lay_out(
@@ -394,14 +378,6 @@ def _preallocate(
     space = h5py.h5s.create_simple(shape, (h5py.h5s.UNLIMITED, *shape[1:]))
     type_id = h5py.h5t.py_create(dtype, logical=True)
     h5py.h5d.create(file.id, name.encode(), type_id, space, dcpl=properties)
-
-
-def _sync(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 @contextlib.contextmanager
