@@ -13,6 +13,7 @@ in one process ends all of them.
 from __future__ import annotations
 
 import atexit
+import inspect
 import os
 import re
 import sys
@@ -180,10 +181,11 @@ class Group:
         for values in module.buffers():  # once: they stay, or follow from what all processes see
             self.send(values)
         devices = None if self.device == "cpu" else [torch.device(self.device)]
-        # static_graph: a module may have parameters that a configuration leaves unused.
-        return DistributedDataParallel(
-            module, device_ids=devices, broadcast_buffers=False, static_graph=True
-        )
+        options: dict[str, Any] = {"static_graph": True}  # some configurations leave parameters
+        known = inspect.signature(DistributedDataParallel).parameters  # unused
+        is_renamed = "forward_sync_buffers" in known  # after torch 2.11
+        options["forward_sync_buffers" if is_renamed else "broadcast_buffers"] = False
+        return DistributedDataParallel(module, device_ids=devices, **options)
 
 
 ALONE = Group()

@@ -95,7 +95,10 @@ class RunFolder:
         """Rows after the checkpoint will be made again."""
         path = self.path / "metrics.csv"
         rows = list(read_metrics(path)) if step and path.exists() else []
-        with writing(path, overwrite=True) as temporary, temporary.open("w", newline="") as file:
+        with (
+            writing(path, overwrite=True) as temporary,
+            temporary.open("w", newline="", encoding="utf-8") as file,
+        ):
             writer = csv.DictWriter(file, METRICS)
             writer.writeheader()
             writer.writerows(row for row in rows if int(row["step"]) <= step)
@@ -115,7 +118,7 @@ class RunFolder:
         if validated:
             row.update({f"validation_{k}": v for k, v in trainer.validation.items()})
         with disk_errors(self.path):
-            with (self.path / "metrics.csv").open("a", newline="") as file:
+            with (self.path / "metrics.csv").open("a", newline="", encoding="utf-8") as file:
                 csv.DictWriter(file, METRICS).writerow(row)
             for name, value in row.items():
                 if name not in ("step", "epoch", "seconds"):
