@@ -102,7 +102,8 @@ def replace(source, target):
 
 
 def unlink(path, **options):
-    if asks_dafxtool(("pathlib",)):
+    """Locks may be removed: on Windows, filelock does that itself on release."""
+    if asks_dafxtool(("pathlib",)) and Path(path).suffix != ".lock" and Path(path).name != ".lock":
         check_closed(path)
     posix_unlink(path, **options)
 
