@@ -20,6 +20,7 @@ from dafxtool import (
     __version__,
     example_recordings,
     files,
+    locks,
     latents,
     magnitudes,
     maps,
@@ -73,7 +74,7 @@ def demo(
     OutputExistsError  the folder holds other files, or another demo is writing there
     """
     _check_folder(folder)
-    with files.disk_errors(folder), files.sole_writer(folder, is_folder=True):
+    with files.disk_errors(folder), locks.sole_writer(folder, is_folder=True):
         return _Demo(folder, seed, workers, device, progress).run(overwrite)
 
 

@@ -14,6 +14,8 @@ from dafxtool import files
 from dafxtool.errors import DiskError, OutputExistsError
 from dafxtool.files import disk_errors, free_name, writing
 
+posix_only = pytest.mark.skipif(sys.platform == "win32", reason="Windows has no such thing")
+
 
 def test_nothing_has_the_name_until_all_is_written(tmp_path):
     path = tmp_path / "new" / "folder" / "sound.take1.wav"
@@ -58,6 +60,7 @@ def test_an_output_that_appears_meanwhile_is_kept(tmp_path):
     assert path.read_text() == "theirs"
 
 
+@posix_only
 def test_a_link_stays_a_link(tmp_path):
     target, link = tmp_path / "target.csv", tmp_path / "link.csv"
     target.write_text("before")
@@ -68,6 +71,7 @@ def test_a_link_stays_a_link(tmp_path):
     assert target.read_text() == "after"
 
 
+@posix_only
 def test_a_folder_or_a_device_is_no_output(tmp_path):
     with pytest.raises(DiskError, match="that is a folder"), writing(tmp_path, overwrite=True):
         pass
@@ -98,6 +102,7 @@ def test_what_the_disk_says_names_the_output(tmp_path, number, sentence):
     assert os.listdir(tmp_path) == []
 
 
+@posix_only
 def test_a_limit_of_the_system_is_a_sentence_and_leaves_nothing(tmp_path):
     """The real thing: the system refuses the second thousand bytes."""
     program = f"""
