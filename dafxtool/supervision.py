@@ -74,7 +74,7 @@ class PrintedLog:
     def write(self, title: str, printed: bytes) -> None:
         """Append output under a line with the title of the child."""
         with self._lock:
-            if self.path is None or self._bytes_left <= 0:
+            if self.path is None or self._bytes_left <= 0 or not printed:
                 return
             head = f"--- {title}\n".encode("utf-8", "replace") if title != self._title else b""
             self._title = title

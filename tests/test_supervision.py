@@ -131,7 +131,9 @@ def test_the_log_has_an_end(tmp_path):
         log.write("loud", b"0123456789" * 10)
     assert len((tmp_path / "log").read_bytes()) < 200
     assert "is not kept" in (tmp_path / "log").read_text()
-    assert not PrintedLog(tmp_path / "other").written
+    silent = PrintedLog(tmp_path / "other")
+    silent.write("quiet", b"")
+    assert not silent.written
     assert not (tmp_path / "other").exists()
 
 
