@@ -17,17 +17,18 @@ from dafxtool.errors import InputError
 from dafxtool.supervision import ChildDied, ChildProcess, ChildSilent, PrintedLog
 
 KILL = getattr(signal, "SIGKILL", signal.SIGTERM)  # with which Windows kills, too
+CRASH = "exit status" if sys.platform == "win32" else "SIGSEGV"
 posix_only = pytest.mark.skipif(sys.platform == "win32", reason="sleeps in the C library of POSIX")
 linux_only = pytest.mark.skipif(sys.platform != "linux", reason="Linux alone kills at once")
 
 MODULE = """
-import ctypes, os, signal, subprocess, sys, time
+import ctypes, faulthandler, os, signal, subprocess, sys, time
 from dafxtool.errors import InputError
 
 def start(offset=0):
     def answer(request, send):
         if request == "crash":
-            os.kill(os.getpid(), signal.SIGSEGV)
+            faulthandler._sigsegv()
         if request == "exit":
             os._exit(7)
         if request == "sleep":
@@ -87,7 +88,7 @@ def test_messages_come_on_the_way(child):
     assert kinds == [("ready", None), *(("said", i) for i in range(3)), ("done", ("tell", 5))]
 
 
-@pytest.mark.parametrize(("deed", "manner"), [("crash", "SIGSEGV"), ("exit", "exit status 7")])
+@pytest.mark.parametrize(("deed", "manner"), [("crash", CRASH), ("exit", "exit status 7")])
 def test_a_death_is_noticed(child, deed, manner):
     with pytest.raises(ChildDied, match=manner):
         child.ask(deed, 60)
