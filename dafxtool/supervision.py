@@ -6,7 +6,7 @@ is a new interpreter: it does not import the script that started it, and any pro
 may start one. It ends with its parent, however the parent ends.
 
 Requests go through the child's standard input and messages come back through its standard output,
-which exist on every system. Each is a length of eight bytes and a pickle.
+which exist on every system. Each is a count of parts, their lengths, a pickle, and its arrays.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ SECONDS_OF_GRACE = 10.0  # after which a child that hangs ends itself, if nobody
 LONGEST_TIMER_SECONDS = 1e6
 MOST_PRINTED_BYTES = 1 << 20  # kept of what children print
 
-LENGTH = struct.Struct("<Q")
+PROTOCOL = 5  # of pickle, which leaves arrays to be sent as they lie in memory
 HELLO = b"dafxtool: messages follow\n"  # ends what start-up files may print before `serve`
 
 _is_child = False
@@ -92,7 +92,8 @@ class PrintedLog:
         return self._is_written
 
 
-Inbox = queue.SimpleQueue[tuple["ChildProcess", "bytes | None"]]  # None: the child has ended
+Message = list[bytearray]  # a pickle and its arrays
+Inbox = queue.SimpleQueue[tuple["ChildProcess", "Message | None"]]  # None: the child has ended
 
 
 class ChildProcess:
@@ -152,14 +153,14 @@ class ChildProcess:
         """Return the next message; see `unpack`. Raises queue.Empty after seconds."""
         return self.unpack(self._inbox.get(timeout=seconds)[1])
 
-    def unpack(self, message: bytes | None) -> tuple[str, Any]:
+    def unpack(self, message: Message | None) -> tuple[str, Any]:
         """Return ("ready", None) once, then ("said", message) and ("done", answer).
 
         Raises ChildDied, and what the answering function raised.
         """
         if message is None:
             raise self._death()
-        kind, content = pickle.loads(message)
+        kind, content = _loads(message)
         self.last_heard = time.monotonic()
         if kind == "failed":
             raise content
@@ -257,22 +258,31 @@ class ChildProcess:
 
 
 def _write(stream: IO[bytes], message: Any) -> None:
-    pickled = pickle.dumps(message, pickle.HIGHEST_PROTOCOL)
-    stream.write(LENGTH.pack(len(pickled)))
-    stream.write(pickled)
+    arrays: list[pickle.PickleBuffer] = []
+    pickled = pickle.dumps(message, PROTOCOL, buffer_callback=arrays.append)
+    parts = [memoryview(pickled), *(array.raw() for array in arrays)]
+    stream.write(struct.pack(f"<Q{len(parts)}Q", len(parts), *(part.nbytes for part in parts)))
+    for part in parts:
+        stream.write(part)
     stream.flush()
 
 
-def _read(stream: IO[bytes]) -> bytes:
+def _read(stream: IO[bytes]) -> Message:
     """Return the next message. Raises EOFError at the end of the stream, also within a message."""
-    head = stream.read(LENGTH.size)
-    if len(head) < LENGTH.size:
+    (n_parts,) = struct.unpack("<Q", _read_part(stream, 8))
+    sizes = struct.unpack(f"<{n_parts}Q", _read_part(stream, 8 * n_parts))
+    return [_read_part(stream, size) for size in sizes]
+
+
+def _read_part(stream: IO[bytes], n_bytes: int) -> bytearray:
+    part = bytearray(n_bytes)
+    if stream.readinto(part) < n_bytes:  # type: ignore[attr-defined]
         raise EOFError
-    (n_bytes,) = LENGTH.unpack(head)
-    pickled = stream.read(n_bytes)
-    if len(pickled) < n_bytes:
-        raise EOFError
-    return pickled
+    return part
+
+
+def _loads(message: Message) -> Any:
+    return pickle.loads(message[0], buffers=message[1:])
 
 
 def _descendants(process: int) -> list[Any]:
@@ -318,10 +328,10 @@ def serve(parent: int) -> None:
     requests, messages = _take_streams()
     _leave_interrupts_to_parent()
     _die_with(parent)
-    inbox: queue.SimpleQueue[bytes] = queue.SimpleQueue()
+    inbox: queue.SimpleQueue[Message] = queue.SimpleQueue()
     threading.Thread(target=_read_requests, args=(requests, inbox), daemon=True).start()
     with suppress(OSError):  # the parent has no more questions
-        sys.path[:] = pickle.loads(inbox.get())
+        sys.path[:] = _loads(inbox.get())
         _answer_all(inbox, messages)
     _leave()
 
@@ -351,7 +361,7 @@ def _leave_interrupts_to_parent() -> None:
         msvcrt.SetErrorMode(msvcrt.SEM_FAILCRITICALERRORS | msvcrt.SEM_NOGPFAULTERRORBOX)
 
 
-def _read_requests(requests: IO[bytes], inbox: queue.SimpleQueue[bytes]) -> None:
+def _read_requests(requests: IO[bytes], inbox: queue.SimpleQueue[Message]) -> None:
     """Read ahead while the main thread works: the end of the input ends the process at once."""
     with suppress(OSError, EOFError):
         while True:
@@ -359,16 +369,16 @@ def _read_requests(requests: IO[bytes], inbox: queue.SimpleQueue[bytes]) -> None
     _leave()
 
 
-def _answer_all(inbox: queue.SimpleQueue[bytes], messages: IO[bytes]) -> None:
+def _answer_all(inbox: queue.SimpleQueue[Message], messages: IO[bytes]) -> None:
     try:
-        start, arguments = pickle.loads(inbox.get())
+        start, arguments = _loads(inbox.get())
         answer = start(*arguments)
     except Exception as error:
         _write(messages, ("failed", _sendable(error)))
         return
     _write(messages, ("ready", None))
     while True:
-        request, seconds = pickle.loads(inbox.get())
+        request, seconds = _loads(inbox.get())
 
         def send(message: Any, limit: float = seconds) -> None:
             _write(messages, ("said", message))

@@ -37,6 +37,7 @@ from dafxtool.supervision import (
     ChildDied,
     ChildProcess,
     Inbox,
+    Message,
     PrintedLog,
     Send,
 )
@@ -281,7 +282,7 @@ class _Pool:
     def _title(self, row: int) -> str:
         return self.plan.effects[row % len(self.plan.effects)][0].name if self.has_plugin else ""
 
-    def _hear(self, worker: _Worker, message: bytes | None) -> Iterator[Batch]:
+    def _hear(self, worker: _Worker, message: Message | None) -> Iterator[Batch]:
         try:
             kind, content = worker.child.unpack(message)
         except ChildDied as death:
