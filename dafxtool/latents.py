@@ -107,7 +107,7 @@ def _embed_spectrograms(path: Path, run: Run, splits: Sequence[str], progress: P
                 f"{path} was analysed with {theirs}, the run {run.path} wants "
                 f"{run.spectrogram_config}: embed the pairs, or analyse them again."
             )
-        scale = float(reader.configuration["deviation"]) / run.deviation
+        scale = float(reader.configuration["std"]) / run.deviation
         shift = (float(reader.configuration["mean"]) - run.mean) / run.deviation
         same = theirs.standardisation == "segment" or (scale == 1.0 and shift == 0.0)
 
@@ -303,28 +303,33 @@ def write_latents(latents: Latents, output: Path, overwrite: bool = False) -> No
 
 def _write_hdf5(latents: Latents, output: Path, overwrite: bool) -> None:
     labels = latents.labels
-    columns = {
-        "latent": (latents.latent.shape[1:], np.float32),
-        **store.label_columns(labels.effects, labels.setting.shape[1]),
-    }
     with store.writing_rows(
         output,
         store.LATENTS,
-        columns,
-        len(latents),
-        {
-            "run": latents.run,
-            "n_content": latents.n_content,
-            "n_style": latents.n_style,
-            "scale": [float(f"{value:.6g}") for value in latents.scale],
-        },
+        {"latent": (latents.latent.shape[1:], np.float32)},
+        labels.effect,
+        {"run": latents.run},
         labels.effects,
         labels.recordings,
         resume=False,
         overwrite=overwrite or not output.exists(),  # remains of a killed one are worth nothing
         rows_a_chunk=256,
+        tables={
+            "parts": store.make_table("parts", _parts(latents)),
+            "scale": latents.scale.astype(np.float32),
+        },
     ) as writer:
         writer.put(0, latent=latents.latent, **store.label_rows(labels, slice(None)))
+
+
+def _parts(latents: Latents) -> list[dict[str, Any]]:
+    """Which of the numbers are content, change and style; a model may not divide them."""
+    n_latent = latents.latent.shape[1]
+    if not latents.n_content and not latents.n_style:
+        return [{"name": "undivided", "start": 0, "stop": n_latent}]
+    first, last = latents.n_content, n_latent - latents.n_style
+    bounds = {"content": (0, first), "change": (first, last), "style": (last, n_latent)}
+    return [{"name": name, "start": a, "stop": b} for name, (a, b) in bounds.items()]
 
 
 def _named_columns(latents: Latents) -> dict[str, NDArray[Any]]:
@@ -353,17 +358,21 @@ def _write_csv(latents: Latents, path: Path) -> None:
 
 def read_latents(path: Path) -> Latents:
     """A latents.h5 that `write_latents` wrote."""
-    with store.Reader(path, store.LATENTS) as reader:
+    with store.Hdf5Reader(path, store.LATENTS) as reader:
         latent = np.asarray(reader.rows(slice(None)), dtype=np.float32)
         if not np.isfinite(latent).all():
-            raise FormatError(f"{path} holds latents that are NaN or infinite: make it again.")
+            raise FormatError(f"{path} holds latents that are NaN or infinite. Make it again.")
+        size = {
+            part["name"]: part["stop"] - part["start"]
+            for part in store.read_table("parts", reader.table("parts"))
+        }
         return Latents(
             latent,
             reader.labels,
             str(reader.configuration["run"]),
-            int(reader.configuration["n_content"]),
-            int(reader.configuration.get("n_style", 0)),
-            np.array(reader.configuration["scale"], dtype=np.float32),
+            size.get("content", 0),
+            size.get("style", 0),
+            reader.table("scale").astype(np.float32),
         )
 
 

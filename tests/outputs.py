@@ -16,6 +16,7 @@ from typing import Any
 import h5py
 import numpy as np
 import torch
+from arrays import row_arrays, take_rows
 from datasets import RATE, with_training, write_recordings
 from nursery import Nursery
 
@@ -90,10 +91,10 @@ def check_rows(output: Path, whole: Path, n_reported: int) -> None:
     if n_reported:
         assert rows_done(output) >= n_reported, "what was told is not there"
     if rows_done(output):
-        with h5py.File(partial, "r") as file, h5py.File(whole, "r") as complete:
-            done = np.flatnonzero(file["done"][:])
-            for name in set(complete) - {"effects", "recordings", "done"}:
-                np.testing.assert_array_equal(file[name][:][done], complete[name][:][done])
+        done = np.flatnonzero(row_arrays(partial)["done"])
+        stored, wanted = (take_rows(row_arrays(path), done) for path in (partial, whole))
+        for name in set(wanted) - {"done"}:
+            np.testing.assert_array_equal(stored[name], wanted[name])
 
 
 # --- a folder of audio ----------------------------------------------------------------------------

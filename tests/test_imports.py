@@ -44,7 +44,6 @@ ORDER = (
     "phase",
     "inversion",
     "displacement",
-    "heaps",
     "store",
     "presets",
     "plan",

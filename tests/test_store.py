@@ -1,5 +1,4 @@
 import errno
-import json
 import os
 import signal
 import subprocess
@@ -18,9 +17,11 @@ from dafxtool.parameters import Effect, Parameter
 N_ROWS = 20
 GAIN = Effect("gain", (Parameter("level", "dB", 0.0, 100.0, 1.0),))
 EFFECTS = [Effect("clean").to_dict(), GAIN.to_dict()]
-CONFIGURATION = {"run": "r", "seed": 0, "n_content": 1, "scale": [1.0, 1.0, 1.0]}
+CONFIGURATION = {"run": "r", "seed": 0}
 RECORDINGS = [{"path": "/x/a.wav", "folder": "x", "split": "train", "track": 0}]
-COLUMNS = {"latent": ((3,), np.float32), **store.label_columns(EFFECTS, 1)}
+COLUMNS = {"latent": ((3,), np.float32)}
+PARTS = [{"name": "content", "start": 0, "stop": 1}, {"name": "change", "start": 1, "stop": 3}]
+TABLES = {"parts": store.make_table("parts", PARTS), "scale": np.ones(3, np.float32)}
 
 
 def begin(path, configuration=None, **options):
@@ -28,10 +29,11 @@ def begin(path, configuration=None, **options):
         path,
         store.LATENTS,
         COLUMNS,
-        N_ROWS,
+        np.arange(N_ROWS) % 2,
         configuration or CONFIGURATION,
         EFFECTS,
         RECORDINGS,
+        tables=TABLES,
         **options,
     )
 
@@ -45,7 +47,7 @@ def put_rows(writer, rows, where):
         where,
         latent=rows[:, None] + np.array([0.0, 0.25, 0.5]),
         effect=rows % 2,
-        setting=rows[:, None] / 2,
+        setting=np.where(rows % 2 == 1, rows / 2, np.nan)[:, None],
         setting_text=store.encode_texts([f"gain:level={row / 2}" for row in rows]),
         recording=np.zeros(len(rows), int),
         offset=rows * 10,
@@ -64,7 +66,8 @@ def test_rows_are_written_in_any_order(tmp_path, bulk):
     with store.Reader(path, store.LATENTS) as reader:
         np.testing.assert_array_equal(reader.rows(slice(None))[:, 0], np.arange(N_ROWS))
         assert reader.labels.offset.tolist() == [10 * row for row in range(N_ROWS)]
-        assert reader.labels.setting[:, 0].tolist() == [row / 2 for row in range(N_ROWS)]
+        assert reader.labels.setting[1::2, 0].tolist() == [row / 2 for row in range(1, N_ROWS, 2)]
+        assert np.isnan(reader.labels.setting[::2]).all()  # clean has no parameters
         assert reader.labels.setting_text[7] == "gain:level=3.5"
 
 
@@ -125,7 +128,8 @@ def test_what_is_written_is_read_back(tmp_path):
             reader.rows(np.array([3, 20]))
     with h5py.File(path) as file:
         assert file["latent"].maxshape[0] is None  # growable
-        assert json.loads(file.attrs["versions"])["h5py"] == h5py.__version__
+        assert file["settings/gain"].maxshape == (None,)
+        assert file.attrs["h5py_version"].decode() == h5py.__version__
 
 
 def test_an_unfinished_file_keeps_its_temporary_name_and_is_resumed(tmp_path):
@@ -294,7 +298,7 @@ def test_a_file_without_its_labels_is_damaged_not_a_traceback(tmp_path):
         put(writer, 0, N_ROWS)
     with h5py.File(path, "r+") as file:
         del file["effect"]
-    with pytest.raises(FormatError, match="damaged or incomplete"):
+    with pytest.raises(FormatError, match="the array 'effect' is missing"):
         store.Reader(path, store.LATENTS)
 
 
