@@ -294,6 +294,8 @@ def open_file(path: Path, kind: str) -> h5py.File:
         ) from error
     try:
         problem = _other_kind(file, kind)
+    except FileProblem as error:
+        problem = f"is no {kind} file: {error}. See docs/formats.md"
     except DAMAGES as error:
         problem = f"is damaged ({_reason(error)}). Make it again with 'dafxtool {MADE_BY[kind]}'"
     if problem:

@@ -77,14 +77,20 @@ def _names(file: h5py.File) -> Iterator[str]:
             yield from (f"{SETTINGS}/{name}" for name in group)
 
 
-def find_array(file: h5py.File, name: str, may_be_packed: bool = False) -> h5py.Dataset:
-    """An array that can be read safely: its type is one that is written, its size fits the file."""
+def find_array(
+    file: h5py.File, name: str, wanted: str = "text of a fixed length", may_be_packed: bool = False
+) -> h5py.Dataset:
+    """An array that can be read safely: its type is one that is written, its size fits the file.
+
+    wanted         named in place of text of variable length
+    may_be_packed  whether it may be compressed, and then take more memory than the file
+    """
     if name not in file:
         raise FileProblem(f"the array {name!r} is missing")
     array = file[name]
     if not isinstance(array, h5py.Dataset):
         raise FileProblem(f"{name!r} is a group, expected an array")
-    _check_type(name, array.id.get_type())
+    _check_type(name, array.id.get_type(), wanted)
     n_bytes = math.prod(array.shape) * array.id.get_type().get_size()
     limit = file.id.get_filesize()
     if may_be_packed and array.id.get_create_plist().get_nfilters():
@@ -96,15 +102,15 @@ def find_array(file: h5py.File, name: str, may_be_packed: bool = False) -> h5py.
     return array
 
 
-def _check_type(name: str, found: Any, is_column: bool = False) -> None:
+def _check_type(name: str, found: Any, wanted: str, is_column: bool = False) -> None:
     kind = found.get_class()
     if kind == H5T.STRING and found.is_variable_str():
-        raise FileProblem(f"{name!r} is variable-length text, expected text of a fixed length")
+        raise FileProblem(f"{name!r} is variable-length text, expected {wanted}")
     if kind == H5T.COMPOUND and not is_column:
         for index in range(found.get_nmembers()):
-            _check_type(name, found.get_member_type(index), is_column=True)
+            _check_type(name, found.get_member_type(index), wanted, is_column=True)
     elif kind == H5T.ARRAY and is_column:
-        _check_type(name, found.get_super(), is_column=True)
+        _check_type(name, found.get_super(), wanted, is_column=True)
     elif kind not in (H5T.INTEGER, H5T.FLOAT, H5T.STRING, H5T.ENUM):
         raise FileProblem(f"{name!r} has a type that is never written")
 
@@ -134,7 +140,7 @@ def check_row_arrays(file: h5py.File, kind: str) -> None:
     for name, wanted in ROW_ARRAYS.items():
         if name not in file and (name not in REQUIRED):
             continue
-        array = find_array(file, name)
+        array = find_array(file, name, wanted)
         is_text, is_float = "text" in wanted, "floating" in wanted
         if array.dtype.kind not in ("S" if is_text else "f" if is_float else "iu"):
             raise FileProblem(f"{name!r} has type {array.dtype}, expected {wanted}")
