@@ -25,30 +25,30 @@ from dafxtool.store.layout import (
     table_name,
 )
 from dafxtool.store.tables import read_effects, read_recordings, read_table
-from dafxtool.store.validation import find_array
+from dafxtool.store.validation import Arrays
 
 
 def read_labels(
-    file: h5py.File, tables: Mapping[str, NDArray[Any]], sample_rate: int, n_samples: int
+    arrays: Arrays, tables: Mapping[str, NDArray[Any]], sample_rate: int, n_samples: int
 ) -> Labels:
     """The labels of all rows; FileProblem where they do not fit together.
 
     sample_rate, n_samples  of a row
     """
-    n_rows = len(file["effect"])
-    names, effect = _read_enum(file["effect"], _effect_names(tables))
-    split_names, split = _read_enum(file["split"], SPLITS)
+    names, effect = _read_enum(arrays.find("effect"), _effect_names(tables))
+    split_names, split = _read_enum(arrays.find("split"), SPLITS)
+    n_rows = len(effect)
     unknown = sorted(set(split_names) - set(SPLITS))
     if unknown:
         raise FileProblem(f"'split' names {unknown[0]!r}, expected {', '.join(SPLITS)}")
     split = np.array([SPLITS.index(name) for name in split_names])[split]
-    settings = _read_settings(file, names, effect, tables)
+    settings = _read_settings(arrays, names, effect, tables)
     effects = read_effects(
         names, tables, {name: (columns, values) for name, (columns, _, values) in settings.items()}
     )
     setting = _setting_matrix(effects, effect, settings)
-    offset = np.asarray(file["offset"][:] if "offset" in file else np.zeros(n_rows), np.int64)
-    recording = np.asarray(file["recording"][:], np.int64)
+    offset = np.asarray(arrays.read("offset") if "offset" in arrays else np.zeros(n_rows), np.int64)
+    recording = np.asarray(arrays.read("recording"), np.int64)
     if "recordings" not in tables:
         raise FileProblem("the table 'recordings' is missing")
     n_recordings = len(tables["recordings"])
@@ -60,7 +60,7 @@ def read_labels(
     return Labels(
         effect=effect,
         setting=setting,
-        setting_text=_setting_texts(file, effects, effect, setting),
+        setting_text=_setting_texts(arrays, effects, effect, setting),
         recording=recording,
         offset=offset,
         split=split,
@@ -108,7 +108,7 @@ Settings = dict[str, tuple[list[str], NDArray[np.int64], NDArray[np.float64]]]
 
 
 def _read_settings(
-    file: h5py.File,
+    arrays: Arrays,
     names: Sequence[str],
     effect: NDArray[np.int64],
     tables: Mapping[str, NDArray[Any]],
@@ -118,13 +118,12 @@ def _read_settings(
     found: Settings = {}
     for index, name in enumerate(names):
         path = f"{SETTINGS}/{table_name(name)}"
-        if path not in file:
+        if path not in arrays:
             continue
-        array = find_array(file, path)
-        columns = array.dtype.names or ()
-        if not columns or columns[0] != ROW or array.dtype[ROW].kind not in "iu":
+        table = arrays.read(path)
+        columns = table.dtype.names or ()
+        if not columns or columns[0] != ROW or table.dtype[ROW].kind not in "iu":
             raise FileProblem(f"the first column of {path!r} is not the integer {ROW!r}")
-        table = np.asarray(array[:])
         rows = np.asarray(table[ROW], np.int64)
         wanted = np.flatnonzero(effect == index)
         if not np.array_equal(np.sort(rows), wanted):
@@ -133,7 +132,7 @@ def _read_settings(
                 f"of {name!r}"
             )
         parameters = [str(line.get("name")) for line in described if line.get("effect") == name]
-        many = columns[1:] == (MANY_PARAMETERS,) and array.dtype[MANY_PARAMETERS].shape
+        many = columns[1:] == (MANY_PARAMETERS,) and table.dtype[MANY_PARAMETERS].shape
         values = table[MANY_PARAMETERS] if many else [table[each] for each in columns[1:]]
         matrix = np.asarray(values, np.float64)
         expected = [column_name(each) for each in parameters] or list(columns[1:])
@@ -164,14 +163,15 @@ def _setting_matrix(
 
 
 def _setting_texts(
-    file: h5py.File,
+    arrays: Arrays,
     effects: Sequence[Mapping[str, Any]],
     effect: NDArray[np.int64],
     setting: NDArray[np.float64],
 ) -> list[str]:
     """Each setting as `--effect` takes it."""
-    if "setting_text" in file:
-        return [text.decode("utf-8", "replace") for text in file["setting_text"][:].tolist()]
+    if "setting_text" in arrays:
+        stored = arrays.read("setting_text").tolist()
+        return [text.decode("utf-8", "replace") for text in stored]
     described = [Effect.from_dict(each) for each in effects]
     texts = []
     for index, values in zip(effect.tolist(), setting.tolist(), strict=True):

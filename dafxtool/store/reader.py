@@ -31,11 +31,10 @@ from dafxtool.store.layout import (
 )
 from dafxtool.store.tables import read_table
 from dafxtool.store.validation import (
+    Arrays,
     check_descriptions,
-    check_inside,
     check_row_arrays,
     check_shape,
-    find_array,
     read_attribute,
 )
 
@@ -50,17 +49,17 @@ class Hdf5Reader:
         self._file = open_file(path, kind)
         try:
             self.kind = kind
-            check_inside(self._file, path)
-            check_row_arrays(self._file, kind)
-            self._bulk = self._file[BULK[kind]]
+            self._arrays = Arrays(self._file, path)
+            check_row_arrays(self._arrays, kind)
+            self._bulk = self._arrays.find(BULK[kind], may_be_packed=True)
             self._row_is_chunk = row_is_chunk(self._bulk)
             self._tables = {
-                name: np.asarray(self._file[name][:]) for name in TABLES if name in self._file
+                name: self._arrays.read(name) for name in TABLES if name in self._arrays
             }
             self._check_checksum()
             self._kept = self._rows_kept()
             self.configuration = self._read_configuration()
-            self.labels = read_labels(self._file, self._tables, *self._segment_size())
+            self.labels = read_labels(self._arrays, self._tables, *self._segment_size())
             if self._kept is not None:
                 self.labels = self.labels.take(self._kept)
             check_descriptions(kind, self.configuration, self.labels)
@@ -185,9 +184,9 @@ class Hdf5Reader:
 
     def lost(self) -> dict[int, str]:
         """Rows of the file that hold no pair, and why; the rows of this reader go without them."""
-        if "lost" not in self._file:
+        if "lost" not in self._arrays:
             return {}
-        reasons = np.asarray(self._file["lost"][:])
+        reasons = self._arrays.read("lost")
         return {
             row: reasons[row].decode("utf-8", "replace")
             for row in np.flatnonzero(reasons != b"").tolist()
@@ -204,18 +203,18 @@ class Hdf5Reader:
         """FileProblem where configuration and tables are not what was written."""
         if "checksum" not in self._file.attrs:
             return  # written by hand
-        text = bytes(find_array(self._file, "configuration")[()])
+        text = self._arrays.read("configuration").tobytes()
         contents: list[bytes | NDArray[Any]] = [text, *self._tables.values()]
         if read_attribute(self._file, "checksum") != checksum(contents):
             raise FileProblem("its configuration or tables are not what was written (checksum)")
 
     def _read_configuration(self) -> dict[str, Any]:
-        if "configuration" in self._file:
-            saved: dict[str, Any] = json.loads(find_array(self._file, "configuration")[()])
+        if "configuration" in self._arrays:
+            saved: dict[str, Any] = json.loads(bytes(self._arrays.read("configuration")[()]))
             return saved
         if self.kind != PAIRS:
             raise FileProblem("the array 'configuration' is missing")
-        return _hand_made_configuration(self._file, self._tables)
+        return _hand_made_configuration(self._arrays, self._tables)
 
     def _segment_size(self) -> tuple[int, int]:
         """Sample rate of the rows in Hz and their length, 1 where a file does not say."""
@@ -239,16 +238,16 @@ class Hdf5Reader:
                 raise FileProblem(f"the table 'parts' does not divide {n_latent} numbers")
 
 
-def _hand_made_configuration(file: h5py.File, tables: Mapping[str, NDArray[Any]]) -> dict[str, Any]:
+def _hand_made_configuration(arrays: Arrays, tables: Mapping[str, NDArray[Any]]) -> dict[str, Any]:
     """The least that a configuration of pairs says, from the arrays themselves."""
-    audio = file[BULK[PAIRS]]
+    audio = arrays.find(BULK[PAIRS], may_be_packed=True)
     check_shape(BULK[PAIRS], audio.shape, ("n", 2, "n_samples"))
     if "sample_rate" not in audio.attrs:
         raise FileProblem("the attribute 'sample_rate' (Hz) of the array 'audio' is missing")
     kind = h5py.h5a.open(audio.id, b"sample_rate").get_type().get_class()
     if kind not in (h5py.h5t.INTEGER, h5py.h5t.FLOAT):
         raise FileProblem("the attribute 'sample_rate' of the array 'audio' is no number")
-    labels = [np.asarray(file[name][:]) for name in ("effect", "split", "recording")]
+    labels = [arrays.read(name) for name in ("effect", "split", "recording")]
     return {
         "segments": {
             "sample_rate": int(audio.attrs["sample_rate"]),

@@ -174,10 +174,6 @@ def read_effects(
             f"the table 'effects' names {', '.join(described)}, the array 'effect' "
             f"{', '.join(names)}: expected the same names in the same order"
         )
-    parameters = {
-        name: [_parameter_of_column(*column) for column in zip(columns, values.T, strict=True)]
-        for name, (columns, values) in settings.items()
-    }
     if "parameters" in rows:
         lines = _complete(rows["parameters"], "parameters", "effect", "name")
         parameters = {
@@ -186,6 +182,11 @@ def read_effects(
         unknown = sorted({line["effect"] for line in lines} - set(names))
         if unknown:
             raise FileProblem(f"the table 'parameters' names an unknown effect {unknown[0]!r}")
+    else:
+        parameters = {
+            name: [_parameter_of_column(*column) for column in zip(columns, values.T, strict=True)]
+            for name, (columns, values) in settings.items()
+        }
     by_parameter = {name: _grouped(rows.get(name, ()), name) for name in ("choices", "curves")}
     return [
         {
@@ -301,6 +302,8 @@ def read_recordings(
     n_samples    length that each recording has at least, at that rate
     """
     rows = _complete(read_table("recordings", table), "recordings", "path")
+    if rows and not set(RECORDINGS) - set(rows[0]):
+        return list(rows)
     complete = []
     for index, (row, split, length) in enumerate(zip(rows, splits, n_samples, strict=True)):
         own = {"folder": PurePath(row["path"]).parent.name, "split": split, "n_channels": 1}

@@ -9,7 +9,7 @@ makes, and hangs on variable-length text.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import fields, is_dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -18,6 +18,7 @@ from typing import Any, Union, get_args, get_origin, get_type_hints
 
 import h5py
 import numpy as np
+from numpy.typing import NDArray
 
 from dafxtool.errors import FormatError
 from dafxtool.parameters import Effect
@@ -29,7 +30,6 @@ from dafxtool.store.layout import (
     PAIRS,
     SETTINGS,
     SPECTROGRAMS,
-    TABLES,
     FileProblem,
     Labels,
 )
@@ -50,56 +50,66 @@ LARGEST_COMPRESSION = 1100  # of gzip, the least dense that is common
 H5T = h5py.h5t
 
 
-def check_inside(file: h5py.File, path: Path) -> None:
-    """FormatError where an array lies elsewhere: a stranger's file may name any file of this disk.
+class Arrays:
+    """The arrays of a file, opened once, each checked before it is used.
 
+    FormatError where an array lies elsewhere: a stranger's file may name any file of this disk.
     HDF5 would follow it, read it into a report, or write over it.
     """
-    for name in _names(file):
-        inside = isinstance(file.get(name, getlink=True), h5py.HardLink)
-        item = file[name] if inside else None
-        if isinstance(item, h5py.Dataset):
-            inside = not item.is_virtual and not item.external
-        if not inside:
-            file.close()
-            raise FormatError(
-                f"{path}: {name!r} leads to another place, which may be any file of yours. Make "
-                "the file again, or ask for one that holds its data itself."
+
+    def __init__(self, file: h5py.File, path: Path) -> None:
+        self._n_bytes = file.id.get_filesize()
+        self._items: dict[str, h5py.Dataset | h5py.Group] = {}
+        self._add(file, "", path)
+        settings = self._items.get(SETTINGS)
+        if isinstance(settings, h5py.Group):
+            self._add(settings, f"{SETTINGS}/", path)
+
+    def _add(self, group: h5py.Group, prefix: str, path: Path) -> None:
+        for name in group:
+            inside = isinstance(group.get(name, getlink=True), h5py.HardLink)
+            item = group[name] if inside else None
+            if isinstance(item, h5py.Dataset):
+                inside = not item.is_virtual and not item.external
+            if not inside:
+                group.file.close()
+                raise FormatError(
+                    f"{path}: {prefix + name!r} leads to another place, which may be any file of "
+                    "yours. Make the file again, or ask for one that holds its data itself."
+                )
+            self._items[prefix + name] = item
+
+    def __contains__(self, name: str) -> bool:
+        return name in self._items
+
+    def find(
+        self, name: str, wanted: str = "text of a fixed length", may_be_packed: bool = False
+    ) -> h5py.Dataset:
+        """An array of a type that is written, and of a size that fits the file.
+
+        wanted         named in place of text of variable length
+        may_be_packed  whether it may be compressed, and then take more memory than the file
+        """
+        if name not in self._items:
+            raise FileProblem(f"the array {name!r} is missing")
+        array = self._items[name]
+        if not isinstance(array, h5py.Dataset):
+            raise FileProblem(f"{name!r} is a group, expected an array")
+        kind = array.id.get_type()
+        _check_type(name, kind, wanted)
+        n_bytes, limit = math.prod(array.shape) * kind.get_size(), self._n_bytes
+        if may_be_packed and array.id.get_create_plist().get_nfilters():
+            limit *= LARGEST_COMPRESSION
+        if n_bytes > limit:
+            raise FileProblem(
+                f"{name!r} of shape {array.shape} would take {n_bytes:,} bytes, more than the file "
+                "has"
             )
+        return array
 
-
-def _names(file: h5py.File) -> Iterator[str]:
-    """Names in the file, and those in its group of settings."""
-    yield from file
-    if SETTINGS in file and isinstance(file.get(SETTINGS, getlink=True), h5py.HardLink):
-        group = file[SETTINGS]
-        if isinstance(group, h5py.Group):
-            yield from (f"{SETTINGS}/{name}" for name in group)
-
-
-def find_array(
-    file: h5py.File, name: str, wanted: str = "text of a fixed length", may_be_packed: bool = False
-) -> h5py.Dataset:
-    """An array that can be read safely: its type is one that is written, its size fits the file.
-
-    wanted         named in place of text of variable length
-    may_be_packed  whether it may be compressed, and then take more memory than the file
-    """
-    if name not in file:
-        raise FileProblem(f"the array {name!r} is missing")
-    array = file[name]
-    if not isinstance(array, h5py.Dataset):
-        raise FileProblem(f"{name!r} is a group, expected an array")
-    _check_type(name, array.id.get_type(), wanted)
-    n_bytes = math.prod(array.shape) * array.id.get_type().get_size()
-    limit = file.id.get_filesize()
-    if may_be_packed and array.id.get_create_plist().get_nfilters():
-        limit *= LARGEST_COMPRESSION
-    if n_bytes > limit:
-        raise FileProblem(
-            f"{name!r} of shape {array.shape} would take {n_bytes:,} bytes, more than the file has"
-        )
-    return array
+    def read(self, name: str) -> NDArray[Any]:
+        """All of an array."""
+        return np.asarray(self.find(name)[()])
 
 
 def _check_type(name: str, found: Any, wanted: str, is_column: bool = False) -> None:
@@ -132,15 +142,15 @@ def read_attribute(file: h5py.File, name: str) -> Any:
     return value.decode() if isinstance(value, bytes) else int(value)
 
 
-def check_row_arrays(file: h5py.File, kind: str) -> None:
+def check_row_arrays(arrays: Arrays, kind: str) -> None:
     """FileProblem where an array of one value per row is missing, or of another type or length."""
-    bulk = find_array(file, BULK[kind], may_be_packed=True)
+    bulk = arrays.find(BULK[kind], may_be_packed=True)
     if not np.issubdtype(bulk.dtype, np.floating):
         raise FileProblem(f"{BULK[kind]!r} has type {bulk.dtype}, expected float32 or float16")
     for name, wanted in ROW_ARRAYS.items():
-        if name not in file and (name not in REQUIRED):
+        if name not in arrays and name not in REQUIRED:
             continue
-        array = find_array(file, name, wanted)
+        array = arrays.find(name, wanted)
         is_text, is_float = "text" in wanted, "floating" in wanted
         if array.dtype.kind not in ("S" if is_text else "f" if is_float else "iu"):
             raise FileProblem(f"{name!r} has type {array.dtype}, expected {wanted}")
@@ -149,9 +159,6 @@ def check_row_arrays(file: h5py.File, kind: str) -> None:
                 f"{name!r} has shape {array.shape}, expected {bulk.shape[:1]}: one for each row of "
                 f"{BULK[kind]!r}"
             )
-    for name in TABLES:
-        if name in file:
-            find_array(file, name)
 
 
 def check_shape(name: str, found: Sequence[int], wanted: Sequence[int | str]) -> None:

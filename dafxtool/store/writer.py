@@ -37,7 +37,7 @@ from dafxtool.store.layout import (
 )
 from dafxtool.store.reader import open_file
 from dafxtool.store.tables import effect_tables, make_table
-from dafxtool.store.validation import check_inside, find_array, read_attribute
+from dafxtool.store.validation import Arrays, read_attribute
 
 BYTES_BETWEEN_SENDINGS = 1 << 26  # so that the disk works along, and little is left for the end
 
@@ -219,8 +219,7 @@ def writing_rows(
                     yield writer
                 return
     with open_file(path, kind) as complete_file:  # there is nothing left to do
-        check_inside(complete_file, path)
-        _check_same(complete_file, contents.configuration, path)
+        _check_same(Arrays(complete_file, path), complete_file, contents.configuration, path)
         yield Hdf5Writer(complete_file, path, path, contents)
 
 
@@ -231,8 +230,7 @@ def _writing(path: Path, resume: bool, contents: Contents) -> Iterator[Hdf5Write
         begun = partial.exists() and _opens(partial)  # which refuses one that is being written
         if resume and begun:
             file = _lock(partial, "r+")
-            check_inside(file, path)
-            _check_same(file, contents.configuration, path)
+            _check_same(Arrays(file, path), file, contents.configuration, path)
         else:
             partial.unlink(missing_ok=True)
             file = _begin(path, contents)
@@ -320,9 +318,9 @@ def _lock(path: Path, mode: str) -> h5py.File:
         ) from error
 
 
-def _check_same(file: h5py.File, saved: str, path: Path) -> None:
+def _check_same(arrays: Arrays, file: h5py.File, saved: str, path: Path) -> None:
     try:
-        found = find_array(file, "configuration")[()].decode()
+        found = bytes(arrays.read("configuration")[()]).decode()
     except DAMAGES as error:
         file.close()
         raise FormatError(f"{path} is damaged ({error}): start again with --overwrite.") from error
