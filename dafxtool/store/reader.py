@@ -264,14 +264,16 @@ def kind_of(path: Path) -> str | None:
         with h5py.File(path, "r") as file:
             if read_attribute(file, "format_version") != FORMAT_VERSION:
                 return None
-            return str(read_attribute(file, "kind")) or None
+            found = read_attribute(file, "kind")
+            return found if found in BULK else None
     except DAMAGES:
         return None
 
 
 def _reason(error: BaseException) -> str:
     """An error's text on one line, to stand in brackets in a sentence."""
-    return " ".join(str(error.args[0] if error.args else error).split())
+    is_key = isinstance(error, KeyError)  # whose text is in quotes
+    return " ".join(str(error.args[0] if is_key and error.args else error).split())
 
 
 def _check_there(path: Path, remedy: str) -> None:

@@ -291,14 +291,7 @@ def _opens(path: Path) -> bool:
     """False for the remains of a process that died before its file was laid out."""
     try:
         with h5py.File(path, "r") as file:
-            if "laid_out" not in file.attrs:
-                return False
-            if read_attribute(file, "format_version") != FORMAT_VERSION:
-                raise ConfigError(
-                    f"{path} was begun by another version of dafxtool: start again with "
-                    "--overwrite."
-                )
-            return True
+            return "done" in file and "laid_out" in file.attrs
     except BlockingIOError as error:
         raise OutputExistsError(
             f"{path} is being written by another process: wait for it, or choose another output."
@@ -320,6 +313,11 @@ def _lock(path: Path, mode: str) -> h5py.File:
 
 def _check_same(arrays: Arrays, file: h5py.File, saved: str, path: Path) -> None:
     try:
+        if read_attribute(file, "format_version") != FORMAT_VERSION:
+            file.close()
+            raise ConfigError(
+                f"{path} was begun by another version of dafxtool: start again with --overwrite."
+            )
         found = bytes(arrays.read("configuration")[()]).decode()
     except DAMAGES as error:
         file.close()
