@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -18,6 +19,7 @@ from dafxtool.store.layout import (
     SETTINGS,
     TABLES,
     checksum,
+    row_is_chunk,
     settings_type,
     table_name,
     text_type,
@@ -90,7 +92,8 @@ def lay_out(file: h5py.File, contents: Contents) -> None:
         rows = contents.rows_a_chunk if index == 0 else max(1, n_rows)
         _preallocate(file, name, (n_rows, *shape), np.dtype(dtype), rows)
     _preallocate(file, "done", (n_rows,), np.dtype("u1"), max(1, n_rows), fill=True)
-    write_at(file["effect"], np.arange(n_rows), contents.effect)
+    if n_rows:
+        RowArray(file["effect"]).write(np.arange(n_rows), contents.effect)
     group = file.create_group(SETTINGS)
     for name, dtype, count in contents.settings():
         _preallocate(group, name, (count,), dtype, max(1, count))
@@ -131,14 +134,34 @@ def _preallocate(
     h5py.h5d.create(file.id, name.encode(), type_id, space, dcpl=properties)
 
 
-def write_at(array: h5py.Dataset, rows: NDArray[np.int64], values: NDArray[Any]) -> None:
-    """Increasing rows in one go: h5py writes a list of rows one by one, each in 0.1 ms."""
-    breaks = np.flatnonzero(np.diff(rows) > 1) + 1
-    space, nothing = array.id.get_space(), (0,) * (array.ndim - 1)
-    combined = h5py.h5s.SELECT_SET
-    for run in np.split(rows, breaks):
-        space.select_hyperslab((int(run[0]), *nothing), (len(run), *array.shape[1:]), op=combined)
-        combined = h5py.h5s.SELECT_OR
-    whole = np.ascontiguousarray(values, dtype=array.dtype)
-    memory = h5py.h5s.create_simple(whole.shape)
-    array.id.write(memory, space, whole, mtype=array.id.get_type())
+class RowArray:
+    """An array of one value per row, with what writing asks of it: h5py works it out each time."""
+
+    def __init__(self, array: h5py.Dataset) -> None:
+        self.array = array  # held open: h5py swallows what goes wrong when a dataset is closed
+        self.dtype: np.dtype[Any] = array.dtype
+        self.row_shape: tuple[int, ...] = array.shape[1:]
+        self.row_bytes = self.dtype.itemsize * math.prod(self.row_shape)
+        self.row_is_chunk = row_is_chunk(array)
+        self._type = array.id.get_type()
+
+    def read(self) -> NDArray[Any]:
+        return np.asarray(self.array[:])
+
+    def write_chunk(self, row: int, values: NDArray[Any]) -> None:
+        """One row that is a chunk, past HDF5's cache."""
+        whole = np.ascontiguousarray(values, dtype=self.dtype)
+        self.array.id.write_direct_chunk((row, *(0 for _ in self.row_shape)), whole)
+
+    def write(self, rows: NDArray[np.int64], values: NDArray[Any]) -> None:
+        """Increasing rows in one go: h5py writes a list of rows one by one, each in 0.1 ms."""
+        space, nothing = self.array.id.get_space(), (0,) * len(self.row_shape)
+        breaks = (np.flatnonzero(np.diff(rows) > 1) + 1).tolist()
+        combined = h5py.h5s.SELECT_SET
+        for first, last in zip([0, *breaks], [*breaks, len(rows)], strict=True):
+            start, size = (int(rows[first]), *nothing), (last - first, *self.row_shape)
+            space.select_hyperslab(start, size, op=combined)
+            combined = h5py.h5s.SELECT_OR
+        whole = np.ascontiguousarray(values, dtype=self.dtype)
+        memory = h5py.h5s.create_simple(whole.shape)
+        self.array.id.write(memory, space, whole, mtype=self._type)

@@ -67,10 +67,12 @@ class Arrays:
 
     def _add(self, group: h5py.Group, prefix: str, path: Path) -> None:
         for name in group:
-            inside = isinstance(group.get(name, getlink=True), h5py.HardLink)
+            inside = group.id.links.get_info(name.encode()).type == h5py.h5l.TYPE_HARD
             item = group[name] if inside else None
             if isinstance(item, h5py.Dataset):
-                inside = not item.is_virtual and not item.external
+                stored = item.id.get_create_plist()
+                is_virtual = stored.get_layout() == h5py.h5d.VIRTUAL
+                inside = not is_virtual and not stored.get_external_count()
             if not inside:
                 group.file.close()
                 raise FormatError(

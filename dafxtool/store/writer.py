@@ -12,7 +12,6 @@ from __future__ import annotations
 import contextlib
 import errno
 import json
-import math
 import os
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
@@ -26,13 +25,12 @@ from numpy.typing import NDArray
 from dafxtool import files
 from dafxtool.errors import ConfigError, DiskError, FormatError, InputError, OutputExistsError
 from dafxtool.files import REMEDIES, disk_sentence
-from dafxtool.store.contents import Contents, lay_out, write_at
+from dafxtool.store.contents import Contents, RowArray, lay_out
 from dafxtool.store.layout import (
     DAMAGES,
     FORMAT_VERSION,
     SETTINGS,
     label_columns,
-    row_is_chunk,
     table_name,
 )
 from dafxtool.store.reader import open_file
@@ -50,11 +48,12 @@ class Hdf5Writer:
         self._file = file
         self._partial = partial
         self.n_rows = contents.n_rows
-        # Held open: h5py swallows what goes wrong when a dataset is closed, and a full disk does.
-        self._arrays = {name: file[name] for name in (*contents.columns, "done")}
+        self._arrays = {name: RowArray(file[name]) for name in (*contents.columns, "done")}
         self._effect = contents.effect
         self._settings = [
-            file[f"{SETTINGS}/{table_name(effect['name'])}"] if effect["parameters"] else None
+            RowArray(file[f"{SETTINGS}/{table_name(effect['name'])}"])
+            if effect["parameters"]
+            else None
             for effect in contents.effects
         ]
         self._line = np.zeros(self.n_rows, np.int64)  # of each row, in its effect's settings
@@ -62,30 +61,26 @@ class Hdf5Writer:
             rows = contents.rows_of(index)
             self._line[rows] = np.arange(len(rows))
         self._unsent_bytes = 0  # that the system may still hold back
-        self._row_bytes = {
-            name: array.dtype.itemsize * math.prod(array.shape[1:])
-            for name, array in self._arrays.items()
-        }
-        self._by_row = {name for name, array in self._arrays.items() if row_is_chunk(array)}
+        self._by_row = {name for name, array in self._arrays.items() if array.row_is_chunk}
 
     def done(self) -> NDArray[np.bool_]:
         """Which rows are written (n_rows,). Those that were lost are tried again by a resume."""
         marked = self.marked()
         if "lost" in self._arrays and self._partial != self.path:
-            marked[marked] = self._arrays["lost"][:][marked] == b""
+            marked[marked] = self._arrays["lost"].read()[marked] == b""
         return marked
 
     def lost(self) -> dict[int, str]:
         """Rows that `done` counts and that hold nothing, and why: of a complete file."""
         if "lost" not in self._arrays:
             return {}
-        reasons, done = self._arrays["lost"][:], self.done()
+        reasons, done = self._arrays["lost"].read(), self.done()
         rows = np.flatnonzero(done & (reasons != b"")).tolist()
         return {row: reasons[row].decode("utf-8", "replace") for row in rows}
 
     def marked(self) -> NDArray[np.bool_]:
         """Which rows are written or lost (n_rows,)."""
-        return np.asarray(self._arrays["done"][:], dtype=bool)
+        return self._arrays["done"].read().astype(bool)
 
     def put(
         self, rows: int | NDArray[np.int64], **columns: NDArray[Any] | Sequence[NDArray[Any]]
@@ -110,7 +105,7 @@ class Hdf5Writer:
             if name in ("setting_text", "lost"):
                 self._check_length(name, np.asarray(values))
             shapes = {np.shape(each) for each in values}
-            if len(values) != count or shapes - {self._arrays[name].shape[1:]}:
+            if len(values) != count or shapes - {self._arrays[name].row_shape}:
                 raise ValueError(f"{name} has {len(values)} rows of {shapes} for {count} rows")
         with _disk_errors(self.path):
             for name, values in columns.items():
@@ -120,32 +115,32 @@ class Hdf5Writer:
             self._file.flush()
             self._write("done", where, order, np.ones(count, "u1"))
             self._file.flush()
-            self._unsent_bytes += sum(count * self._row_bytes[name] for name in columns)
+            self._unsent_bytes += sum(count * self._arrays[name].row_bytes for name in columns)
             if self._unsent_bytes >= BYTES_BETWEEN_SENDINGS:
                 files.send_to_disk(self._partial)
                 self._unsent_bytes = 0
 
     def _check_length(self, name: str, texts: NDArray[Any]) -> None:
         """ValueError where a text would be cut."""
-        longest, room = (
-            int(np.char.str_len(texts).max(initial=0)),
-            self._arrays[name].dtype.itemsize,
-        )
+        longest, room = texts.dtype.itemsize, self._arrays[name].dtype.itemsize
+        if longest > room:
+            longest = int(np.char.str_len(texts).max(initial=0))
         if longest > room:
             raise ValueError(f"{name} has a text of {longest} bytes, there is room for {room}")
 
     def _write_settings(self, where: NDArray[np.int64], setting: NDArray[np.float64]) -> None:
-        for index in np.unique(self._effect[where]).tolist():
+        effect = self._effect[where]
+        for index in set(effect.tolist()):
             array = self._settings[index]
             if array is None:
                 continue
-            chosen = np.flatnonzero(self._effect[where] == index)
+            chosen = np.flatnonzero(effect == index)
             chosen = chosen[np.argsort(where[chosen])]
             n_parameters = array.dtype.itemsize // 8 - 1
             lines = np.empty((len(chosen), 1 + n_parameters))  # a line is numbers of 8 bytes
             lines[:, 1:] = setting[chosen, :n_parameters]
             lines.view(np.int64)[:, 0] = where[chosen]
-            write_at(array, self._line[where[chosen]], lines.view(array.dtype)[:, 0])
+            array.write(self._line[where[chosen]], lines.view(array.dtype)[:, 0])
 
     def _write(
         self,
@@ -156,12 +151,10 @@ class Hdf5Writer:
     ) -> None:
         array = self._arrays[name]
         if name in self._by_row:
-            first = (0,) * (array.ndim - 1)
             for row, each in zip(where.tolist(), values, strict=True):
-                whole = np.ascontiguousarray(each, dtype=array.dtype)
-                array.id.write_direct_chunk((row, *first), whole)
+                array.write_chunk(row, each)
         elif len(where):
-            write_at(array, where[order], np.asarray(values)[order])
+            array.write(where[order], np.asarray(values)[order])
 
     def dtype(self, name: str) -> np.dtype[Any]:
         return self._arrays[name].dtype
@@ -236,7 +229,12 @@ def _writing(path: Path, resume: bool, contents: Contents) -> Iterator[Hdf5Write
             file = _begin(path, contents)
     is_empty = False  # until it is known: a second Ctrl-C may come before that
     try:
-        writer = Hdf5Writer(file, path, partial, contents)
+        try:
+            writer = Hdf5Writer(file, path, partial, contents)
+        except KeyError as error:  # a part of the file is not there any more
+            raise FormatError(
+                f"{path} is damaged ({error.args[0]}): start again with --overwrite."
+            ) from error
         try:
             yield writer
         finally:
