@@ -24,9 +24,17 @@ def row_arrays(path: Path) -> dict[str, NDArray]:
     return found
 
 
-def take_rows(arrays: dict[str, NDArray], rows: NDArray) -> dict[str, NDArray]:
-    """The same arrays with these rows alone."""
+def take_rows(
+    arrays: dict[str, NDArray], rows: NDArray, whole: dict[str, NDArray]
+) -> dict[str, NDArray]:
+    """The same arrays with these rows alone.
+
+    whole  of the complete file, whose settings tables say which line belongs to which row: in one
+           that is being written, lines are empty yet
+    """
     return {
-        name: values[np.isin(values["row"], rows)] if name.startswith("settings/") else values[rows]
+        name: values[np.isin(whole[name]["row"], rows)]
+        if name.startswith("settings/")
+        else values[rows]
         for name, values in arrays.items()
     }
