@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from dafxtool import audio, miniatures, pages, store
+from dafxtool import audio, miniatures, outputs, pages, store
 from dafxtool.drawing import INK, QUIET_INK, typeset
 from dafxtool.files import shown_name
 from dafxtool.latents import Latents
@@ -275,9 +275,9 @@ def write_map_page(
     """Write the map as one page; with a run and sounds it can be heard.
 
     n_points  how many points carry sound, at most
-    Returns what the page carries; errors of pages.check_page_path and files.writing.
+    Returns what the page carries; errors of outputs.check_page_path and files.writing.
     """
-    pages.check_page_path(path, overwrite)
+    outputs.check_page_path(path, overwrite)
     carried = None
     if run is not None and sounds is not None:
         carried = carry(latents, run, sounds, n_points, seed, progress)

@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from dafxtool.drawing import write_table
 from dafxtool.latents import Latents
 from dafxtool.map_figures import draw_map
+from dafxtool.outputs import write_table
 from dafxtool.projection import Projection, project
 
 

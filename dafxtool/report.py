@@ -22,7 +22,17 @@ import numpy as np
 from markupsafe import Markup
 from numpy.typing import NDArray
 
-from dafxtool import audio, evaluation, interactive_map, maps, pages, sheets, store, sweeps
+from dafxtool import (
+    audio,
+    evaluation,
+    interactive_map,
+    maps,
+    outputs,
+    pages,
+    sheets,
+    store,
+    sweeps,
+)
 from dafxtool.boards import draw_training
 from dafxtool.errors import DafxError, InputError
 from dafxtool.files import shown_name
@@ -161,9 +171,9 @@ def write_report(
     n_points  of the interactive map that carry sound
     without   of OPTIONAL what shall be left out, which saves time and space
 
-    FormatError where the pairs are not of the run's size; errors of pages.check_page_path.
+    FormatError where the pairs are not of the run's size; errors of outputs.check_page_path.
     """
-    pages.check_page_path(path, overwrite)
+    outputs.check_page_path(path, overwrite)
     with store.Reader(pairs, store.PAIRS) as reader:
         check_segments(reader, run)
     wanted: list[tuple[str, str, Callable[[], Sequence[Block]]]] = [

@@ -29,6 +29,8 @@ ORDER = (
     "truncation",
     "headers",
     "audio",
+    "outputs",
+    "checkpoint",
     "example_recordings",
     "parameters",
     "plugin_parameters",

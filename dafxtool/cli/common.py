@@ -1,8 +1,8 @@
 """What several commands have in common: options, progress, the printing of results.
 
 An option used twice is a decorator here, so that it has one name, one help text and one meaning.
-Paths are never checked while parsing: a missing file is the library's to report, in a sentence
-that names it, with an exit status of 1.
+A missing file is reported in a sentence that names it, with an exit status of 1, before anything
+slow is imported (`checks`).
 """
 
 from __future__ import annotations
@@ -14,11 +14,13 @@ import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, is_dataclass
+from functools import wraps
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 import click
 
+from dafxtool.cli import checks
 from dafxtool.progress import SILENT, Progress, TerminalProgress, printable
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -128,6 +130,7 @@ device_option = click.option(
     "--device",
     type=DeviceType(),
     default="auto",
+    callback=checks.device,
     help="Where to compute; auto is CUDA where there is a GPU, else the CPU.  [default: auto]",
 )
 preset_option = click.option(
@@ -139,6 +142,7 @@ preset_option = click.option(
 config_option = click.option(
     "--config",
     type=PATH,
+    callback=checks.config,
     metavar="FILE",
     help="TOML file with values over those of the preset, such as a run's config.toml.",
 )
@@ -156,6 +160,7 @@ def plugin_option(command: F) -> F:
         "--plugin",
         "plugins",
         type=PATH,
+        callback=checks.plugins,
         multiple=True,
         metavar="FILE",
         help="VST3 plugin whose effects to know besides the built-in ones; repeat for more.",
@@ -175,7 +180,11 @@ def plugin_option(command: F) -> F:
 
 
 run_option = click.option(
-    "--run", type=PATH, metavar="FOLDER", help="Run to use.  [default: the newest in runs/]"
+    "--run",
+    type=PATH,
+    callback=checks.run,
+    metavar="FOLDER",
+    help="Run to use.  [default: the newest in runs/]",
 )
 csv_option = click.option("--csv", type=PATH, metavar="FILE", help="Write the numbers too.")
 method_option = click.option(
@@ -205,6 +214,12 @@ def _splits(value: str | None) -> tuple[str, ...] | None:
 
 def effect_options(command: F) -> F:
     """--effect and --plugin, as `effects: tuple[str, ...]` and `plugins: tuple[Path, ...]`."""
+
+    @wraps(command)
+    def checked(*arguments: Any, **options: Any) -> Any:
+        checks.effects(options["effects"], options["plugins"])
+        return command(*arguments, **options)
+
     effect = click.option(
         "--effect",
         "effects",
@@ -213,17 +228,7 @@ def effect_options(command: F) -> F:
         help="Effect, with the parameters to hold at a value (ms, dB, Hz, %); repeat for more. "
         "'dafxtool effects' lists them.",
     )
-    return effect(plugin_option(command))
-
-
-def is_hdf5(path: Path) -> bool:
-    return path.suffix.lower() in (".h5", ".hdf5")
-
-
-def alone(sources: Sequence[Path]) -> None:
-    """A usage error where an HDF5 file does not come alone."""
-    if len(sources) > 1:
-        raise click.UsageError("name one HDF5 file alone, or recordings and folders.")
+    return effect(plugin_option(cast(F, checked)))
 
 
 # --- reporting --------------------------------------------------------------------------------

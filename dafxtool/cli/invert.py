@@ -7,6 +7,7 @@ from typing import Any
 
 import click
 
+from dafxtool.cli import checks
 from dafxtool.cli.common import (
     PATH,
     TRANSFORM_LENGTH,
@@ -41,6 +42,7 @@ from dafxtool.cli.common import (
 @click.option(
     "--phase-from",
     type=PATH,
+    callback=checks.recording,
     metavar="FILE",
     help="Start from this recording's phase: the dry one.",
 )
