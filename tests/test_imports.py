@@ -108,6 +108,7 @@ HOMES = {
     "rich": {"cli"},
     "tqdm": {"progress"},
     "umap": {"projection"},
+    "threadpoolctl": {"projection"},
     "sklearn": {"projection", "probes", "miniatures"},
     "plotly": {"interactive_map"},
     "jinja2": {"pages"},

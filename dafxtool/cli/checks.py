@@ -68,6 +68,13 @@ def plugins(
     return value
 
 
+def projection(ctx: click.Context, param: click.Parameter, value: str) -> str:
+    from dafxtool.projection import check_method
+
+    check_method(value)
+    return value
+
+
 def recording(ctx: click.Context, param: click.Parameter, value: Path | None) -> Path | None:
     if value is not None:
         from dafxtool.audio import find_recordings
@@ -96,7 +103,7 @@ def file(path: Path, kinds: Sequence[str]) -> None:
     from dafxtool import store
 
     kind = store.kind_of(path)
-    with store.Reader(path, kind if kind in kinds else kinds[0]):
+    with store.Reader(path, kind if kind and kind in kinds else kinds[0]):
         pass
 
 

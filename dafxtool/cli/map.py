@@ -34,10 +34,12 @@ from dafxtool.cli.common import (
 @split_option("held out")
 @click.option(
     "--method",
-    type=click.Choice(("umap", "pca")),
-    default="umap",
+    type=click.Choice(("tsne", "umap", "pca")),
+    default="tsne",
     show_default=True,
-    help="umap keeps neighbours together, pca keeps distances.",
+    callback=checks.projection,
+    help="Projection to two dimensions: tsne and umap keep neighbours together, pca keeps "
+    "distances; umap needs the extra dafxtool[umap].",
 )
 @click.option(
     "--part",
@@ -141,6 +143,7 @@ def command(inputs: tuple[Path, ...], **options: Any) -> None:
             "path": output,
             "method": options["method"],
             "segments": counts,
+            "identical": projection.n_identical,
             **heard,
             "skipped": latents.skipped,
         },
@@ -148,6 +151,7 @@ def command(inputs: tuple[Path, ...], **options: Any) -> None:
         [
             f"{len(latents)} segments ({', '.join(f'{n} {name}' for name, n in counts.items())}) "
             f"-> {output}",
+            *maps.identical_lines(projection),
             *([f"the page is silent: {sources[0]} holds no sound"] if silent else []),
             *skipped_lines(latents.skipped),
         ],
