@@ -1,18 +1,21 @@
 """Check what a user named before a command imports torch or matplotlib, which take seconds.
 
-Checks of one option are callbacks of that option, so that every command with the option has them.
-Checks of several arguments are called by the commands, before their slow imports. Nothing that is
-imported here loads torch, matplotlib or scikit-learn.
+The check of one value belongs to its option (`checked`), so that every command with the option has
+it. Checks of several arguments are called by the commands, before their slow imports. Nothing that
+is imported here loads torch, matplotlib or scikit-learn.
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import wraps
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar, cast
 
 import click
+
+F = TypeVar("F", bound=Callable[..., Any])
 
 
 def is_hdf5(path: Path) -> bool:
@@ -30,57 +33,70 @@ def is_one_of_several() -> bool:
     return os.environ.get("WORLD_SIZE", "1") != "1"
 
 
-# --- callbacks of options -----------------------------------------------------------------------
+# --- checks of one value ------------------------------------------------------------------------
 
 
-def device(ctx: click.Context, param: click.Parameter, value: str) -> str:
+def checked(
+    parameter: Callable[[F], F], name: str, check: Callable[[Any], None]
+) -> Callable[[F], F]:
+    """An option or argument whose value is checked after parsing and before the command runs.
+
+    parameter  decorator that click.option or click.argument gave
+    name       keyword of the value
+    """
+
+    def decorate(command: F) -> F:
+        @wraps(command)
+        def run_checked(*arguments: Any, **options: Any) -> Any:
+            check(options[name])
+            return command(*arguments, **options)
+
+        return parameter(cast(F, run_checked))
+
+    return decorate
+
+
+def device(value: str) -> None:
     if not is_one_of_several():
         from dafxtool.devices import check_device
 
         check_device(value)
-    return value
 
 
-def config(ctx: click.Context, param: click.Parameter, value: Path | None) -> Path | None:
+def config(value: Path | None) -> None:
     if value is not None and not is_one_of_several():
         from dafxtool.presets import configure
 
         configure(file=value)
-    return value
 
 
-def run(ctx: click.Context, param: click.Parameter, value: Path | None) -> Path | None:
+def run(value: Path | None) -> None:
+    """Refuse a run that is missing or no run; a command says itself whether it needs the newest."""
     if value is not None:
         from dafxtool.checkpoint import find_checkpoint
 
         find_checkpoint(value)
-    return value
 
 
-def plugins(
-    ctx: click.Context, param: click.Parameter, value: tuple[Path, ...]
-) -> tuple[Path, ...]:
+def plugins(value: Sequence[Path]) -> None:
     if value:
         from dafxtool.plugins import find_plugin, plugin_binary
 
         for path in value:
             plugin_binary(find_plugin(path))
-    return value
 
 
-def projection(ctx: click.Context, param: click.Parameter, value: str) -> str:
+def projection(value: str) -> None:
     from dafxtool.projection import check_method
 
     check_method(value)
-    return value
 
 
-def recording(ctx: click.Context, param: click.Parameter, value: Path | None) -> Path | None:
+def recording(value: Path | None) -> None:
     if value is not None:
         from dafxtool.audio import find_recordings
 
         find_recordings([value])
-    return value
 
 
 # --- checks of several arguments ----------------------------------------------------------------

@@ -126,12 +126,15 @@ dask_option = click.option(
     metavar="ADDRESS",
     help="Work on a Dask cluster, given its scheduler's address, instead of in --workers.",
 )
-device_option = click.option(
-    "--device",
-    type=DeviceType(),
-    default="auto",
-    callback=checks.device,
-    help="Where to compute; auto is CUDA where there is a GPU, else the CPU.  [default: auto]",
+device_option = checks.checked(
+    click.option(
+        "--device",
+        type=DeviceType(),
+        default="auto",
+        help="Where to compute; auto is CUDA where there is a GPU, else the CPU.  [default: auto]",
+    ),
+    "device",
+    checks.device,
 )
 preset_option = click.option(
     "--preset",
@@ -139,12 +142,15 @@ preset_option = click.option(
     help="Values to start from; --config and single options go over them.  "
     "[default: default with a GPU, else small]",
 )
-config_option = click.option(
-    "--config",
-    type=PATH,
-    callback=checks.config,
-    metavar="FILE",
-    help="TOML file with values over those of the preset, such as a run's config.toml.",
+config_option = checks.checked(
+    click.option(
+        "--config",
+        type=PATH,
+        metavar="FILE",
+        help="TOML file with values over those of the preset, such as a run's config.toml.",
+    ),
+    "config",
+    checks.config,
 )
 
 
@@ -160,7 +166,6 @@ def plugin_option(command: F) -> F:
         "--plugin",
         "plugins",
         type=PATH,
-        callback=checks.plugins,
         multiple=True,
         metavar="FILE",
         help="VST3 plugin whose effects to know besides the built-in ones; repeat for more.",
@@ -176,15 +181,18 @@ def plugin_option(command: F) -> F:
         metavar="SECONDS",
         help="What a plugin gets for loading, and for each segment; then it is stopped.",
     )
-    return plugin(timeout(command))
+    return checks.checked(plugin, "plugins", checks.plugins)(timeout(command))
 
 
-run_option = click.option(
-    "--run",
-    type=PATH,
-    callback=checks.run,
-    metavar="FOLDER",
-    help="Run to use.  [default: the newest in runs/]",
+run_option = checks.checked(
+    click.option(
+        "--run",
+        type=PATH,
+        metavar="FOLDER",
+        help="Run to use.  [default: the newest in runs/]",
+    ),
+    "run",
+    checks.run,
 )
 csv_option = click.option("--csv", type=PATH, metavar="FILE", help="Write the numbers too.")
 method_option = click.option(

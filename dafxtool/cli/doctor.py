@@ -24,7 +24,9 @@ if TYPE_CHECKING:
 
 
 @click.command(short_help="Examine this machine, and plugins.")
-@click.argument("files", nargs=-1, metavar="[PLUGIN]...", type=PATH, callback=checks.plugins)
+@checks.checked(
+    click.argument("files", nargs=-1, metavar="[PLUGIN]...", type=PATH), "files", checks.plugins
+)
 @plugin_option
 @click.option(
     "--sample-rate",

@@ -24,7 +24,7 @@ from dafxtool.cli.common import (
 
 
 @click.command(short_help="Say how good a run is, on unseen recordings.")
-@click.argument("run", required=False, type=PATH, callback=checks.run)
+@checks.checked(click.argument("run", required=False, type=PATH), "run", checks.run)
 @click.option(
     "--pairs",
     type=PATH,

@@ -32,19 +32,25 @@ from dafxtool.cli.common import (
 @output_option("interpolation.png", "A figure: .png, .svg or .pdf.")
 @run_option
 @effect_options
-@click.option(
-    "--wet-a",
-    type=PATH,
-    callback=checks.recording,
-    metavar="FILE",
-    help="The wet sound of A, instead of an effect.",
+@checks.checked(
+    click.option(
+        "--wet-a",
+        type=PATH,
+        metavar="FILE",
+        help="The wet sound of A, instead of an effect.",
+    ),
+    "wet_a",
+    checks.recording,
 )
-@click.option(
-    "--wet-b",
-    type=PATH,
-    callback=checks.recording,
-    metavar="FILE",
-    help="The wet sound of B, instead of an effect.",
+@checks.checked(
+    click.option(
+        "--wet-b",
+        type=PATH,
+        metavar="FILE",
+        help="The wet sound of B, instead of an effect.",
+    ),
+    "wet_b",
+    checks.recording,
 )
 @click.option("--start-a", type=SECONDS, metavar="SECONDS", help="Where A's segment begins.")
 @click.option("--start-b", type=SECONDS, metavar="SECONDS", help="Where B's segment begins.")

@@ -32,14 +32,17 @@ from dafxtool.cli.common import (
 @run_option
 @effect_options
 @split_option("held out")
-@click.option(
-    "--method",
-    type=click.Choice(("tsne", "umap", "pca")),
-    default="tsne",
-    show_default=True,
-    callback=checks.projection,
-    help="Projection to two dimensions: tsne and umap keep neighbours together, pca keeps "
-    "distances; umap needs the extra dafxtool[umap].",
+@checks.checked(
+    click.option(
+        "--method",
+        type=click.Choice(("tsne", "umap", "pca")),
+        default="tsne",
+        show_default=True,
+        help="Projection to two dimensions: tsne and umap keep neighbours together, pca keeps "
+        "distances; umap needs the extra dafxtool[umap].",
+    ),
+    "method",
+    checks.projection,
 )
 @click.option(
     "--part",

@@ -24,7 +24,7 @@ PARTS = ("map", "sweeps", "evaluation")
 
 
 @click.command(short_help="Write one page about a run, to send.")
-@click.argument("run", required=False, type=PATH, callback=checks.run)
+@checks.checked(click.argument("run", required=False, type=PATH), "run", checks.run)
 @output_option("report.html", "A page: .html.")
 @click.option(
     "--pairs",
