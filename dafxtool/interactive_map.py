@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -30,9 +30,11 @@ from dafxtool.parameters import Effect
 from dafxtool.plan import make_pair
 from dafxtool.progress import SILENT, Progress
 from dafxtool.projection import Projection
-from dafxtool.runs import Run
 from dafxtool.segments import cut_recording
 from dafxtool.spectrogram_figures import colour_table, erb_rate
+
+if TYPE_CHECKING:
+    from dafxtool.runs import Run
 
 N_POINTS = 60
 POSITIONS = (0.25, 0.5, 0.75)  # that are decoded between two points

@@ -12,10 +12,9 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import islice, product
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from dafxtool import audio, store
@@ -25,10 +24,12 @@ from dafxtool.files import writing
 from dafxtool.outputs import LATENT_SUFFIXES
 from dafxtool.plan import Chosen, make_pair
 from dafxtool.progress import SILENT, Progress
-from dafxtool.runs import Run
 from dafxtool.segments import SPLITS, Segment, SegmentConfig, consecutive_segments
 from dafxtool.store import Labels
 from dafxtool.threads import threads_for
+
+if TYPE_CHECKING:  # it imports torch, which a map of stored latents does not need
+    from dafxtool.runs import Run
 
 ROWS_A_BATCH = 32
 ROWS_A_THREAD = 8  # of a CPU, each of which takes a batch of its own
@@ -97,6 +98,8 @@ def embed(
 
 
 def _embed_spectrograms(path: Path, run: Run, splits: Sequence[str], progress: Progress) -> Latents:
+    import torch
+
     from dafxtool.stft import SpectrogramConfig
 
     with store.Reader(path, store.SPECTROGRAMS) as reader:

@@ -100,7 +100,6 @@ def command(inputs: tuple[Path, ...], **options: Any) -> None:
         checks.need_run(options)
     from dafxtool import interactive_map, maps
     from dafxtool.latents import embed, held_out, held_out_of, read_latents
-    from dafxtool.runs import load_run
 
     run, sounds = None, None
     silent_because = f"This map is silent: {sources[0].name} holds no sound. "
@@ -108,6 +107,8 @@ def command(inputs: tuple[Path, ...], **options: Any) -> None:
         latents = read_latents(sources[0])
         latents = latents.take(latents.labels.rows_of(options["split"] or held_out(latents.labels)))
     else:
+        from dafxtool.runs import load_run
+
         run = load_run(options["run"], options["device"])
         rate = run.configuration.segments.sample_rate
         effects = chosen_effects(options["effects"], options["plugins"], rate, default=())
