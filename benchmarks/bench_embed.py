@@ -22,10 +22,11 @@ import torch
 from common import Timings, check, options, print_header, print_rates, recordings_in, side_by_side
 from numpy.typing import NDArray
 
-from dafxtool import audio, store
+from dafxtool import store
 from dafxtool.devices import pick_device
 from dafxtool.effects import builtin_effects
 from dafxtool.errors import RecordingError
+from dafxtool.find_recordings import find_recordings
 from dafxtool.latents import embed
 from dafxtool.model import build_model
 from dafxtool.pairs import render
@@ -86,7 +87,7 @@ def make_files(recordings: Path, scratch: Path, run: Run, n_pairs: int) -> None:
 def some_files(named: Path, folder: Path, most: int) -> Path:
     """At most so many of the recordings, evenly drawn, in a folder of their own."""
     folder.mkdir()
-    found = audio.find_recordings([named])
+    found = find_recordings([named])
     for number, path in enumerate(found[:: max(1, len(found) // most)][:most]):
         shutil.copy(path, folder / f"{number:04d}{path.suffix}")
     return folder

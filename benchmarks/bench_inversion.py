@@ -26,6 +26,7 @@ import numpy as np
 import torch
 from common import check, print_header
 
+from dafxtool.find_recordings import find_recordings
 from dafxtool.inversion import METHODS, invert, spectral_convergence_db
 from dafxtool.stft import SpectrogramConfig, magnitude
 
@@ -93,7 +94,7 @@ def recorded(folder: Path, limit: int) -> list[np.ndarray]:
     """Recordings of a second or more, picked evenly from the folder."""
     from dafxtool import audio
 
-    paths = evenly(audio.find_recordings([folder]), 2 * limit)
+    paths = evenly(find_recordings([folder]), 2 * limit)
     sounds = [audio.read(path, SAMPLE_RATE)[0] for path in paths]
     return [sound for sound in sounds if len(sound) >= SAMPLE_RATE and np.abs(sound).max() > 1e-3]
 

@@ -21,6 +21,7 @@ from dafxtool import audio, store
 from dafxtool.effects import builtin_effects
 from dafxtool.errors import FormatError, InputError, RecordingError
 from dafxtool.files import writing
+from dafxtool.find_recordings import find_recordings
 from dafxtool.outputs import LATENT_SUFFIXES
 from dafxtool.plan import Chosen, make_pair
 from dafxtool.progress import SILENT, Progress
@@ -179,7 +180,7 @@ def _embed_recordings(
     config = run.configuration.segments
     chosen = list(effects) or [(builtin_effects()["clean"], {})]
     chosen = [(effect.at(config.sample_rate), fixed) for effect, fixed in chosen]
-    paths = audio.find_recordings(inputs)
+    paths = find_recordings(inputs)
     rows: list[tuple[int, int, int, dict[str, float]]] = []
     table: list[dict[str, Any]] = []
     skipped: list[tuple[str, str]] = []

@@ -19,6 +19,8 @@ from numpy.typing import NDArray
 from dafxtool import audio, store
 from dafxtool.checkpoint import find_checkpoint
 from dafxtool.errors import ConfigError, FormatError, InputError
+from dafxtool.find_recordings import find_recordings
+from dafxtool.inversion import invert
 from dafxtool.outputs import audio_paths
 from dafxtool.progress import SILENT, Progress
 from dafxtool.spectrograms import linear_magnitude, read_magnitudes
@@ -72,7 +74,6 @@ def invert_file(
     phase_from  recording of the dry sound; its beginning has to be that of the magnitude
     """
     paths = check_inversion(source, output, rows, channels, run, phase_from, overwrite)
-    from dafxtool.inversion import invert
 
     found = list(_read(source, list(dict.fromkeys(rows)), channels, run, stft or {}))
     known = None
@@ -115,7 +116,7 @@ def check_inversion(
     """
     rows = list(dict.fromkeys(rows))
     if phase_from is not None:
-        audio.find_recordings([phase_from])
+        find_recordings([phase_from])
     if _is_array(source):
         if not source.is_file():
             raise InputError(f"{source} does not exist: check the name.")

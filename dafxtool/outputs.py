@@ -10,9 +10,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from dafxtool import audio
+from dafxtool.audio_writer import BIT_DEPTHS
 from dafxtool.errors import InputError, OutputExistsError
 from dafxtool.files import check_free, check_unlocked, writing
+from dafxtool.find_recordings import SUFFIXES
 
 FIGURE_SUFFIXES = (".png", ".svg", ".pdf")
 PAGE_SUFFIXES = (".html", ".htm")
@@ -97,14 +98,14 @@ def audio_paths(output: Path, names: Sequence[str], overwrite: bool) -> list[Pat
 
     InputError and OutputExistsError where one of them cannot be written.
     """
-    if len(names) > 1 and (output.is_file() or output.suffix.lower() in audio.SUFFIXES):
+    if len(names) > 1 and (output.is_file() or output.suffix.lower() in SUFFIXES):
         raise InputError(
             f"{output}: is the name of a file (found {len(names)} audio files to write, expected "
             "a folder). Choose another --output."
         )
     paths = [output] if len(names) == 1 else [output / f"{name}.wav" for name in names]
     for path in paths:
-        if path.suffix.lower() not in audio.BIT_DEPTHS:
+        if path.suffix.lower() not in BIT_DEPTHS:
             raise InputError(
                 f"{path}: unknown suffix of an audio file (found {path.suffix!r}, expected .wav "
                 "or .flac). Choose another --output."

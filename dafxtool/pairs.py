@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from dafxtool import __version__, audio, files, interrupts, store
 from dafxtool.cluster import Cluster
 from dafxtool.errors import InputError, PluginError
+from dafxtool.find_recordings import SUFFIXES
 from dafxtool.losses import Losses
 from dafxtool.parameters import Effect
 from dafxtool.plan import Chosen, Plan, Rows, make_pair, make_plan
@@ -38,7 +39,7 @@ from dafxtool.supervision import PrintedLog
 from dafxtool.workers import Lost, rendered
 
 # Endings that nobody gives a folder: a slip would fill one with files.
-NO_FOLDERS = (".txt", ".csv", ".json", ".png", ".html", ".npz", ".npy", *audio.SUFFIXES)
+NO_FOLDERS = (".txt", ".csv", ".json", ".png", ".html", ".npz", ".npy", *SUFFIXES)
 
 
 @dataclass(frozen=True)
@@ -210,8 +211,8 @@ def audio_versions() -> dict[str, str]:
     """Versions of what decides the bits of a pair."""
     from importlib.metadata import version
 
-    libraries = {name: version(name) for name in ("pedalboard", "numpy")}
-    return {"dafxtool": __version__, **libraries}
+    packages = ("pedalboard", "soundfile", "soxr", "numpy")
+    return {"dafxtool": __version__, **{name: version(name) for name in packages}}
 
 
 def render_again(path: Path, row: int) -> NDArray[np.float32]:

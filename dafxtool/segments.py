@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from dafxtool import audio
 from dafxtool.errors import ConfigError, InputError, RecordingError
+from dafxtool.find_recordings import find_recordings
 from dafxtool.progress import SILENT, Progress
 
 SPLITS = ("train", "validation", "test")
@@ -136,7 +137,7 @@ def build_catalogue(
 
     leave_out  a folder whose files are none, also where it lies in a folder that is searched
     """
-    found = audio.find_recordings(paths, leave_out)
+    found = find_recordings(paths, leave_out)
     measured: list[tuple[Path, audio.AudioInfo]] = []
     skipped: list[tuple[str, str]] = []
     progress.start("looking at recordings", len(found), "file")

@@ -190,8 +190,26 @@ def test_bad_recordings_are_skipped_and_told_or_refused(
     )
     told = succeed("render", *arguments)
     assert "2 recordings skipped:" in told
-    assert "empty.wav is empty (0 bytes)" in told
-    assert "text.wav is no recording" in told
+    assert "empty.wav: empty (0 bytes)" in told
+    assert "text.wav: not a recording" in told
+
+
+def test_files_skipped_for_one_reason_are_one_line(succeed, recordings, tmp_path, monkeypatch):
+    from dafxtool import av_reader
+
+    monkeypatch.setattr(av_reader, "has_av", lambda: False)
+    for number in range(5):
+        (tmp_path / f"{number}.M4A").write_bytes(b"\0\0\0\x20ftypM4A \0\0\0\0" + bytes(100))
+    (tmp_path / "note.opus").write_text("no audio")
+    (tmp_path / "read-me.txt").write_text("no audio file")
+    arguments = (recordings, tmp_path, "-o", tmp_path / "p.h5", "--pairs-per-effect", 1, *SMALL)
+    lines = succeed("render", *arguments).splitlines()
+    at = lines.index("6 recordings skipped:")
+    assert lines[at + 1].startswith("  5 files: reading MP4 or M4A needs PyAV. Install it with pip")
+    assert lines[at + 1].endswith("(0.M4A, 1.M4A, 2.M4A, ...)")
+    assert lines[at + 2].startswith(f"  {tmp_path}/note.opus: not a recording that can be read")
+    listed = succeed("render", *arguments, "--overwrite", "--json")["skipped"]
+    assert len(listed) == 6
 
 
 def test_spectrogram_writes_spectrograms(succeed, fail, pairs_file, tmp_path):
@@ -511,9 +529,9 @@ def wrong(tmp_path_factory, pairs_file, spectrograms_file) -> Path:
 @pytest.mark.parametrize(
     ("arguments", "told"),
     [
-        (("{wrong}/missing.wav",), "missing.wav does not exist"),
-        (("{wrong}/text.wav",), "text.wav is no recording"),
-        (("{wrong}/noise.wav",), "noise.wav is no recording"),
+        (("{wrong}/missing.wav",), "missing.wav: does not exist"),
+        (("{wrong}/text.wav",), "text.wav: not a recording"),
+        (("{wrong}/noise.wav",), "noise.wav: not a recording"),
         (("{wrong}/folder",), "holds no recordings"),
         (("{wrong}/silence.wav",), "no segment of the train recordings was louder"),
         (("{wet}", "--effect", "overdrive:drive=999"), "from 12 to 42 dB"),
@@ -585,7 +603,7 @@ def test_what_cannot_be_meant_is_usage(fail, tmp_path, monkeypatch, arguments):
         (("train", "{wrong}/missing.h5"), "does not exist"),
         (("train", "{spectrograms}", "--device", "cuda:99"), "dafxtool doctor"),
         (("embed", "{wrong}/missing.wav", "--run", "{run}"), "does not exist"),
-        (("embed", "{wrong}/text.wav", "--run", "{run}"), "is no recording"),
+        (("embed", "{wrong}/text.wav", "--run", "{run}"), "not a recording"),
         (("embed", "{wrong}/silence.wav", "--run", "{run}"), "silent"),
         (("embed", "{wrong}/noise.h5", "--run", "{run}"), "no HDF5 file that can be opened"),
         (("embed", "{pairs}", "--run", "{wrong}/nowhere"), "nowhere does not exist"),
@@ -599,7 +617,7 @@ def test_what_cannot_be_meant_is_usage(fail, tmp_path, monkeypatch, arguments):
         (("reconstruct", "{longer}", "--run", "{run}"), "render with the run's preset"),
         (("reconstruct", "{wrong}/folder", "--run", "{run}"), "holds no recordings"),
         (("reconstruct", "{pluck}", "--run", "{run}", "--csv", "r.txt"), ".csv"),
-        (("interpolate", "{wrong}/text.wav", "--run", "{run}"), "is no recording"),
+        (("interpolate", "{wrong}/text.wav", "--run", "{run}"), "not a recording"),
         (("interpolate", "{wrong}/missing.wav", "--run", "{run}"), "does not exist"),
         (("interpolate", "{pluck}", "--run", "{run}", "--start-a", 99), "1.50 s long"),
         (("interpolate", "{pluck}", "--run", "{run}", "-o", "i.jpg"), ".png, .svg or .pdf"),
@@ -715,7 +733,7 @@ def test_recordings_may_be_called_anything(
     assert "\x1b" not in shown
     succeed("interpolate", path, path, *run, "-o", tmp_path / "i.png", "--steps", 2)
     path.write_text("no sound")
-    assert "is no recording" in fail("interpolate", path, *run, "-o", tmp_path / "j.png")
+    assert "not a recording" in fail("interpolate", path, *run, "-o", tmp_path / "j.png")
     pair = invoke("embed", pluck, path, *run, "-o", tmp_path / "m.csv")
     assert pair.exit_code == 0
     assert "1 recording skipped" in pair.stdout

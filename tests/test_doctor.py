@@ -45,9 +45,10 @@ def test_every_check_that_is_not_ok_tells_how_to_mend_it(checks):
         assert check.mend or check.state == "ok", check
 
 
-def test_pedalboard_reads_and_writes_all_formats(checks):
-    pytest.importorskip("pedalboard")
-    assert checks["audio files"].found == "reads and writes wav, aiff, flac, ogg, mp3"
+def test_libsndfile_reads_and_writes_all_formats(checks):
+    pytest.importorskip("soundfile")
+    found = "reads and writes WAV, AIFF, FLAC, Ogg Vorbis, Opus, MP3; "
+    assert checks["audio files"].found.startswith(found) and "PyAV" in checks["audio files"].found
 
 
 def test_torchaudio_that_does_not_load_is_one_warning_with_the_tested_pair(monkeypatch):
@@ -105,11 +106,11 @@ def test_an_optional_package_that_is_not_there_is_only_missing(missing):
 
 
 def test_codecs_that_fail_are_named(monkeypatch):
-    pytest.importorskip("pedalboard")
-    monkeypatch.setattr(doctor, "_reads_back", lambda kind: kind != "mp3")
+    pytest.importorskip("soundfile")
+    monkeypatch.setattr(doctor, "_reads_back", lambda kind, subtype: kind != "MP3")
     check = doctor._codecs()
-    assert (check.state, check.mend) == ("warning", "convert mp3 to WAV or FLAC first")
-    monkeypatch.setattr(doctor, "_reads_back", lambda kind: False)
+    assert (check.state, check.mend) == ("warning", "convert MP3 to WAV or FLAC first")
+    monkeypatch.setattr(doctor, "_reads_back", lambda kind, subtype: False)
     assert doctor._codecs().state == "broken"
 
 

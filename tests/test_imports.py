@@ -26,9 +26,12 @@ ORDER = (
     "threads",
     "distributed",
     "resampling",
-    "truncation",
-    "headers",
+    "audio_writer",
+    "frame_checks",
+    "header_checks",
+    "av_reader",
     "audio",
+    "find_recordings",
     "outputs",
     "checkpoint",
     "example_recordings",
@@ -100,7 +103,10 @@ FIGURES = {
 
 # doctor looks at everything, each in a check of its own.
 HOMES = {
-    "pedalboard": {"audio", "effects", "plugins", "doctor"},
+    "pedalboard": {"effects", "plugins", "doctor"},
+    "soundfile": {"audio", "audio_writer", "doctor"},
+    "soxr": {"resampling"},
+    "av": {"av_reader"},
     "h5py": {"store", "doctor"},
     "matplotlib": FIGURES | {"doctor"},
     "PIL": FIGURES,

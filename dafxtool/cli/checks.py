@@ -94,7 +94,7 @@ def projection(value: str) -> None:
 
 def recording(value: Path | None) -> None:
     if value is not None:
-        from dafxtool.audio import find_recordings
+        from dafxtool.find_recordings import find_recordings
 
         find_recordings([value])
 
@@ -125,7 +125,7 @@ def file(path: Path, kinds: Sequence[str]) -> None:
 
 def sources(paths: Sequence[Path], kinds: Sequence[str]) -> None:
     """Refuse inputs that are missing: one HDF5 file of one of these kinds, or recordings."""
-    from dafxtool.audio import find_recordings
+    from dafxtool.find_recordings import find_recordings
 
     if any(map(is_hdf5, paths)):
         alone(paths)

@@ -84,12 +84,13 @@ def command(recordings: tuple[Path, ...], **options: Any) -> None:
       dafxtool interpolate a.wav b.wav --effect overdrive --steps 9 --spherical -o sheet.pdf
       dafxtool interpolate dry.wav --wet-a amp-low.wav --wet-b amp-high.wav
     """
-    from dafxtool import audio, outputs
+    from dafxtool import outputs
+    from dafxtool.find_recordings import find_recordings
 
     progress = progress_from(options["quiet"])
     _check_usage(recordings, options)
     checks.need_run(options)
-    audio.find_recordings(recordings)
+    find_recordings(recordings)
     output = options["output"] or Path("interpolation.png")
     outputs.check_outputs(output, options["csv"], options["audio"], options["overwrite"])
     from dafxtool import sheets

@@ -60,7 +60,8 @@ def command(inputs: tuple[Path, ...], **options: Any) -> None:
       dafxtool reconstruct pairs.h5 --examples 2 --csv errors.csv -o reconstruction.pdf
       dafxtool reconstruct guitar.wav --effect overdrive:drive=30 --audio sounds
     """
-    from dafxtool import audio, outputs, store
+    from dafxtool import outputs, store
+    from dafxtool.find_recordings import find_recordings
     from dafxtool.workplace import effects_of_run, newest_file
 
     progress = progress_from(options["quiet"])
@@ -89,7 +90,7 @@ def command(inputs: tuple[Path, ...], **options: Any) -> None:
         rate = run.configuration.segments.sample_rate
         names, plugins = options["effects"], options["plugins"]
         effects = effects_of_run(run.effects[:2], names, plugins, rate, progress)
-        paths = audio.find_recordings(sources)
+        paths = find_recordings(sources)
         made = sheets.reconstruct(
             [sheets.source_of(path, run, effect) for path in paths for effect in effects], run
         )
