@@ -12,27 +12,28 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import islice, product
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from dafxtool import audio, store
 from dafxtool.effects import builtin_effects
 from dafxtool.errors import FormatError, InputError, RecordingError
-from dafxtool.files import check_free, check_unlocked, writing
+from dafxtool.files import writing
 from dafxtool.find_recordings import find_recordings
+from dafxtool.outputs import LATENT_SUFFIXES
 from dafxtool.plan import Chosen, make_pair
 from dafxtool.progress import SILENT, Progress
-from dafxtool.runs import Run
 from dafxtool.segments import SPLITS, Segment, SegmentConfig, consecutive_segments
 from dafxtool.store import Labels
 from dafxtool.threads import threads_for
 
+if TYPE_CHECKING:  # it imports torch, which a map of stored latents does not need
+    from dafxtool.runs import Run
+
 ROWS_A_BATCH = 32
 ROWS_A_THREAD = 8  # of a CPU, each of which takes a batch of its own
-FORMATS = (".h5", ".hdf5", ".csv", ".npz")
 
 
 @dataclass(frozen=True)
@@ -98,6 +99,8 @@ def embed(
 
 
 def _embed_spectrograms(path: Path, run: Run, splits: Sequence[str], progress: Progress) -> Latents:
+    import torch
+
     from dafxtool.stft import SpectrogramConfig
 
     with store.Reader(path, store.SPECTROGRAMS) as reader:
@@ -273,23 +276,11 @@ def labels_of(
     )
 
 
-def check_output(output: Path, inputs: Sequence[Path], overwrite: bool) -> None:
-    """Refuse the name of a latents file before the work, not after."""
-    if output.suffix.lower() not in FORMATS:
-        raise InputError(f"{output} ends in {output.suffix!r}: use one of {', '.join(FORMATS)}.")
-    if output.is_dir():
-        raise InputError(f"{output} is a folder: give a file name.")
-    if output.exists() and any(each.exists() and output.samefile(each) for each in inputs):
-        raise InputError(f"{output} is what is to be embedded: choose another --output.")
-    check_unlocked(output)
-    check_free(output, overwrite)
-
-
 def write_latents(latents: Latents, output: Path, overwrite: bool = False) -> None:
     """Write HDF5, CSV or NPZ, by the ending of `output`."""
     suffix = output.suffix.lower()
-    if suffix not in FORMATS:
-        raise InputError(f"{output} ends in {suffix!r}: use one of {', '.join(FORMATS)}.")
+    if suffix not in LATENT_SUFFIXES:
+        raise InputError(f"{output} ends in {suffix!r}: use one of {', '.join(LATENT_SUFFIXES)}.")
     if suffix in (".h5", ".hdf5"):
         _write_hdf5(latents, output, overwrite)
         return

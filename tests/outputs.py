@@ -20,7 +20,7 @@ from arrays import row_arrays, take_rows
 from datasets import RATE, with_training, write_recordings
 from nursery import Nursery
 
-from dafxtool import presets, runs, store
+from dafxtool import checkpoint, presets, runs, store
 from dafxtool.run_folder import METRICS
 
 N_STEPS = 24
@@ -141,7 +141,9 @@ def check_run(run: Path, whole: Path, n_reported: int) -> None:
             text = file.read()
         assert text.endswith("\r\n")
         assert {line.count(",") for line in text.splitlines()} == {len(METRICS) - 1}
-    read = {path.stem: runs.read_checkpoint(path) for path in run.glob("checkpoints/[!.]*.pt")}
+    read = {
+        path.stem: checkpoint.read_checkpoint(path) for path in run.glob("checkpoints/[!.]*.pt")
+    }
     reached = read["last"]["step"] if "last" in read else 0
     assert reached >= (n_reported - 1) // CHECKPOINT_EVERY * CHECKPOINT_EVERY
     for state in read.values():
@@ -156,7 +158,7 @@ def run_contents(run: Path) -> dict[str, Any]:
         rows = [{k: v for k, v in row.items() if k != "seconds"} for row in csv.DictReader(file)]
     found = {"names": sorted(names), "metrics": rows, "config": (run / "config.toml").read_bytes()}
     for name in ("last", "best"):
-        state = runs.read_checkpoint(run / "checkpoints" / f"{name}.pt")
+        state = checkpoint.read_checkpoint(run / "checkpoints" / f"{name}.pt")
         found[name] = _plain({k: v for k, v in state.items() if k not in CLOCKS})
     return found
 

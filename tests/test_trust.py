@@ -23,7 +23,7 @@ from datasets import RATE, SEGMENTS, SPLIT, chosen, write_recordings
 from numpy.lib.recfunctions import repack_fields
 
 import dafxtool
-from dafxtool import interactive_map, maps, report, runs, store
+from dafxtool import checkpoint, interactive_map, maps, report, store
 from dafxtool.errors import DafxError, FormatError, OutputExistsError
 from dafxtool.latents import embed
 from dafxtool.magnitudes import invert_file
@@ -70,7 +70,7 @@ SAVED = ("weights", "configuration", "effects", "data", "step", "optimizer")
 
 def evil_checkpoint(path: Path, kind: str, run_folder: Path, place: Path) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
-    contents = runs.read_checkpoint(run_folder / "checkpoints" / "last.pt")
+    contents = checkpoint.read_checkpoint(run_folder / "checkpoints" / "last.pt")
     if kind == "pickle":
         path.write_bytes(pickle.dumps(Evil(place)))
     elif kind == "zip":
@@ -328,7 +328,7 @@ def names_in(folder: Path) -> set[str]:
 
 def changed_run(run_folder: Path, folder: Path, name: str) -> Path:
     """A run whose effects have names of a stranger's choosing."""
-    contents = runs.read_checkpoint(run_folder / "checkpoints" / "best.pt")
+    contents = checkpoint.read_checkpoint(run_folder / "checkpoints" / "best.pt")
     for number, effect in enumerate(contents["effects"]):
         effect["name"] = f"{name}{number}"
     path = folder / "stranger.pt"
