@@ -65,7 +65,7 @@ def measure(scratch: Path, rounds: int) -> None:
         sound = torch.from_numpy(reader.rows(slice(None)))
     with store.Reader(kept / "dataset.h5", store.SPECTROGRAMS) as reader:
         written = reader.rows(slice(None))
-        constants = reader.configuration["mean"], reader.configuration["deviation"]
+        constants = reader.configuration["mean"], reader.configuration["std"]
     check_values(sound, written, constants, [kept / f"{path.stem}.npy" for path in files[:8]])
     timings = side_by_side(
         {

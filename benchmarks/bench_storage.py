@@ -138,12 +138,12 @@ def show(
 def write_ours(path: Path, values: NDArray[np.float16]) -> None:
     """As `spectrogram` writes, labels left out."""
     columns = {"spectrogram": (values.shape[1:], values.dtype)}
-    described = {"spectrogram": asdict(CONFIG), "mean": 0.0, "deviation": 1.0, "pairs": {}}
+    described = {"spectrogram": asdict(CONFIG), "mean": 0.0, "std": 1.0, "pairs": {}}
     with store.writing_rows(
         path,
         store.SPECTROGRAMS,
-        {**columns, **store.label_columns(EFFECTS, 1)},
-        len(values),
+        columns,
+        np.zeros(len(values), np.int64),
         described,
         EFFECTS,
         RECORDINGS,

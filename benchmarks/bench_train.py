@@ -25,8 +25,8 @@ import numpy as np
 import torch
 from common import check, options, print_header, print_rates, recordings_in, side_by_side
 
+from dafxtool import checkpoint, store
 from dafxtool import rows as rows_module
-from dafxtool import runs, store
 from dafxtool.effects import builtin_effects
 from dafxtool.pairs import render
 from dafxtool.presets import PRESETS, Configuration
@@ -165,7 +165,7 @@ def check_weights(data: Path, folder: Path, made: Configuration, rows: Rows) -> 
         by_hand.step(next(rows.batches(iter([positions]))))
     for place in ("memory", "file"):
         loop(data, folder / place, made, place)
-        saved = runs.read_checkpoint(folder / place / "checkpoints" / "last.pt")["weights"]
+        saved = checkpoint.read_checkpoint(folder / place / "checkpoints" / "last.pt")["weights"]
         for name, wanted in by_hand.model.state_dict().items():
             near = np.allclose(saved[name].numpy(), wanted.numpy(), rtol=1e-4, atol=1e-5)
             check(near, f"{name} ends elsewhere, with the data in {place}")

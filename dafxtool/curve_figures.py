@@ -27,7 +27,6 @@ from dafxtool.drawing import (
     TICK_PT,
     TITLE_PT,
     Page,
-    check_figure_path,
     format_number,
     linear_locator,
     log_locator,
@@ -39,6 +38,7 @@ from dafxtool.drawing import (
     wrap,
 )
 from dafxtool.errors import InputError
+from dafxtool.outputs import check_figure_path
 
 Curve = tuple[ArrayLike, ArrayLike]
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import ctypes
+import re
+from importlib.metadata import version
 
 from dafxtool.errors import ConfigError
 
@@ -20,21 +22,35 @@ def n_cuda_devices() -> int:
     return 0
 
 
+def check_device(device: str) -> None:
+    """Refuse a CUDA device that the driver does not offer (ConfigError); torch is not imported."""
+    _check_name(device)
+    # AMD's GPUs are CUDA devices of a torch that is built for ROCm, and no CUDA driver knows them.
+    if device not in ("auto", "cpu") and "rocm" not in version("torch"):
+        _refuse_missing(device, n_cuda_devices())
+
+
 def pick_device(device: str) -> str:
     """auto becomes cuda where there is one, else cpu; a device that is not there is an error."""
+    _check_name(device)
     if device == "cpu":
         return "cpu"
     import torch
 
     if device == "auto":
         return "cuda" if torch.cuda.is_available() else "cpu"
-    name, _, number = device.partition(":")
-    if name != "cuda" or (number and not number.isdigit()):
+    _refuse_missing(device, torch.cuda.device_count() if torch.cuda.is_available() else 0)
+    return device
+
+
+def _check_name(device: str) -> None:
+    if not re.fullmatch(r"auto|cpu|cuda(:\d+)?", device):
         raise ConfigError(f"device {device!r} is unknown: use auto, cpu, cuda or cuda:N.")
-    available = torch.cuda.device_count() if torch.cuda.is_available() else 0
-    if int(number or 0) >= available:
+
+
+def _refuse_missing(device: str, available: int) -> None:
+    if int(device.partition(":")[2] or 0) >= available:
         raise ConfigError(
             f"device {device!r} was asked for, and {available} CUDA devices are here: use "
             "--device cpu, or look with 'dafxtool doctor'."
         )
-    return device

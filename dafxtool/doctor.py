@@ -76,7 +76,7 @@ def examine(
         _matplotlib,
         _cores,
         _disk,
-        *(_optional(name, purpose) for name, purpose in OPTIONAL),
+        *(_optional(*each) for each in OPTIONAL),
     ]
     checks = [look() for look in looks]
     for path in plugins:
@@ -125,14 +125,13 @@ PACKAGES = (
     ("numpy", "numpy"),
     ("scipy", "scipy.signal"),
     ("scikit-learn", "sklearn.neighbors"),
-    # These two are not imported: compiling umap takes longer than all the rest.
-    ("umap-learn", ""),
-    ("tensorboard", ""),
+    ("tensorboard", ""),  # not imported: that takes longer than all the rest
     ("rich", "rich"),
     ("tqdm", "tqdm"),
 )
 
 OPTIONAL = (
+    ("umap-learn", "only 'dafxtool map --method umap' needs it", "umap"),
     ("wandb", "only logs on W&B need it"),
     ("dask", "only rendering on a cluster needs it"),
 )
@@ -163,12 +162,12 @@ def _package(name: str, module: str) -> Callable[[], Check]:
     return look
 
 
-def _optional(name: str, purpose: str) -> Callable[[], Check]:
+def _optional(name: str, purpose: str, extra: str = "") -> Callable[[], Check]:
     def look() -> Check:
         try:
             return Check(name, "ok", f"{version(name)} (optional)")
         except PackageNotFoundError:
-            mend = f"{purpose}: pip install 'dafxtool[{name}]'"
+            mend = f"{purpose}: pip install 'dafxtool[{extra or name}]'"
             return Check(name, "missing", "not installed (optional)", mend)
 
     return look

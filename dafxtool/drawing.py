@@ -11,12 +11,11 @@ Sizes of text are in points. Every colour, font and size that figures share is h
 
 from __future__ import annotations
 
-import csv
 import io
 import re
 import threading
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -33,10 +32,9 @@ from matplotlib.ticker import LogLocator, MaxNLocator
 from numpy.typing import NDArray
 from PIL import Image
 
-from dafxtool.errors import InputError, OutputExistsError
-from dafxtool.files import check_free, writing
+from dafxtool.files import writing
+from dafxtool.outputs import check_figure_path
 
-SUFFIXES = (".png", ".svg", ".pdf")
 DOTS_PER_INCH = 200
 MARGIN = 0.12  # inches, around a page
 N_COLUMNS = {1: 1, 2: 2, 4: 2}  # of so many small panels; else three
@@ -206,36 +204,6 @@ class Page:
 # --- files --------------------------------------------------------------------------------------
 
 
-def check_figure_path(path: Path) -> None:
-    """Refuse a suffix that no figure can have, before the work and not after it (InputError)."""
-    if path.suffix.lower() not in SUFFIXES:
-        raise InputError(
-            f"{path} has the suffix {path.suffix!r}: give a figure .png, .svg or .pdf."
-        )
-
-
-def check_outputs(
-    figure: Path | None,
-    table: Path | None = None,
-    sounds: Path | None = None,
-    overwrite: bool = False,
-) -> None:
-    """Refuse names of a figure, a table and a folder before the work that leads to them."""
-    if figure:
-        check_figure_path(figure)
-        check_free(figure, overwrite)
-    if table:
-        check_table_path(table)
-        check_free(table, overwrite)
-    if sounds and sounds.exists() and not sounds.is_dir():
-        raise InputError(f"{sounds} is a file: name a folder for the sounds.")
-    if sounds and sounds.exists() and any(sounds.iterdir()) and not overwrite:
-        raise OutputExistsError(
-            f"{sounds} is not empty: choose another folder for the sounds, or replace what is "
-            "there with --overwrite."
-        )
-
-
 def save_figure(
     figure: Figure, path: Path, overwrite: bool, colours: Image.Image | None = None
 ) -> None:
@@ -262,30 +230,3 @@ def figure_pixels(figure: Figure, dots_per_inch: float) -> NDArray[np.uint8]:
     figure.set_dpi(dots_per_inch)
     canvas.draw()
     return np.asarray(canvas.buffer_rgba())[..., :3].copy()
-
-
-def check_table_path(path: Path) -> None:
-    """Refuse a suffix that no table can have (InputError)."""
-    if path.suffix.lower() != ".csv":
-        raise InputError(f"{path} has the suffix {path.suffix!r}: give a table .csv as its suffix.")
-
-
-def write_table(path: Path, columns: Mapping[str, Sequence[Any]], overwrite: bool = False) -> None:
-    """Write equally long columns as CSV with a header.
-
-    Floats have as many digits as it takes to read the same float back in their own precision.
-    InputError where the columns differ in length or the suffix is not .csv.
-    """
-    check_table_path(path)
-    lengths = {name: len(column) for name, column in columns.items()}
-    if len(set(lengths.values())) > 1:
-        raise InputError(f"the columns of {path} differ in length ({lengths}): make them equal.")
-    # newline="" and the explicit terminator give the same bytes on every system.
-    with (
-        writing(path, overwrite) as unfinished,
-        open(unfinished, "w", newline="", encoding="utf-8", errors="surrogateescape") as file,
-    ):
-        writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(columns)
-        for row in zip(*columns.values(), strict=True):
-            writer.writerow([str(value) for value in row])  # str of a float is its shortest repr

@@ -26,11 +26,11 @@ from dafxtool.distances import (
     log_spectral_distance_db,
     multi_resolution_distance,
 )
-from dafxtool.drawing import write_table
 from dafxtool.evaluation_figures import Confusion, Intervals, draw_evaluation
 from dafxtool.inversion import invert
 from dafxtool.judged import Judged, Score
 from dafxtool.latents import check_segments
+from dafxtool.outputs import write_table
 from dafxtool.parameters import Effect
 from dafxtool.probes import Estimate
 from dafxtool.progress import SILENT, Progress

@@ -23,7 +23,6 @@ from dafxtool.drawing import (
     TICK_PT,
     TITLE_PT,
     Page,
-    check_figure_path,
     format_number,
     linear_locator,
     save_figure,
@@ -33,6 +32,7 @@ from dafxtool.drawing import (
     typeset,
 )
 from dafxtool.errors import InputError
+from dafxtool.outputs import check_figure_path
 
 PANEL = 3.1  # inches, the width that values have
 ROW = 0.24

@@ -14,12 +14,12 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from dafxtool import audio, miniatures, pages, store
+from dafxtool import audio, miniatures, outputs, pages, store
 from dafxtool.drawing import INK, QUIET_INK, typeset
 from dafxtool.files import shown_name
 from dafxtool.latents import Latents
@@ -30,9 +30,11 @@ from dafxtool.parameters import Effect
 from dafxtool.plan import make_pair
 from dafxtool.progress import SILENT, Progress
 from dafxtool.projection import Projection
-from dafxtool.runs import Run
 from dafxtool.segments import cut_recording
 from dafxtool.spectrogram_figures import colour_table, erb_rate
+
+if TYPE_CHECKING:
+    from dafxtool.runs import Run
 
 N_POINTS = 60
 POSITIONS = (0.25, 0.5, 0.75)  # that are decoded between two points
@@ -275,9 +277,9 @@ def write_map_page(
     """Write the map as one page; with a run and sounds it can be heard.
 
     n_points  how many points carry sound, at most
-    Returns what the page carries; errors of pages.check_page_path and files.writing.
+    Returns what the page carries; errors of outputs.check_page_path and files.writing.
     """
-    pages.check_page_path(path, overwrite)
+    outputs.check_page_path(path, overwrite)
     carried = None
     if run is not None and sounds is not None:
         carried = carry(latents, run, sounds, n_points, seed, progress)

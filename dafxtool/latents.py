@@ -12,28 +12,28 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import islice, product
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from dafxtool import audio, store
 from dafxtool.effects import builtin_effects
 from dafxtool.errors import FormatError, InputError, RecordingError
-from dafxtool.files import check_free, writing
+from dafxtool.files import writing
 from dafxtool.find_recordings import find_recordings
-from dafxtool.locks import check_unlocked
+from dafxtool.outputs import LATENT_SUFFIXES
 from dafxtool.plan import Chosen, make_pair
 from dafxtool.progress import SILENT, Progress
-from dafxtool.runs import Run
 from dafxtool.segments import SPLITS, Segment, SegmentConfig, consecutive_segments
 from dafxtool.store import Labels
 from dafxtool.threads import threads_for
 
+if TYPE_CHECKING:  # it imports torch, which a map of stored latents does not need
+    from dafxtool.runs import Run
+
 ROWS_A_BATCH = 32
 ROWS_A_THREAD = 8  # of a CPU, each of which takes a batch of its own
-FORMATS = (".h5", ".hdf5", ".csv", ".npz")
 
 
 @dataclass(frozen=True)
@@ -99,6 +99,8 @@ def embed(
 
 
 def _embed_spectrograms(path: Path, run: Run, splits: Sequence[str], progress: Progress) -> Latents:
+    import torch
+
     from dafxtool.stft import SpectrogramConfig
 
     with store.Reader(path, store.SPECTROGRAMS) as reader:
@@ -108,7 +110,7 @@ def _embed_spectrograms(path: Path, run: Run, splits: Sequence[str], progress: P
                 f"{path} was analysed with {theirs}, the run {run.path} wants "
                 f"{run.spectrogram_config}: embed the pairs, or analyse them again."
             )
-        scale = float(reader.configuration["deviation"]) / run.deviation
+        scale = float(reader.configuration["std"]) / run.deviation
         shift = (float(reader.configuration["mean"]) - run.mean) / run.deviation
         same = theirs.standardisation == "segment" or (scale == 1.0 and shift == 0.0)
 
@@ -274,23 +276,11 @@ def labels_of(
     )
 
 
-def check_output(output: Path, inputs: Sequence[Path], overwrite: bool) -> None:
-    """Refuse the name of a latents file before the work, not after."""
-    if output.suffix.lower() not in FORMATS:
-        raise InputError(f"{output} ends in {output.suffix!r}: use one of {', '.join(FORMATS)}.")
-    if output.is_dir():
-        raise InputError(f"{output} is a folder: give a file name.")
-    if output.exists() and any(each.exists() and output.samefile(each) for each in inputs):
-        raise InputError(f"{output} is what is to be embedded: choose another --output.")
-    check_unlocked(output)
-    check_free(output, overwrite)
-
-
 def write_latents(latents: Latents, output: Path, overwrite: bool = False) -> None:
     """Write HDF5, CSV or NPZ, by the ending of `output`."""
     suffix = output.suffix.lower()
-    if suffix not in FORMATS:
-        raise InputError(f"{output} ends in {suffix!r}: use one of {', '.join(FORMATS)}.")
+    if suffix not in LATENT_SUFFIXES:
+        raise InputError(f"{output} ends in {suffix!r}: use one of {', '.join(LATENT_SUFFIXES)}.")
     if suffix in (".h5", ".hdf5"):
         _write_hdf5(latents, output, overwrite)
         return
@@ -304,28 +294,33 @@ def write_latents(latents: Latents, output: Path, overwrite: bool = False) -> No
 
 def _write_hdf5(latents: Latents, output: Path, overwrite: bool) -> None:
     labels = latents.labels
-    columns = {
-        "latent": (latents.latent.shape[1:], np.float32),
-        **store.label_columns(labels.effects, labels.setting.shape[1]),
-    }
     with store.writing_rows(
         output,
         store.LATENTS,
-        columns,
-        len(latents),
-        {
-            "run": latents.run,
-            "n_content": latents.n_content,
-            "n_style": latents.n_style,
-            "scale": [float(f"{value:.6g}") for value in latents.scale],
-        },
+        {"latent": (latents.latent.shape[1:], np.float32)},
+        labels.effect,
+        {"run": latents.run},
         labels.effects,
         labels.recordings,
         resume=False,
         overwrite=overwrite or not output.exists(),  # remains of a killed one are worth nothing
         rows_a_chunk=256,
+        tables={
+            "parts": store.make_table("parts", _parts(latents)),
+            "scale": latents.scale.astype(np.float32),
+        },
     ) as writer:
         writer.put(0, latent=latents.latent, **store.label_rows(labels, slice(None)))
+
+
+def _parts(latents: Latents) -> list[dict[str, Any]]:
+    """Which of the numbers are content, change and style; a model may not divide them."""
+    n_latent = latents.latent.shape[1]
+    if not latents.n_content and not latents.n_style:
+        return [{"name": "undivided", "start": 0, "stop": n_latent}]
+    first, last = latents.n_content, n_latent - latents.n_style
+    bounds = {"content": (0, first), "change": (first, last), "style": (last, n_latent)}
+    return [{"name": name, "start": a, "stop": b} for name, (a, b) in bounds.items()]
 
 
 def _named_columns(latents: Latents) -> dict[str, NDArray[Any]]:
@@ -354,17 +349,21 @@ def _write_csv(latents: Latents, path: Path) -> None:
 
 def read_latents(path: Path) -> Latents:
     """A latents.h5 that `write_latents` wrote."""
-    with store.Reader(path, store.LATENTS) as reader:
+    with store.Hdf5Reader(path, store.LATENTS) as reader:
         latent = np.asarray(reader.rows(slice(None)), dtype=np.float32)
         if not np.isfinite(latent).all():
-            raise FormatError(f"{path} holds latents that are NaN or infinite: make it again.")
+            raise FormatError(f"{path} holds latents that are NaN or infinite. Make it again.")
+        size = {
+            part["name"]: part["stop"] - part["start"]
+            for part in store.read_table("parts", reader.table("parts"))
+        }
         return Latents(
             latent,
             reader.labels,
             str(reader.configuration["run"]),
-            int(reader.configuration["n_content"]),
-            int(reader.configuration.get("n_style", 0)),
-            np.array(reader.configuration["scale"], dtype=np.float32),
+            size.get("content", 0),
+            size.get("style", 0),
+            reader.table("scale").astype(np.float32),
         )
 
 

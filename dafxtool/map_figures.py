@@ -35,7 +35,6 @@ from dafxtool.drawing import (
     TITLE_PT,
     VALUE_COLOURS,
     Page,
-    check_figure_path,
     format_number,
     linear_locator,
     log_locator,
@@ -47,6 +46,7 @@ from dafxtool.drawing import (
     wrap,
 )
 from dafxtool.errors import InputError
+from dafxtool.outputs import check_figure_path
 
 
 @dataclass(frozen=True, eq=False)

@@ -6,14 +6,14 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from dafxtool.drawing import write_table
 from dafxtool.latents import Latents
 from dafxtool.map_figures import draw_map
+from dafxtool.outputs import write_table
 from dafxtool.projection import Projection, project
 
 
 def latent_map(
-    latents: Latents, method: str = "umap", seed: int = 0, part: str = "effect"
+    latents: Latents, method: str = "tsne", seed: int = 0, part: str = "effect"
 ) -> Projection:
     """Where each segment lies in two dimensions.
 
@@ -57,6 +57,15 @@ def write_map_table(
         "split": [labels.split_of(row) for row in range(n)],
     }
     write_table(path, columns, overwrite)
+
+
+def identical_lines(projection: Projection) -> list[str]:
+    """Sentence on points that share a place, if there are any."""
+    n = projection.n_identical
+    if not n:
+        return []
+    total = len(projection.points)
+    return [f"{n} of {total} points are identical to another one: same latent, same place"]
 
 
 def map_title(latents: Latents) -> str:

@@ -26,7 +26,6 @@ from dafxtool.drawing import (
     TICK_PT,
     TITLE_PT,
     Page,
-    check_figure_path,
     format_number,
     linear_locator,
     save_figure,
@@ -37,6 +36,7 @@ from dafxtool.drawing import (
     wrap,
 )
 from dafxtool.errors import InputError
+from dafxtool.outputs import check_figure_path
 
 BOX = 1.75  # inches, of one scatter plot
 GAP = 0.12

@@ -224,6 +224,10 @@ def render_again(path: Path, row: int) -> NDArray[np.float32]:
         if not 0 <= row < len(pairs):
             raise InputError(f"{path} has rows 0 to {len(pairs) - 1}, not {row}.")
         labels, saved = pairs.labels, pairs.configuration
+        if store.HAND_MADE in saved:
+            raise InputError(
+                f"{path} was not written by 'dafxtool render': its rows cannot be rendered again."
+            )
     config = SegmentConfig(**saved["segments"])
     recordings = tuple(_recording(r) for r in labels.recordings)
     first, offset = int(labels.recording[row]), int(labels.offset[row])

@@ -22,7 +22,17 @@ import numpy as np
 from markupsafe import Markup
 from numpy.typing import NDArray
 
-from dafxtool import audio, evaluation, interactive_map, maps, pages, sheets, store, sweeps
+from dafxtool import (
+    audio,
+    evaluation,
+    interactive_map,
+    maps,
+    outputs,
+    pages,
+    sheets,
+    store,
+    sweeps,
+)
 from dafxtool.boards import draw_training
 from dafxtool.errors import DafxError, InputError
 from dafxtool.files import shown_name
@@ -161,9 +171,9 @@ def write_report(
     n_points  of the interactive map that carry sound
     without   of OPTIONAL what shall be left out, which saves time and space
 
-    FormatError where the pairs are not of the run's size; errors of pages.check_page_path.
+    FormatError where the pairs are not of the run's size; errors of outputs.check_page_path.
     """
-    pages.check_page_path(path, overwrite)
+    outputs.check_page_path(path, overwrite)
     with store.Reader(pairs, store.PAIRS) as reader:
         check_segments(reader, run)
     wanted: list[tuple[str, str, Callable[[], Sequence[Block]]]] = [
@@ -378,8 +388,8 @@ def map_blocks(pairs: Path, run: Run, n_points: int, seed: int, progress: Progre
     """Figure 1 to click on, Figure 2 to print."""
     latents = _held_out_latents(pairs, run, progress)
     splits = [latents.labels.split_of(0)]
-    progress.say(f"projecting {len(latents)} latents with umap")
-    projection = maps.latent_map(latents, "umap", seed)
+    progress.say(f"projecting {len(latents)} latents with t-SNE")
+    projection = maps.latent_map(latents, seed=seed)
     sounds = interactive_map.sounds_of(pairs, latents, run, splits)
     assert sounds is not None  # of pairs there always are
     carried = interactive_map.carry(latents, run, sounds, n_points, seed, progress)
@@ -394,12 +404,13 @@ def map_blocks(pairs: Path, run: Run, n_points: int, seed: int, progress: Progre
         Words(
             f"Each of the {len(latents)} points is a held-out pair, each of the {n_names} colours "
             "an effect. Points lie together where what was done to the sound is alike to the model."
+            + "".join(f" {line}." for line in maps.identical_lines(projection))
         ),
         Html(fragment),
         Figure(
             "Figure 1",
             None,
-            "The effect part of the latents by UMAP, which keeps neighbours together: near points "
+            "The effect part of the latents by t-SNE, which keeps neighbours together: near points "
             "are alike, distances between groups and their sizes say little. The map above can be "
             "clicked on.",
         ),

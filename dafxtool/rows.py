@@ -82,7 +82,7 @@ class Rows:
     def constants(self, positions: NDArray[np.int64]) -> NDArray[np.float32]:
         """(n, 2): the mean and deviation that take each of these rows back."""
         rows = self.rows[positions]
-        return np.stack([self._reader.column(name)[rows] for name in ("mean", "deviation")], axis=1)
+        return np.stack([self._reader.column(name)[rows] for name in ("mean", "std")], axis=1)
 
     @property
     def n_parameters(self) -> int:

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from dafxtool import __version__, presets, runs
+from dafxtool import __version__, checkpoint, presets, runs
 from dafxtool.errors import FormatError, OutputExistsError
 from dafxtool.files import disk_errors, writing
 from dafxtool.trainer import Trainer, beta_at
@@ -40,7 +40,7 @@ def _had_a_last(best: Path) -> bool:
     """Must there have been a last.pt beside this best.pt? The very first best has none yet."""
     if not best.exists():
         return False
-    state = runs.read_checkpoint(best)
+    state = checkpoint.read_checkpoint(best)
     return bool(state["step"] > state["configuration"]["training"]["checkpoint_every"])
 
 
@@ -51,9 +51,10 @@ class RunFolder:
         self, path: Path, trainer: Trainer, about: dict[str, Any], resume: bool, overwrite: bool
     ) -> None:
         self.path, self.about = path, about
+        checkpoint.check_run_is_free(path, resume, overwrite)
         last = path / "checkpoints" / "last.pt"
         if resume and last.exists():
-            state = runs.read_checkpoint(last)
+            state = checkpoint.read_checkpoint(last)
             saved = presets.from_dict(state["configuration"], str(last))
             runs.check_same_model(saved, trainer.configuration, path)
             runs.check_same_data(state, about, path)
@@ -62,11 +63,6 @@ class RunFolder:
             raise OutputExistsError(
                 f"{path} holds a run without its last.pt, which is what --resume goes on from: "
                 "choose another --output, or replace the run with --overwrite."
-            )
-        elif not overwrite and not resume and list((path / "checkpoints").glob("*.pt")):
-            raise OutputExistsError(
-                f"{path} holds a run already: choose another --output, go on with --resume, or "
-                "replace it with --overwrite."
             )
         with disk_errors(path):
             (path / "checkpoints").mkdir(parents=True, exist_ok=True)
@@ -128,11 +124,11 @@ class RunFolder:
 
     def save_last(self, trainer: Trainer) -> None:
         state = {**trainer.state(with_optimizer=True), **self.about}
-        runs.save_checkpoint(self.path / "checkpoints" / "last.pt", state)
+        checkpoint.save_checkpoint(self.path / "checkpoints" / "last.pt", state)
 
     def save_best(self, trainer: Trainer) -> None:
         state = {**trainer.state(with_optimizer=False), **self.about}
-        runs.save_checkpoint(self.path / "checkpoints" / "best.pt", state)
+        checkpoint.save_checkpoint(self.path / "checkpoints" / "best.pt", state)
 
     def close(self) -> None:
         """Ends the board; DiskError where the disk did not take all of it."""

@@ -1,34 +1,25 @@
-"""Run folders: what a training left, and how a trained model is loaded from it.
-
-A checkpoint is plain tensors and builtins, loaded with `weights_only=True`, and rebuilds model and
-analysis by itself. `best.pt` is the model of the lowest validation loss, `last.pt` the newest one
-together with everything that training needs to go on.
-"""
+"""Load trained models: a checkpoint rebuilds model and analysis by itself."""
 
 from __future__ import annotations
 
-import io
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-from zipfile import BadZipFile, ZipFile
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
 from dafxtool import presets
+from dafxtool.checkpoint import find_checkpoint, read_checkpoint
 from dafxtool.devices import pick_device
 from dafxtool.errors import ConfigError, FormatError, InputError, TrainingError
-from dafxtool.files import writing
 from dafxtool.model import JointVAE, build_model
 from dafxtool.presets import Configuration
 from dafxtool.spectrograms import analyse, spectra
 from dafxtool.stft import SpectrogramConfig
 
-CHECKPOINT_VERSION = 4
-RUNS_FOLDER = Path("runs")
 BATCH_BYTES = 64e6
 
 
@@ -101,53 +92,9 @@ class Run:
         return np.concatenate(outputs)
 
 
-def save_checkpoint(path: Path, contents: dict[str, Any]) -> None:
-    """Write a checkpoint whole or not at all."""
-    with writing(path, overwrite=True) as temporary:
-        # Into memory first: torch has no words for a disk that is full.
-        packed = io.BytesIO()
-        torch.save({"checkpoint_version": CHECKPOINT_VERSION, **contents}, packed)
-        temporary.write_bytes(packed.getbuffer())
-
-
-def read_checkpoint(path: Path) -> dict[str, Any]:
-    """The contents of a checkpoint, on the CPU; no code in it can run."""
-    if not path.is_file():
-        raise InputError(f"{path} does not exist: make a run with 'dafxtool train'.")
-    try:
-        with ZipFile(path) as packed:
-            damaged = packed.testzip()
-        if damaged:
-            raise BadZipFile(f"{damaged} is not what was written")
-        contents = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # torch raises half a dozen kinds for a file that is no checkpoint
-        raise FormatError(
-            f"{path} is no checkpoint that can be read, or it is damaged: name a run's folder, or "
-            "the other checkpoint of the run."
-        ) from error
-    if not isinstance(contents, dict) or contents.get("checkpoint_version") != CHECKPOINT_VERSION:
-        raise FormatError(
-            f"{path} is no checkpoint of this dafxtool (wanted version {CHECKPOINT_VERSION}): "
-            "train again."
-        )
-    return contents
-
-
 def load_run(path: Path | None = None, device: str = "auto", checkpoint: str = "best") -> Run:
     """Load a run folder or a checkpoint file; None is the newest run of ./runs."""
-    path = path or newest_run()
-    file = path
-    if path.is_dir():
-        file = path / "checkpoints" / f"{checkpoint}.pt"
-        if not file.is_file():
-            file = path / "checkpoints" / "last.pt"
-        if not file.is_file():
-            raise InputError(
-                f"{path} holds no checkpoint: name a folder that 'dafxtool train' made, such as "
-                "runs/NAME."
-            )
-    elif not path.exists():
-        raise InputError(f"{path} does not exist: name a run that 'dafxtool train' made.")
+    path, file = find_checkpoint(path, checkpoint)
     return _rebuild(path, file, read_checkpoint(file), pick_device(device))
 
 
@@ -177,26 +124,6 @@ def _model(configuration: Configuration, shape: Sequence[int], file: Path) -> Jo
         return build_model(configuration.model, shape)
     except ConfigError as error:
         raise FormatError(f"{file} holds no model that can be: {error}") from error
-
-
-def newest_run(folder: Path = RUNS_FOLDER) -> Path:
-    """The run of ./runs whose checkpoint is the newest."""
-    found = sorted(
-        (file.stat().st_mtime_ns, str(file.parent.parent))
-        for file in folder.glob("*/checkpoints/last.pt")
-    )
-    if not found:
-        raise InputError(
-            f"there is no run in {folder}: make one with 'dafxtool train', or name one with --run."
-        )
-    return Path(found[-1][1])
-
-
-def new_run_path(preset: str, folder: Path = RUNS_FOLDER) -> Path:
-    """A free name for a run: small-1, small-2, ..."""
-    taken = {path.name for path in folder.glob(f"{preset}-*")}
-    number = next(n for n in range(1, len(taken) + 2) if f"{preset}-{n}" not in taken)
-    return folder / f"{preset}-{number}"
 
 
 def check_same_model(saved: Configuration, asked: Configuration, path: Path) -> None:

@@ -17,11 +17,11 @@ from numpy.typing import NDArray
 
 from dafxtool import audio, store
 from dafxtool.displacement import on_the_way
-from dafxtool.drawing import write_table
 from dafxtool.errors import InputError
 from dafxtool.files import shown_name
 from dafxtool.inversion import invert
 from dafxtool.latents import check_segments, held_out, say_if_learnt
+from dafxtool.outputs import write_table
 from dafxtool.parameters import Effect, slug
 from dafxtool.plan import Chosen, make_pair
 from dafxtool.progress import SILENT, Progress

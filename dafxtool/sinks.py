@@ -82,7 +82,7 @@ class _Hdf5Sink:
             recording=np.array([pair.recording for pair in pairs]),
             offset=np.array([pair.offset for pair in pairs]),
             split=np.array([SPLITS.index(pair.split) for pair in pairs]),
-            lost=store.encode_texts([reason[: store.MOST_REASON] for reason in reasons]),
+            lost=store.encode_texts(reasons, store.LONGEST_REASON),
             **columns,
         )
 
@@ -96,14 +96,13 @@ def hdf5_sink(
     output: Path, plan: Plan, described: dict[str, Any], resume: bool, overwrite: bool
 ) -> Iterator[Sink]:
     effects = [effect.to_dict() for effect, _ in plan.effects]
-    columns = {
-        "audio": ((2, plan.segments.n_samples), np.float32),
-        **store.label_columns(effects, plan.max_parameters),
-        **store.LOST_COLUMN,
-    }
+    columns = {"audio": ((2, plan.segments.n_samples), np.float32)}
     recordings = recording_rows(plan.catalogue)
+    effect = np.arange(plan.n_rows) % len(effects)
+    about = {"sample_rate": plan.segments.sample_rate}
     with store.writing_rows(
-        output, store.PAIRS, columns, plan.n_rows, described, effects, recordings, resume, overwrite
+        *(output, store.PAIRS, columns, effect, described, effects, recordings, resume, overwrite),
+        attributes=about,
     ) as writer:
         yield _Hdf5Sink(writer, plan)
 

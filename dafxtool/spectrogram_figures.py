@@ -33,7 +33,6 @@ from dafxtool.drawing import (
     TICK_PT,
     TITLE_PT,
     Page,
-    check_figure_path,
     figure_pixels,
     format_number,
     save_figure,
@@ -42,6 +41,7 @@ from dafxtool.drawing import (
     wrap,
 )
 from dafxtool.errors import InputError
+from dafxtool.outputs import check_figure_path
 
 FLOOR_DB = -80.0
 GAP, GROUP_GAP = 0.08, 0.24  # inches

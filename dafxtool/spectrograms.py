@@ -73,7 +73,7 @@ def write_spectrograms(
         raise OutputExistsError(f"{output} holds the pairs themselves: choose another --output.")
     store.check_output(output, resume, overwrite)
     with store.Reader(pairs_file, store.PAIRS) as pairs:
-        labels, identity = pairs.labels, pairs.identity()
+        labels, fingerprint = pairs.labels, pairs.fingerprint()
         _check_sizes(pairs, config)
         chosen = pick_device(device if cluster is None else "cpu")
         batch = max(1, int(BATCH_BYTES // (2 * config.n_bins * config.n_frames * 8)))
@@ -85,27 +85,27 @@ def write_spectrograms(
             described = {
                 "spectrogram": asdict(config),
                 "mean": mean,
-                "deviation": deviation,
+                "std": deviation,
                 "dtype": dtype,
                 "pairs": pairs.configuration,
-                "labels": identity,  # the same configuration may have lost other pairs
+                "labels": fingerprint,  # the same configuration may have lost other pairs
             }
             columns = {
                 "spectrogram": ((2, config.n_bins, config.n_frames), np.dtype(dtype)),
                 "mean": ((), np.float32),
-                "deviation": ((), np.float32),
-                **store.label_columns(labels.effects, labels.setting.shape[1]),
+                "std": ((), np.float32),
             }
             with store.writing_rows(
                 output,
                 store.SPECTROGRAMS,
                 columns,
-                len(pairs),
+                labels.effect,
                 described,
                 labels.effects,
                 labels.recordings,
                 resume,
                 overwrite,
+                attributes=asdict(config),
             ) as writer:
                 analysis.fill(writer, mean, deviation, progress)
     return SpectrogramResult(
@@ -205,7 +205,7 @@ class _Analysis:
                 int(rows[0]),
                 spectrogram=values,
                 mean=constants[:, 0],
-                deviation=constants[:, 1],
+                std=constants[:, 1],
                 **store.label_rows(self.pairs.labels, chosen),
             )
             progress.advance(len(rows))
@@ -259,21 +259,26 @@ class _Analysis:
     ) -> Iterator[tuple[NDArray[np.int64], NDArray[Any], NDArray[np.float32]]]:
         assert self.cluster is not None
         requests = list(batches)
-        path, identity = self.pairs.path.absolute(), self.pairs.identity()
-        arguments = (path, identity, self.config, mean, deviation, dtype)
+        path, fingerprint = self.pairs.path.absolute(), self.pairs.fingerprint()
+        arguments = (path, fingerprint, self.config, mean, deviation, dtype)
         for position, made in self.cluster.answers(begin_on_cluster, arguments, requests):
             yield requests[position], *made
 
 
 def begin_on_cluster(
-    path: Path, identity: str, config: SpectrogramConfig, mean: float, deviation: float, dtype: str
+    path: Path,
+    fingerprint: str,
+    config: SpectrogramConfig,
+    mean: float,
+    deviation: float,
+    dtype: str,
 ) -> Callable[[NDArray[np.int64]], tuple[NDArray[Any], NDArray[np.float32]]]:
     """Answers rows of a pairs file with their spectrograms and constants, as `analyse` does.
 
-    The identity is part of what a worker keeps its answers by: the file may be rendered anew.
+    The fingerprint is part of what a worker keeps its answers by: the file may be rendered anew.
     """
     pairs = store.Reader(path, store.PAIRS)
-    if pairs.identity() != identity:
+    if pairs.fingerprint() != fingerprint:
         pairs.close()
         raise FormatError(
             f"{path} holds other pairs on a worker of the cluster than here: give a path that "
@@ -408,5 +413,5 @@ def read_magnitudes(
     with store.Reader(path, store.SPECTROGRAMS) as reader:
         config = SpectrogramConfig(**reader.configuration["spectrogram"])
         stored = reader.rows(rows)
-        constants = np.stack([reader.column("mean"), reader.column("deviation")], axis=1)[rows]
+        constants = np.stack([reader.column("mean"), reader.column("std")], axis=1)[rows]
     return linear_magnitude(stored, constants, config), config

@@ -20,7 +20,6 @@ from scipy.spatial.distance import pdist
 from scipy.stats import spearmanr
 
 from dafxtool import store
-from dafxtool.drawing import write_table
 from dafxtool.errors import ConfigError, EffectError, InputError, RecordingError
 from dafxtool.latents import (
     ROWS_A_BATCH,
@@ -31,6 +30,7 @@ from dafxtool.latents import (
     labels_of,
 )
 from dafxtool.map_figures import PointMap, draw_maps
+from dafxtool.outputs import write_table
 from dafxtool.pair_figures import PairPlot, draw_pair_plot
 from dafxtool.parameters import Effect, Parameter
 from dafxtool.plan import Chosen, make_pair

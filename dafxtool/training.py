@@ -134,7 +134,7 @@ def _about(reader: store.Reader, path: Path) -> dict[str, Any]:
     """What a checkpoint says of its data."""
     return {
         "mean": float(reader.configuration["mean"]),
-        "deviation": float(reader.configuration["deviation"]),
+        "deviation": float(reader.configuration["std"]),
         "effects": reader.labels.effects,
         "data": {
             "spectrograms": str(path.absolute()),

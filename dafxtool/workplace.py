@@ -110,7 +110,11 @@ def newest_file(kinds: Sequence[str], folder: Path = Path()) -> Path:
     if not found:
         others = [path for path in sorted(folder.glob("[!.]*.h5")) if path.is_file()]
         damaged = [path.name for path in others if not store.kind_of(path)]
-        but = f" ({', '.join(damaged)}: damaged, or not of dafxtool)" if damaged else ""
+        but = (
+            f" ({', '.join(damaged)}: damaged, of another version, or not of dafxtool)"
+            if damaged
+            else ""
+        )
         first = store.PAIRS if store.PAIRS in kinds else kinds[0]  # the others are made of those
         made_by = {store.PAIRS: "render", store.SPECTROGRAMS: "spectrogram", store.LATENTS: "embed"}
         raise InputError(

@@ -16,10 +16,11 @@ from typing import Any
 import h5py
 import numpy as np
 import torch
+from arrays import row_arrays, take_rows
 from datasets import RATE, with_training, write_recordings
 from nursery import Nursery
 
-from dafxtool import presets, runs, store
+from dafxtool import checkpoint, presets, runs, store
 from dafxtool.run_folder import METRICS
 
 N_STEPS = 24
@@ -90,10 +91,12 @@ def check_rows(output: Path, whole: Path, n_reported: int) -> None:
     if n_reported:
         assert rows_done(output) >= n_reported, "what was told is not there"
     if rows_done(output):
-        with h5py.File(partial, "r") as file, h5py.File(whole, "r") as complete:
-            done = np.flatnonzero(file["done"][:])
-            for name in set(complete) - {"effects", "recordings", "done"}:
-                np.testing.assert_array_equal(file[name][:][done], complete[name][:][done])
+        done = np.flatnonzero(row_arrays(partial)["done"])
+        complete = row_arrays(whole)
+        stored = take_rows(row_arrays(partial), done, complete)
+        wanted = take_rows(complete, done, complete)
+        for name in set(wanted) - {"done"}:
+            np.testing.assert_array_equal(stored[name], wanted[name])
 
 
 # --- a folder of audio ----------------------------------------------------------------------------
@@ -138,7 +141,9 @@ def check_run(run: Path, whole: Path, n_reported: int) -> None:
             text = file.read()
         assert text.endswith("\r\n")
         assert {line.count(",") for line in text.splitlines()} == {len(METRICS) - 1}
-    read = {path.stem: runs.read_checkpoint(path) for path in run.glob("checkpoints/[!.]*.pt")}
+    read = {
+        path.stem: checkpoint.read_checkpoint(path) for path in run.glob("checkpoints/[!.]*.pt")
+    }
     reached = read["last"]["step"] if "last" in read else 0
     assert reached >= (n_reported - 1) // CHECKPOINT_EVERY * CHECKPOINT_EVERY
     for state in read.values():
@@ -153,7 +158,7 @@ def run_contents(run: Path) -> dict[str, Any]:
         rows = [{k: v for k, v in row.items() if k != "seconds"} for row in csv.DictReader(file)]
     found = {"names": sorted(names), "metrics": rows, "config": (run / "config.toml").read_bytes()}
     for name in ("last", "best"):
-        state = runs.read_checkpoint(run / "checkpoints" / f"{name}.pt")
+        state = checkpoint.read_checkpoint(run / "checkpoints" / f"{name}.pt")
         found[name] = _plain({k: v for k, v in state.items() if k not in CLOCKS})
     return found
 

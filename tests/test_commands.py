@@ -228,8 +228,8 @@ def test_spectrogram_writes_spectrograms(succeed, fail, pairs_file, tmp_path):
 def test_an_analysis_never_replaces_its_own_pairs(fail, pairs_file, run_folder, tmp_path):
     copy = shutil.copy(pairs_file, tmp_path / "pairs.h5")
     before = copy.read_bytes()
-    assert "choose another" in fail("spectrogram", copy, "-o", copy, "--overwrite")
-    assert "choose another" in fail("embed", copy, "--run", run_folder, "-o", copy, "--overwrite")
+    assert "hoose another" in fail("spectrogram", copy, "-o", copy, "--overwrite")
+    assert "hoose another" in fail("embed", copy, "--run", run_folder, "-o", copy, "--overwrite")
     assert copy.read_bytes() == before
 
 
@@ -367,6 +367,21 @@ def test_map_writes_a_figure_and_its_points(succeed, pairs_file, run_folder, tmp
     assert f"{len(effects)} segments" in told
 
 
+def test_a_map_shows_identical_recordings_at_one_place(succeed, recordings, run_folder, tmp_path):
+    shutil.copytree(recordings, tmp_path / "copy")
+    arguments = (recordings, tmp_path / "copy", "--run", run_folder, "--csv", tmp_path / "m.csv")
+    said = succeed("map", *arguments, "-o", tmp_path / "m.svg", "-q")
+    with (tmp_path / "m.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert f"{len(rows)} of {len(rows)} points are identical to another one" in said
+    places: dict[tuple[str, ...], set] = {}
+    for row in rows:
+        segment = (*Path(row["recording"]).parts[-2:], row["offset"])
+        places.setdefault(segment, set()).add((row["x"], row["y"]))
+    assert len(places) == len(rows) / 2 >= 3
+    assert all(len(place) == 1 for place in places.values())
+
+
 def test_effects_and_doctor_answer_machines(succeed, invoke):
     effects = succeed("effects", "overdrive", "--json")["effects"]
     assert [effect["name"] for effect in effects] == ["overdrive"]
@@ -406,7 +421,7 @@ def test_invert_several_rows_into_a_folder(succeed, fail, spectrograms_file, tmp
     assert names_in(tmp_path / "all") == {Path(each["path"]).name for each in said["sounds"]}
     assert len(said["sounds"]) == 4
     told = fail("invert", spectrograms_file, *rows, "-o", tmp_path / "all.wav", "-q")
-    assert "4 sounds: name a folder" in told
+    assert "4 audio files to write, expected a folder" in told
     assert names_in(tmp_path) == {"all", *(f"all/{name}" for name in names_in(tmp_path / "all"))}
 
 
@@ -607,7 +622,6 @@ def test_what_cannot_be_meant_is_usage(fail, tmp_path, monkeypatch, arguments):
         (("interpolate", "{pluck}", "--run", "{run}", "--start-a", 99), "1.50 s long"),
         (("interpolate", "{pluck}", "--run", "{run}", "-o", "i.jpg"), ".png, .svg or .pdf"),
         (("interpolate", "{pluck}", "--run", "{run}", "--audio", "{pairs}"), "is a file"),
-        (("map", "{pluck}", "--run", "{run}"), "give at least 5"),
         (("map", "{wrong}/noise.h5", "--run", "{run}"), "no HDF5 file that can be opened"),
         (("map", "{pairs}", "--run", "{run}", "-o", "map"), ".png, .svg or .pdf"),
         (("invert", "{pairs}"), "holds pairs"),
@@ -652,7 +666,7 @@ def test_a_mixture_of_kinds_is_refused(fail, pairs_file, pluck, run_folder, tmp_
         arguments = (pairs_file, pluck, "--run", run_folder, "-o", tmp_path / "x.png")
         assert "alone" in fail(command, *arguments, status=2)
     arguments = (pairs_file, pluck, "--run", run_folder, "-o", tmp_path / "x.csv")
-    assert "one HDF5 file" in fail("embed", *arguments)
+    assert "one HDF5 file" in fail("embed", *arguments, status=2)
 
 
 def test_one_effect_is_too_few_for_one_recording(fail, pluck, run_folder):

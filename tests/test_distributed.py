@@ -17,7 +17,7 @@ import torch
 from datasets import CONFIGURATION, with_training
 from torch import nn
 
-from dafxtool import distributed, presets, runs
+from dafxtool import checkpoint, distributed, presets
 from dafxtool.distributed import Group, Share, joined, n_own_rows
 from dafxtool.errors import ConfigError, ElsewhereError
 from dafxtool.model import build_model
@@ -125,7 +125,7 @@ def curve(run: Path, names: tuple[str, ...]) -> np.ndarray:
 
 
 def weights(run: Path) -> dict[str, torch.Tensor]:
-    return runs.read_checkpoint(run / "checkpoints" / "last.pt")["weights"]
+    return checkpoint.read_checkpoint(run / "checkpoints" / "last.pt")["weights"]
 
 
 def test_two_processes_end_where_one_does(both, spectrograms_file, tmp_path):
@@ -246,7 +246,7 @@ def test_a_killed_process_ends_the_other_and_the_run_goes_on(killed, spectrogram
             process.communicate()
     assert status == 1
     assert "another of the 2 processes has ended or cannot be reached" in told
-    step = runs.read_checkpoint(last)["step"]
+    step = checkpoint.read_checkpoint(last)["step"]
     enough = replace(ENDLESS, training=replace(ENDLESS.training, max_steps=step + 2))
     result = train(spectrograms_file, tmp_path / "run", enough, "cpu", resume=True)
     assert (result.ended, result.steps) == ("complete", step + 2)
@@ -265,7 +265,7 @@ def test_an_interrupt_of_one_process_ends_both_after_the_same_step(spectrograms_
     assert "interrupted: the same command with --resume goes on" in told
     assert other_told.strip() == ""
     rows = list(read_metrics(tmp_path / "run" / "metrics.csv"))
-    step = runs.read_checkpoint(tmp_path / "run" / "checkpoints" / "last.pt")["step"]
+    step = checkpoint.read_checkpoint(tmp_path / "run" / "checkpoints" / "last.pt")["step"]
     assert step >= int(rows[-1]["step"])
 
 

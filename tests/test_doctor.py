@@ -123,17 +123,18 @@ def test_a_full_disk_is_a_warning(monkeypatch, tmp_path):
     assert check.found == f"1.0 GB free in {tmp_path}, which the default preset may fill"
 
 
-def test_a_plugin_that_is_not_there_is_broken_and_the_exit_status_says_so(
+def test_a_plugin_that_does_not_load_is_broken_and_the_exit_status_says_so(
     invoke, monkeypatch, tmp_path
 ):
     monkeypatch.setattr(doctor, "PACKAGES", ())
-    result = invoke("doctor", tmp_path / "nothing.vst3", "--json", "--quiet")
+    (tmp_path / "text.vst3").write_text("not a plugin")
+    result = invoke("doctor", tmp_path / "text.vst3", "--json", "--quiet")
     assert result.exit_code == 1
     answer = json.loads(result.stdout)
     assert answer["ok"] is False
-    (check,) = [check for check in answer["checks"] if check["what"].endswith("nothing.vst3")]
+    (check,) = [check for check in answer["checks"] if check["what"].endswith("text.vst3")]
     assert check["state"] == "broken"
-    assert "nothing.vst3" in check["found"]
+    assert "text.vst3" in check["found"]
 
 
 def test_a_plugin_that_loads_tells_its_effects(plugin):

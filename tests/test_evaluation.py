@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import csv
 import json
-import shutil
 from dataclasses import replace
 
-import h5py
 import numpy as np
 import pytest
 from datasets import CONFIGURATION, SEGMENTS, SPECTROGRAM, chosen, write_recordings
@@ -93,11 +91,16 @@ def test_true_magnitudes_sound_nearer_than_decoded_ones(made):
 def test_shuffled_labels_score_at_chance(folder):
     """Effects and settings dealt out at random, for training too, are not recognised."""
     pairs = folder / "shuffled.h5"
-    shutil.copy(folder / "pairs.h5", pairs)
-    with h5py.File(pairs, "r+") as file:
-        order = np.random.default_rng(0).permutation(len(file["effect"]))
-        for name in ("effect", "setting", "setting_text"):
-            file[name][...] = file[name][...][order]
+    with store.Hdf5Reader(folder / "pairs.h5", store.PAIRS) as reader:
+        labels, audio = reader.labels, reader.rows(slice(None))
+        order = np.random.default_rng(0).permutation(len(labels))
+        dealt = labels.take(order)
+        mixed = replace(labels, effect=dealt.effect, setting=dealt.setting)
+        mixed = replace(mixed, setting_text=dealt.setting_text)
+        columns = {"audio": (audio.shape[1:], np.float32)}
+        made = (mixed.effect, reader.configuration, labels.effects, labels.recordings)
+    with store.writing_rows(pairs, store.PAIRS, columns, *made) as writer:
+        writer.put(0, audio=audio, **store.label_rows(mixed, slice(None)))
     run = folder / "shuffled-run"
     spectrograms = folder / "shuffled-spectrograms.h5"
     write_spectrograms(pairs, spectrograms, SPECTROGRAM)

@@ -15,9 +15,10 @@ from matplotlib.text import Text
 from PIL import Image
 
 from dafxtool.curve_figures import curves_figure, draw_curves
-from dafxtool.drawing import text_width_in, wrap, write_table
+from dafxtool.drawing import text_width_in, wrap
 from dafxtool.errors import InputError, OutputExistsError
 from dafxtool.map_figures import PointMap, draw_map, label_style, map_figure
+from dafxtool.outputs import write_table
 from dafxtool.spectrogram_figures import (
     FLOOR_DB,
     Panel,

@@ -312,7 +312,7 @@ def test_a_name_that_is_taken_is_refused_before_the_work(latents, projection, tm
     (tmp_path / "map.html").write_text("mine")
     with pytest.raises(OutputExistsError):
         interactive_map.write_map_page(tmp_path / "map.html", latents, projection)
-    with pytest.raises(InputError, match=r"ends in .html"):
+    with pytest.raises(InputError, match=r"expected .html"):
         interactive_map.write_map_page(tmp_path / "map.txt", latents, projection)
     assert (tmp_path / "map.html").read_text() == "mine"
 

@@ -17,6 +17,7 @@ from dafxtool.pairs import render, render_again
 from dafxtool.parameters import Effect
 from dafxtool.plan import SEGMENTS_A_SETTING, render_row
 from dafxtool.segments import SPLITS
+from dafxtool.store.layout import longest_setting_text
 from dafxtool.workers import Batch
 
 
@@ -440,7 +441,7 @@ def test_a_long_setting_is_kept_whole(recordings, tmp_path):
     (effect, _) = chosen("gain")[0]
     named = replace(effect.parameters[0], name="level-of-" + 200 * "x")
     monster = replace(effect, parameters=(named,))
-    size = int(store.label_columns([monster.to_dict()], 1)["setting_text"][1][1:])
+    size = longest_setting_text(monster.to_dict())
     for value in (named.minimum, named.maximum, 1 / 3, -1.1754944e-38):
         assert len(monster.setting_text({named.name: value})) <= size
 

@@ -135,11 +135,11 @@ def test_the_bytes_do_not_depend_on_threads_batches_or_what_was_kept(
             pairs.rows(slice(None)),
             wanted,
             reader.configuration["mean"],
-            reader.configuration["deviation"],
+            reader.configuration["std"],
             dtype="float16",
         )
         np.testing.assert_array_equal(reader.rows(slice(None)), again)
-        np.testing.assert_array_equal(reader.column("deviation"), constants[:, 1])
+        np.testing.assert_array_equal(reader.column("std"), constants[:, 1])
 
 
 def test_mistakes_are_sentences(pairs_file, tmp_path):

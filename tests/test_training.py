@@ -15,7 +15,7 @@ import pytest
 import torch
 from datasets import CONFIGURATION, with_training
 
-from dafxtool import presets, runs, store
+from dafxtool import checkpoint, presets, runs, store
 from dafxtool.errors import FormatError, InputError, OutputExistsError, TrainingError
 from dafxtool.presets import TrainingConfig
 from dafxtool.progress import TerminalProgress
@@ -34,7 +34,7 @@ def curve(run: Path) -> list[dict[str, str]]:
 
 
 def weights(run: Path, name: str = "last") -> dict[str, torch.Tensor]:
-    return runs.read_checkpoint(run / "checkpoints" / f"{name}.pt")["weights"]
+    return checkpoint.read_checkpoint(run / "checkpoints" / f"{name}.pt")["weights"]
 
 
 @pytest.fixture(scope="module")
@@ -123,7 +123,7 @@ def test_a_loss_that_is_not_finite_stops_with_a_sentence(spectrograms_file, tmp_
         train(spectrograms_file, run, configuration, "cpu")
     last = run / "checkpoints" / "last.pt"
     if last.exists():
-        state = runs.read_checkpoint(last)
+        state = checkpoint.read_checkpoint(last)
         assert all(bool(torch.isfinite(v).all()) for v in state["weights"].values())
 
 
@@ -168,9 +168,9 @@ def test_a_run_that_lost_its_last_checkpoint_is_not_thrown_away(
     run = Path(shutil.copytree(undisturbed, tmp_path / "run"))
     best = run / "checkpoints" / "best.pt"
     (run / "checkpoints" / "last.pt").unlink()
-    contents = runs.read_checkpoint(best)
+    contents = checkpoint.read_checkpoint(best)
     contents["step"] = contents["configuration"]["training"]["checkpoint_every"] + 1
-    runs.save_checkpoint(best, contents)
+    checkpoint.save_checkpoint(best, contents)
     before = best.read_bytes(), (run / "metrics.csv").read_bytes()
     with pytest.raises(OutputExistsError, match=r"without its last\.pt"):
         train(spectrograms_file, run, CONFIGURATION, "cpu", resume=True)
@@ -272,7 +272,7 @@ def test_a_checkpoint_from_a_stranger_cannot_run_code(tmp_path):
     path = tmp_path / "evil.pt"
     torch.save({"checkpoint_version": 1, "weights": Evil()}, path)
     with pytest.raises(FormatError, match="no checkpoint that can be read"):
-        runs.read_checkpoint(path)
+        checkpoint.read_checkpoint(path)
     assert not (tmp_path / "harmed").exists()
     (tmp_path / "text.pt").write_text("hello")
     with pytest.raises(FormatError, match="no checkpoint"):
@@ -281,14 +281,14 @@ def test_a_checkpoint_from_a_stranger_cannot_run_code(tmp_path):
 
 def test_the_newest_run_is_found(undisturbed, tmp_path):
     with pytest.raises(InputError, match="there is no run"):
-        runs.newest_run(tmp_path)
+        checkpoint.newest_run(tmp_path)
     for name in ("a", "b"):
         folder = tmp_path / name / "checkpoints"
         folder.mkdir(parents=True)
         (folder / "last.pt").touch()
     os.utime(tmp_path / "a" / "checkpoints" / "last.pt", (2e9, 2e9))
-    assert runs.newest_run(tmp_path) == tmp_path / "a"
-    assert runs.new_run_path("small", tmp_path).name == "small-1"
+    assert checkpoint.newest_run(tmp_path) == tmp_path / "a"
+    assert checkpoint.new_run_path("small", tmp_path).name == "small-1"
 
 
 def test_metrics_are_plain_csv(undisturbed):

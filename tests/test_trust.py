@@ -7,7 +7,6 @@ import json
 import os
 import pickle
 import re
-import shutil
 import unicodedata
 import zipfile
 from collections.abc import Callable
@@ -21,14 +20,16 @@ import pytest
 import torch
 from browsers import opened
 from datasets import RATE, SEGMENTS, SPLIT, chosen, write_recordings
+from numpy.lib.recfunctions import repack_fields
 
 import dafxtool
-from dafxtool import interactive_map, maps, report, runs, store
+from dafxtool import checkpoint, interactive_map, maps, report, store
 from dafxtool.errors import DafxError, FormatError, OutputExistsError
 from dafxtool.latents import embed
 from dafxtool.magnitudes import invert_file
 from dafxtool.pairs import render
-from dafxtool.store.layout import digest
+from dafxtool.store.layout import TABLES, checksum, label_columns
+from dafxtool.store.tables import make_table
 
 MARKUP = "<script>document.title='harmed'<\\script><img src=x onerror=document.title='harmed'>"
 ENDING = "</script><script>document.title='harmed'</script>{{ 7 * 7 }}<!-- & \"'"
@@ -69,7 +70,7 @@ SAVED = ("weights", "configuration", "effects", "data", "step", "optimizer")
 
 def evil_checkpoint(path: Path, kind: str, run_folder: Path, place: Path) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
-    contents = runs.read_checkpoint(run_folder / "checkpoints" / "last.pt")
+    contents = checkpoint.read_checkpoint(run_folder / "checkpoints" / "last.pt")
     if kind == "pickle":
         path.write_bytes(pickle.dumps(Evil(place)))
     elif kind == "zip":
@@ -126,7 +127,7 @@ ODD_TYPES = {
 }
 
 
-@pytest.mark.parametrize("name", ["audio", "effect", "setting", "offset"])
+@pytest.mark.parametrize("name", ["audio", "effect", "settings/delay", "offset", "recordings"])
 @pytest.mark.parametrize("kind", ODD_TYPES)
 def test_arrays_of_odd_types_are_refused(pairs_file, tmp_path, name, kind):
     path = copied(pairs_file, tmp_path)
@@ -170,65 +171,104 @@ def test_a_file_that_leads_to_other_files_is_refused(pairs_file, tmp_path, way):
     before = secret.read_bytes()
     os.rename(path, store.partial_path(path))
     with h5py.File(store.partial_path(path), "r+") as file:
-        saved, n_rows = json.loads(file.attrs["configuration"]), len(file["done"])
-        effects = [json.loads(text) for text in file["effects"].asstr()[:]]
-    columns = {"audio": (shape[1:], np.float32), **store.label_columns(effects, 1)}
+        saved, n_rows = json.loads(file["configuration"][()]), len(file["done"])
+    with store.Hdf5Reader(pairs_file, store.PAIRS) as reader:
+        effects, effect = reader.labels.effects, reader.labels.effect
+    assert len(effect) == n_rows
+    columns = {"audio": (shape[1:], np.float32)}
     with pytest.raises(FormatError, match="leads to another"):
         with store.writing_rows(
-            path, store.PAIRS, columns, n_rows, saved, effects, [], resume=True
+            path, store.PAIRS, columns, effect, saved, effects, [], resume=True
         ) as writer:
             writer.put(0, audio=np.ones((1, *shape[1:]), np.float32))
     assert secret.read_bytes() == before
 
 
-def _in_effect(**values):
-    return lambda configuration, effect, recording: effect.update(values)
+def in_segments(**values):
+    return lambda configuration, tables: configuration["segments"].update(values)
 
 
-def _in_parameter(**values):
-    return lambda configuration, effect, recording: effect["parameters"][0].update(values)
+def without(table, column):
+    def change(configuration, tables):
+        kept = [name for name in tables[table].dtype.names if name != column]
+        tables[table] = repack_fields(tables[table][kept])
+
+    return change
+
+
+def with_column(table, column, values, dtype):
+    """The column's type and values become others, in every line."""
+
+    def change(configuration, tables):
+        old = tables[table]
+        types = [(name, dtype if name == column else old.dtype[name]) for name in old.dtype.names]
+        new = np.zeros(len(old), types)
+        for name in old.dtype.names:
+            new[name] = values if name == column else old[name]
+        tables[table] = new
+
+    return change
+
+
+def with_choices(*choices):
+    lines = [{"effect": "delay", "parameter": "time", "choice": c, "position": 0} for c in choices]
+    return lambda configuration, tables: tables.update(choices=make_table("choices", lines))
+
+
+def without_lines(table):
+    return lambda configuration, tables: tables.update({table: tables[table][1:]})
 
 
 FORGERIES = {
-    "no segments": lambda configuration, effect, recording: configuration.pop("segments"),
-    "segments of text": lambda configuration, effect, recording: configuration.update(
-        segments={"n_samples": "many"}
+    "no segments": lambda configuration, tables: configuration.pop("segments"),
+    "segments of text": in_segments(n_samples="many"),
+    "another length": in_segments(n_samples=4095),
+    "a channel that is none": in_segments(channel="left"),
+    "an effect without a name": without("effects", "name"),
+    "a name that is a number": with_column("effects", "name", 7, "i4"),
+    "another name": with_column("effects", "name", b"relay", "S5"),
+    "a plugin that is none": with_column("effects", "is_plugin", 1, "u1"),
+    "a minimum of text": with_column("parameters", "minimum", b"x", "S1"),
+    "no minimum": without("parameters", "minimum"),
+    "an unending maximum": with_column("parameters", "maximum", np.inf, "f8"),
+    "a default out of range": with_column("parameters", "default", 1e9, "f8"),
+    "an unknown scale": with_column("parameters", "scale", b"x", "S1"),
+    "a nameless parameter": with_column("parameters", "name", b"", "S1"),
+    "a parameter too few": without_lines("parameters"),
+    "an effect too few": without_lines("effects"),
+    "a recording too few": without_lines("recordings"),
+    "one choice": with_choices("only"),
+    "a curve that is none": lambda configuration, tables: tables.update(
+        curves=make_table("parts", [{"name": "x", "start": 0, "stop": 1}])
     ),
-    "an effect without a name": lambda configuration, effect, recording: effect.pop("name"),
-    "a name that is a number": _in_effect(name=7),
-    "a parameter too many": _in_effect(colour="red"),
-    "a plugin that is a text": _in_effect(plugin="x"),
-    "a minimum of text": _in_parameter(minimum="x"),
-    "one choice": _in_parameter(choices=["only"]),
-    "choices of numbers": _in_parameter(choices=[1, 2]),
-    "an unending maximum": _in_parameter(maximum=float("inf")),
-    "no path": lambda configuration, effect, recording: recording.pop("path"),
-    "a folder that is none": lambda configuration, effect, recording: recording.update(folder=None),
-    "a channel that is none": lambda configuration, effect, recording: configuration[
-        "segments"
-    ].update(channel="left"),
-    "a length of text": lambda configuration, effect, recording: recording.update(n_samples="x"),
+    "no path": without("recordings", "path"),
+    "a folder of numbers": with_column("recordings", "folder", 1.0, "f8"),
+    "a length of text": with_column("recordings", "n_samples", b"x", "S1"),
 }
 
 
 @pytest.mark.parametrize("forgery", FORGERIES)
-def test_texts_of_a_strangers_file_are_checked_when_it_is_opened(pairs_file, tmp_path, forgery):
-    """Their digest is right: whoever makes a file makes that too."""
-    path = tmp_path / "pairs.h5"
-    shutil.copyfile(pairs_file, path)
+def test_the_tables_of_a_strangers_file_are_checked_when_it_is_opened(
+    pairs_file, tmp_path, forgery
+):
+    """The checksum is right: whoever writes a file writes that too."""
+    path = copied(pairs_file, tmp_path)
     with h5py.File(path, "r+") as file:
-        configuration = json.loads(file.attrs["configuration"])
-        effects, recordings = (
-            [json.loads(text) for text in file[name].asstr()[:]]
-            for name in ("effects", "recordings")
-        )
-        FORGERIES[forgery](configuration, effects[0], recordings[0])
-        tables = [[json.dumps(row) for row in table] for table in (effects, recordings)]
-        file["effects"][:], file["recordings"][:] = tables
-        file.attrs["configuration"] = json.dumps(configuration)
-        file.attrs["digest"] = digest([file.attrs["configuration"], *tables[0], *tables[1]])
-    with pytest.raises(FormatError, match="is damaged or incomplete"):
-        store.Reader(path, store.PAIRS)
+        configuration = json.loads(file["configuration"][()])
+        tables = {name: file[name][:] for name in TABLES if name in file}
+        FORGERIES[forgery](configuration, tables)
+        text = json.dumps(configuration).encode()
+        for name in (*tables, "configuration"):
+            if name in file:
+                del file[name]
+        for name, table in tables.items():
+            file.create_dataset(name, data=table)
+        file.create_dataset("configuration", data=np.bytes_(text))
+        tables = {name: tables[name] for name in TABLES if name in tables}
+        file.attrs["checksum"] = checksum([text, *tables.values()])
+    with pytest.raises(FormatError, match="Make it again with 'dafxtool render'") as refusal:
+        store.Hdf5Reader(path, store.PAIRS)
+    assert "checksum" not in str(refusal.value) and "\n" not in str(refusal.value)
 
 
 # Data of these go from one of our own processes to another, and never through a file.
@@ -273,10 +313,10 @@ def renamed(
     for number in range(max(len(effects), len(recordings))):
         change(effects[number % len(effects)], recordings[number % len(recordings)])
     columns = {"audio": (audio.shape[1:], np.float32)}
-    columns |= store.label_columns(effects, labels.setting.shape[1])
-    made = (store.PAIRS, columns, len(audio), configuration, effects, recordings)
+    made = (store.PAIRS, columns, labels.effect, configuration, effects, recordings)
     rows = store.label_rows(labels, slice(None))
-    rows["setting_text"] = store.encode_texts([setting_text] * len(audio))
+    room = label_columns(effects, store.PAIRS)["setting_text"][1].itemsize
+    rows["setting_text"] = store.encode_texts([setting_text] * len(audio), room)
     with store.writing_rows(folder / pairs.name, *made) as writer:
         writer.put(0, audio=audio, **rows)
     return folder / pairs.name
@@ -288,7 +328,7 @@ def names_in(folder: Path) -> set[str]:
 
 def changed_run(run_folder: Path, folder: Path, name: str) -> Path:
     """A run whose effects have names of a stranger's choosing."""
-    contents = runs.read_checkpoint(run_folder / "checkpoints" / "best.pt")
+    contents = checkpoint.read_checkpoint(run_folder / "checkpoints" / "best.pt")
     for number, effect in enumerate(contents["effects"]):
         effect["name"] = f"{name}{number}"
     path = folder / "stranger.pt"

@@ -1,8 +1,8 @@
 """What several commands have in common: options, progress, the printing of results.
 
 An option used twice is a decorator here, so that it has one name, one help text and one meaning.
-Paths are never checked while parsing: a missing file is the library's to report, in a sentence
-that names it, with an exit status of 1.
+A missing file is reported in a sentence that names it, with an exit status of 1, before anything
+slow is imported (`checks`).
 """
 
 from __future__ import annotations
@@ -14,11 +14,13 @@ import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, is_dataclass
+from functools import wraps
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 import click
 
+from dafxtool.cli import checks
 from dafxtool.progress import SILENT, Progress, TerminalProgress, printable
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -125,11 +127,15 @@ dask_option = click.option(
     metavar="ADDRESS",
     help="Work on a Dask cluster, given its scheduler's address, instead of in --workers.",
 )
-device_option = click.option(
-    "--device",
-    type=DeviceType(),
-    default="auto",
-    help="Where to compute; auto is CUDA where there is a GPU, else the CPU.  [default: auto]",
+device_option = checks.checked(
+    click.option(
+        "--device",
+        type=DeviceType(),
+        default="auto",
+        help="Where to compute; auto is CUDA where there is a GPU, else the CPU.  [default: auto]",
+    ),
+    "device",
+    checks.device,
 )
 preset_option = click.option(
     "--preset",
@@ -137,11 +143,15 @@ preset_option = click.option(
     help="Values to start from; --config and single options go over them.  "
     "[default: default with a GPU, else small]",
 )
-config_option = click.option(
-    "--config",
-    type=PATH,
-    metavar="FILE",
-    help="TOML file with values over those of the preset, such as a run's config.toml.",
+config_option = checks.checked(
+    click.option(
+        "--config",
+        type=PATH,
+        metavar="FILE",
+        help="TOML file with values over those of the preset, such as a run's config.toml.",
+    ),
+    "config",
+    checks.config,
 )
 
 
@@ -172,11 +182,18 @@ def plugin_option(command: F) -> F:
         metavar="SECONDS",
         help="What a plugin gets for loading, and for each segment; then it is stopped.",
     )
-    return plugin(timeout(command))
+    return checks.checked(plugin, "plugins", checks.plugins)(timeout(command))
 
 
-run_option = click.option(
-    "--run", type=PATH, metavar="FOLDER", help="Run to use.  [default: the newest in runs/]"
+run_option = checks.checked(
+    click.option(
+        "--run",
+        type=PATH,
+        metavar="FOLDER",
+        help="Run to use.  [default: the newest in runs/]",
+    ),
+    "run",
+    checks.run,
 )
 csv_option = click.option("--csv", type=PATH, metavar="FILE", help="Write the numbers too.")
 method_option = click.option(
@@ -206,6 +223,12 @@ def _splits(value: str | None) -> tuple[str, ...] | None:
 
 def effect_options(command: F) -> F:
     """--effect and --plugin, as `effects: tuple[str, ...]` and `plugins: tuple[Path, ...]`."""
+
+    @wraps(command)
+    def checked(*arguments: Any, **options: Any) -> Any:
+        checks.effects(options["effects"], options["plugins"])
+        return command(*arguments, **options)
+
     effect = click.option(
         "--effect",
         "effects",
@@ -214,17 +237,7 @@ def effect_options(command: F) -> F:
         help="Effect, with the parameters to hold at a value (ms, dB, Hz, %); repeat for more. "
         "'dafxtool effects' lists them.",
     )
-    return effect(plugin_option(command))
-
-
-def is_hdf5(path: Path) -> bool:
-    return path.suffix.lower() in (".h5", ".hdf5")
-
-
-def alone(sources: Sequence[Path]) -> None:
-    """A usage error where an HDF5 file does not come alone."""
-    if len(sources) > 1:
-        raise click.UsageError("name one HDF5 file alone, or recordings and folders.")
+    return effect(plugin_option(cast(F, checked)))
 
 
 # --- reporting --------------------------------------------------------------------------------

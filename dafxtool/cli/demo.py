@@ -41,9 +41,13 @@ def command(output: Path | None, as_json: bool, quiet: bool, **options: Any) -> 
       dafxtool demo
       dafxtool demo -o somewhere --seed 1
     """
+    from dafxtool.outputs import check_folder
+
+    output = output or Path("dafxtool-demo")
+    check_folder(output, overwrite=True)
     from dafxtool.demo import demo
 
-    result = demo(output or Path("dafxtool-demo"), progress=progress_from(quiet), **options)
+    result = demo(output, progress=progress_from(quiet), **options)
     rows = [
         (step, f"{seconds:.0f} s", str(path), what) for step, seconds, path, what in result.written
     ]

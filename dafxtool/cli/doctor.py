@@ -7,7 +7,9 @@ from typing import TYPE_CHECKING
 
 import click
 
+from dafxtool.cli import checks
 from dafxtool.cli.common import (
+    PATH,
     SAMPLE_RATE,
     Table,
     json_option,
@@ -22,7 +24,9 @@ if TYPE_CHECKING:
 
 
 @click.command(short_help="Examine this machine, and plugins.")
-@click.argument("files", nargs=-1, metavar="[PLUGIN]...", type=click.Path(path_type=Path))
+@checks.checked(
+    click.argument("files", nargs=-1, metavar="[PLUGIN]...", type=PATH), "files", checks.plugins
+)
 @plugin_option
 @click.option(
     "--sample-rate",

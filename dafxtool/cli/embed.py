@@ -7,6 +7,7 @@ from typing import Any
 
 import click
 
+from dafxtool.cli import checks
 from dafxtool.cli.common import (
     PATH,
     device_option,
@@ -47,17 +48,21 @@ def command(inputs: tuple[Path, ...], **options: Any) -> None:
       dafxtool embed pairs.h5 -o latents.csv
       dafxtool embed my-recordings --effect overdrive --effect delay:time=250 -o latents.npz
     """
-    from dafxtool import locks, store
-    from dafxtool.latents import check_output, embed, write_latents
-    from dafxtool.runs import load_run
+    from dafxtool import locks, outputs, store
     from dafxtool.segments import SPLITS
     from dafxtool.workplace import chosen_effects, newest_file
 
     progress = progress_from(options["quiet"])
-    run = load_run(options["run"], options["device"])
-    sources = list(inputs) or [newest_file([store.PAIRS, store.SPECTROGRAMS])]
+    checks.need_run(options)
+    kinds = (store.PAIRS, store.SPECTROGRAMS)
+    sources = list(inputs) or [newest_file(kinds)]
+    checks.sources(sources, kinds)
     output = options["output"] or Path("latents.h5")
-    check_output(output, sources, options["overwrite"])
+    outputs.check_latents_path(output, sources, options["overwrite"])
+    from dafxtool.latents import embed, write_latents
+    from dafxtool.runs import load_run
+
+    run = load_run(options["run"], options["device"])
     rate = run.configuration.segments.sample_rate
     effects = chosen_effects(options["effects"], options["plugins"], rate, default=())
     splits = options["split"] or SPLITS

@@ -7,6 +7,7 @@ from typing import Any
 
 import click
 
+from dafxtool.cli import checks
 from dafxtool.cli.common import (
     PATH,
     Table,
@@ -23,7 +24,7 @@ from dafxtool.cli.common import (
 
 
 @click.command(short_help="Say how good a run is, on unseen recordings.")
-@click.argument("run", required=False, type=PATH)
+@checks.checked(click.argument("run", required=False, type=PATH), "run", checks.run)
 @click.option(
     "--pairs",
     type=PATH,
@@ -67,14 +68,18 @@ def command(run: Path | None, **options: Any) -> None:
       dafxtool evaluate runs/small-1 --pairs pairs.h5 --csv scores.csv
       dafxtool evaluate runs/week6-1 --json > week6.json
     """
-    from dafxtool.drawing import check_outputs
-    from dafxtool.evaluation import draw, evaluate, write_scores
-    from dafxtool.runs import load_run
+    from dafxtool import outputs, store
     from dafxtool.workplace import pairs_of_run
 
     progress = progress_from(options["quiet"])
+    checks.need_run({"run": run})
+    if options["pairs"]:
+        checks.file(options["pairs"], (store.PAIRS,))
     output = options["output"] or Path("evaluation.png")
-    check_outputs(output, options["csv"], overwrite=options["overwrite"])
+    outputs.check_outputs(output, options["csv"], overwrite=options["overwrite"])
+    from dafxtool.evaluation import draw, evaluate, write_scores
+    from dafxtool.runs import load_run
+
     loaded = load_run(run, options["device"])
     pairs = options["pairs"] or pairs_of_run(loaded.data, progress=progress)
     made = evaluate(

@@ -7,6 +7,7 @@ from typing import Any
 
 import click
 
+from dafxtool.cli import checks
 from dafxtool.cli.common import (
     PATH,
     SECONDS,
@@ -31,11 +32,25 @@ from dafxtool.cli.common import (
 @output_option("interpolation.png", "A figure: .png, .svg or .pdf.")
 @run_option
 @effect_options
-@click.option(
-    "--wet-a", type=PATH, metavar="FILE", help="The wet sound of A, instead of an effect."
+@checks.checked(
+    click.option(
+        "--wet-a",
+        type=PATH,
+        metavar="FILE",
+        help="The wet sound of A, instead of an effect.",
+    ),
+    "wet_a",
+    checks.recording,
 )
-@click.option(
-    "--wet-b", type=PATH, metavar="FILE", help="The wet sound of B, instead of an effect."
+@checks.checked(
+    click.option(
+        "--wet-b",
+        type=PATH,
+        metavar="FILE",
+        help="The wet sound of B, instead of an effect.",
+    ),
+    "wet_b",
+    checks.recording,
 )
 @click.option("--start-a", type=SECONDS, metavar="SECONDS", help="Where A's segment begins.")
 @click.option("--start-b", type=SECONDS, metavar="SECONDS", help="Where B's segment begins.")
@@ -69,16 +84,19 @@ def command(recordings: tuple[Path, ...], **options: Any) -> None:
       dafxtool interpolate a.wav b.wav --effect overdrive --steps 9 --spherical -o sheet.pdf
       dafxtool interpolate dry.wav --wet-a amp-low.wav --wet-b amp-high.wav
     """
-    from dafxtool import sheets
-    from dafxtool.drawing import check_outputs
-    from dafxtool.runs import load_run
+    from dafxtool import outputs
+    from dafxtool.find_recordings import find_recordings
 
     progress = progress_from(options["quiet"])
-    run = load_run(options["run"], options["device"])
+    _check_usage(recordings, options)
+    checks.need_run(options)
+    find_recordings(recordings)
     output = options["output"] or Path("interpolation.png")
-    if options["detailed"]:
-        _check_detailed(recordings, options)
-    check_outputs(output, options["csv"], options["audio"], options["overwrite"])
+    outputs.check_outputs(output, options["csv"], options["audio"], options["overwrite"])
+    from dafxtool import sheets
+    from dafxtool.runs import load_run
+
+    run = load_run(options["run"], options["device"])
     a, b = _ends(recordings, run, options, progress)
     made = sheets.interpolate(
         a, b, run, options["steps"], options["spherical"], options["detailed"]
@@ -119,6 +137,30 @@ def command(recordings: tuple[Path, ...], **options: Any) -> None:
     )
 
 
+def _check_usage(recordings: tuple[Path, ...], options: dict[str, Any]) -> None:
+    """Refuse arguments that do not go together, before anything slow is imported."""
+    if len(recordings) > 2:
+        raise click.UsageError(f"{len(recordings)} recordings were named: name one or two.")
+    has_wets = (options["wet_a"] is not None, options["wet_b"] is not None)
+    if all(has_wets) and (options["effects"] or options["plugins"]):
+        raise click.UsageError("--wet-a and --wet-b leave nothing for --effect or --plugin to do.")
+    if options["effects"] and not all(has_wets):
+        _check_number(len(options["effects"]), recordings, any(has_wets))
+    if options["detailed"]:
+        _check_detailed(recordings, options)
+
+
+def _check_number(n_effects: int, recordings: tuple[Path, ...], has_wet: bool) -> None:
+    """Two effects for one recording; one or two for two recordings or with a wet one."""
+    least = 1 if len(recordings) == 2 or has_wet else 2
+    if not least <= n_effects <= 2:
+        wanted = "two, such as --effect delay --effect overdrive" if least == 2 else "one or two"
+        raise click.UsageError(
+            f"{_counted(n_effects, 'effect')} for {_counted(len(recordings), 'recording')}: "
+            f"name {wanted}."
+        )
+
+
 def _check_detailed(recordings: tuple[Path, ...], options: dict[str, Any]) -> None:
     if len(recordings) > 1:
         raise click.UsageError(
@@ -145,25 +187,14 @@ def _ends(recordings: tuple[Path, ...], run: Any, options: dict[str, Any], progr
     from dafxtool import sheets
     from dafxtool.workplace import effects_of_run
 
-    if len(recordings) > 2:
-        raise click.UsageError(f"{len(recordings)} recordings were named: name one or two.")
     wets = (options["wet_a"], options["wet_b"])
     needed = 1 if len(recordings) == 2 or any(wets) else 2
     effects: list[Any] = []
-    if all(wets) and (options["effects"] or options["plugins"]):
-        raise click.UsageError("--wet-a and --wet-b leave nothing for --effect or --plugin to do.")
     if not all(wets):
         rate = run.configuration.segments.sample_rate
         names, plugins = options["effects"], options["plugins"]
         effects = effects_of_run(run.effects[:needed], names, plugins, rate, progress)
-        if not 1 <= len(effects) <= 2 or (needed == 2 and len(effects) < 2):
-            wanted = (
-                "two, such as --effect delay --effect overdrive" if needed == 2 else "one or two"
-            )
-            raise click.UsageError(
-                f"{_counted(len(effects), 'effect')} for {_counted(len(recordings), 'recording')}: "
-                f"name {wanted}."
-            )
+        _check_number(len(effects), recordings, any(wets))  # a run or a plugin may have others
     paths = (recordings[0], recordings[-1])
     starts = (options["start_a"], options["start_b"])
     if len(recordings) == 1 and starts[1] is None:

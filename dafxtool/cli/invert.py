@@ -7,6 +7,7 @@ from typing import Any
 
 import click
 
+from dafxtool.cli import checks
 from dafxtool.cli.common import (
     PATH,
     TRANSFORM_LENGTH,
@@ -38,11 +39,15 @@ from dafxtool.cli.common import (
 @run_option
 @method_option
 @click.option("--iterations", type=click.IntRange(min=0), help="More are better and slower.")
-@click.option(
-    "--phase-from",
-    type=PATH,
-    metavar="FILE",
-    help="Start from this recording's phase: the dry one.",
+@checks.checked(
+    click.option(
+        "--phase-from",
+        type=PATH,
+        metavar="FILE",
+        help="Start from this recording's phase: the dry one.",
+    ),
+    "phase_from",
+    checks.recording,
 )
 @click.option("--n-fft", type=TRANSFORM_LENGTH, help="Of an array that does not say.")
 @click.option("--hop-length", type=click.IntRange(min=1), help="Of an array that does not say.")

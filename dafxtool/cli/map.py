@@ -7,13 +7,12 @@ from typing import Any
 
 import click
 
+from dafxtool.cli import checks
 from dafxtool.cli.common import (
     PATH,
-    alone,
     csv_option,
     device_option,
     effect_options,
-    is_hdf5,
     json_option,
     output_option,
     overwrite_option,
@@ -33,12 +32,17 @@ from dafxtool.cli.common import (
 @run_option
 @effect_options
 @split_option("held out")
-@click.option(
-    "--method",
-    type=click.Choice(("umap", "pca")),
-    default="umap",
-    show_default=True,
-    help="umap keeps neighbours together, pca keeps distances.",
+@checks.checked(
+    click.option(
+        "--method",
+        type=click.Choice(("tsne", "umap", "pca")),
+        default="tsne",
+        show_default=True,
+        help="Projection to two dimensions: tsne and umap keep neighbours together, pca keeps "
+        "distances; umap needs the extra dafxtool[umap].",
+    ),
+    "method",
+    checks.projection,
 )
 @click.option(
     "--part",
@@ -77,29 +81,34 @@ def command(inputs: tuple[Path, ...], **options: Any) -> None:
       dafxtool map pairs.h5 --split test --method pca -o map.svg --csv map.csv
       dafxtool map my-recordings --effect overdrive --effect delay --effect reverb
     """
-    from dafxtool import interactive_map, maps, pages, store
-    from dafxtool.drawing import check_outputs
-    from dafxtool.latents import embed, held_out, held_out_of, read_latents
-    from dafxtool.runs import load_run
+    from dafxtool import outputs, store
     from dafxtool.workplace import chosen_effects, newest_with_sound
 
     progress = progress_from(options["quiet"])
-    sources = list(inputs) or [newest_with_sound()]
     output = options["output"] or Path("map.png")
-    is_page = pages.is_page(output)
+    is_page = outputs.is_page(output)
     if is_page:
-        pages.check_page_path(output, options["overwrite"])
+        outputs.check_page_path(output, options["overwrite"])
     elif options["n_points"]:
         raise click.UsageError("--points is for a page: give --output a name that ends in .html.")
-    check_outputs(None if is_page else output, options["csv"], overwrite=options["overwrite"])
-    if any(map(is_hdf5, sources)):
-        alone(sources)
+    table = options["csv"]
+    outputs.check_outputs(None if is_page else output, table, overwrite=options["overwrite"])
+    sources = list(inputs) or [newest_with_sound()]
+    checks.sources(sources, (store.PAIRS, store.SPECTROGRAMS, store.LATENTS))
+    is_embedded = checks.is_hdf5(sources[0]) and store.kind_of(sources[0]) == store.LATENTS
+    if not is_embedded:
+        checks.need_run(options)
+    from dafxtool import interactive_map, maps
+    from dafxtool.latents import embed, held_out, held_out_of, read_latents
+
     run, sounds = None, None
     silent_because = f"This map is silent: {sources[0].name} holds no sound. "
-    if is_hdf5(sources[0]) and store.kind_of(sources[0]) == store.LATENTS:
+    if is_embedded:
         latents = read_latents(sources[0])
         latents = latents.take(latents.labels.rows_of(options["split"] or held_out(latents.labels)))
     else:
+        from dafxtool.runs import load_run
+
         run = load_run(options["run"], options["device"])
         rate = run.configuration.segments.sample_rate
         effects = chosen_effects(options["effects"], options["plugins"], rate, default=())
@@ -138,6 +147,7 @@ def command(inputs: tuple[Path, ...], **options: Any) -> None:
             "path": output,
             "method": options["method"],
             "segments": counts,
+            "identical": projection.n_identical,
             **heard,
             "skipped": latents.skipped,
         },
@@ -145,6 +155,7 @@ def command(inputs: tuple[Path, ...], **options: Any) -> None:
         [
             f"{len(latents)} segments ({', '.join(f'{n} {name}' for name, n in counts.items())}) "
             f"-> {output}",
+            *maps.identical_lines(projection),
             *([f"the page is silent: {sources[0]} holds no sound"] if silent else []),
             *skipped_lines(latents.skipped),
         ],

@@ -7,14 +7,13 @@ from typing import Any
 
 import click
 
+from dafxtool.cli import checks
 from dafxtool.cli.common import (
     PATH,
     Table,
-    alone,
     csv_option,
     device_option,
     effect_options,
-    is_hdf5,
     json_option,
     output_option,
     overwrite_option,
@@ -61,19 +60,24 @@ def command(inputs: tuple[Path, ...], **options: Any) -> None:
       dafxtool reconstruct pairs.h5 --examples 2 --csv errors.csv -o reconstruction.pdf
       dafxtool reconstruct guitar.wav --effect overdrive:drive=30 --audio sounds
     """
-    from dafxtool import sheets, store
-    from dafxtool.drawing import check_outputs
+    from dafxtool import outputs, store
     from dafxtool.find_recordings import find_recordings
-    from dafxtool.runs import load_run
     from dafxtool.workplace import effects_of_run, newest_file
 
     progress = progress_from(options["quiet"])
-    run = load_run(options["run"], options["device"])
+    checks.need_run(options)
     sources = list(inputs) or [newest_file([store.PAIRS])]
+    checks.sources(sources, (store.PAIRS,))
+    are_pairs = checks.is_hdf5(sources[0])
+    if options["rows"] and not are_pairs:
+        raise click.UsageError("--row is for a pairs file; recordings are cut where they are full.")
     output = options["output"] or Path("reconstruction.png")
-    check_outputs(output, options["csv"], options["audio"], options["overwrite"])
-    if any(map(is_hdf5, sources)):
-        alone(sources)
+    outputs.check_outputs(output, options["csv"], options["audio"], options["overwrite"])
+    from dafxtool import sheets
+    from dafxtool.runs import load_run
+
+    run = load_run(options["run"], options["device"])
+    if are_pairs:
         made, table = sheets.reconstruct_pairs(
             sources[0],
             run,
@@ -84,10 +88,6 @@ def command(inputs: tuple[Path, ...], **options: Any) -> None:
         )
     else:
         rate = run.configuration.segments.sample_rate
-        if options["rows"]:
-            raise click.UsageError(
-                "--row is for a pairs file; recordings are cut where they are full."
-            )
         names, plugins = options["effects"], options["plugins"]
         effects = effects_of_run(run.effects[:2], names, plugins, rate, progress)
         paths = find_recordings(sources)

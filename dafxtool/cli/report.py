@@ -7,6 +7,7 @@ from typing import Any
 
 import click
 
+from dafxtool.cli import checks
 from dafxtool.cli.common import (
     PATH,
     device_option,
@@ -23,7 +24,7 @@ PARTS = ("map", "sweeps", "evaluation")
 
 
 @click.command(short_help="Write one page about a run, to send.")
-@click.argument("run", required=False, type=PATH)
+@checks.checked(click.argument("run", required=False, type=PATH), "run", checks.run)
 @output_option("report.html", "A page: .html.")
 @click.option(
     "--pairs",
@@ -67,14 +68,18 @@ def command(run: Path | None, **options: Any) -> None:
       dafxtool report runs/small-1 -o small-1.html --title "Small model, first week"
       dafxtool report --pairs pairs.h5 --without evaluation --points 100
     """
-    from dafxtool import pages
-    from dafxtool.report import write_report
-    from dafxtool.runs import load_run
+    from dafxtool import outputs, store
     from dafxtool.workplace import pairs_of_run
 
     progress = progress_from(options["quiet"])
+    checks.need_run({"run": run})
+    if options["pairs"]:
+        checks.file(options["pairs"], (store.PAIRS,))
     output = options["output"] or Path("report.html")
-    pages.check_page_path(output, options["overwrite"])
+    outputs.check_page_path(output, options["overwrite"])
+    from dafxtool.report import write_report
+    from dafxtool.runs import load_run
+
     loaded = load_run(run, options["device"])
     made = write_report(
         output,

@@ -8,14 +8,13 @@ from typing import Any
 
 import click
 
+from dafxtool.cli import checks
 from dafxtool.cli.common import (
     PATH,
     Table,
-    alone,
     csv_option,
     device_option,
     effect_options,
-    is_hdf5,
     json_option,
     output_option,
     overwrite_option,
@@ -82,15 +81,18 @@ def command(inputs: tuple[Path, ...], **options: Any) -> None:
       dafxtool sweep --effect overdrive -o overdrive.svg --pairs overdrive-pairs.svg
       dafxtool sweep my-recordings --effect chorus --effect delay:feedback=60 --csv sweep.csv
     """
-    from dafxtool import store, sweeps
-    from dafxtool.drawing import check_outputs
-    from dafxtool.runs import load_run
+    from dafxtool import outputs, store
     from dafxtool.workplace import effects_of_run, newest_file
 
     progress = progress_from(options["quiet"])
+    checks.need_run(options)
     sources = list(inputs) or [newest_file([store.PAIRS])]
-    if any(map(is_hdf5, sources)):
-        alone(sources)
+    checks.sources(sources, (store.PAIRS,))
+    output = options["output"] or Path("sweep.png")
+    _check_outputs(output, options)
+    from dafxtool import sweeps
+    from dafxtool.runs import load_run
+
     run = load_run(options["run"], options["device"])
     config = run.configuration.segments
     movable = [effect for effect in run.effects if effect["parameters"]]
@@ -99,10 +101,10 @@ def command(inputs: tuple[Path, ...], **options: Any) -> None:
     )
     chosen = sweeps.check_effects(chosen, options["values"], options["segments"], config)
     names = [effect.name for effect, _ in chosen]
-    figures = _named(options["output"] or Path("sweep.png"), names)
+    figures = _named(output, names)
     pairs = _named(options["pairs"], names) if options["pairs"] else []
     for figure in (*figures, *pairs):
-        check_outputs(figure, options["csv"], overwrite=options["overwrite"])
+        outputs.check_outputs(figure, options["csv"], overwrite=options["overwrite"])
     made = sweeps.sweep(
         sources,
         run,
@@ -140,6 +142,18 @@ def command(inputs: tuple[Path, ...], **options: Any) -> None:
             *skipped_lines(skipped),
         ],
     )
+
+
+def _check_outputs(output: Path, options: dict[str, Any]) -> None:
+    """Refuse unusable outputs as far as they are known: a run names effects, and plugins do."""
+    from dafxtool import outputs
+
+    outputs.check_outputs(None, options["csv"], overwrite=options["overwrite"])
+    names = [text.partition(":")[0].strip().lower() for text in options["effects"]]
+    for path in filter(None, (output, options["pairs"])):
+        outputs.check_figure_path(path)
+        for figure in _named(path, names) if names and not options["plugins"] else ():
+            outputs.check_outputs(figure, overwrite=options["overwrite"])
 
 
 def _named(path: Path, effects: list[str]) -> list[Path]:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from dafxtool.cli import checks
 from dafxtool.cli.common import (
     PATH,
     Number,
@@ -111,6 +112,8 @@ def command(data: Path | None, **options: Any) -> None:
       dafxtool train --resume
       torchrun --nproc-per-node=2 -m dafxtool train spectrograms.h5    # on two GPUs
     """
+    if not checks.is_one_of_several():  # else the first process checks, and tells the others
+        _check(data, options)
     from dafxtool.boards import Board, begin_wandb, draw_training
     from dafxtool.distributed import joined
     from dafxtool.training import train
@@ -135,20 +138,57 @@ def command(data: Path | None, **options: Any) -> None:
             raise KeyboardInterrupt
 
 
+def _check(data: Path | None, options: dict[str, Any]) -> None:
+    """Refuse what cannot be trained on or written, before torch is imported."""
+    from importlib.util import find_spec
+
+    from dafxtool import checkpoint, store
+    from dafxtool.errors import MissingDependencyError
+    from dafxtool.progress import SILENT
+    from dafxtool.workplace import newest_file
+
+    if options["wandb"] and find_spec("wandb") is None:
+        raise MissingDependencyError("wandb", "logging to Weights & Biases (--wandb)")
+    run = _run_of(options)
+    if run:
+        checkpoint.check_run_is_free(run, options["resume"], options["overwrite"])
+    last = run / "checkpoints" / "last.pt" if run else None
+    is_resumed = bool(options["resume"] and last and last.exists())
+    if is_resumed:
+        checkpoint.find_checkpoint(last)
+    else:
+        _fresh_configuration(options, SILENT)
+    kinds = (store.SPECTROGRAMS, store.PAIRS)
+    if data:
+        checks.file(data, kinds)
+    elif not is_resumed:  # a run says what data it was trained on
+        newest_file(kinds)
+
+
+def _run_of(options: dict[str, Any]) -> Path | None:
+    """Run folder that was named or is resumed; None for a new one."""
+    from dafxtool import checkpoint
+
+    run: Path | None = options["output"]
+    folder = checkpoint.RUNS_FOLDER
+    if options["resume"] and run is None and list(folder.glob("*/checkpoints/last.pt")):
+        return checkpoint.newest_run()
+    return run
+
+
 def _plan(
     data: Path | None, options: dict[str, Any], device: str, progress: Progress
 ) -> tuple[Path, Path, Configuration]:
     """The spectrograms to train on, made where there are none, the run's folder, and how."""
-    from dafxtool import runs, store
+    from dafxtool import store
+    from dafxtool.checkpoint import new_run_path
     from dafxtool.workplace import newest_file, spectrograms_for
 
-    run = options["output"]
-    if options["resume"] and run is None and list(runs.RUNS_FOLDER.glob("*/checkpoints/last.pt")):
-        run = runs.newest_run()
+    run = _run_of(options)
     configuration, saved_data = _configuration(options, run, progress)
     if data is None:
         data = saved_data or newest_file([store.SPECTROGRAMS, store.PAIRS])
-    run = run or runs.new_run_path(configuration.preset)
+    run = run or new_run_path(configuration.preset)
     source = spectrograms_for(data, configuration, device, progress)
     return source, run, _with_epochs(configuration, source, options["epochs"])
 
@@ -157,20 +197,29 @@ def _configuration(
     options: dict[str, Any], run: Path | None, progress: Progress
 ) -> tuple[Configuration, Path | None]:
     """What to train with; when resuming, what the run was begun with, and its data."""
-    from dafxtool import presets, runs
-    from dafxtool.workplace import configuration_for
+    from dafxtool import presets
+    from dafxtool.checkpoint import read_checkpoint
 
-    training = {key: options[key] for key in OVERRIDDEN}
-    training |= {"max_steps": options["steps"], "max_minutes": options["minutes"]}
-    overrides = {"training": training, "model": {"n_latent": options["latents"]}}
     last = run / "checkpoints" / "last.pt" if run else None
     if options["resume"] and last and last.exists():
-        contents = runs.read_checkpoint(last)
+        contents = read_checkpoint(last)
         saved = presets.from_dict(contents["configuration"], str(last))
         data = Path(contents["data"]["spectrograms"])
-        made = presets.overridden(saved, overrides)
+        made = presets.overridden(saved, _overrides(options))
         return made, data if data.exists() else None
-    return configuration_for(options["preset"], options["config"], overrides, progress), None
+    return _fresh_configuration(options, progress), None
+
+
+def _fresh_configuration(options: dict[str, Any], progress: Progress) -> Configuration:
+    from dafxtool.workplace import configuration_for
+
+    return configuration_for(options["preset"], options["config"], _overrides(options), progress)
+
+
+def _overrides(options: dict[str, Any]) -> dict[str, dict[str, Any]]:
+    training = {key: options[key] for key in OVERRIDDEN}
+    training |= {"max_steps": options["steps"], "max_minutes": options["minutes"]}
+    return {"training": training, "model": {"n_latent": options["latents"]}}
 
 
 def _with_epochs(configuration: Configuration, source: Path, epochs: float | None) -> Configuration:

@@ -2,34 +2,40 @@
 
 from dafxtool.store.layout import (
     LATENTS,
-    LOST_COLUMN,
-    MOST_REASON,
+    LONGEST_REASON,
     PAIRS,
     SPECTROGRAMS,
     Labels,
     encode_texts,
-    label_columns,
     label_rows,
     some_positions,
 )
-from dafxtool.store.reading import Reader, kind_of
-from dafxtool.store.writing import Writer, check_output, partial_path, writing_rows
+from dafxtool.store.reader import HAND_MADE, Hdf5Reader, kind_of
+from dafxtool.store.tables import make_table, read_table
+from dafxtool.store.writer import Hdf5Writer, check_output, partial_path, writing_rows
+
+# Names that other modules use.
+Reader = Hdf5Reader
+Writer = Hdf5Writer
 
 __all__ = [
+    "HAND_MADE",
     "LATENTS",
-    "LOST_COLUMN",
-    "MOST_REASON",
+    "LONGEST_REASON",
     "PAIRS",
     "SPECTROGRAMS",
+    "Hdf5Reader",
+    "Hdf5Writer",
     "Labels",
     "Reader",
     "Writer",
     "check_output",
     "encode_texts",
     "kind_of",
-    "label_columns",
     "label_rows",
+    "make_table",
     "partial_path",
+    "read_table",
     "some_positions",
     "writing_rows",
 ]

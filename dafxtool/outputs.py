@@ -1,0 +1,142 @@
+"""Check the paths of figures, tables, pages and audio before any work, and write tables as CSV.
+
+Nothing here imports a library that takes seconds to load.
+"""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from dafxtool.audio_writer import BIT_DEPTHS
+from dafxtool.errors import InputError, OutputExistsError
+from dafxtool.files import check_free, writing
+from dafxtool.find_recordings import SUFFIXES
+from dafxtool.locks import check_unlocked
+
+FIGURE_SUFFIXES = (".png", ".svg", ".pdf")
+PAGE_SUFFIXES = (".html", ".htm")
+LATENT_SUFFIXES = (".h5", ".hdf5", ".csv", ".npz")
+
+
+def check_outputs(
+    figure: Path | None,
+    table: Path | None = None,
+    sounds: Path | None = None,
+    overwrite: bool = False,
+) -> None:
+    """Refuse unusable paths of a figure, a table and a folder of audio files."""
+    if figure:
+        check_figure_path(figure)
+        _check_file(figure, overwrite)
+    if table:
+        check_table_path(table)
+        _check_file(table, overwrite)
+    if sounds:
+        check_folder(sounds, overwrite)
+
+
+def check_figure_path(path: Path) -> None:
+    """Refuse a suffix that no figure can have (InputError)."""
+    if path.suffix.lower() not in FIGURE_SUFFIXES:
+        raise InputError(
+            f"{path}: unknown suffix of a figure (found {path.suffix!r}, expected .png, .svg or "
+            ".pdf). Choose another --output."
+        )
+
+
+def check_table_path(path: Path) -> None:
+    """Refuse a suffix that no table can have (InputError)."""
+    if path.suffix.lower() != ".csv":
+        raise InputError(
+            f"{path}: unknown suffix of a table (found {path.suffix!r}, expected .csv). Choose "
+            "another --csv."
+        )
+
+
+def check_folder(folder: Path, overwrite: bool) -> None:
+    """Refuse a folder of audio files that is a file, or is not empty without overwrite."""
+    if folder.exists() and not folder.is_dir():
+        raise InputError(f"{folder}: is a file (expected a folder). Choose another name.")
+    if folder.exists() and any(folder.iterdir()) and not overwrite:
+        raise OutputExistsError(
+            f"{folder}: is not empty. Use --overwrite or choose another folder."
+        )
+
+
+def is_page(path: Path) -> bool:
+    """Whether a path has the suffix of a web page."""
+    return path.suffix.lower() in PAGE_SUFFIXES
+
+
+def check_page_path(path: Path, overwrite: bool) -> None:
+    """Refuse an unusable path of a web page."""
+    if not is_page(path):
+        raise InputError(
+            f"{path}: unknown suffix of a page (found {path.suffix!r}, expected .html). Choose "
+            "another --output."
+        )
+    _check_file(path, overwrite)
+
+
+def check_latents_path(path: Path, inputs: Sequence[Path], overwrite: bool) -> None:
+    """Refuse an unusable path of a latents file, and one of its own inputs."""
+    if path.suffix.lower() not in LATENT_SUFFIXES:
+        raise InputError(
+            f"{path}: unknown suffix of a latents file (found {path.suffix!r}, expected one of "
+            f"{', '.join(LATENT_SUFFIXES)}). Choose another --output."
+        )
+    if path.exists() and any(each.exists() and path.samefile(each) for each in inputs):
+        raise InputError(f"{path}: is an input of this command. Choose another --output.")
+    check_unlocked(path)
+    _check_file(path, overwrite)
+
+
+def audio_paths(output: Path, names: Sequence[str], overwrite: bool) -> list[Path]:
+    """Paths of audio files: `output` for one, `output`/NAME.wav for several.
+
+    InputError and OutputExistsError where one of them cannot be written.
+    """
+    if len(names) > 1 and (output.is_file() or output.suffix.lower() in SUFFIXES):
+        raise InputError(
+            f"{output}: is the name of a file (found {len(names)} audio files to write, expected "
+            "a folder). Choose another --output."
+        )
+    paths = [output] if len(names) == 1 else [output / f"{name}.wav" for name in names]
+    for path in paths:
+        if path.suffix.lower() not in BIT_DEPTHS:
+            raise InputError(
+                f"{path}: unknown suffix of an audio file (found {path.suffix!r}, expected .wav "
+                "or .flac). Choose another --output."
+            )
+        _check_file(path, overwrite)
+    return paths
+
+
+def write_table(path: Path, columns: Mapping[str, Sequence[Any]], overwrite: bool = False) -> None:
+    """Write equally long columns as CSV with a header.
+
+    Floats have as many digits as it takes to read the same float back in their own precision.
+    InputError where the columns differ in length or the suffix is not .csv.
+    """
+    check_table_path(path)
+    lengths = {name: len(column) for name, column in columns.items()}
+    if len(set(lengths.values())) > 1:
+        raise InputError(f"the columns of {path} differ in length ({lengths}): make them equal.")
+    # newline="" and the explicit terminator give the same bytes on every system.
+    with (
+        writing(path, overwrite) as unfinished,
+        open(unfinished, "w", newline="", encoding="utf-8", errors="surrogateescape") as file,
+    ):
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(columns)
+        for row in zip(*columns.values(), strict=True):
+            writer.writerow([str(value) for value in row])  # str of a float is its shortest repr
+
+
+def _check_file(path: Path, overwrite: bool) -> None:
+    if path.is_dir():
+        raise InputError(f"{path}: is a folder (expected a file). Choose another name.")
+    check_free(path, overwrite)
