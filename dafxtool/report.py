@@ -26,6 +26,7 @@ from dafxtool import (
     audio,
     evaluation,
     interactive_map,
+    map_audio,
     maps,
     outputs,
     pages,
@@ -390,13 +391,11 @@ def map_blocks(pairs: Path, run: Run, n_points: int, seed: int, progress: Progre
     splits = [latents.labels.split_of(0)]
     progress.say(f"projecting {len(latents)} latents with t-SNE")
     projection = maps.latent_map(latents, seed=seed)
-    sounds = interactive_map.sounds_of(pairs, latents, run, splits)
-    assert sounds is not None  # of pairs there always are
-    carried = interactive_map.carry(latents, run, sounds, n_points, seed, progress)
-    segments = run.configuration.segments
-    fragment = interactive_map.map_fragment(
-        latents, projection, carried, segments.sample_rate, segments.n_samples
-    )
+    sounds = map_audio.sounds_of(pairs, latents, run, splits)
+    assert sounds is not None  # pairs always have audio
+    collected = map_audio.collect_audio(latents, run, sounds, n_points, seed, progress)
+    rate = run.configuration.segments.sample_rate
+    fragment = interactive_map.map_fragment(latents, projection, collected, rate)
     pca = maps.latent_map(latents, "pca", seed)
     static = _drawn(lambda path: maps.draw_latent_map(path, latents, pca, maps.map_title(latents)))
     n_names = len(set(latents.effects()))

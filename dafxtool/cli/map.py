@@ -71,8 +71,9 @@ def command(inputs: tuple[Path, ...], **options: Any) -> None:
     it the pairs that training has not seen.
 
     An output that ends in .html is a page in one file: point at a segment to read what it is, click
-    it to hear it, click a second one to see what the model decodes on the way between them. Pairs
-    files and recordings have the sound for it; of other files the page is silent.
+    it to hear it, click a second one to see and hear what the model decodes between them; zoom,
+    search, colour by any parameter. Pairs files and recordings have the audio for it; of other
+    files the page is silent.
 
     \b
     Examples:
@@ -98,7 +99,7 @@ def command(inputs: tuple[Path, ...], **options: Any) -> None:
     is_embedded = checks.is_hdf5(sources[0]) and store.kind_of(sources[0]) == store.LATENTS
     if not is_embedded:
         checks.need_run(options)
-    from dafxtool import interactive_map, maps
+    from dafxtool import interactive_map, map_audio, maps
     from dafxtool.latents import embed, held_out, held_out_of, read_latents
 
     run, sounds = None, None
@@ -114,28 +115,28 @@ def command(inputs: tuple[Path, ...], **options: Any) -> None:
         effects = chosen_effects(options["effects"], options["plugins"], rate, default=())
         splits = options["split"] or held_out_of(sources[0])
         latents = embed(sources, run, effects, splits, progress=progress)
-        sounds = interactive_map.sounds_of(sources[0], latents, run, splits)
+        sounds = map_audio.sounds_of(sources[0], latents, run, splits)
     progress.say(f"projecting {len(latents)} latents with {options['method']}")
     projection = maps.latent_map(latents, options["method"], options["seed"], options["part"])
     title = options["title"] or maps.map_title(latents)
     silent = is_page and sounds is None
     heard: dict[str, Any] = {}
     if is_page:
-        carried = interactive_map.write_map_page(
+        collected = interactive_map.write_map_page(
             output,
             latents,
             projection,
             run,
             sounds,
-            options["n_points"] or interactive_map.N_POINTS,
+            options["n_points"] or map_audio.N_POINTS,
             title,
             silent_because + "Map the pairs or the recordings to hear it." if silent else "",
             options["seed"],
             options["overwrite"],
             progress,
         )
-        if carried:
-            heard = {"points_with_sound": len(carried.rows), "way_error_db": carried.error_db}
+        if collected:
+            heard = {"points_with_sound": len(collected.rows), "step_error_db": collected.error_db}
     else:
         maps.draw_latent_map(output, latents, projection, title, options["overwrite"])
     if options["csv"]:
