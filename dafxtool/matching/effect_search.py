@@ -1,0 +1,183 @@
+"""Search the settings of one effect: hints, the best of their starts, refinement."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+from scipy.stats import qmc
+
+from dafxtool.errors import EffectError
+from dafxtool.matching.candidate import Candidate, Summary, coordinates_of, stage_of
+from dafxtool.matching.chain import OSCILLATOR, Stage, render_chain
+from dafxtool.matching.hints.registry import starts_for
+from dafxtool.matching.hints.start import Start
+from dafxtool.matching.objective import Array, Objective, as_vector
+from dafxtool.matching.pair import Pair
+from dafxtool.parameters import Effect
+
+N_KEPT = 2  # starts of an effect that are refined
+N_SOBOL = 16  # points of an effect that no hint knows
+NO_CHANGE = 1e-3  # of the residual's norm: a parameter that changes less has no effect
+MOST_CHOICES = 8  # values of a switch that are tried
+
+
+@dataclass(frozen=True)
+class Task:
+    """What to search: an effect with held values, behind and in front of fixed stages.
+
+    any_phase  an oscillator need not start with the audio
+    """
+
+    effect: Effect
+    held: Mapping[str, float] = field(default_factory=dict)
+    before: tuple[Stage, ...] = ()
+    behind: tuple[Stage, ...] = ()
+    any_phase: bool = False
+
+
+class EffectSearch:
+    """The candidates of one task, refined in steps."""
+
+    def __init__(self, pair: Pair, objective: Objective, task: Task) -> None:
+        self._pair, self._objective, self._task = pair, objective, task
+        self._candidates: list[Candidate] = []
+        self._n_probes = 0
+
+    def begin(self) -> Summary:
+        """Read the hints and evaluate each of their starts."""
+        task = self._task
+        dry = self._pair.dry
+        if task.before:
+            dry = render_chain(task.before, dry, self._pair.sample_rate)
+        pair = Pair(dry, self._pair.wet, self._pair.sample_rate, self._pair.start)
+        left_out: list[str] = []
+        if task.effect.plugin is not None:
+            starts, left_out = self._probe(dry)
+        elif task.behind:
+            starts = _spread_starts(task.effect, N_SOBOL // 2)
+        else:
+            starts = starts_for(pair, task.effect, task.any_phase)
+        found = [self._candidate(dry, start, left_out) for start in starts]
+        found.sort(key=lambda each: each.distance)
+        self._n_probes += sum(each.evaluations for each in found[N_KEPT:])
+        self._candidates = found[:N_KEPT]
+        return self.summary()
+
+    def advance(self, most_evaluations: int, target: float) -> Summary:
+        """Refine the starts: at first both, then the better one."""
+        unfinished = [c for c in self._candidates if not c.summary().finished]
+        if len(unfinished) > 1 and all(c.evaluations <= 1 for c in unfinished):
+            for candidate in unfinished:
+                candidate.advance(most_evaluations // len(unfinished), target)
+        elif unfinished:
+            best = min(self._candidates, key=lambda each: each.distance)
+            chosen = best if best in unfinished else unfinished[0]
+            chosen.advance(most_evaluations, target)
+        if self._task.effect.plugin is not None:
+            self._try_switches()
+        return self.summary()
+
+    def summary(self) -> Summary:
+        """Return the best candidate, with the evaluations of all of them."""
+        task = self._task
+        total = self._n_probes + sum(each.evaluations for each in self._candidates)
+        best = min(self._candidates, key=lambda each: each.distance).summary()
+        finished = all(each.summary().finished for each in self._candidates)
+        shifted = tuple(replace(c, stage=c.stage + len(task.before)) for c in best.coordinates)
+        return replace(
+            best,
+            stages=task.before + best.stages,
+            evaluations=total,
+            coordinates=shifted,
+            finished=finished,
+        )
+
+    def _candidate(self, dry: Array, start: Start, left_out: Sequence[str]) -> Candidate:
+        task = self._task
+        stages = (stage_of(start, task.held), *task.behind)
+        coordinates = coordinates_of(
+            task.effect,
+            0,
+            task.held,
+            start.deviations,
+            is_last=not task.behind,
+            with_phase=bool(start.phase),
+            left_out=left_out,
+        )
+        return Candidate(dry, self._pair.sample_rate, self._objective, stages, coordinates)
+
+    def _probe(self, dry: Array) -> tuple[list[Start], list[str]]:
+        """Starts spread over the range, and the parameters that turn out to have no effect."""
+        effect, held = self._task.effect, self._task.held
+        free = [p for p in effect.parameters if p.name not in held and not p.choices]
+        base = effect.default_setting() | dict(held)
+
+        def vector(setting: Mapping[str, float]) -> Array | None:
+            self._n_probes += 1
+            stages = (Stage(effect, setting), *self._task.behind)
+            try:
+                audio = render_chain(stages, dry, self._pair.sample_rate)
+            except EffectError:
+                return None
+            return as_vector(self._objective.residuals(audio))
+
+        at_default = vector(base)
+        left_out = []
+        for parameter in free:
+            ends = [vector(base | {parameter.name: parameter.value_at(u)}) for u in (0.1, 0.9)]
+            changes = [
+                float(np.linalg.norm(end - at_default))
+                for end in ends
+                if end is not None and at_default is not None
+            ]
+            if changes and max(changes) < NO_CHANGE:
+                left_out.append(parameter.name)
+        return _spread_starts(effect, N_SOBOL), left_out
+
+    def _try_switches(self) -> None:
+        """Try every value of every switch at the best point; keep what helps."""
+        effect, held = self._task.effect, self._task.held
+        index = int(np.argmin([c.distance for c in self._candidates]))
+        for parameter in effect.parameters:
+            if not parameter.choices or parameter.name in held:
+                continue
+            best = self._candidates[index]
+            stage = best.best[0]
+            for value in range(min(len(parameter.choices), MOST_CHOICES)):
+                if value == round(stage.setting[parameter.name]):
+                    continue
+                changed = replace(
+                    stage, setting=dict(stage.setting) | {parameter.name: float(value)}
+                )
+                tried = Candidate(
+                    best._dry,
+                    self._pair.sample_rate,
+                    self._objective,
+                    (changed, *best.best[1:]),
+                    best.coordinates,
+                )
+                if tried.distance < best.distance:
+                    self._n_probes += best.evaluations
+                    self._candidates[index] = best = tried
+                else:
+                    self._n_probes += tried.evaluations
+
+
+def _spread_starts(effect: Effect, n: int) -> list[Start]:
+    """The defaults, and Sobol points over the ranges of everything continuous."""
+    free = [p for p in effect.parameters if not p.choices and p.maximum > p.minimum]
+    starts = [Start(effect)]
+    if free:
+        points = qmc.Sobol(len(free), scramble=False).random(n)[1:]
+        starts += [
+            Start(effect, {p.name: p.value_at(u) for p, u in zip(free, point, strict=True)})
+            for point in points * 0.9 + 0.05
+        ]
+    return starts
+
+
+def has_oscillator(effect: Effect) -> bool:
+    """Whether an effect has an oscillator that starts with the audio."""
+    return effect.plugin is None and effect.name in OSCILLATOR

@@ -1,0 +1,148 @@
+"""Work on the candidates of a match in several processes, with the same result as in one.
+
+Each candidate lives in one process, chosen by its number; a round waits for all of them. Plugins
+are searched from the calling process, which runs them in a child of their own: a crash costs one
+evaluation.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from multiprocessing.connection import wait
+from types import TracebackType
+
+from threadpoolctl import threadpool_limits
+
+from dafxtool import interrupts
+from dafxtool.errors import PluginError
+from dafxtool.matching.candidate import Summary
+from dafxtool.matching.effect_search import EffectSearch, Task
+from dafxtool.matching.objective import Objective
+from dafxtool.matching.pair import Pair
+from dafxtool.supervision import SECONDS_BETWEEN_LOOKS, Answer, Child, ChildDied, Say
+
+Done = Callable[[Summary], None]
+
+
+@dataclass(frozen=True)
+class Request:
+    """Begin a task, or advance one that has begun."""
+
+    key: int
+    task: Task | None = None  # to begin
+    evaluations: int = 0
+    target: float = 0.0
+
+
+class Searcher:
+    """The candidates of one process."""
+
+    def __init__(self, pair: Pair, objective: Objective) -> None:
+        self._pair, self._objective = pair, objective
+        self._searches: dict[int, EffectSearch] = {}
+
+    def answer(self, request: Request) -> Summary:
+        """Do what is requested and return what the candidate has reached."""
+        if request.task is not None:
+            self._searches[request.key] = EffectSearch(self._pair, self._objective, request.task)
+            return self._searches[request.key].begin()
+        return self._searches[request.key].advance(request.evaluations, request.target)
+
+
+def begin_search(pair: Pair, objective: Objective) -> Answer:
+    """Answer lists of requests in a child process; each summary is sent as soon as it is there."""
+    threadpool_limits(1)  # a small product takes thirty times as long on several threads
+    searcher = Searcher(pair, objective)
+
+    def work(requests: Sequence[Request], say: Say) -> None:
+        for request in requests:
+            say((request.key, searcher.answer(request)))
+
+    return work
+
+
+class Pool:
+    """Processes that work on the candidates of one pair; with 1 worker, only this one."""
+
+    def __init__(self, pair: Pair, objective: Objective, workers: int) -> None:
+        self._here = Searcher(pair, objective)
+        self._arguments = (pair, objective)
+        self._n_children = workers if workers > 1 else 0
+        self._children: list[Child] = []
+        self._is_plugin: dict[int, bool] = {}
+
+    def __enter__(self) -> Pool:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        for child in self._children:
+            child.kill()
+
+    def run(
+        self, requests: Sequence[Request], done: Done = lambda summary: None
+    ) -> dict[int, Summary]:
+        """Answer all requests; done is called with each summary as it comes."""
+        found: dict[int, Summary] = {}
+        for request in requests:
+            if request.task is not None:
+                plugin = request.task.effect.plugin is not None
+                stages = (*request.task.before, *request.task.behind)
+                plugin |= any(stage.effect.plugin is not None for stage in stages)
+                self._is_plugin[request.key] = plugin
+        here = [r for r in requests if self._is_plugin[r.key] or not self._n_children]
+        away = [r for r in requests if r not in here]
+        busy = self._hand_out(away)
+        for request in here:
+            interrupts.check()
+            found[request.key] = self._here.answer(request)
+            done(found[request.key])
+        self._collect(busy, found, done)
+        return found
+
+    def _hand_out(self, requests: Sequence[Request]) -> list[Child]:
+        if not requests:
+            return []
+        while len(self._children) < self._n_children:
+            self._children.append(Child(begin_search, self._arguments))
+        shares: Mapping[int, list[Request]] = {i: [] for i in range(self._n_children)}
+        for request in requests:
+            shares[request.key % self._n_children].append(request)
+        busy = []
+        for index, share in shares.items():
+            if share:
+                self._send(self._children[index], share)
+                busy.append(self._children[index])
+        return busy
+
+    def _send(self, child: Child, share: Sequence[Request]) -> None:
+        try:
+            child.send(share)
+        except ChildDied as death:
+            raise _died(death) from death
+
+    def _collect(self, busy: list[Child], found: dict[int, Summary], done: Done) -> None:
+        by_connection = {child.connection: child for child in busy}
+        while by_connection:
+            interrupts.check()
+            for connection in wait(list(by_connection), SECONDS_BETWEEN_LOOKS):
+                child = by_connection[connection]  # type: ignore[index]
+                try:
+                    kind, content = child.receive()
+                except ChildDied as death:
+                    raise _died(death) from death
+                if kind == "said":
+                    key, summary = content
+                    found[key] = summary
+                    done(summary)
+                elif kind == "done":
+                    del by_connection[connection]  # type: ignore[arg-type]
+
+
+def _died(death: ChildDied) -> PluginError:
+    return PluginError(f"A worker process crashed while matching ({death}). Use --workers 1.")
