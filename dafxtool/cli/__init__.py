@@ -32,6 +32,7 @@ COMMANDS = (
     "interpolate",
     "map",
     "sweep",
+    "match",
     "evaluate",
     "report",
     "invert",
