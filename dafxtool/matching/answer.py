@@ -125,7 +125,9 @@ def choose(
     limit = max(usable[0].distance * SIMPLER_RATIO, usable[0].distance + SIMPLER * unprocessed)
     near = [e for e in usable if e.distance <= limit]
     first = min(near, key=lambda each: (complexity(each.stages), each.distance))
-    return [first, *(e for e in usable if e is not first), bypass]
+    others = [e for e in usable if e is not first]
+    rest = [e for e in explanations if e is not first and e not in others]
+    return [first, *others, bypass, *sorted(rest, key=lambda each: each.distance)]
 
 
 def verdict_of(best: Explanation, level_db: float) -> str:

@@ -17,7 +17,7 @@ from dafxtool.matching.chain import Stage, render_chain
 from dafxtool.matching.chains import extend
 from dafxtool.matching.intervals import intervals_of
 from dafxtool.matching.level import level_difference_db, settle_level
-from dafxtool.matching.objective import SILENT_RMS, Array, Objective, as_vector, rms
+from dafxtool.matching.objective import Array, Objective, as_vector, outer_distance
 from dafxtool.matching.pool import Pool
 from dafxtool.matching.prepare import EXCERPT_SAMPLES, Prepared
 from dafxtool.matching.race import BUDGETS, UNCLEAR, Race
@@ -73,7 +73,7 @@ def match_pair(prepared: Prepared, options: Options, progress: Progress = SILENT
         search = _Search(prepared, options, progress)
         search.run()
         latency = prepared.latency_samples / prepared.sample_rate
-        if 0 < latency <= EFFECT_LATENCY_SECONDS and search.share > UNCLEAR:
+        if 0 < abs(latency) <= EFFECT_LATENCY_SECONDS and search.share > UNCLEAR:
             delaying = [c for c in search.effects if c[0].plugin or c[0].name in DELAYING]
             other = _Search(prepared.with_latency(), replace(options, effects=delaying), progress)
             if delaying:
@@ -169,14 +169,9 @@ class _Search:
 
     def _distance(self, stages: Sequence[Stage]) -> float:
         """Level-matched multi-resolution STFT distance of the complete recording."""
-        from dafxtool.distances import multi_resolution_distance
-
         dry = self.prepared.dry[: self._measured_end()]
-        matched = self._scored(render_chain(stages, dry, self.prepared.sample_rate))
-        wet = self._scored_wet()
-        level = rms(matched)
-        gain = rms(wet) / level if level > SILENT_RMS else 0.0
-        return multi_resolution_distance(matched * np.float32(gain), wet)
+        matched = render_chain(stages, dry, self.prepared.sample_rate)
+        return outer_distance(self._scored(matched), self._scored_wet())
 
     def _measured_end(self) -> int:
         most = round(MOST_MEASURED_SECONDS * self.prepared.sample_rate)

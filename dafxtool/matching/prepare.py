@@ -23,6 +23,7 @@ PRE_ROLL_SECONDS = 2.0  # heard before the excerpt, for echoes and detectors
 SILENT_RMS = 3e-5  # -90 dBFS
 EARLY_PEAK = 0.3  # of the largest peak of the correlation: an earlier one is the direct sound
 CLEAR_PEAK = 12.0  # times the correlation's RMS: the same performance
+SAME_WAVEFORM = 0.6  # normalised correlation: the same performance
 SAME_ENVELOPE = 0.7  # correlation of the levels over time: the same performance
 ENVELOPE_SECONDS = 0.01
 LONGEST_LATENCY_SECONDS = 10.0
@@ -155,34 +156,78 @@ def shifted(wet: Array, lag: int, n_samples: int) -> tuple[Array, int, int]:
 
 
 def correlation_peak(dry: Array, wet: Array, sample_rate: int) -> tuple[int, float, float]:
-    """Find the lag of the direct sound by cross-correlation with phase transform.
+    """Find the lag of the direct sound of wet in dry.
 
-    returns  lag in samples, height of the peak over the correlation's RMS, sign of the peak
+    returns  lag in samples, how clear it is (CLEAR_PEAK or more is the same performance), and the
+             sign of the direct sound
 
-    Knapp & Carter 1976, "The generalized correlation method for estimation of time delay".
+    The impulse response from dry to wet comes first: its earliest large peak is the direct sound,
+    whatever echoes follow. Where it has no clear peak, the correlation with phase transform and
+    that over the energies decide (Knapp & Carter 1976, "The generalized correlation method for
+    estimation of time delay").
     """
     n_fft = scipy.fft.next_fast_len(dry.size + wet.size, real=True)
     first, second = scipy.fft.rfft(wet, n_fft), scipy.fft.rfft(dry, n_fft)
     cross = first * second.conj()
+    power = np.square(np.abs(second))
     size = np.abs(cross)
-    # Not fully whitened: bins without sound carry no time.
-    cross /= size + 1e-3 * float(size.mean()) + 1e-20
-    correlation = scipy.fft.irfft(cross, n_fft)
-    most = min(round(LONGEST_LATENCY_SECONDS * sample_rate), wet.size - 1)
-    least = min(round(LONGEST_LATENCY_SECONDS * sample_rate), dry.size - 1)
+    weights = (power + 1e-4 * float(power.mean()) + 1e-20, size + 1e-3 * float(size.mean()) + 1e-20)
+    for number, weight in enumerate(weights):
+        peak = _earliest_peak(cross / weight, n_fft, dry.size, wet.size, sample_rate, number == 0)
+        if peak[1] >= CLEAR_PEAK:
+            return peak
+    lag, likeness = _likest_place(cross, dry, wet, n_fft)
+    if likeness >= SAME_WAVEFORM:
+        return lag, CLEAR_PEAK, 1.0
+    return peak
+
+
+def _earliest_peak(
+    spectrum_of: NDArray[np.complex64],
+    n_fft: int,
+    n_dry: int,
+    n_wet: int,
+    sample_rate: int,
+    is_causal: bool,
+) -> tuple[int, float, float]:
+    """Lag, height over the RMS and sign of the first large peak of a correlation.
+
+    is_causal  echoes come after the direct sound; without that the largest peak is taken
+    """
+    correlation = scipy.fft.irfft(spectrum_of, n_fft)
+    longest = round(LONGEST_LATENCY_SECONDS * sample_rate)
+    most, least = min(longest, n_wet - 1), min(longest, n_dry - 1)
     both = np.concatenate([correlation[n_fft - least :], correlation[: most + 1]])
-    level = float(np.sqrt(np.mean(np.square(both)))) + 1e-20
     strength = np.abs(both)
+    level = float(np.sqrt(np.mean(np.square(both)))) + 1e-20
     top = int(np.argmax(strength))
-    if strength[least] >= EARLY_PEAK * strength[top] and strength[least] > 6 * level:
-        early = least  # no latency at all is the likeliest
-    else:
+    early = top
+    if is_causal:
+        limit = max(EARLY_PEAK * float(strength[top]), 6 * level)
         reach = max(0, top - round(1.1 * sample_rate))
-        loud = strength[reach : top + 1] >= max(EARLY_PEAK * strength[top], 6 * level)
+        loud = strength[reach : top + 1] >= limit
         early = reach + int(np.argmax(loud)) if loud.any() else top
         # The top of that peak, not its foot.
         early += int(np.argmax(strength[early : min(early + 4, top + 1)]))
+    if strength[least] >= 0.5 * strength[early]:
+        early = least  # no latency at all is the likeliest
     return early - least, float(strength[top] / level), float(np.sign(both[early]) or 1.0)
+
+
+def _likest_place(
+    cross: NDArray[np.complex64], dry: Array, wet: Array, n_fft: int
+) -> tuple[int, float]:
+    """Lag at which a shorter recording is most like a part of the other one, and how like."""
+    correlation = scipy.fft.irfft(cross, n_fft)
+    shorter, longer = (wet, dry) if wet.size <= dry.size else (dry, wet)
+    energy = np.concatenate([[0.0], np.cumsum(np.square(longer.astype(np.float64)))])
+    parts = energy[shorter.size :] - energy[: energy.size - shorter.size]
+    places = np.arange(parts.size)
+    lags = -places if wet.size <= dry.size else places
+    norm = np.sqrt(np.maximum(parts, 1e-6 * parts.max(initial=0.0)) * np.sum(np.square(shorter)))
+    values = correlation[lags % n_fft] / (norm + 1e-20)
+    best = int(np.argmax(values))
+    return int(lags[best]), float(values[best])
 
 
 def envelope_correlation(dry: Array, wet: Array, sample_rate: int) -> tuple[float, int]:
@@ -214,7 +259,7 @@ def loudest_window(
     dry: Array, first: int, last: int, n_samples: int, sample_rate: int
 ) -> tuple[int, int]:
     """Choose the window with most sound; the beginning if it has nearly as much."""
-    if last - first <= 1.5 * n_samples:
+    if last - first <= 1.25 * n_samples:
         return first, last
     hop = sample_rate // 2
     energy = np.square(dry[first:last].astype(np.float64))

@@ -8,6 +8,7 @@ a sinusoidal path.
 from __future__ import annotations
 
 import itertools
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,7 +21,7 @@ from dafxtool.parameters import Effect
 LENGTH, HOP = 512, 256  # samples at 24 kHz
 N_STAGES = 6  # all-pass filters (JUCE's phaser)
 LOWEST_HZ, HIGHEST_HZ = 20.0, 20_000.0  # of its sweep
-N_CENTRES = 72
+N_CENTRES = 96
 FEEDBACKS = (0.0, 0.3, 0.6)
 MIXES = (0.35, 0.5, 0.65)
 N_STARTS = 3
@@ -41,18 +42,21 @@ def starts(pair: Pair, effect: Effect, any_phase: bool = False) -> list[Start]:
     centres = LOWEST_HZ * (highest / LOWEST_HZ) ** places
     frequencies = np.arange(gain.shape[1]) * pair.sample_rate / length
     phases = tuple(np.arange(N_PHASES) / N_PHASES) if any_phase else (0.0,)
-    found: list[tuple[float, dict[str, float], float]] = []
+    axes = Axes.over(effect, pair.seconds, phases)
+    found = []
     for feedback, mix in itertools.product(FEEDBACKS, MIXES):
         templates = _responses_db(frequencies, centres, feedback, mix, pair.sample_rate)
         image = _errors(gain, weight, templates)
-        score, values, phase = _best_path(image, times, effect, highest, phases)
-        found.append((score, values | {"feedback": 100 * feedback, "mix": 100 * mix}, phase))
+        found.append((*_best_path(image, times, axes, highest), image, feedback, mix))
     found.sort(key=lambda each: each[0])
-    deviations = {"rate": 0.01, "depth": 0.06, "centre": 0.04, "feedback": 0.15, "mix": 0.15}
-    return [
-        Start(effect, clipped(effect, values), deviations, phase, score)
-        for score, values, phase in found[:N_STARTS]
-    ]
+    deviations = {"rate": 2e-3, "depth": 0.04, "centre": 0.03, "feedback": 0.15, "mix": 0.15}
+    proposed = []
+    for _, coarse, image, feedback, mix in found[:N_STARTS]:
+        error, (rate, depth, centre, phase) = _best_path(image, times, axes.near(*coarse), highest)
+        values = {"rate": rate, "depth": 100 * depth, "centre": centre}
+        setting = clipped(effect, values | {"feedback": 100 * feedback, "mix": 100 * mix})
+        proposed.append(Start(effect, setting, deviations, phase % 1.0, error))
+    return proposed
 
 
 def _frame_gains(
@@ -92,30 +96,56 @@ def _errors(
     return total - 2 * cross + weight @ (templates**2).T
 
 
+@dataclass(frozen=True)
+class Axes:
+    """Values to try: rates in Hz, depths as shares, centres in Hz, phases in cycles."""
+
+    rates: NDArray[np.float64]
+    depths: NDArray[np.float64]
+    centres: NDArray[np.float64]
+    phases: tuple[float, ...]
+
+    @classmethod
+    def over(cls, effect: Effect, seconds: float, phases: tuple[float, ...]) -> Axes:
+        """Cover the ranges of an effect."""
+        rate, depth, centre = (effect.parameter(n) for n in ("rate", "depth", "centre"))
+        step = 0.25 / max(seconds, 0.5)
+        n_rates = min(int((rate.maximum - rate.minimum) / step) + 1, 90)
+        middle = np.linspace(0, 1, 15)
+        return cls(
+            np.linspace(rate.minimum, rate.maximum, n_rates),
+            np.linspace(depth.minimum, depth.maximum, 9) / 100,
+            centre.minimum * (centre.maximum / centre.minimum) ** middle,
+            phases,
+        )
+
+    def near(self, rate: float, depth: float, centre: float, phase: float) -> Axes:
+        """A finer grid around one of the values of each axis."""
+        steps = np.linspace(-1, 1, 9)
+        rate_step = self.rates[1] - self.rates[0] if len(self.rates) > 1 else 0.0
+        around = 0.5 / max(len(self.phases), 1) * steps[::2] if len(self.phases) > 1 else [0.0]
+        return Axes(
+            np.maximum(rate + rate_step * steps, 0.02),
+            np.clip(depth + (self.depths[1] - self.depths[0]) * steps, 0.0, 1.0),
+            centre * (self.centres[1] / self.centres[0]) ** steps,
+            tuple(float(phase + each) for each in around),
+        )
+
+
 def _best_path(
-    image: NDArray[np.float64],
-    times: NDArray[np.float64],
-    effect: Effect,
-    highest: float,
-    phases: tuple[float, ...],
-) -> tuple[float, dict[str, float], float]:
-    rate, depth, centre = (effect.parameter(n) for n in ("rate", "depth", "centre"))
-    step = 0.25 / max(times[-1], 0.5)
-    n_rates = min(int((rate.maximum - rate.minimum) / step) + 1, 90)
-    rates = np.linspace(rate.minimum, rate.maximum, n_rates)
-    depths = np.linspace(depth.minimum, depth.maximum, 9) / 100
-    middle = np.linspace(0, 1, 15)
-    centres = centre.minimum * (centre.maximum / centre.minimum) ** middle
-    norms = np.log(centres / LOWEST_HZ) / np.log(highest / LOWEST_HZ)
+    image: NDArray[np.float64], times: NDArray[np.float64], axes: Axes, highest: float
+) -> tuple[float, tuple[float, float, float, float]]:
+    """Smallest error along a path, and its rate, depth, centre and phase."""
+    norms = np.log(axes.centres / LOWEST_HZ) / np.log(highest / LOWEST_HZ)
     rows = np.arange(len(image))[:, None, None]
-    best: tuple[float, dict[str, float], float] = (np.inf, {}, 0.0)
-    for speed, phase in itertools.product(rates, phases):
-        wave = -np.sin(2 * np.pi * (speed * times + phase))[:, None, None]
-        place = np.clip(norms[None, None, :] + 0.5 * depths[None, :, None] * wave, 0, 1)
+    best = (np.inf, (1.0, 0.5, 1000.0, 0.0))
+    for rate, phase in itertools.product(axes.rates, axes.phases):
+        wave = -np.sin(2 * np.pi * (rate * times + phase))[:, None, None]
+        place = np.clip(norms[None, None, :] + 0.5 * axes.depths[None, :, None] * wave, 0, 1)
         index = np.rint(place * (image.shape[1] - 1)).astype(np.int64)
         errors = image[rows, index].sum(axis=0)
         i, j = np.unravel_index(int(np.argmin(errors)), errors.shape)
         if errors[i, j] < best[0]:
-            values = {"rate": speed, "depth": 100 * depths[i], "centre": centres[j]}
-            best = (float(errors[i, j]), {k: float(v) for k, v in values.items()}, float(phase))
+            found = (float(rate), float(axes.depths[i]), float(axes.centres[j]), float(phase))
+            best = (float(errors[i, j]), found)
     return best
