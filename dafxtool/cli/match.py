@@ -86,7 +86,7 @@ def command(dry: Path, wet: Path | None, like: tuple[Path, ...], **options: Any)
       dafxtool match mine.wav --like reference.wav --effect delay:mix=50 --strength 70
       dafxtool match dry.wav wet.wav --plugin ZamTube.vst3 --chain 2
     """
-    from dafxtool.matching.match import match_files, settings_of
+    from dafxtool.matching.match import match_files, match_like_files, settings_of
     from dafxtool.matching.paired import Options
 
     if (wet is None) == (not like):
@@ -99,10 +99,7 @@ def command(dry: Path, wet: Path | None, like: tuple[Path, ...], **options: Any)
         workers=options["workers"],
         seed=options["seed"],
     )
-    assert wet is not None
-    found = match_files(
-        dry,
-        wet,
+    rest = (
         options["output"] or Path("matched.wav"),
         search,
         options["effects"],
@@ -111,6 +108,7 @@ def command(dry: Path, wet: Path | None, like: tuple[Path, ...], **options: Any)
         options["overwrite"],
         progress,
     )
+    found = match_files(dry, wet, *rest) if wet else match_like_files(dry, like, *rest)
     answer = found.answer
     numbers = ("value", "as good from")
     others = [(each.text, f"{100 * each.share:.1f} %") for each in answer.candidates]

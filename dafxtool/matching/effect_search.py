@@ -15,6 +15,7 @@ from dafxtool.matching.hints.registry import starts_for
 from dafxtool.matching.hints.start import Start
 from dafxtool.matching.objective import Array, Objective, as_vector
 from dafxtool.matching.pair import Pair
+from dafxtool.matching.pool import Request
 from dafxtool.parameters import Effect
 
 N_KEPT = 2  # starts of an effect that are refined
@@ -163,6 +164,22 @@ class EffectSearch:
                     self._candidates[index] = best = tried
                 else:
                     self._n_probes += tried.evaluations
+
+
+class Searcher:
+    """The searches of one process."""
+
+    def __init__(self, pair: Pair, objective: Objective) -> None:
+        self._pair, self._objective = pair, objective
+        self._searches: dict[int, EffectSearch] = {}
+
+    def answer(self, request: Request) -> Summary:
+        """Begin or advance a search; return what it has reached."""
+        if request.task is not None:
+            assert isinstance(request.task, Task)
+            self._searches[request.key] = EffectSearch(self._pair, self._objective, request.task)
+            return self._searches[request.key].begin()
+        return self._searches[request.key].advance(request.evaluations, request.target)
 
 
 def _spread_starts(effect: Effect, n: int) -> list[Start]:

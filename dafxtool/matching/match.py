@@ -20,7 +20,15 @@ from dafxtool.matching.answer import Answer
 from dafxtool.matching.chain import Stage, render_chain
 from dafxtool.matching.objective import SILENT_RMS, Array, rms, spectrum
 from dafxtool.matching.paired import Choice, Options, match_pair
-from dafxtool.matching.prepare import HIGHEST_RATE, Prepared, prepare_files
+from dafxtool.matching.prepare import (
+    HIGHEST_RATE,
+    Prepared,
+    loudest_window,
+    prepare_files,
+    read_recording,
+)
+from dafxtool.matching.statistics import SAMPLE_RATE
+from dafxtool.matching.unpaired import match_like
 from dafxtool.plugins import known_effects
 from dafxtool.progress import SILENT, Progress
 from dafxtool.spectrogram_figures import Panel, Sheet, draw_sheet
@@ -80,6 +88,47 @@ def match_files(
     write_matched(dry, output, answer.best.stages, strength, overwrite)
     draw_match(paths[1], prepared, answer, (shown_name(dry), shown_name(wet)), overwrite)
     return _finished(answer, paths, overwrite)
+
+
+def match_like_files(
+    dry: Path,
+    references: Sequence[Path],
+    output: Path,
+    options: Options,
+    names: Sequence[str] = (),
+    plugins: Sequence[Path] = (),
+    strength: float = 1.0,
+    overwrite: bool = False,
+    progress: Progress = SILENT,
+) -> Match:
+    """Find the chain that makes a recording sound like references with other content.
+
+    references  files and folders; the rest is as in match_files
+    """
+    paths = check_match_outputs(output, overwrite)
+    ours = read_recording(dry, SAMPLE_RATE)
+    files = audio.find_recordings(references)
+    theirs = [read_recording(path, SAMPLE_RATE) for path in files]
+    effects = choices_from(names, plugins, SAMPLE_RATE, progress)
+    answer = match_like(ours, theirs, replace(options, effects=effects), progress)
+    write_matched(dry, output, answer.best.stages, strength, overwrite)
+    n_samples = round(SHEET_SECONDS * SAMPLE_RATE)
+    matched = render_chain(answer.best.stages, ours, SAMPLE_RATE)
+    begin, end = loudest_window(ours, 0, ours.size, n_samples, SAMPLE_RATE)
+    first, last = loudest_window(theirs[0], 0, theirs[0].size, n_samples, SAMPLE_RATE)
+    shown = [
+        _as_long(each, n_samples)
+        for each in (ours[begin:end], theirs[0][first:last], matched[begin:end])
+    ]
+    level = rms(shown[1])
+    panels = [Panel(_magnitude(_at_level(each, level))) for each in shown]
+    labels = (f"dry\n{shown_name(dry)}", f"reference\n{shown_name(files[0])}", "matched")
+    draw_match_sheet(paths[1], panels, SAMPLE_RATE, labels, answer, overwrite)
+    return _finished(answer, paths, overwrite)
+
+
+def _as_long(samples: Array, n_samples: int) -> Array:
+    return np.pad(samples[:n_samples], (0, max(0, n_samples - samples.size)))
 
 
 def check_match_outputs(output: Path, overwrite: bool) -> tuple[Path, Path, Path]:

@@ -15,7 +15,8 @@ from dafxtool.matching.answer import ALIKE, Answer, Explanation, choose, verdict
 from dafxtool.matching.candidate import Summary
 from dafxtool.matching.chain import Stage, render_chain
 from dafxtool.matching.chains import extend
-from dafxtool.matching.intervals import intervals_of
+from dafxtool.matching.effect_search import Searcher
+from dafxtool.matching.intervals import Interval, intervals_of
 from dafxtool.matching.level import level_difference_db, settle_level
 from dafxtool.matching.objective import Array, Objective, as_vector, outer_distance
 from dafxtool.matching.pool import Pool
@@ -112,7 +113,7 @@ class _Search:
             return
         budget = BUDGETS[self.options.budget]
         self.progress.start("matching", None, "candidate")
-        with Pool(self.pair, self.objective, self.options.workers) as pool:
+        with Pool(Searcher, (self.pair, self.objective), self.options.workers) as pool:
             race = Race(pool, self.unprocessed, budget, self.progress)
             summaries = race.run(self.effects)
             summaries = extend(race, summaries, self.effects, self.options.chain)
@@ -132,10 +133,10 @@ class _Search:
                 by_name[found.name] = (found, summary)
         ordered = choose([each for each, _ in by_name.values()], self.unprocessed)
         best, distance, unprocessed = self._first_that_helps(ordered)
-        summary = by_name[best.name][1] if best.stages else None
-        intervals, trading = (
-            ([], []) if summary is None else intervals_of(summary, self.unprocessed_norm)
-        )
+        intervals: list[Interval] = []
+        trading: list[tuple[str, str]] = []
+        if best.stages:
+            intervals, trading = intervals_of(by_name[best.name][1], self.unprocessed_norm)
         others = [e for e in ordered if e.name != best.name][:N_CANDIDATES]
         level_db = level_difference_db(self._scored(self.prepared.dry), self._scored_wet())
         verdict = verdict_of(best, level_db)

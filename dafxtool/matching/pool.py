@@ -11,18 +11,31 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from multiprocessing.connection import wait
 from types import TracebackType
+from typing import Any, Protocol
 
 from threadpoolctl import threadpool_limits
 
 from dafxtool import interrupts
 from dafxtool.errors import PluginError
 from dafxtool.matching.candidate import Summary
-from dafxtool.matching.effect_search import EffectSearch, Task
-from dafxtool.matching.objective import Objective
-from dafxtool.matching.pair import Pair
+from dafxtool.matching.chain import Stage
+from dafxtool.parameters import Effect
 from dafxtool.supervision import SECONDS_BETWEEN_LOOKS, Answer, Child, ChildDied, Say
 
 Done = Callable[[Summary], None]
+
+
+class Task(Protocol):
+    """What a searcher can begin: an effect between fixed stages."""
+
+    @property
+    def effect(self) -> Effect: ...
+
+    @property
+    def before(self) -> tuple[Stage, ...]: ...
+
+    @property
+    def behind(self) -> tuple[Stage, ...]: ...
 
 
 @dataclass(frozen=True)
@@ -35,25 +48,17 @@ class Request:
     target: float = 0.0
 
 
-class Searcher:
+class Searcher(Protocol):
     """The candidates of one process."""
-
-    def __init__(self, pair: Pair, objective: Objective) -> None:
-        self._pair, self._objective = pair, objective
-        self._searches: dict[int, EffectSearch] = {}
 
     def answer(self, request: Request) -> Summary:
         """Do what is requested and return what the candidate has reached."""
-        if request.task is not None:
-            self._searches[request.key] = EffectSearch(self._pair, self._objective, request.task)
-            return self._searches[request.key].begin()
-        return self._searches[request.key].advance(request.evaluations, request.target)
 
 
-def begin_search(pair: Pair, objective: Objective) -> Answer:
+def begin_search(make: Callable[..., Searcher], arguments: tuple[Any, ...]) -> Answer:
     """Answer lists of requests in a child process; each summary is sent as soon as it is there."""
     threadpool_limits(1)  # a small product takes thirty times as long on several threads
-    searcher = Searcher(pair, objective)
+    searcher = make(*arguments)
 
     def work(requests: Sequence[Request], say: Say) -> None:
         for request in requests:
@@ -63,11 +68,16 @@ def begin_search(pair: Pair, objective: Objective) -> Answer:
 
 
 class Pool:
-    """Processes that work on the candidates of one pair; with 1 worker, only this one."""
+    """Processes that work on the candidates of one match; with 1 worker, only this one.
 
-    def __init__(self, pair: Pair, objective: Objective, workers: int) -> None:
-        self._here = Searcher(pair, objective)
-        self._arguments = (pair, objective)
+    make, arguments  make(*arguments) is the searcher of each process
+    """
+
+    def __init__(
+        self, make: Callable[..., Searcher], arguments: tuple[Any, ...], workers: int
+    ) -> None:
+        self._here = make(*arguments)
+        self._arguments = (make, arguments)
         self._n_children = workers if workers > 1 else 0
         self._children: list[Child] = []
         self._is_plugin: dict[int, bool] = {}

@@ -47,7 +47,8 @@ class Refinement:
         """Slope (n_residuals, n) of the residual per unit of the normalised values."""
         if self._jacobian is None:
             return None
-        return self._jacobian / self._deviation.astype(np.float32)
+        slopes: NDArray[np.float32] = self._jacobian / self._deviation.astype(np.float32)
+        return slopes
 
     def advance(self, most_evaluations: int, tolerance: float = 2e-3, target: float = 0.0) -> None:
         """Continue for at most so many evaluations, or until gains stay below the tolerance.
@@ -122,7 +123,7 @@ class Refinement:
 
     def _solve(self) -> Vector:
         """The damped Gauss-Newton step; coordinates that would leave the range stay out."""
-        assert self._jacobian is not None
+        assert self._jacobian is not None and self._current is not None
         normal = (self._jacobian.T @ self._jacobian).astype(np.float64)
         slope = (self._jacobian.T @ self._current).astype(np.float64)
         scale = np.maximum(np.diag(normal), 1e-12 + 1e-3 * float(np.diag(normal).max()))
