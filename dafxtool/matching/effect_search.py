@@ -9,7 +9,7 @@ import numpy as np
 from scipy.stats import qmc
 
 from dafxtool.errors import EffectError
-from dafxtool.matching.candidate import Candidate, Summary, coordinates_of, stage_of
+from dafxtool.matching.candidate import Candidate, Coordinate, Summary, coordinates_of, stage_of
 from dafxtool.matching.chain import OSCILLATOR, Stage, render_chain
 from dafxtool.matching.hints.registry import starts_for
 from dafxtool.matching.hints.start import Start
@@ -38,6 +38,28 @@ class Task:
     any_phase: bool = False
 
 
+@dataclass(frozen=True)
+class JointTask:
+    """Stages whose coordinates are refined together."""
+
+    stages: tuple[Stage, ...]
+    coordinates: tuple[Coordinate, ...]
+
+    @property
+    def effect(self) -> Effect:
+        """A plugin's effect if there is one: it decides where the chain is rendered."""
+        plugins = [s.effect for s in self.stages if s.effect.plugin is not None]
+        return (plugins or [self.stages[-1].effect])[0]
+
+    @property
+    def before(self) -> tuple[Stage, ...]:
+        return self.stages[:-1]
+
+    @property
+    def behind(self) -> tuple[Stage, ...]:
+        return ()
+
+
 class EffectSearch:
     """The candidates of one task, refined in steps."""
 
@@ -57,7 +79,8 @@ class EffectSearch:
         if task.effect.plugin is not None:
             starts, left_out = self._probe(dry)
         elif task.behind:
-            starts = _spread_starts(task.effect, N_SOBOL // 2)
+            # What the other stages do to the wet audio is not undone: hints are rough here.
+            starts = [_loosened(s) for s in starts_for(pair, task.effect)] + [Start(task.effect)]
         else:
             starts = starts_for(pair, task.effect, task.any_phase)
         found = [self._candidate(dry, start, left_out) for start in starts]
@@ -172,14 +195,33 @@ class Searcher:
     def __init__(self, pair: Pair, objective: Objective) -> None:
         self._pair, self._objective = pair, objective
         self._searches: dict[int, EffectSearch] = {}
+        self._joint: dict[int, Candidate] = {}
 
     def answer(self, request: Request) -> Summary:
         """Begin or advance a search; return what it has reached."""
         if request.task is not None:
+            if isinstance(request.task, JointTask):
+                self._joint[request.key] = Candidate(
+                    self._pair.dry,
+                    self._pair.sample_rate,
+                    self._objective,
+                    request.task.stages,
+                    request.task.coordinates,
+                )
+                return self._joint[request.key].summary()
             assert isinstance(request.task, Task)
             self._searches[request.key] = EffectSearch(self._pair, self._objective, request.task)
             return self._searches[request.key].begin()
+        if request.key in self._joint:
+            self._joint[request.key].advance(request.evaluations, request.target)
+            return self._joint[request.key].summary()
         return self._searches[request.key].advance(request.evaluations, request.target)
+
+
+def _loosened(start: Start) -> Start:
+    wide = {name: max(3 * d, 0.05) if d else d for name, d in start.deviations.items()}
+    tight = {name: start.deviations[name] for name in ("rate", "frequency") if name in wide}
+    return replace(start, deviations=wide | tight)
 
 
 def _spread_starts(effect: Effect, n: int) -> list[Start]:

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 RESOLUTIONS = ((2048, 512), (512, 256))  # window length and hop, samples
 FLOOR_DB = 60.0  # below the loudest bin of the reference
 SILENT_RMS = 1e-6  # -120 dBFS
+SILENT_POWER = 1e-12
 
 Array = NDArray[np.float32]
 
@@ -57,31 +58,33 @@ class Objective:
 
     def __init__(self, reference: Array, start: int = 0, highest: float = 1.0) -> None:
         self.start = start
-        self.level = rms(reference[start:])
         self._n_bins = [max(2, round(highest * n / 2) + 1) for n, _ in RESOLUTIONS]
-        powers = [
-            _power(reference[start:], n, hop)[:, :k]
-            for (n, hop), k in zip(RESOLUTIONS, self._n_bins, strict=True)
-        ]
+        powers = self._powers(reference)
+        self._level = float(powers[0].sum(dtype=np.float64))
         floor = 10 ** (-FLOOR_DB / 10)
         self._floors = [max(float(p.max()) * floor, 1e-20) for p in powers]
         self._reference = [_compress(p, low) for p, low in zip(powers, self._floors, strict=True)]
         self._means = [float(r.mean()) for r in self._reference]
 
+    def _powers(self, audio: Array) -> list[Array]:
+        """Power (n_frames, n_bins) of the bins that count, for each STFT."""
+        scored = audio[self.start :]
+        return [
+            _power(scored, length, hop)[:, :n]
+            for (length, hop), n in zip(RESOLUTIONS, self._n_bins, strict=True)
+        ]
+
     def residuals(self, audio: Array) -> list[Array]:
         """Differences of the compressed magnitudes over the reference's mean, per STFT."""
-        scored = audio[self.start :]
-        level = rms(scored)
-        gain = (self.level / level) ** 2 if level > SILENT_RMS else 0.0
-        differences = []
-        for i, (length, hop) in enumerate(RESOLUTIONS):
-            power = _power(scored, length, hop)[:, : self._n_bins[i]]
+        powers = self._powers(audio)
+        level = float(powers[0].sum(dtype=np.float64))
+        gain = self._level / level if level > SILENT_POWER else 0.0
+        for i, power in enumerate(powers):
             power *= np.float32(gain)
             difference = _compress(power, self._floors[i])
             difference -= self._reference[i]
             difference *= np.float32(1 / self._means[i])
-            differences.append(difference)
-        return differences
+        return powers
 
     def distance(self, audio: Array) -> float:
         """Mean absolute residual, mean over the STFTs."""
@@ -124,7 +127,7 @@ def _power(audio: Array, length: int, hop: int) -> Array:
 
 
 def _compress(power: Array, floor: float) -> Array:
-    """|X| ** 0.25 from |X| ** 2, in place."""
+    """Turn |X| ** 2 into |X| ** 0.25, in place."""
     np.maximum(power, np.float32(floor), out=power)
     for _ in range(3):
         np.sqrt(power, out=power)

@@ -39,7 +39,7 @@ class Pair:
         n_fft = scipy.fft.next_fast_len(2 * self.dry.size, real=True)
         dry, wet = (scipy.fft.rfft(x.astype(np.float64), n_fft) for x in (self.dry, self.wet))
         power = dry.real**2 + dry.imag**2
-        response = wet * dry.conj() / (power + REGULARISATION * power.mean())
+        response = wet * dry.conj() / (power + REGULARISATION * power.mean() + 1e-30)
         return scipy.fft.irfft(response, n_fft)
 
     @cached_property
@@ -83,7 +83,9 @@ class Response:
         total = max(float(result_power.sum()), 1e-30)
         self.coherence = float(explained.sum()) / total
         # Weighted as the objective hears: every bin alike, as far as it is above the floor.
-        self.bin_coherence = np.clip(explained / (result_power + 1e-9 * result_power.max()), 0, 1)
+        self.bin_coherence = np.clip(
+            explained / (result_power + 1e-9 * result_power.max() + 1e-30), 0, 1
+        )
         audible = self.source_power > 1e-6 * self.source_power.max()
         self.weight = audible * self.bin_coherence**2 / (1.02 - self.bin_coherence)
         self.gain_db = 20 * np.log10(np.abs(self.complex) + 1e-9)

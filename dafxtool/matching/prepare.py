@@ -21,7 +21,7 @@ MOST_SECONDS = 600.0  # of a recording that are looked at
 EXCERPT_SAMPLES = 196_608  # that a search compares
 PRE_ROLL_SECONDS = 2.0  # heard before the excerpt, for echoes and detectors
 SILENT_RMS = 3e-5  # -90 dBFS
-EARLY_PEAK = 0.3  # of the largest peak of the correlation: an earlier one is the direct sound
+EARLY_PEAK = 0.15  # of the largest peak of the response: an earlier one is the direct sound
 CLEAR_PEAK = 12.0  # times the correlation's RMS: the same performance
 SAME_WAVEFORM = 0.6  # normalised correlation: the same performance
 SAME_ENVELOPE = 0.7  # correlation of the levels over time: the same performance
@@ -203,7 +203,7 @@ def _earliest_peak(
     top = int(np.argmax(strength))
     early = top
     if is_causal:
-        limit = max(EARLY_PEAK * float(strength[top]), 6 * level)
+        limit = max(EARLY_PEAK * float(strength[top]), 10 * level)
         reach = max(0, top - round(1.1 * sample_rate))
         loud = strength[reach : top + 1] >= limit
         early = reach + int(np.argmax(loud)) if loud.any() else top

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 
 from dafxtool.matching.candidate import Summary
 from dafxtool.matching.chain import Stage
-from dafxtool.matching.effect_search import Task, has_oscillator
+from dafxtool.matching.effect_search import JointTask, Task, has_oscillator
 from dafxtool.matching.hints.registry import SLOW
 from dafxtool.matching.pool import Pool, Request
 from dafxtool.parameters import Effect
@@ -54,7 +54,7 @@ class Race:
     budget: Budget
     progress: Progress = SILENT
     summaries: dict[int, Summary] = field(default_factory=dict)
-    _tasks: dict[int, Task] = field(default_factory=dict)
+    _tasks: dict[int, Task | JointTask] = field(default_factory=dict)
     _first_key: int = 0
 
     def run(
@@ -86,6 +86,16 @@ class Race:
         self._advance(self._ranked(keys)[:2], self.budget.last)
         return [self.summaries[key] for key in self._ranked(keys)]
 
+    def start(self, tasks: Sequence[Task]) -> list[Summary]:
+        """Begin tasks without refining them."""
+        return [self.summaries[key] for key in self._begin(tasks)]
+
+    def refine_jointly(self, tasks: Sequence[JointTask], evaluations: int) -> list[Summary]:
+        """Refine all stages of chains together."""
+        keys = self._begin(tasks)
+        self._advance(keys, evaluations)
+        return [self.summaries[key] for key in keys]
+
     @property
     def evaluations(self) -> int:
         """How often a candidate was rendered and compared."""
@@ -95,7 +105,7 @@ class Race:
         self._advance(self._ranked(keys)[: self.budget.n_first], self.budget.first)
         self._advance(self._ranked(keys)[: self.budget.n_second], self.budget.second)
 
-    def _begin(self, tasks: Sequence[Task]) -> list[int]:
+    def _begin(self, tasks: Sequence[Task | JointTask]) -> list[int]:
         keys = list(range(self._first_key, self._first_key + len(tasks)))
         self._first_key += len(tasks)
         self._tasks |= dict(zip(keys, tasks, strict=True))

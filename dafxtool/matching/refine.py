@@ -47,8 +47,7 @@ class Refinement:
         """Slope (n_residuals, n) of the residual per unit of the normalised values."""
         if self._jacobian is None:
             return None
-        slopes: NDArray[np.float32] = self._jacobian / self._deviation.astype(np.float32)
-        return slopes
+        return np.divide(self._jacobian, self._deviation, dtype=np.float32)
 
     def advance(self, most_evaluations: int, tolerance: float = 2e-3, target: float = 0.0) -> None:
         """Continue for at most so many evaluations, or until gains stay below the tolerance.
