@@ -8,12 +8,14 @@ one frame's peak is often that of the signal's own period.
 from __future__ import annotations
 
 import itertools
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import scipy.fft
 from numpy.typing import NDArray
 
+from dafxtool.matching.chain import Stage, render_stage
 from dafxtool.matching.hints.start import Start, clipped
 from dafxtool.matching.objective import frames, hann
 from dafxtool.matching.pair import Array, Pair
@@ -22,7 +24,10 @@ from dafxtool.parameters import Effect
 SWING_MS = 10.0  # of a depth of 100 %, to either side (JUCE's chorus)
 FRAME_SECONDS = 0.032
 HOP_SECONDS = 0.016
+N_PATHS = 7  # that are followed
 N_STARTS = 3
+FEEDBACKS = (60.0, -60.0)  # %
+CLEAR = 0.1  # share of the voice that is missed along a path that is right
 REACHES_MS = (1.2, 0.8, 0.5, 0.3, 0.2)  # how far off the path is looked for, in turn
 N_PHASES = 12
 
@@ -57,18 +62,31 @@ def starts(pair: Pair, effect: Effect, any_phase: bool = False) -> list[Start]:
     image, times = correlation_image(pair, longest)
     phases = tuple(np.arange(N_PHASES) / N_PHASES) if any_phase else (0.0,)
     scores = _scores(image, times, grid, phases, pair.sample_rate / 1000)
-    paths = [Path(*each) for each in _best(scores, grid, phases, N_STARTS)]
-    tracked = [track(pair, path) for path in paths]
-    return [
-        _start(effect, path, misses, feedback)
-        for path, misses in tracked
-        for feedback in _feedbacks(effect)
+    paths = [Path(*each) for each in _best(scores, grid, phases, N_PATHS)]
+    tracked = sorted(((*track(pair, path), 0.0) for path in paths), key=lambda each: each[1])[
+        :N_STARTS
     ]
+    if "feedback" in {p.name for p in effect.parameters}:
+        tracked += _with_feedback(pair, effect, paths, tracked)
+    return [_start(effect, *each) for each in tracked]
 
 
-def _feedbacks(effect: Effect) -> tuple[float, ...]:
-    names = {p.name for p in effect.parameters}
-    return (0.0, 50.0, -50.0) if "feedback" in names else (0.0,)
+def _with_feedback(
+    pair: Pair,
+    effect: Effect,
+    paths: Sequence[Path],
+    tracked: Sequence[tuple[Path, float, float]],
+) -> list[tuple[Path, float, float]]:
+    """The best path with feedback; if it is not clear, paths followed with feedback as well."""
+    best, misses, _ = tracked[0]
+    if misses < CLEAR:
+        return [(best, misses, feedback) for feedback in FEEDBACKS]
+    found = [
+        (*track(pair, path, effect, feedback), feedback)
+        for path in paths[:N_STARTS]
+        for feedback in FEEDBACKS
+    ]
+    return sorted(found, key=lambda each: each[1])[:N_STARTS]
 
 
 def _start(effect: Effect, path: Path, misses: float, feedback: float) -> Start:
@@ -79,14 +97,17 @@ def _start(effect: Effect, path: Path, misses: float, feedback: float) -> Start:
     return Start(effect, setting, deviations, path.phase, misses)
 
 
-def track(pair: Pair, path: Path) -> tuple[Path, float]:
+def track(
+    pair: Pair, path: Path, effect: Effect | None = None, feedback: float = 0.0
+) -> tuple[Path, float]:
     """Follow the moving voice: what is left between the path and the voice corrects the path.
 
+    effect, feedback  flanger whose voice is followed, and its feedback in %; None is a bare delay
     returns  the path, and how poorly the voice is found along it
     """
     misses = 1.0
     for reach in REACHES_MS:
-        delayed = _delayed(pair, path)
+        delayed = _delayed(pair, path) if effect is None else _voice(pair, path, effect, feedback)
         voice = pair.wet - _share(pair.wet, pair.dry, delayed) * pair.dry
         lags, weight, times = _lags(voice, delayed, pair.sample_rate, reach)
         angle = 2 * np.pi * (path.rate * times + path.phase)
@@ -114,6 +135,16 @@ def _delayed(pair: Pair, path: Path) -> Array:
     milliseconds = path.centre + path.depth / 100 * SWING_MS * wave
     delay = np.maximum(milliseconds, 1.0) * (pair.sample_rate / 1000)
     return np.interp(n - delay, n, pair.dry, left=0.0).astype(np.float32)
+
+
+def _voice(pair: Pair, path: Path, effect: Effect, feedback: float) -> Array:
+    """The dry audio through the effect, without direct sound."""
+    mix = effect.parameter("mix").maximum
+    values = {"rate": path.rate, "depth": path.depth, "delay": path.centre}
+    setting = clipped(effect, values | {"feedback": feedback, "mix": mix})
+    stage = Stage(effect, effect.default_setting() | setting, path.phase)
+    direct = np.float32(1 - mix / 100)
+    return (render_stage(stage, pair.dry, pair.sample_rate) - direct * pair.dry) / (1 - direct)
 
 
 def _share(wet: Array, dry: Array, delayed: Array) -> np.float32:
@@ -203,7 +234,9 @@ def correlation_image(pair: Pair, longest: float) -> tuple[NDArray[np.float32], 
     # The wet frame lies n_lags behind the beginning of the dry one.
     image = cross[:, (np.arange(n_lags) - n_lags) % n_fft]
     energy = np.sqrt(np.square(image).sum(axis=1, keepdims=True)) + 1e-9
-    image = image / energy
+    # Frames count alike as far as they hold sound.
+    heard = np.sqrt(np.abs(wet).max(axis=1, keepdims=True))
+    image = image / energy * (heard / (heard + 0.3 * heard.mean() + 1e-9))
     image -= image.mean(axis=0)  # the direct sound, which does not move
     scale = image.std(axis=0)  # short lags vary most: voices correlate with themselves there
     image /= scale + 0.3 * scale.mean() + 1e-9
