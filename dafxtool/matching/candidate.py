@@ -67,14 +67,20 @@ class Candidate:
         stages: Sequence[Stage],
         coordinates: Sequence[Coordinate],
     ) -> None:
-        self._dry, self._sample_rate, self._objective = dry, sample_rate, objective
+        self.dry, self._sample_rate, self._objective = dry, sample_rate, objective
         self._stages, self.coordinates = tuple(stages), tuple(coordinates)
         self._rendered: dict[int, tuple[Stage, Array]] = {}  # last output of each stage
         self.evaluations = 0
+        self.switches_tried = False
         self.distance, self.best = np.inf, self._stages
         position = np.array([self._position(c) for c in coordinates])
         deviation = np.array([c.deviation for c in coordinates])
         self._refinement = Refinement(self._residual, position, deviation)
+
+    @property
+    def finished(self) -> bool:
+        """Whether more evaluations would not help."""
+        return self._refinement.finished
 
     def advance(self, most_evaluations: int, target: float) -> None:
         """Refine further; stop early at a squared residual of `target`."""
@@ -90,7 +96,7 @@ class Candidate:
             self.evaluations,
             self.coordinates,
             normal,
-            self._refinement.finished,
+            self.finished,
         )
 
     def _position(self, coordinate: Coordinate) -> float:
@@ -126,7 +132,7 @@ class Candidate:
         return as_vector(residuals)
 
     def _render(self, stages: Sequence[Stage]) -> Array:
-        audio, is_same = self._dry, True
+        audio, is_same = self.dry, True
         for index, stage in enumerate(stages):
             known = self._rendered.get(index)
             if is_same and known is not None and known[0] == stage and index < len(stages) - 1:

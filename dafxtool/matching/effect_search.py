@@ -16,12 +16,17 @@ from dafxtool.matching.hints.start import Start
 from dafxtool.matching.objective import Array, Objective, as_vector
 from dafxtool.matching.pair import Pair
 from dafxtool.matching.pool import Request
-from dafxtool.parameters import Effect
+from dafxtool.parameters import Effect, Parameter
 
 N_KEPT = 2  # starts of an effect that are refined
 N_SOBOL = 16  # points of an effect that no hint knows
 NO_CHANGE = 1e-3  # of the residual's norm: a parameter that changes less has no effect
-MOST_CHOICES = 8  # values of a switch that are tried
+MOST_CHOICES = 32  # values of a switch that are tried
+N_ELSEWHERE = 6  # random points of which the best is refined
+PLUGIN_TRIAL = 24  # evaluations that such a point gets
+MOST_RESTARTS = 40
+MOST_KEPT = 4  # candidates of a plugin
+N_ECHOES = 2  # echo times that are tried in a plugin's times
 
 
 @dataclass(frozen=True)
@@ -67,6 +72,8 @@ class EffectSearch:
         self._pair, self._objective, self._task = pair, objective, task
         self._candidates: list[Candidate] = []
         self._n_probes = 0
+        self._n_restarts, self._is_exhausted = 0, False
+        self._rng = np.random.default_rng(0)
 
     def begin(self) -> Summary:
         """Read the hints and evaluate each of their starts."""
@@ -91,7 +98,10 @@ class EffectSearch:
 
     def advance(self, most_evaluations: int, target: float) -> Summary:
         """Refine the starts: at first both, then the better one."""
-        unfinished = [c for c in self._candidates if not c.summary().finished]
+        if self._task.effect.plugin is not None:
+            self._search_plugin(most_evaluations, target)
+            return self.summary()
+        unfinished = [c for c in self._candidates if not c.finished]
         if len(unfinished) > 1 and all(c.evaluations <= 1 for c in unfinished):
             for candidate in unfinished:
                 candidate.advance(most_evaluations // len(unfinished), target)
@@ -99,16 +109,15 @@ class EffectSearch:
             best = min(self._candidates, key=lambda each: each.distance)
             chosen = best if best in unfinished else unfinished[0]
             chosen.advance(most_evaluations, target)
-        if self._task.effect.plugin is not None:
-            self._try_switches()
         return self.summary()
 
     def summary(self) -> Summary:
         """Return the best candidate, with the evaluations of all of them."""
         task = self._task
-        total = self._n_probes + sum(each.evaluations for each in self._candidates)
-        best = min(self._candidates, key=lambda each: each.distance).summary()
-        finished = all(each.summary().finished for each in self._candidates)
+        total = self._evaluations()
+        best = self._best().summary()
+        is_plugin = task.effect.plugin is not None
+        finished = self._is_exhausted if is_plugin else all(c.finished for c in self._candidates)
         shifted = tuple(replace(c, stage=c.stage + len(task.before)) for c in best.coordinates)
         return replace(
             best,
@@ -158,35 +167,98 @@ class EffectSearch:
             ]
             if changes and max(changes) < NO_CHANGE:
                 left_out.append(parameter.name)
-        return _spread_starts(effect, N_SOBOL), left_out
+        return _spread_starts(effect, N_SOBOL) + self._echo_starts(dry), left_out
 
-    def _try_switches(self) -> None:
-        """Try every value of every switch at the best point; keep what helps."""
-        effect, held = self._task.effect, self._task.held
-        index = int(np.argmin([c.distance for c in self._candidates]))
-        for parameter in effect.parameters:
-            if not parameter.choices or parameter.name in held:
+    def _echo_starts(self, dry: Array) -> list[Start]:
+        """Times of a plugin at the largest echoes of the impulse response."""
+        effect, rate = self._task.effect, self._pair.sample_rate
+        times = [p for p in effect.parameters if p.unit == "ms" and "time" in p.name]
+        response = Pair(dry, self._pair.wet, rate).impulse_response
+        starts = []
+        for p in times:
+            first, last = (round(ms * rate / 1000) for ms in (max(p.minimum, 5.0), p.maximum))
+            size = np.abs(response[first : min(last, dry.size - 1)]).copy()
+            for _ in range(N_ECHOES if size.size else 0):
+                peak = int(np.argmax(size))
+                size[max(0, peak - 8) : peak + 9] = 0.0
+                value = p.value_at(p.position_of(1000 * (first + peak) / rate))
+                starts.append(Start(effect, {p.name: value}))
+        return starts
+
+    def _search_plugin(self, most_evaluations: int, target: float) -> None:
+        """Refine, try the switches, begin again elsewhere, for as many evaluations as there are."""
+        end = self._evaluations() + most_evaluations
+        while self._evaluations() < end and self._best().distance ** 2 > target:
+            best = self._best()
+            if not best.finished:
+                best.advance(end - self._evaluations(), target)
+            elif not self._try_switches(best):
+                self._begin_elsewhere(best)
+        if self._n_restarts > MOST_RESTARTS:
+            self._is_exhausted = True
+
+    def _try_switches(self, best: Candidate) -> bool:
+        """Try every value of every switch at the best point; keep the best one if it helps."""
+        if best.switches_tried:
+            return False
+        best.switches_tried = True
+        stage, found = best.best[0], best
+        for parameter in self._task.effect.parameters:
+            if not parameter.choices or parameter.name in self._task.held:
                 continue
-            best = self._candidates[index]
-            stage = best.best[0]
             for value in range(min(len(parameter.choices), MOST_CHOICES)):
-                if value == round(stage.setting[parameter.name]):
+                if value != round(stage.setting[parameter.name]):
+                    changed = dict(stage.setting) | {parameter.name: float(value)}
+                    tried = self._again((replace(stage, setting=changed), *best.best[1:]))
+                    if tried.distance < found.distance:
+                        found = tried
+        if found is best:
+            return False
+        self._keep(found)
+        return True
+
+    def _begin_elsewhere(self, best: Candidate) -> None:
+        """Refine the best of a few random points: every other one is near the best so far."""
+        self._n_restarts += 1
+        points = []
+        for _ in range(N_ELSEWHERE):
+            setting = dict(best.best[0].setting)
+            is_near = self._n_restarts % 2 == 0
+            for p in self._task.effect.parameters:
+                if p.name in self._task.held or (is_near and self._rng.random() < 0.5):
                     continue
-                changed = replace(
-                    stage, setting=dict(stage.setting) | {parameter.name: float(value)}
-                )
-                tried = Candidate(
-                    best._dry,
-                    self._pair.sample_rate,
-                    self._objective,
-                    (changed, *best.best[1:]),
-                    best.coordinates,
-                )
-                if tried.distance < best.distance:
-                    self._n_probes += best.evaluations
-                    self._candidates[index] = best = tried
+                if is_near and not p.choices:
+                    moved = p.position_of(setting[p.name]) + 0.2 * self._rng.standard_normal()
+                    setting[p.name] = p.value_at(float(np.clip(moved, 0, 1)))
                 else:
-                    self._n_probes += tried.evaluations
+                    setting[p.name] = p.draw(self._rng)
+            points.append(self._again((replace(best.best[0], setting=setting), *best.best[1:])))
+        self._keep(min(points, key=lambda each: each.distance), always=True)
+
+    def _again(self, stages: tuple[Stage, ...]) -> Candidate:
+        """A new candidate with the coordinates of the first one."""
+        first = self._candidates[0]
+        self._n_probes += 1
+        return Candidate(
+            first.dry, self._pair.sample_rate, self._objective, stages, first.coordinates
+        )
+
+    def _keep(self, candidate: Candidate, always: bool = False) -> None:
+        """Add a candidate, to be refined first; drop the worst one."""
+        self._n_probes -= 1  # it counts its own evaluations from here on
+        if always:
+            candidate.advance(PLUGIN_TRIAL, 0.0)
+        self._candidates.append(candidate)
+        if len(self._candidates) > MOST_KEPT:
+            worst = max(self._candidates, key=lambda each: each.distance)
+            self._n_probes += worst.evaluations
+            self._candidates.remove(worst)
+
+    def _best(self) -> Candidate:
+        return min(self._candidates, key=lambda each: each.distance)
+
+    def _evaluations(self) -> int:
+        return self._n_probes + sum(each.evaluations for each in self._candidates)
 
 
 class Searcher:
@@ -225,16 +297,23 @@ def _loosened(start: Start) -> Start:
 
 
 def _spread_starts(effect: Effect, n: int) -> list[Start]:
-    """The defaults, and Sobol points over the ranges of everything continuous."""
-    free = [p for p in effect.parameters if not p.choices and p.maximum > p.minimum]
+    """The defaults, and Sobol points over the ranges and choices of all parameters."""
+    free = [p for p in effect.parameters if p.maximum > p.minimum]
     starts = [Start(effect)]
     if free:
-        points = qmc.Sobol(len(free), scramble=False).random(n)[1:]
+        points = qmc.Sobol(len(free), scramble=False).random(n)[1:] * 0.9 + 0.05
         starts += [
-            Start(effect, {p.name: p.value_at(u) for p, u in zip(free, point, strict=True)})
-            for point in points * 0.9 + 0.05
+            Start(effect, {p.name: _value(p, u) for p, u in zip(free, point, strict=True)})
+            for point in points
         ]
     return starts
+
+
+def _value(parameter: Parameter, share: float) -> float:
+    """A value at a share of the range, or of the choices."""
+    if parameter.choices:
+        return float(min(int(share * len(parameter.choices)), len(parameter.choices) - 1))
+    return parameter.value_at(share)
 
 
 def has_oscillator(effect: Effect) -> bool:

@@ -162,7 +162,9 @@ def write_matched(
     for number in range(1, info.n_channels + 1):
         samples = audio.read(dry, channel=str(number))[0]
         wet = render_chain(stages, samples, info.sample_rate)
-        channels.append(samples + np.float32(strength) * (wet - samples))
+        if strength < 1:
+            wet = samples + np.float32(strength) * (wet - samples)
+        channels.append(wet)
     matched = np.stack(channels)
     peak = float(np.abs(matched).max())
     if peak > 1 and output.suffix.lower() != ".wav":

@@ -32,13 +32,13 @@ class Budget:
     second: int = 40
     n_second: int = 3
     last: int = 60
-    plugin: int = 12  # times the evaluations: a plugin has more parameters and no hints
+    plugin: int = 4  # times the evaluations: a plugin has more parameters and no hints
 
 
 BUDGETS = {
-    "fast": Budget(10, 4, 24, 2, 24, 4),
+    "fast": Budget(10, 4, 24, 2, 24, 2),
     "default": Budget(),
-    "thorough": Budget(24, 10, 80, 5, 160, 30),
+    "thorough": Budget(24, 10, 80, 5, 160, 8),
 }
 
 

@@ -58,7 +58,7 @@ def statistics_of(audio: Array) -> Groups:
         "deviation": heard.std(axis=0),
         "low": np.percentile(heard, 10, axis=0) - heard.mean(axis=0),
         "high": np.percentile(heard, 90, axis=0) - heard.mean(axis=0),
-        "movement": np.abs(np.diff(bands, axis=0))[active[1:]].mean(axis=0),
+        "movement": np.abs(np.diff(bands, axis=0))[active[:-1] | active[1:]].mean(axis=0),
         "roughness": _roughness(magnitude[active]),
         "cepstrum": _cepstrum(audio),
         "modulation": _modulation(bands),

@@ -144,7 +144,8 @@ def _voice(pair: Pair, path: Path, effect: Effect, feedback: float) -> Array:
     setting = clipped(effect, values | {"feedback": feedback, "mix": mix})
     stage = Stage(effect, effect.default_setting() | setting, path.phase)
     direct = np.float32(1 - mix / 100)
-    return (render_stage(stage, pair.dry, pair.sample_rate) - direct * pair.dry) / (1 - direct)
+    voice = render_stage(stage, pair.dry, pair.sample_rate) - direct * pair.dry
+    return (voice / (1 - direct)).astype(np.float32)
 
 
 def _share(wet: Array, dry: Array, delayed: Array) -> np.float32:
