@@ -23,7 +23,7 @@ PRE_ROLL_SECONDS = 2.0  # heard before the excerpt, for echoes and detectors
 SILENT_RMS = 3e-5  # -90 dBFS
 EARLY_PEAK = 0.15  # of the largest peak of the response: an earlier one is the direct sound
 # Height of the largest peak over the RMS, of the impulse response and of the correlation with phase
-# transform: unrelated recordings reach 12 and 26, distorted ones of the same performance 60 and 130.
+# transform: unrelated recordings reach 12 and 26, distorted ones of one performance 60 and 130.
 CLEAR_PEAKS = (14.0, 28.0)
 SAME_WAVEFORM = 0.6  # normalised correlation: the same performance
 SAME_ENVELOPE = 0.8  # correlation of the levels over time: the same performance

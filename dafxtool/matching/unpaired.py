@@ -44,6 +44,7 @@ TEMPERATURE = 0.05  # of the weights, in distances
 N_POINTS = {"fast": 16, "default": 32, "thorough": 64}  # powers of 2, as Sobol points want
 N_AGAIN = 5  # effects that are tried again around their better points
 N_ECHOES = 2
+NARROW = frozenset({"time", "rate", "frequency", "delay", "centre", "semitones"})
 LEAST_SPREAD = 0.02  # of the range
 N_TRIED_SEGMENTS = {"fast": 2, "default": 4, "thorough": 8}
 MOST_REFERENCE_SEGMENTS = 48
@@ -157,7 +158,12 @@ class _Tried:
         weights = np.exp(-(self.distances - self.distances.min()) / TEMPERATURE)
         weights /= weights.sum()
         mean = weights @ self.points
-        return mean, np.sqrt(weights @ np.square(self.points - mean))
+        spread = np.sqrt(weights @ np.square(self.points - mean))
+        # Between two echo times that fit lies one that does not.
+        narrow = np.array([p.name in NARROW for p in self.free], dtype=bool)
+        mean[narrow] = self.best()[0][narrow]
+        spread[narrow] = np.minimum(spread[narrow], LEAST_SPREAD)
+        return mean, spread
 
     def nearby(self, n: int) -> NDArray[np.float64]:
         """Points around the mean, as far apart as the good ones are."""
