@@ -62,7 +62,10 @@ class Recordings:
             if rms(samples) < 0.003:
                 continue
             first = int(rng.integers(max(1, samples.size - n_samples)))
-            parts.append(samples[first : first + n_samples])
+            part = samples[first : first + n_samples]
+            if rms(part) < 0.003:
+                continue
+            parts.append(part)
             if sum(part.size for part in parts) >= n_samples:
                 break
         joined = np.concatenate(parts)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -108,23 +108,26 @@ def complexity(stages: Sequence[Stage]) -> int:
 
 
 def choose(
-    explanations: Sequence[Explanation], unprocessed: float, worth_it: float = WORTH_IT
+    explanations: Sequence[Explanation],
+    unprocessed: float,
+    size: Callable[[Sequence[Stage]], float] = complexity,
 ) -> list[Explanation]:
     """Order explanations: the simplest of those near the best first, "leave it" among them.
 
     unprocessed  distance of the recording as it is
-    worth_it     share of it that an effect has to fall below
+    size         how complex a chain is; a low shelf and a high shelf differ in the level alone, so
+                 that one of them needs a gain stage that the other does not
     """
     bypass = Explanation((), unprocessed, 1.0)
     usable = sorted(
-        (e for e in explanations if e.distance < worth_it * unprocessed),
+        (e for e in explanations if e.distance < WORTH_IT * unprocessed),
         key=lambda each: each.distance,
     )
     if unprocessed < ALIKE or not usable:
         return [bypass, *sorted(explanations, key=lambda each: each.distance)]
     limit = max(usable[0].distance * SIMPLER_RATIO, usable[0].distance + SIMPLER * unprocessed)
     near = [e for e in usable if e.distance <= limit]
-    first = min(near, key=lambda each: (complexity(each.stages), each.distance))
+    first = min(near, key=lambda each: (size(each.stages), each.distance))
     others = [e for e in usable if e is not first]
     rest = [e for e in explanations if e is not first and e not in others]
     return [first, *others, bypass, *sorted(rest, key=lambda each: each.distance)]

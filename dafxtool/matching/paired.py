@@ -11,7 +11,7 @@ from threadpoolctl import threadpool_limits
 
 from dafxtool.effects import builtin_effects
 from dafxtool.errors import DafxError, EffectError
-from dafxtool.matching.answer import ALIKE, Answer, Explanation, choose, verdict_of
+from dafxtool.matching.answer import ALIKE, Answer, Explanation, choose, complexity, verdict_of
 from dafxtool.matching.candidate import Summary
 from dafxtool.matching.chain import Stage, render_chain
 from dafxtool.matching.chains import extend
@@ -131,7 +131,11 @@ class _Search:
             found = Explanation(summary.stages, summary.distance, share)
             if found.name not in by_name or found.distance < by_name[found.name][0].distance:
                 by_name[found.name] = (found, summary)
-        ordered = choose([each for each, _ in by_name.values()], self.unprocessed)
+        ordered = choose(
+            [each for each, _ in by_name.values()],
+            self.unprocessed,
+            lambda stages: complexity(self._at_level(stages)),
+        )
         best, distance, unprocessed = self._first_that_helps(ordered)
         intervals: list[Interval] = []
         trading: list[tuple[str, str]] = []
@@ -187,16 +191,17 @@ class _Search:
     def _settled(self, explanation: Explanation) -> Explanation:
         if self.options.level == "keep":
             return explanation
+        return replace(explanation, stages=self._at_level(explanation.stages))
+
+    def _at_level(self, stages: Sequence[Stage]) -> tuple[Stage, ...]:
+        """The chain with the level of the reference."""
         end = self._measured_end()
-        held: Mapping[str, float] = {}
-        if explanation.stages:
-            held = self.held.get(explanation.stages[-1].effect.name, {})
-        stages = settle_level(
-            explanation.stages,
+        held = self.held.get(stages[-1].effect.name, {}) if stages else {}
+        return settle_level(
+            stages,
             self.prepared.dry[:end],
             self.prepared.wet[:end],
             self.prepared.sample_rate,
             tuple(held),
             self.prepared.first,
         )
-        return Explanation(stages, explanation.distance, explanation.share)

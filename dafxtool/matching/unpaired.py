@@ -140,7 +140,10 @@ class _Tried:
 
     def stage_at(self, point: NDArray[np.float64]) -> Stage:
         """The stage at normalised values."""
-        values = {p.name: p.value_at(float(u)) for p, u in zip(self.free, point, strict=True)}
+        values = {}
+        for p, share in zip(self.free, point, strict=True):
+            low, high = p.usual_ends()
+            values[p.name] = p.value_at(low + (high - low) * float(share))
         return Stage(self.effect, self._base | values)
 
     def add(self, points: NDArray[np.float64], distances: Sequence[float]) -> None:
@@ -182,8 +185,9 @@ class _Tried:
         found = []
         for time_ms in times_ms:
             few = points[:8].copy()
+            low, high = parameter.usual_ends()
             value = min(max(time_ms, parameter.minimum), parameter.maximum)
-            few[:, column] = parameter.position_of(value)
+            few[:, column] = (parameter.position_of(value) - low) / (high - low)
             found.append(few)
         return found
 

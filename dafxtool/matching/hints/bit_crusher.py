@@ -12,7 +12,7 @@ import scipy.fft
 from numpy.typing import NDArray
 
 from dafxtool.effects import apply_effect
-from dafxtool.matching.hints.start import Start, clipped
+from dafxtool.matching.hints.start import Start, clipped, usual_range
 from dafxtool.matching.pair import Pair
 from dafxtool.parameters import Effect
 
@@ -93,7 +93,8 @@ def _levels_per_unit(wet: NDArray[np.float64], effect: Effect) -> float:
     peak = float(np.abs(values).max())
     parameter = effect.parameter("bits")
     # The level may have been changed: two octaves more on each side.
-    lowest, highest = 2.0 ** (parameter.minimum - 3), 2.0 ** (parameter.maximum + 1)
+    lowest, highest = (2.0**bits for bits in usual_range(parameter))
+    lowest, highest = lowest / 8, 2 * highest
     grid = np.arange(lowest, highest, 1 / (8 * peak))
     fits = np.cos(2 * np.pi * np.outer(grid, values)).mean(axis=1)
     # Half the step fits as well: the largest step that fits is the truth.

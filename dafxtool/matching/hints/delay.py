@@ -13,13 +13,14 @@ from dafxtool.matching.pair import Pair
 from dafxtool.parameters import Effect
 
 N_PEAKS = 3
+SHORTEST_MS = 5.0  # nearer peaks are those of a filter
 
 
 def starts(pair: Pair, effect: Effect) -> list[Start]:
     """Propose delay times from the largest peaks of the impulse response."""
     response, rate = pair.impulse_response, pair.sample_rate
     time = effect.parameter("time")
-    first = max(1, int(time.minimum * rate / 1000))
+    first = max(1, int(max(time.minimum, SHORTEST_MS) * rate / 1000))
     last = min(int(time.maximum * rate / 1000) + 2, pair.dry.size - 1)
     if last <= first:
         return []

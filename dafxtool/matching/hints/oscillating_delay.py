@@ -16,7 +16,7 @@ import scipy.fft
 from numpy.typing import NDArray
 
 from dafxtool.matching.chain import Stage, render_stage
-from dafxtool.matching.hints.start import Start, clipped
+from dafxtool.matching.hints.start import Start, clipped, usual_range
 from dafxtool.matching.objective import frames, hann
 from dafxtool.matching.pair import Array, Pair
 from dafxtool.parameters import Effect
@@ -202,16 +202,16 @@ def _robust_fit(
 
 
 def _grid(effect: Effect, seconds: float) -> Grid:
-    rate, depth = effect.parameter("rate"), effect.parameter("depth")
+    slowest, fastest = usual_range(effect.parameter("rate"))
     step = 0.25 / max(seconds, 0.5)
-    n_rates = int(np.ceil((rate.maximum - rate.minimum) / step)) + 1
-    rates = np.linspace(rate.minimum, rate.maximum, min(n_rates, 100))
-    depths = np.linspace(depth.minimum, depth.maximum, 12)
+    n_rates = int(np.ceil((fastest - slowest) / step)) + 1
+    rates = np.linspace(slowest, fastest, min(n_rates, 100))
+    depths = np.linspace(*usual_range(effect.parameter("depth")), 12)
     centres = np.array([7.0])
     if any(p.name == "delay" for p in effect.parameters):
-        delay = effect.parameter("delay")
-        spacing = 0.5 if delay.maximum > 10 else 0.25
-        centres = np.arange(delay.minimum, delay.maximum + spacing, spacing)
+        shortest, longest = usual_range(effect.parameter("delay"))
+        spacing = 0.5 if longest > 10 else 0.25
+        centres = np.arange(shortest, longest + spacing, spacing)
     return Grid(rates, depths, centres)
 
 

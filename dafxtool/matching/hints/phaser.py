@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from dafxtool.matching.hints.start import Start, clipped
+from dafxtool.matching.hints.start import Start, clipped, usual_range
 from dafxtool.matching.objective import spectrum
 from dafxtool.matching.pair import Pair
 from dafxtool.parameters import Effect
@@ -108,14 +108,15 @@ class Axes:
     @classmethod
     def over(cls, effect: Effect, seconds: float, phases: tuple[float, ...]) -> Axes:
         """Cover the ranges of an effect."""
-        rate, depth, centre = (effect.parameter(n) for n in ("rate", "depth", "centre"))
+        rates, depths, centres = (
+            usual_range(effect.parameter(name)) for name in ("rate", "depth", "centre")
+        )
         step = 0.25 / max(seconds, 0.5)
-        n_rates = min(int((rate.maximum - rate.minimum) / step) + 1, 90)
-        middle = np.linspace(0, 1, 15)
+        n_rates = min(int((rates[1] - rates[0]) / step) + 1, 90)
         return cls(
-            np.linspace(rate.minimum, rate.maximum, n_rates),
-            np.linspace(depth.minimum, depth.maximum, 9) / 100,
-            centre.minimum * (centre.maximum / centre.minimum) ** middle,
+            np.linspace(*rates, n_rates),
+            np.linspace(*depths, 9) / 100,
+            np.geomspace(*centres, 15),
             phases,
         )
 

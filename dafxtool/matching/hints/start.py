@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from dafxtool.parameters import Effect
+from dafxtool.parameters import Effect, Parameter
 
 DEVIATION = 0.1  # of a coordinate that nothing is known about, in parts of the range
 
@@ -34,3 +34,9 @@ def clipped(effect: Effect, setting: Mapping[str, float]) -> dict[str, float]:
         name: float(min(max(value, limits[name].minimum), limits[name].maximum))
         for name, value in setting.items()
     }
+
+
+def usual_range(parameter: Parameter) -> tuple[float, float]:
+    """Return the values between which settings are mostly set."""
+    low, high = parameter.usual_ends()
+    return parameter.value_at(low), parameter.value_at(high)
