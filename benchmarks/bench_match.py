@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 from dafxtool import audio
 from dafxtool.effects import builtin_effects
 from dafxtool.errors import DafxError
+from dafxtool.find_recordings import find_recordings
 from dafxtool.matching.chain import Stage, render_chain
 from dafxtool.matching.objective import Objective, frames, hann, outer_distance, rms
 from dafxtool.matching.paired import Options, match_pair
@@ -45,7 +46,7 @@ class Recordings:
     """Dry segments of a folder's recordings, drawn by number."""
 
     def __init__(self, folder: Path) -> None:
-        self.files = audio.find_recordings([folder])
+        self.files = find_recordings([folder])
         self.folders = sorted({path.parent for path in self.files})
 
     def dry(self, number: int, n_samples: int = N_SAMPLES) -> Array:

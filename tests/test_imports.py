@@ -116,7 +116,7 @@ HOMES = {
     "rich": {"cli"},
     "tqdm": {"progress"},
     "umap": {"projection"},
-    "threadpoolctl": {"projection"},
+    "threadpoolctl": {"projection", "matching"},
     "sklearn": {"projection", "probes", "miniatures"},
     "jinja2": {"pages"},
     "markupsafe": {"pages", "report"},

@@ -12,10 +12,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dafxtool import audio
-from dafxtool.drawing import check_outputs
 from dafxtool.effects import parse_effect
 from dafxtool.errors import InputError
 from dafxtool.files import check_free, shown_name, writing
+from dafxtool.find_recordings import find_recordings
 from dafxtool.matching.answer import Answer
 from dafxtool.matching.chain import Stage, render_chain
 from dafxtool.matching.objective import SILENT_RMS, Array, rms, spectrum
@@ -29,6 +29,7 @@ from dafxtool.matching.prepare import (
 )
 from dafxtool.matching.statistics import SAMPLE_RATE
 from dafxtool.matching.unpaired import match_like
+from dafxtool.outputs import check_outputs
 from dafxtool.plugins import known_effects
 from dafxtool.progress import SILENT, Progress
 from dafxtool.spectrogram_figures import Panel, Sheet, draw_sheet
@@ -107,7 +108,7 @@ def match_like_files(
     """
     paths = check_match_outputs(output, overwrite)
     ours = read_recording(dry, SAMPLE_RATE)
-    files = audio.find_recordings(references)
+    files = find_recordings(references)
     theirs = [read_recording(path, SAMPLE_RATE) for path in files]
     effects = choices_from(names, plugins, SAMPLE_RATE, progress)
     answer = match_like(ours, theirs, replace(options, effects=effects), progress)

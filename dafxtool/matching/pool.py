@@ -7,9 +7,9 @@ evaluation.
 
 from __future__ import annotations
 
+import queue
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from multiprocessing.connection import wait
 from types import TracebackType
 from typing import Any, Protocol
 
@@ -20,7 +20,14 @@ from dafxtool.errors import PluginError
 from dafxtool.matching.candidate import Summary
 from dafxtool.matching.chain import Stage
 from dafxtool.parameters import Effect
-from dafxtool.supervision import SECONDS_BETWEEN_LOOKS, Answer, Child, ChildDied, Say
+from dafxtool.supervision import (
+    SECONDS_BETWEEN_LOOKS,
+    Answer,
+    ChildDied,
+    ChildProcess,
+    Inbox,
+    Send,
+)
 
 Done = Callable[[Summary], None]
 
@@ -60,9 +67,9 @@ def begin_search(make: Callable[..., Searcher], arguments: tuple[Any, ...]) -> A
     threadpool_limits(1)  # a small product takes thirty times as long on several threads
     searcher = make(*arguments)
 
-    def work(requests: Sequence[Request], say: Say) -> None:
+    def work(requests: Sequence[Request], send: Send) -> None:
         for request in requests:
-            say((request.key, searcher.answer(request)))
+            send((request.key, searcher.answer(request)))
 
     return work
 
@@ -79,7 +86,8 @@ class Pool:
         self._here = make(*arguments)
         self._arguments = (make, arguments)
         self._n_children = workers if workers > 1 else 0
-        self._children: list[Child] = []
+        self._children: list[ChildProcess] = []
+        self._inbox: Inbox = queue.SimpleQueue()
         self._is_plugin: dict[int, bool] = {}
 
     def __enter__(self) -> Pool:
@@ -115,11 +123,11 @@ class Pool:
         self._collect(busy, found, done)
         return found
 
-    def _hand_out(self, requests: Sequence[Request]) -> list[Child]:
+    def _hand_out(self, requests: Sequence[Request]) -> list[ChildProcess]:
         if not requests:
             return []
         while len(self._children) < self._n_children:
-            self._children.append(Child(begin_search, self._arguments))
+            self._children.append(ChildProcess(begin_search, self._arguments, inbox=self._inbox))
         shares: Mapping[int, list[Request]] = {i: [] for i in range(self._n_children)}
         for request in requests:
             shares[request.key % self._n_children].append(request)
@@ -130,28 +138,28 @@ class Pool:
                 busy.append(self._children[index])
         return busy
 
-    def _send(self, child: Child, share: Sequence[Request]) -> None:
+    def _send(self, child: ChildProcess, share: Sequence[Request]) -> None:
         try:
             child.send(share)
         except ChildDied as death:
             raise _died(death) from death
 
-    def _collect(self, busy: list[Child], found: dict[int, Summary], done: Done) -> None:
-        by_connection = {child.connection: child for child in busy}
-        while by_connection:
+    def _collect(self, busy: list[ChildProcess], found: dict[int, Summary], done: Done) -> None:
+        while busy:
             interrupts.check()
-            for connection in wait(list(by_connection), SECONDS_BETWEEN_LOOKS):
-                child = by_connection[connection]  # type: ignore[index]
-                try:
-                    kind, content = child.receive()
-                except ChildDied as death:
-                    raise _died(death) from death
-                if kind == "said":
-                    key, summary = content
-                    found[key] = summary
-                    done(summary)
-                elif kind == "done":
-                    del by_connection[connection]  # type: ignore[arg-type]
+            try:
+                child, message = self._inbox.get(timeout=SECONDS_BETWEEN_LOOKS)
+                kind, content = child.unpack(message)
+            except queue.Empty:
+                continue
+            except ChildDied as death:
+                raise _died(death) from death
+            if kind == "said":
+                key, summary = content
+                found[key] = summary
+                done(summary)
+            elif kind == "done":
+                busy.remove(child)
 
 
 def _died(death: ChildDied) -> PluginError:
