@@ -18,7 +18,7 @@ from dafxtool.matching.objective import spectrum
 from dafxtool.matching.pair import Pair
 from dafxtool.parameters import Effect
 
-LENGTH, HOP = 512, 256  # samples at 24 kHz
+LENGTH, HOP = 256, 128  # samples at 24 kHz
 N_STAGES = 6  # all-pass filters (JUCE's phaser)
 LOWEST_HZ, HIGHEST_HZ = 20.0, 20_000.0  # of its sweep
 N_CENTRES = 96
@@ -47,12 +47,12 @@ def starts(pair: Pair, effect: Effect, any_phase: bool = False) -> list[Start]:
     for feedback, mix in itertools.product(FEEDBACKS, MIXES):
         templates = _responses_db(frequencies, centres, feedback, mix, pair.sample_rate)
         image = _errors(gain, weight, templates)
-        found.append((*_best_path(image, times, axes, highest), image, feedback, mix))
+        found.append((*_best_path(image, times, axes), image, feedback, mix))
     found.sort(key=lambda each: each[0])
     deviations = {"rate": 2e-3, "depth": 0.04, "centre": 0.03, "feedback": 0.15, "mix": 0.15}
     proposed = []
     for _, coarse, image, feedback, mix in found[:N_STARTS]:
-        error, (rate, depth, centre, phase) = _best_path(image, times, axes.near(*coarse), highest)
+        error, (rate, depth, centre, phase) = _best_path(image, times, axes.near(*coarse))
         values = {"rate": rate, "depth": 100 * depth, "centre": centre}
         setting = clipped(effect, values | {"feedback": 100 * feedback, "mix": 100 * mix})
         proposed.append(Start(effect, setting, deviations, phase % 1.0, error))
@@ -134,10 +134,11 @@ class Axes:
 
 
 def _best_path(
-    image: NDArray[np.float64], times: NDArray[np.float64], axes: Axes, highest: float
+    image: NDArray[np.float64], times: NDArray[np.float64], axes: Axes
 ) -> tuple[float, tuple[float, float, float, float]]:
     """Smallest error along a path, and its rate, depth, centre and phase."""
-    norms = np.log(axes.centres / LOWEST_HZ) / np.log(highest / LOWEST_HZ)
+    # JUCE places the centre on an axis up to 20 kHz, and reads it on one up to 0.49 of the rate.
+    norms = np.log(axes.centres / LOWEST_HZ) / np.log(HIGHEST_HZ / LOWEST_HZ)
     rows = np.arange(len(image))[:, None, None]
     best = (np.inf, (1.0, 0.5, 1000.0, 0.0))
     for rate, phase in itertools.product(axes.rates, axes.phases):
