@@ -16,7 +16,7 @@ from zipfile import BadZipFile, ZipFile, is_zipfile
 from dafxtool.errors import FormatError, InputError, OutputExistsError
 from dafxtool.files import writing
 
-CHECKPOINT_VERSION = 4
+CHECKPOINT_VERSION = 5
 RUNS_FOLDER = Path("runs")
 
 

@@ -20,6 +20,7 @@ from dafxtool import (
     __version__,
     example_recordings,
     files,
+    interpolation,
     latents,
     locks,
     magnitudes,
@@ -292,16 +293,16 @@ class _Demo:
         sheets.write_reconstruction_table(output.with_suffix(".csv"), table, True)
 
     def _draw_interpolation(self, ends: Ends, output: Path) -> None:
-        sheets.draw_interpolation(output, self._interpolate(ends), self.model, True)
+        interpolation.draw_interpolation(output, self._interpolate(ends), self.model, True)
 
     def _write_interpolation(self, ends: Ends, output: Path) -> None:
-        sheets.sound_interpolation(
+        interpolation.sound_interpolation(
             output, self._interpolate(ends), self.model, overwrite=True, progress=self.progress
         )
 
-    def _interpolate(self, ends: Ends) -> sheets.Interpolation:
+    def _interpolate(self, ends: Ends) -> interpolation.Interpolation:
         a, b = (sheets.source_of(self.folder / name, self.model, effect) for name, effect in ends)
-        return sheets.interpolate(a, b, self.model)
+        return interpolation.interpolate(a, b, self.model)
 
     def _invert(self, output: Path) -> None:
         magnitudes.invert_file(

@@ -26,6 +26,7 @@ from dafxtool import (
     audio,
     evaluation,
     interactive_map,
+    interpolation,
     map_audio,
     maps,
     outputs,
@@ -555,10 +556,10 @@ def _pair(
 def _way(
     name: str, a: sheets.Source, b: sheets.Source, run: Run, caption: str, progress: Progress
 ) -> Figure:
-    made = sheets.interpolate(a, b, run, N_STEPS)
-    picture = _drawn(lambda path: sheets.draw_interpolation(path, made, run))
+    made = interpolation.interpolate(a, b, run, N_STEPS)
+    picture = _drawn(lambda path: interpolation.draw_interpolation(path, made, run))
     sounds = _sounds(
-        lambda folder: sheets.sound_interpolation(folder, made, run, progress=progress)
+        lambda folder: interpolation.sound_interpolation(folder, made, run, progress=progress)
     )
     steps = [(f"t = {t:.2f}", f"t{t:.2f}") for t in made.positions]
     named = [("original A", "a"), *steps, ("original B", "b")]

@@ -1,4 +1,4 @@
-"""Reconstructions and interpolations: what a model makes of sounds, to look at and to hear.
+"""Reconstruct pairs with a model, and draw and write the result.
 
 Each has a function that computes (arrays in a dataclass) and one that writes (figure, numbers as
 CSV, sound). Spectrograms in here are linear magnitudes (2, n_bins, n_frames), dry first; errors
@@ -16,7 +16,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dafxtool import audio, store
-from dafxtool.displacement import on_the_way
 from dafxtool.errors import InputError
 from dafxtool.files import shown_name
 from dafxtool.inversion import invert
@@ -30,7 +29,6 @@ from dafxtool.segments import SegmentConfig, consecutive_segments, cut_recording
 from dafxtool.spectrogram_figures import Panel, Sheet, draw_sheet
 from dafxtool.spectrograms import linear_magnitude
 
-GAP_SECONDS = 0.35  # between the steps of a sheet played in one go
 CHANNELS = ("dry", "wet")
 
 
@@ -41,6 +39,7 @@ class Source:
     audio        (2, n_samples)
     spectrogram  (2, n_bins, n_frames) standardised, constants (2,) take it back
     magnitude    (2, n_bins, n_frames) linear
+    choice       the effect and its complete setting, where they are known
     """
 
     audio: NDArray[np.float32]
@@ -51,6 +50,7 @@ class Source:
     label: str
     recording: str
     offset_seconds: float
+    choice: tuple[Effect, dict[str, float]] | None = None
 
 
 def source_of(
@@ -68,6 +68,7 @@ def source_of(
     """
     config = run.configuration.segments
     offset, dry = _segment(path, config, start_seconds)
+    choice = None
     if wet is not None:
         sound = normalise_peak(cut_recording(wet, offset, config), config.level_dbfs)
         pair = np.stack([normalise_peak(dry, config.level_dbfs), sound])
@@ -75,10 +76,11 @@ def source_of(
     elif chosen is not None:
         held = chosen[0].at(config.sample_rate)
         pair, setting = make_pair(dry, held, held.complete(chosen[1]), config)
-        effect, label = held.name, held.label(setting)
+        effect, label, choice = held.name, held.label(setting), (held, setting)
     else:
         raise InputError(f"neither an effect nor a wet recording was given for {path}.")
-    return source_of_pair(run, pair, effect, label, shown_name(path), offset / config.sample_rate)
+    seconds = offset / config.sample_rate
+    return source_of_pair(run, pair, effect, label, shown_name(path), seconds, choice)
 
 
 def _segment(
@@ -95,13 +97,19 @@ def _segment(
 
 
 def source_of_pair(
-    run: Run, pair: NDArray[np.float32], effect: str, label: str, recording: str, offset: float
+    run: Run,
+    pair: NDArray[np.float32],
+    effect: str,
+    label: str,
+    recording: str,
+    offset: float,
+    choice: tuple[Effect, dict[str, float]] | None = None,
 ) -> Source:
-    """A pair (2, n_samples) that is there already; offset in seconds."""
+    """Analyse a pair (2, n_samples) that exists already; offset in seconds."""
     spectrogram, constants = run.analyse(pair[None])
     magnitude = linear_magnitude(spectrogram, constants, run.spectrogram_config)
     return Source(
-        pair, spectrogram[0], constants[0], magnitude[0], effect, label, recording, offset
+        pair, spectrogram[0], constants[0], magnitude[0], effect, label, recording, offset, choice
     )
 
 
@@ -138,7 +146,7 @@ class ReconstructionTable:
 def reconstruct(sources: Sequence[Source], run: Run) -> list[Reconstruction]:
     """Encode and decode each source."""
     spectrograms = np.stack([source.spectrogram for source in sources])
-    decoded = run.decode(run.embed(spectrograms))
+    decoded = run.decode(run.embed(spectrograms), spectrograms[:, 0])
     constants = np.stack([source.constants for source in sources])
     magnitudes = linear_magnitude(decoded, constants, run.spectrogram_config)
     errors = channel_errors(decoded, spectrograms)
@@ -199,7 +207,8 @@ def _errors_of_rows(
     progress.start("reconstructing", len(rows), "segment")
     for start in range(0, len(rows), 16):
         spectrograms, _ = run.analyse(reader.rows(rows[start : start + 16]))
-        errors.append(channel_errors(run.decode(run.embed(spectrograms)), spectrograms))
+        decoded = run.decode(run.embed(spectrograms), spectrograms[:, 0])
+        errors.append(channel_errors(decoded, spectrograms))
         progress.advance(len(spectrograms))
     progress.finish()
     return np.concatenate(errors)
@@ -243,7 +252,7 @@ def draw_reconstructions(
     groups = [(f"{each.source.label}\n{each.source.recording}", 2) for each in made]
     sheet = Sheet(
         panels=panels,
-        **_axes(run),
+        **sheet_axes(run),
         row_labels=CHANNELS,
         column_labels=["original", "reconstruction"] * len(made),
         column_groups=groups,
@@ -295,176 +304,6 @@ def sound_reconstructions(
     return written
 
 
-def _axes(run: Run) -> dict[str, Any]:
+def sheet_axes(run: Run) -> dict[str, Any]:
     config = run.spectrogram_config
     return {"frequencies_hz": config.frequencies_hz(), "frame_times_s": config.frame_times_s()}
-
-
-# Interpolation ------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True)
-class Interpolation:
-    """The way from pair a to pair b through the latent space.
-
-    positions   (n_steps,) from 0 to 1
-    latents     (n_steps, n_latent), the ends are those of a and b
-    magnitudes  (n_steps, 2, n_bins, n_frames) linear
-    errors_a, errors_b  (2,) of the decoded ends against the originals; a detailed way has none
-    """
-
-    a: Source
-    b: Source
-    positions: NDArray[np.float32]
-    latents: NDArray[np.float32]
-    magnitudes: NDArray[np.float32]
-    errors_a: NDArray[np.float64] | None
-    errors_b: NDArray[np.float64] | None
-    spherical: bool
-    detailed: bool = False  # moved from end to end (`displacement`) instead of decoded
-
-
-def interpolate(
-    a: Source,
-    b: Source,
-    run: Run,
-    n_steps: int = 7,
-    spherical: bool = False,
-    detailed: bool = False,
-) -> Interpolation:
-    """Embed two pairs, walk from one latent to the other, decode each step.
-
-    detailed  of one segment with two effects: nothing is decoded; what filters of the dry recording
-              explain moves from one to the other, the rest is faded (`displacement`)
-    """
-    import torch
-
-    from dafxtool.model import lerp, slerp
-
-    if n_steps < 2:
-        raise InputError(f"{n_steps} steps were asked for: an interpolation has at least 2.")
-    spectrograms = np.stack([a.spectrogram, b.spectrogram])
-    ends = torch.from_numpy(run.embed(spectrograms))
-    positions = torch.linspace(0, 1, n_steps)
-    way = (slerp if spherical else lerp)(ends[0], ends[1], positions).numpy()
-    if detailed:
-        magnitudes = _moved(a, b, positions.numpy(), run)
-        return Interpolation(
-            a, b, positions.numpy(), way, magnitudes, None, None, spherical, detailed
-        )
-    decoded = run.decode(way)
-    blend = positions.numpy()[:, None]
-    constants = ((1 - blend) * a.constants + blend * b.constants).astype(np.float32)
-    errors = channel_errors(decoded[[0, -1]], spectrograms)
-    magnitudes = linear_magnitude(decoded, constants, run.spectrogram_config)
-    return Interpolation(a, b, positions.numpy(), way, magnitudes, errors[0], errors[1], spherical)
-
-
-def _moved(a: Source, b: Source, positions: NDArray[np.float32], run: Run) -> NDArray[np.float32]:
-    """Magnitudes (n_steps, 2, n_bins, n_frames) whose dry channel stands still."""
-    if not np.array_equal(a.audio[0], b.audio[0]):
-        raise InputError(
-            f"A is {a.recording} from {a.offset_seconds:.2f} s and B is {b.recording} from "
-            f"{b.offset_seconds:.2f} s, and a detailed way is between two effects on one segment: "
-            "name one recording and one start, or leave --detailed out."
-        )
-    wet = on_the_way(
-        a.magnitude[0], a.magnitude[1], b.magnitude[1], positions, run.spectrogram_config
-    )
-    return np.stack([np.broadcast_to(a.magnitude[0], wet.shape), wet], axis=1)
-
-
-def draw_interpolation(path: Path, made: Interpolation, run: Run, overwrite: bool = False) -> None:
-    """Figures 5 and 6 of the report: originals at both ends, decoded steps between them."""
-    last = len(made.positions) - 1
-    panels: list[list[Panel | None]] = []
-    for channel in range(2):
-        row: list[Panel | None] = [Panel(made.a.magnitude[channel])]
-        for index, magnitude in enumerate(made.magnitudes):
-            title = ""
-            errors = {0: made.errors_a, last: made.errors_b}.get(index)
-            if errors is not None:
-                title = f"MSE {errors[channel]:.4f}"
-            row.append(Panel(magnitude[channel], title))
-        row.append(Panel(made.b.magnitude[channel]))
-        panels.append(row)
-    kind = "spherical" if made.spherical else "linear"
-    how = "moved from A to B" if made.detailed else f"decoded, {kind} interpolation of the latents"
-    sheet = Sheet(
-        panels=panels,
-        **_axes(run),
-        row_labels=CHANNELS,
-        column_labels=["original A", *(f"t = {t:.2f}" for t in made.positions), "original B"],
-        column_groups=[
-            (f"A: {made.a.recording}\n{made.a.label}", 1),
-            (how, last + 1),
-            (f"B: {made.b.recording}\n{made.b.label}", 1),
-        ],
-        title=f"From {_short(made.a, made.b)} to {_short(made.b, made.a)}",
-    )
-    draw_sheet(path, sheet, overwrite)
-
-
-def _short(source: Source, other: Source) -> str:
-    """What is different about a source: its effect, or its recording."""
-    if source.recording == other.recording:
-        return source.effect if source.effect != other.effect else source.label
-    if source.effect == other.effect:
-        return f"{source.recording} ({source.effect})"
-    return f"{source.recording}, {source.effect}"
-
-
-def write_interpolation_table(path: Path, made: Interpolation, overwrite: bool = False) -> None:
-    """Position and latent of each step."""
-    columns: dict[str, Sequence[Any]] = {"t": made.positions.tolist()}
-    for index in range(made.latents.shape[1]):
-        columns[f"latent_{index}"] = made.latents[:, index].tolist()
-    write_table(path, columns, overwrite)
-
-
-def sound_interpolation(
-    folder: Path,
-    made: Interpolation,
-    run: Run,
-    method: str = "fast",
-    overwrite: bool = False,
-    progress: Progress = SILENT,
-) -> list[tuple[Path, float | None]]:
-    """Write the originals and every step, dry and wet, and all wet steps in one go.
-
-    A step starts from the phase of the known dry recordings, mixed in the proportion of the step.
-    Returns each file and its spectral convergence in dB; an original has none.
-    """
-    config, rate = run.spectrogram_config, run.spectrogram_config.sample_rate
-    n_samples = made.a.audio.shape[1]
-    last = len(made.positions) + 1
-    written: list[tuple[Path, float | None]] = []
-    sequence: list[NDArray[np.float32]] = []
-    progress.start("inverting", 2 * len(made.positions), "sound")
-
-    def keep(number: int, name: str, sound: NDArray[np.float32], decibels: float | None) -> None:
-        width = len(str(last))
-        path = folder / f"{number:0{width}d}-{name}.wav"
-        audio.write(path, sound, rate, overwrite=overwrite)
-        written.append((path, decibels))
-
-    for channel, kind in enumerate(CHANNELS):
-        keep(0, f"original-a-{kind}", made.a.audio[channel], None)
-        for number, t in enumerate(made.positions, 1):
-            known = ((1 - t) * made.a.audio[0] + t * made.b.audio[0]).astype(np.float32)
-            magnitude = made.magnitudes[number - 1, channel]
-            result = invert(
-                magnitude, config, n_samples, method, phase_from=known, consistent=False
-            )
-            keep(number, f"t{t:.2f}-{kind}", result.audio, result.convergence_db)
-            if kind == "wet":
-                sequence.append(result.audio)
-            progress.advance()
-        keep(last, f"original-b-{kind}", made.b.audio[channel], None)
-    progress.finish()
-    pause = np.zeros(round(GAP_SECONDS * rate), np.float32)
-    parts = [made.a.audio[1], *sequence, made.b.audio[1]]
-    joined = np.concatenate([piece for part in parts for piece in (part, pause)][:-1])
-    path = folder / "all-wet.wav"
-    audio.write(path, joined, rate, overwrite=overwrite)
-    return [*written, (path, None)]

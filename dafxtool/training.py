@@ -99,7 +99,7 @@ def train(
                     + (f", {group.size} processes" if group.size > 1 else "")
                     + (f"; from step {trainer.step_number}" if trainer.step_number else "")
                 )
-        keeper = _Keeper(trainer, folder, len(training), validation, observers, progress)
+        keeper = _Keeper(trainer, folder, training, validation, observers, progress)
         return _fit(trainer, training, keeper, run)
 
 
@@ -159,6 +159,7 @@ def _fit(trainer: Trainer, training: Rows, keeper: _Keeper, run: Path) -> Traini
             keeper.begin(training)
         trainer.compile(n_own_rows(size, group), keeper.progress)
         trainer.spread()
+        trainer.describe(training)
     first_step, first_seconds = trainer.step_number, keeper.first_seconds
     steps_left = iter(()) if finished else data_order(len(training), config, first_step)
     order, same_order = itertools.tee(steps_left)
@@ -168,8 +169,11 @@ def _fit(trainer: Trainer, training: Rows, keeper: _Keeper, run: Path) -> Traini
             shares = (group.share.of(positions) for positions in order)
             for batch, positions in zip(training.batches(shares), same_order, strict=False):
                 keeper.whole = False
-                trainer.pending.append(trainer.step(batch, training.targets(positions)))
+                targets = training.targets(positions)
+                trainer.pending.append(trainer.step(batch, targets, positions))
                 verdict, trainer.seconds = group.decided(keeper.after_step)
+                if trainer.step_number % config.validate_every == 0:
+                    trainer.share_change()
                 if not group.first:
                     trainer.pending = []
                 if verdict:
@@ -205,14 +209,15 @@ class _Keeper:
         self,
         trainer: Trainer,
         folder: RunFolder | None,
-        n_rows: int,
+        training: Rows,
         validation: Rows | None,
         observers: tuple[Observer, ...],
         progress: Progress,
     ) -> None:
         self.trainer, self.config, self.folder = trainer, trainer.config, folder
-        self.validation, self.observers, self.progress = validation, observers, progress
-        self.n_epoch = n_rows // min(self.config.batch_size, n_rows)
+        self.training, self.validation = training, validation
+        self.observers, self.progress = observers, progress
+        self.n_epoch = len(training) // min(self.config.batch_size, len(training))
         self.first_seconds = trainer.seconds
         self.whole = True
         self._began = self._saved = time.monotonic()
@@ -281,6 +286,7 @@ class _Keeper:
 
     def _validate(self) -> None:
         assert self.folder is not None and self.validation is not None
+        self.trainer.fit_change(self.training)
         _judge(self.trainer, self.folder, self.trainer.validate(self.validation))
 
     def close(self, changed: bool) -> None:

@@ -6,7 +6,7 @@ python interpolate.py [RECORDING]
 import sys
 from pathlib import Path
 
-from dafxtool import sheets
+from dafxtool import interpolation, sheets
 from dafxtool.effects import parse_effect
 from dafxtool.example_recordings import LUTE
 from dafxtool.runs import load_run
@@ -19,9 +19,11 @@ def main() -> None:
     run = load_run()
     a = sheets.source_of(path, run, parse_effect("delay:time=300,mix=50"))
     b = sheets.source_of(path, run, parse_effect("overdrive:drive=30"))
-    made = sheets.interpolate(a, b, run, n_steps=5)
-    sheets.draw_interpolation(Path("steps.png"), made, run, overwrite=True)
-    for sound, decibels in sheets.sound_interpolation(Path("steps"), made, run, overwrite=True):
+    made = interpolation.interpolate(a, b, run, n_steps=5)
+    interpolation.draw_interpolation(Path("steps.png"), made, run, overwrite=True)
+    for sound, decibels in interpolation.sound_interpolation(
+        Path("steps"), made, run, overwrite=True
+    ):
         print(sound, "" if decibels is None else f"{decibels:.1f} dB")
 
 

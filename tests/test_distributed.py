@@ -279,7 +279,7 @@ def test_a_share_of_a_batch_is_its_part():
 
 
 def test_dropout_hangs_on_the_place_in_the_batch():
-    from dafxtool.model import RowDropout
+    from dafxtool.joint_vae import RowDropout
 
     dropout, whole = RowDropout(0.5), torch.randn(6, 50)
     torch.manual_seed(1)
