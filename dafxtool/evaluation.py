@@ -28,7 +28,7 @@ from dafxtool.distances import (
 )
 from dafxtool.evaluation_figures import Confusion, Intervals, draw_evaluation
 from dafxtool.inversion import invert
-from dafxtool.judged import Judged, Score
+from dafxtool.judged import CLOSED_FORM, Judged, Score
 from dafxtool.latents import check_segments
 from dafxtool.outputs import write_table
 from dafxtool.parameters import Effect
@@ -52,7 +52,10 @@ SECTIONS = {
     "reconstruction": Section(
         "Reconstruction error",
         "Mean squared error in standardised units; lower is better. 'mean' answers every segment "
-        "with the training split's mean spectrogram, 'dry' takes the dry channel for the wet one.",
+        "with the training split's mean spectrogram, 'dry' takes the dry channel for the wet one. "
+        "The model decodes the wet channel with the true dry one; 'decoded dry' is without it, "
+        "'style alone' without the change. 'closed form' has the average effect in place of the "
+        "trained predictor, and as many latents of content and change.",
     ),
     "spectral": Section(
         "Log-spectral distance of the decoded magnitudes",
@@ -90,8 +93,8 @@ SECTIONS = {
         "Half way between two settings",
         "Mean squared error of the wet channel, in standardised units, against the true rendering "
         "at the setting in the middle; lower is better. 'model' is decoded from the middle of the "
-        "latents; 'detailed' is what 'interpolate --detailed' makes of the true ends, without a "
-        "model; 'cross-fade' is their mean.",
+        "latents, with what the decoder leaves of both ends; 'decoded' is without that. 'detailed' "
+        "is what 'interpolate --detailed' makes of the true ends; 'cross-fade' is their mean.",
     ),
     "detail": Section(
         "Half way in detail",
@@ -243,6 +246,11 @@ def _reconstruction(data: Judged) -> list[Score]:
             columns = {"model": data.errors[rows, channel], "mean": data.trivial[rows, channel]}
             if kind == "wet":
                 columns["dry"] = data.trivial[rows, 2]
+            columns |= {
+                method: values[rows, channel]
+                for method, values in data.variants.items()
+                if kind == "wet" or method == CLOSED_FORM
+            }
             for method, values in columns.items():
                 found = probes.mean_estimate(values, groups)
                 scores.append(Score("reconstruction", f"{name}, {kind}", method, found, len(rows)))
@@ -267,7 +275,7 @@ def _sound(data: Judged, n_sounds: int, progress: Progress) -> list[Score]:
     for row in rows:
         audio = data.reader.rows(np.array([row]))
         spectrogram, constants = run.analyse(audio)
-        decoded = run.decode(run.embed(spectrogram))
+        decoded = run.decode(run.embed(spectrogram), spectrogram[:, 0])
         magnitudes = {
             "model": linear_magnitude(decoded, constants, config)[0, 1],
             "inverted": linear_magnitude(spectrogram, constants, config)[0, 1],

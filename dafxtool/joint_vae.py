@@ -98,7 +98,7 @@ class JointVAE(nn.Module, ABC):
         )
 
     def without_change(self, latent: Tensor) -> Tensor:
-        """Latents (batch, n_latent) with nothing but content and style; here as they are."""
+        """Latents (batch, n_latent) with nothing but content and style; here unchanged."""
         return latent
 
     @abstractmethod
