@@ -26,7 +26,7 @@ from dafxtool.principal import (
 )
 
 STYLE_WIDTH = 512  # of the hidden layer that makes a style of descriptors
-HIDDEN_SHARE = 0.3  # of the rows of a batch are decoded without their change
+HIDDEN_SHARE = 0.4  # of the rows of a batch are decoded without their change
 FIRST_STYLE_LOG_VARIANCE = -4.6  # a deviation of 0.1
 SMALLEST_DESCRIPTOR_DEVIATION = 1e-3
 MOST_DEVIATIONS = 6.0  # what lies farther out is no better known
