@@ -12,8 +12,8 @@ from typing import Any
 
 import torch
 
+from dafxtool.checkpoint import RUNS_FOLDER, newest_run, read_checkpoint, save_checkpoint
 from dafxtool.errors import InputError
-from dafxtool.runs import RUNS_FOLDER, newest_run, read_checkpoint, save_checkpoint
 
 PRETRAINED_FILE = Path(__file__).with_name("pretrained.pt")
 LARGEST_BYTES = 6_000_000

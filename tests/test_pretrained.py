@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import torch
 
-from dafxtool import pretrained, runs
+from dafxtool import checkpoint, pretrained, runs
 from dafxtool.errors import InputError
 from dafxtool.pretrained import pack, run_or_pretrained, write_pretrained
 
@@ -23,7 +23,7 @@ def test_a_pretrained_model_decodes_as_its_run_does(run, tmp_path):
 
 
 def test_a_pretrained_model_holds_no_path_and_no_optimiser(run):
-    contents = pack(runs.read_checkpoint(run.path / "checkpoints" / "best.pt"), SOURCES)
+    contents = pack(checkpoint.read_checkpoint(run.path / "checkpoints" / "best.pt"), SOURCES)
     assert {values.dtype for values in contents["weights"].values()} == {torch.half, torch.int32}
     assert "optimizer" not in contents
     assert str(run.path.parent) not in str({**contents, "weights": None})
