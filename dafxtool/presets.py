@@ -189,7 +189,7 @@ PRESETS: dict[str, Configuration] = {
             max_steps=400,
             annealing_steps=200,
             log_every=10,
-            validate_every=100,
+            validate_every=200,
             checkpoint_every=100,
             checkpoint_seconds=20.0,
         ),

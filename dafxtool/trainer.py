@@ -24,7 +24,7 @@ from dafxtool.store import some_positions
 
 VALIDATION_ROWS = 512
 PRINCIPAL_ROWS = 4000  # of the training split, which the linear part is fitted on
-CHANGE_ROWS = 512  # of it, which the coefficients of the change are chosen on
+CHANGE_ROWS = 256  # of it, which the coefficients of the change are chosen on
 STYLE_BATCH, STYLE_RATE = 64, 2e-3  # of the fit of the style to the labels
 STYLE_NOISE = 0.5  # in deviations of each descriptor
 STYLE_DECAY = 1.0
