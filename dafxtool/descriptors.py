@@ -15,9 +15,9 @@ they hold nothing of when something sounded, and little of what:
   is set to do little shows in a pattern far below the deviation over effects;
 - flux: how much each band moves from frame to frame, dry and wet;
 - texture: how rough the spectrum is along frequency in each band, dry and wet;
-- transfer: the gain of each band in dB, and how much of a bin's course over time a constant gain
-  leaves: nothing for a static filter or shelf;
-- dynamics: the gain of the whole spectrum by the level before it, and its covariance with earlier
+- transfer: the logarithmic gain of each band, its shape with what is small magnified, and how much
+  of a bin's course over time a constant gain leaves: nothing for a static filter or shelf;
+- dynamics: the gain of the whole spectrum by the level before it, and its correlation with earlier
   and later levels, their rises and their falls: compressors, gates, limiters;
 - modulation: the spectrum over time of the whole gain, of the gains of bands around it, and the
   phase between bands: tremolo, moving notches;
@@ -53,6 +53,7 @@ MOST_SHIFT = 0.68  # of the bins
 SMOOTHED_BINS = 31  # of 1025; what is as broad is the spectrum's own shape
 SHIFT_REGULARISATION = 0.05
 SMALL_DIFFERENCE = 0.01  # in standardised units; below it linear, above it logarithmic
+SMALL_GAIN = 0.02  # natural logarithm after the power law; below it linear, above it logarithmic
 SMALLEST_MOVEMENT = 1e-3  # in standardised units
 N_LEVEL_STEPS = 8
 MOST_RESPONSE_LAGS = 24  # frames: how far a gain follows a level
@@ -163,9 +164,12 @@ class Descriptors(nn.Module):
             dim=1,
         )
         quiet = [each.quantile(QUIET_SHARE, dim=1) @ self.coarse_bands for each in (dry, wet)]
+        shape = transfer - transfer.mean(dim=1, keepdim=True)
         return [
             transfer,
-            transfer - transfer.mean(dim=1, keepdim=True),
+            shape,
+            (shape / SMALL_GAIN).asinh(),
+            (shape.diff(dim=1) / SMALL_GAIN * 2).asinh(),
             (incoherent + SMALLEST_MOVEMENT).log() @ self.coarse_bands,
             _gain_by_level(level, gain),
             _following(level, gain),

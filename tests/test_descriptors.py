@@ -13,6 +13,8 @@ from dafxtool.descriptors import (
 )
 
 N_BINS, N_FRAMES = 129, 65
+# Places in the list that Descriptors._dynamics returns.
+INCOHERENT, GAIN_BY_LEVEL, MODULATION = 4, 5, 8
 
 
 def noise(n: int = 3, seed: int = 0) -> torch.Tensor:
@@ -79,10 +81,11 @@ def sounding(seed: int = 0) -> torch.Tensor:
 def test_a_static_filter_is_its_gains_and_leaves_nothing(describe):
     dry = sounding()
     slope = torch.linspace(0.3, 1.0, N_BINS)[:, None]
-    transfer, _, incoherent = dynamics(describe, dry, slope * dry)[:3]
+    found = dynamics(describe, dry, slope * dry)
+    transfer, incoherent = found[0], found[INCOHERENT]
     wanted = (slope[:, 0] @ describe.bands).log()
     torch.testing.assert_close(transfer.mean(dim=0), wanted, atol=0.02, rtol=0)
-    other = dynamics(describe, dry, slope * dry * noise(seed=7))[2]
+    other = dynamics(describe, dry, slope * dry * noise(seed=7))[INCOHERENT]
     assert float((other - incoherent).min()) > 2  # natural logarithms
 
 
@@ -90,9 +93,9 @@ def test_a_compressor_has_less_gain_where_the_level_is_high(describe):
     dry = sounding()
     level = dry.square().mean(dim=2, keepdim=True)
     compressed = dry * level.pow(-0.25)
-    gains = dynamics(describe, dry, compressed)[3][:, :8]
-    assert bool((gains.diff(dim=1) < 0).all())
-    same_time = dynamics(describe, dry, compressed)[4][:, 0, 4]
+    found = dynamics(describe, dry, compressed)
+    assert bool((found[GAIN_BY_LEVEL][:, :8].diff(dim=1) < 0).all())
+    same_time = found[GAIN_BY_LEVEL + 1][:, 0, 4]
     assert float(same_time.max()) < -0.95  # correlation of gain and level
 
 
@@ -100,7 +103,7 @@ def test_a_compressor_has_less_gain_where_the_level_is_high(describe):
 def test_a_tremolo_moves_the_whole_gain_at_its_own_rate(describe, period):
     dry = sounding()
     tremolo = 1 + 0.5 * torch.cos(2 * math.pi * torch.arange(N_FRAMES) / period)
-    spectrum = dynamics(describe, dry, dry * tremolo)[6]
+    spectrum = dynamics(describe, dry, dry * tremolo)[MODULATION]
     edges = _log_steps(1, N_FRAMES // 2, N_MODULATION_STEPS)
     step = next(i for i, (a, b) in enumerate(itertools.pairwise(edges)) if a <= 64 // period < b)
     assert int(spectrum.mean(dim=0).argmax()) in (step - 1, step, step + 1)
