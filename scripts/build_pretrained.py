@@ -63,7 +63,7 @@ def configuration(minutes: float) -> Configuration:
     return replace(
         small,
         split=SplitConfig(by="recording", validation=0.1, test=0.0),
-        model=replace(small.model, channels=(160,), n_blocks=5),
+        model=replace(small.model, channels=(128,), n_blocks=5),
         training=replace(small.training, max_minutes=minutes, max_steps=100_000),
     )
 
