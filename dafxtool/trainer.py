@@ -334,7 +334,9 @@ class Trainer:
         if loss.requires_grad:  # a model without a predictor is complete in closed form
             loss.backward()
         if self.config.gradient_clip > 0:
-            torch.nn.utils.clip_grad_norm_(self.model.parameters(), self.config.gradient_clip)
+            # Of what is trained: the style may hold gradients from its own fit.
+            trained = [each for group in self.optimizer.param_groups for each in group["params"]]
+            torch.nn.utils.clip_grad_norm_(trained, self.config.gradient_clip)
         self.optimizer.step()
         self.step_number += 1
         return self.group.mean(parts)

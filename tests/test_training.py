@@ -79,7 +79,7 @@ def test_an_interrupted_run_goes_on_along_the_very_same_curve(
     assert curve(run) == curve(undisturbed)
     for name in ("last", "best"):
         for key, value in weights(undisturbed, name).items():
-            assert torch.equal(weights(run, name)[key], value)
+            assert torch.equal(weights(run, name)[key], value), key
 
 
 COMMAND = """
@@ -111,13 +111,9 @@ def test_a_killed_run_ends_as_an_undisturbed_one(spectrograms_file, tmp_path):
     os.kill(process.pid, signal.SIGKILL)
     process.wait()
     train(spectrograms_file, killed, with_training(max_steps=40), "cpu", resume=True)
-    # To rounding: the two processes have other places in memory, which some sums depend on.
-    for ours, wanted in zip(curve(killed), curve(whole), strict=True):
-        assert {k for k, v in ours.items() if v} == {k for k, v in wanted.items() if v}
-        for key in (key for key, value in wanted.items() if value):
-            assert float(ours[key]) == pytest.approx(float(wanted[key]), rel=1e-4)
+    assert curve(killed) == curve(whole)
     for key, value in weights(whole).items():
-        torch.testing.assert_close(weights(killed)[key], value, rtol=1e-3, atol=1e-4, msg=key)
+        assert torch.equal(weights(killed)[key], value), key
 
 
 def test_a_loss_that_is_not_finite_stops_with_a_sentence(spectrograms_file, tmp_path):
