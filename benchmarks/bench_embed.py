@@ -22,17 +22,20 @@ import torch
 from common import Timings, check, options, print_header, print_rates, recordings_in, side_by_side
 from numpy.typing import NDArray
 
-from dafxtool import audio, store
-from dafxtool.devices import pick_device
-from dafxtool.effects import builtin_effects
+from dafxtool import storage
+from dafxtool.audio.io import find_recordings
+from dafxtool.config import Configuration
+from dafxtool.dataset.render import render
+from dafxtool.dataset.segments import consecutive_segments
+from dafxtool.effects.builtin import builtin_effects
 from dafxtool.errors import RecordingError
-from dafxtool.latents import embed
-from dafxtool.model import build_model
-from dafxtool.pairs import render
-from dafxtool.presets import PRESETS, Configuration
-from dafxtool.runs import Run
-from dafxtool.segments import consecutive_segments
-from dafxtool.spectrograms import spectra, write_spectrograms
+from dafxtool.latents.embed import embed
+from dafxtool.models.factory import build_model
+from dafxtool.models.run import Run
+from dafxtool.presets import PRESETS
+from dafxtool.spectrogram.compute import compute_spectrograms
+from dafxtool.spectrogram.transform import spectra
+from dafxtool.utils.device import pick_device
 
 BATCH = 16
 FLOOR = "analysis and model, in memory"
@@ -78,7 +81,7 @@ def make_files(recordings: Path, scratch: Path, run: Run, n_pairs: int) -> None:
         pairs_per_effect=n_pairs // 2,
         segments=configuration.segments,
     )
-    write_spectrograms(
+    compute_spectrograms(
         scratch / "pairs.h5", scratch / "spectrograms.h5", run.spectrogram_config, device="cpu"
     )
 
@@ -86,7 +89,7 @@ def make_files(recordings: Path, scratch: Path, run: Run, n_pairs: int) -> None:
 def some_files(named: Path, folder: Path, most: int) -> Path:
     """At most so many of the recordings, evenly drawn, in a folder of their own."""
     folder.mkdir()
-    found = audio.find_recordings([named])
+    found = find_recordings([named])
     for number, path in enumerate(found[:: max(1, len(found) // most)][:most]):
         shutil.copy(path, folder / f"{number:04d}{path.suffix}")
     return folder
@@ -94,7 +97,7 @@ def some_files(named: Path, folder: Path, most: int) -> Path:
 
 def measure_pairs(run: Run, scratch: Path, rounds: int, where: str) -> None:
     pairs, spectrograms = scratch / "pairs.h5", scratch / "spectrograms.h5"
-    with store.Reader(pairs, store.PAIRS) as reader:
+    with storage.Hdf5Reader(pairs, storage.PAIRS) as reader:
         sound = reader.rows(slice(None))
     values = spectrogram_batches(run, sound)
     check_values(run, sound, pairs)
@@ -160,7 +163,7 @@ def spectrogram_batches(run: Run, sound: NDArray[np.float32]) -> list[torch.Tens
 
 
 def read(pairs: Path) -> None:
-    with store.Reader(pairs, store.PAIRS) as reader:
+    with storage.Hdf5Reader(pairs, storage.PAIRS) as reader:
         for start in range(0, len(reader), BATCH):
             reader.rows(slice(start, start + BATCH))
 

@@ -29,17 +29,27 @@ from common import check, print_header, print_table
 from numpy.typing import NDArray
 from torch import Tensor
 
-from dafxtool import store
-from dafxtool.inversion import METHODS, Frames, griffin_lim, invert, onto_magnitudes, reflect
-from dafxtool.model import build_model
-from dafxtool.parameters import Effect, Parameter
-from dafxtool.presets import PRESETS, Configuration, with_segments_of
-from dafxtool.rows import Rows
-from dafxtool.runs import Run
-from dafxtool.spectrograms import compressed_pairs
-from dafxtool.stft import SpectrogramConfig, compress, magnitude
-from dafxtool.trainer import Trainer, data_order
-from dafxtool.training import train
+from dafxtool import storage
+from dafxtool.config import Configuration, SpectrogramConfig
+from dafxtool.effects.effect import Effect
+from dafxtool.effects.parameter import Parameter
+from dafxtool.models.factory import build_model
+from dafxtool.models.run import Run
+from dafxtool.presets import PRESETS, with_segments_of
+from dafxtool.spectrogram.phase_retrieval import (
+    METHODS,
+    Frames,
+    griffin_lim,
+    invert,
+    onto_magnitudes,
+    raar,
+)
+from dafxtool.spectrogram.stft import compress, magnitude
+from dafxtool.spectrogram.transform import compressed_pairs
+from dafxtool.training.loader import SplitLoader
+from dafxtool.training.schedules import data_order
+from dafxtool.training.train import train
+from dafxtool.training.trainer import Trainer
 
 NEVER = 1_000_000
 N_PAIRS = 48  # that differ; files repeat them
@@ -186,11 +196,11 @@ def write_file(path: Path, made: Configuration, n_rows: int) -> None:
     columns = {
         "spectrogram": (stored.shape[1:], np.dtype("float16")),
         **{"mean": ((), np.float32), "deviation": ((), np.float32)},
-        **store.label_columns(effects, 1),
+        **storage.label_columns(effects, 1),
     }
     total = n_rows + 4
-    with store.writing_rows(
-        path, store.SPECTROGRAMS, columns, total, described, effects, recordings
+    with storage.writing_rows(
+        path, storage.SPECTROGRAMS, columns, total, described, effects, recordings
     ) as writer:
         for start in range(0, total, 16):
             rows = np.arange(start, min(start + 16, total))
@@ -202,7 +212,7 @@ def write_file(path: Path, made: Configuration, n_rows: int) -> None:
                 deviation=np.full(len(rows), deviation, np.float32),
                 effect=rows % 2,
                 setting=np.full((len(rows), 1), 0.5),
-                setting_text=store.encode_texts(["level=0.5"] * len(rows)),
+                setting_text=storage.encode_texts(["level=0.5"] * len(rows)),
                 recording=split,
                 offset=rows,
                 split=split,
@@ -253,7 +263,7 @@ def loss_curve(device: Device, made: Configuration, values: Tensor, fast: bool) 
     return torch.stack(losses).view(10, -1).mean(dim=1).cpu()
 
 
-class Held(Rows):
+class Held(SplitLoader):
     """Rows that are on the device already, for Trainer.prepare."""
 
     def __init__(self, values: Tensor) -> None:
@@ -384,7 +394,7 @@ def measure_inversion(device: Device) -> None:
         ) -> None:
             first = onto_magnitudes(torch.ones_like(batch) + 0j, batch)
             assert method.reflections is not None
-            middle = reflect(first, batch, frames, n, method.reflections)
+            middle = raar(first, batch, frames, n, method.reflections)
             griffin_lim(middle, batch, frames, method.iterations - n)
 
         rates = [

@@ -26,8 +26,9 @@ import numpy as np
 import torch
 from common import check, print_header
 
-from dafxtool.inversion import METHODS, invert, spectral_convergence_db
-from dafxtool.stft import SpectrogramConfig, magnitude
+from dafxtool.config import SpectrogramConfig
+from dafxtool.spectrogram.phase_retrieval import METHODS, invert, spectral_convergence_db
+from dafxtool.spectrogram.stft import magnitude
 
 SAMPLE_RATE = 24_000
 SIZES = ((2048, 512, 2048), (4096, 2048, 4096), (4096, 1024, 2048))  # n_fft, hop, window
@@ -91,10 +92,10 @@ def evenly(items: list, limit: int) -> list:
 
 def recorded(folder: Path, limit: int) -> list[np.ndarray]:
     """Recordings of a second or more, picked evenly from the folder."""
-    from dafxtool import audio
+    from dafxtool.audio.io import find_recordings, load_audio
 
-    paths = evenly(audio.find_recordings([folder]), 2 * limit)
-    sounds = [audio.read(path, SAMPLE_RATE)[0] for path in paths]
+    paths = evenly(find_recordings([folder]), 2 * limit)
+    sounds = [load_audio(path, SAMPLE_RATE)[0] for path in paths]
     return [sound for sound in sounds if len(sound) >= SAMPLE_RATE and np.abs(sound).max() > 1e-3]
 
 

@@ -134,11 +134,12 @@ def floors(pairs_file: Path, folder: Path, jobs: Sequence[Job]) -> dict[str, flo
     import h5py
     import numpy as np
 
-    from dafxtool import audio, store
+    from dafxtool import storage
+    from dafxtool.audio.io import load_audio
 
     paths = sorted({path for job in jobs for path in used(job)})
-    decode = timed(lambda: [audio.read(Path(path), 24_000) for path in paths])
-    with store.Reader(pairs_file, store.PAIRS) as pairs:
+    decode = timed(lambda: [load_audio(Path(path), 24_000) for path in paths])
+    with storage.Hdf5Reader(pairs_file, storage.PAIRS) as pairs:
         shape = pairs.row_shape
         dry = pairs.rows(np.arange(0, len(pairs), max(1, len(pairs) // 400)))[:, 0]
     chosen = jobs[:: max(1, len(jobs) // 400)]
@@ -167,8 +168,8 @@ def used(job: Job) -> tuple[str, ...]:
 
 
 def ours(recordings: Path, output: Path, n_pairs: int, workers: int) -> None:
-    from dafxtool.effects import builtin_effects
-    from dafxtool.pairs import render
+    from dafxtool.dataset.render import render
+    from dafxtool.effects.builtin import builtin_effects
 
     known = builtin_effects()
     effects: list[Any] = [(known[name], {}) for name in EFFECTS]
@@ -177,7 +178,8 @@ def ours(recordings: Path, output: Path, n_pairs: int, workers: int) -> None:
 
 def catalogue(recordings: Path) -> tuple[float, int, float]:
     """Seconds that looking at the recordings takes, how many there are, and their hours."""
-    from dafxtool.segments import SegmentConfig, SplitConfig, build_catalogue
+    from dafxtool.config import SegmentConfig, SplitConfig
+    from dafxtool.dataset.recordings import build_catalogue
 
     began = time.perf_counter()
     found = build_catalogue([recordings], SegmentConfig(), SplitConfig())
@@ -245,9 +247,9 @@ def at_peak(sound: NDArray[np.float32]) -> NDArray[np.float32]:
 
 def jobs_of(pairs_file: Path) -> list[Job]:
     """The rows of a pairs file as the loop does them."""
-    from dafxtool import store
+    from dafxtool import storage
 
-    with store.Reader(pairs_file, store.PAIRS) as pairs:
+    with storage.Hdf5Reader(pairs_file, storage.PAIRS) as pairs:
         labels, n_samples = pairs.labels, pairs.row_shape[1]
     tracks: dict[int, list[int]] = {}
     for index, recording in enumerate(labels.recordings):
@@ -282,9 +284,9 @@ def jobs_of(pairs_file: Path) -> list[Job]:
 def check_same(one: Path, other: Path) -> None:
     import numpy as np
 
-    from dafxtool import store
+    from dafxtool import storage
 
-    with store.Reader(one, store.PAIRS) as a, store.Reader(other, store.PAIRS) as b:
+    with storage.Hdf5Reader(one, storage.PAIRS) as a, storage.Hdf5Reader(other, storage.PAIRS) as b:
         parts = [slice(i, i + 64) for i in range(0, len(a), 64)]
         same = all(np.array_equal(a.rows(part), b.rows(part)) for part in parts)
         check(same and len(a) == len(b), "1 worker and 2 workers render different pairs")
@@ -293,22 +295,22 @@ def check_same(one: Path, other: Path) -> None:
 def check_again(path: Path, rows: Sequence[int]) -> None:
     import numpy as np
 
-    from dafxtool import store
-    from dafxtool.pairs import render_again
+    from dafxtool import storage
+    from dafxtool.dataset.render import rerender_row
 
     for row in rows:
-        with store.Reader(path, store.PAIRS) as pairs:
+        with storage.Hdf5Reader(path, storage.PAIRS) as pairs:
             stored = pairs.rows(slice(row, row + 1))[0]
-        check(np.array_equal(render_again(path, row), stored), f"row {row} renders differently")
+        check(np.array_equal(rerender_row(path, row), stored), f"row {row} renders differently")
 
 
 def check_loop(path: Path, jobs: Sequence[Job], n_samples: int) -> None:
     """The loop makes the same sound, as near as its resampling and missing fades let it."""
     import numpy as np
 
-    from dafxtool import store
+    from dafxtool import storage
 
-    with store.Reader(path, store.PAIRS) as pairs:
+    with storage.Hdf5Reader(path, storage.PAIRS) as pairs:
         stored = pairs.rows(slice(0, len(jobs)))
     for job, pair in zip(jobs, stored, strict=True):
         # What pedalboard's resampling mirrors down is driven like the rest.

@@ -23,11 +23,11 @@ import torch
 from common import check, emptied, options, print_header, print_rates, recordings_in, side_by_side
 from numpy.typing import NDArray
 
-from dafxtool import store
-from dafxtool.effects import builtin_effects
-from dafxtool.pairs import render
+from dafxtool import storage
+from dafxtool.dataset.render import render
+from dafxtool.effects.builtin import builtin_effects
 from dafxtool.presets import PRESETS
-from dafxtool.spectrograms import write_spectrograms
+from dafxtool.spectrogram.compute import compute_spectrograms
 
 CONFIG = PRESETS["default"].spectrogram
 BATCH = 15  # pairs, about as many as ours takes at a time
@@ -61,9 +61,9 @@ def measure(scratch: Path, rounds: int) -> None:
     emptied(kept)()
     ours(pairs, kept)
     by_librosa(files[:8], kept)
-    with store.Reader(pairs, store.PAIRS) as reader:
+    with storage.Hdf5Reader(pairs, storage.PAIRS) as reader:
         sound = torch.from_numpy(reader.rows(slice(None)))
-    with store.Reader(kept / "dataset.h5", store.SPECTROGRAMS) as reader:
+    with storage.Hdf5Reader(kept / "dataset.h5", storage.SPECTROGRAMS) as reader:
         written = reader.rows(slice(None))
         constants = reader.configuration["mean"], reader.configuration["deviation"]
     check_values(sound, written, constants, [kept / f"{path.stem}.npy" for path in files[:8]])
@@ -88,7 +88,7 @@ def measure(scratch: Path, rounds: int) -> None:
 
 def ours(pairs: Path, folder: Path, standardisation: str = "dataset") -> None:
     config = replace(CONFIG, standardisation=standardisation)
-    write_spectrograms(pairs, folder / f"{standardisation}.h5", config, device="cpu")
+    compute_spectrograms(pairs, folder / f"{standardisation}.h5", config, device="cpu")
 
 
 def transform(sound: torch.Tensor) -> torch.Tensor:

@@ -24,12 +24,12 @@ from common import Timings, check, emptied, options, print_header, print_table, 
 from common import side_by_side as timed
 from numpy.typing import NDArray
 
-from dafxtool import store
-from dafxtool.effects import builtin_effects
-from dafxtool.pairs import render
-from dafxtool.parameters import Effect
+from dafxtool import storage
+from dafxtool.dataset.render import render
+from dafxtool.effects.builtin import builtin_effects
+from dafxtool.effects.effect import Effect
 from dafxtool.presets import PRESETS
-from dafxtool.spectrograms import write_spectrograms
+from dafxtool.spectrogram.compute import compute_spectrograms
 
 CONFIG = PRESETS["default"].spectrogram
 BATCH = 16
@@ -88,8 +88,8 @@ def some_spectrograms(recordings: Path, scratch: Path, n_pairs: int) -> NDArray[
     effects: list[Any] = [(known[name], {}) for name in ("overdrive", "delay")]
     render([recordings], scratch / "pairs.h5", effects, pairs_per_effect=n_pairs // 2)
     made = scratch / "spectrograms.h5"
-    write_spectrograms(scratch / "pairs.h5", made, CONFIG, device="cpu")
-    with store.Reader(made, store.SPECTROGRAMS) as reader:
+    compute_spectrograms(scratch / "pairs.h5", made, CONFIG, device="cpu")
+    with storage.Hdf5Reader(made, storage.SPECTROGRAMS) as reader:
         values: NDArray[np.float16] = reader.rows(slice(None))
     return values
 
@@ -105,7 +105,7 @@ def measure(values: NDArray[np.float16], folder: Path, rounds: int) -> None:
         reading[name] = partial(way.read, paths[name], batches)
     emptied(folder)()
     written = timed(writing, rounds, before=None)
-    with store.Reader(paths[OURS], store.SPECTROGRAMS) as reader:
+    with storage.Hdf5Reader(paths[OURS], storage.SPECTROGRAMS) as reader:
         check(np.array_equal(reader.rows(batches[0]), values[batches[0]]), "rows come back changed")
     show(values, paths, written, timed(reading, rounds), len(batches) * BATCH)
 
@@ -139,10 +139,10 @@ def write_ours(path: Path, values: NDArray[np.float16]) -> None:
     """As `spectrogram` writes, labels left out."""
     columns = {"spectrogram": (values.shape[1:], values.dtype)}
     described = {"spectrogram": asdict(CONFIG), "mean": 0.0, "deviation": 1.0, "pairs": {}}
-    with store.writing_rows(
+    with storage.writing_rows(
         path,
-        store.SPECTROGRAMS,
-        {**columns, **store.label_columns(EFFECTS, 1)},
+        storage.SPECTROGRAMS,
+        {**columns, **storage.label_columns(EFFECTS, 1)},
         len(values),
         described,
         EFFECTS,
@@ -154,7 +154,7 @@ def write_ours(path: Path, values: NDArray[np.float16]) -> None:
 
 
 def read_ours(path: Path, batches: list[NDArray[np.int64]]) -> None:
-    with store.Reader(path, store.SPECTROGRAMS) as reader:
+    with storage.Hdf5Reader(path, storage.SPECTROGRAMS) as reader:
         for rows in batches:
             reader.rows(rows)
 

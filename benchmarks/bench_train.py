@@ -3,7 +3,7 @@
     python benchmarks/bench_train.py                         # the built-in corpus
     python benchmarks/bench_train.py --recordings FOLDER
 
-The preset is small, the device the CPU. Ours is the loop of dafxtool.training.train itself, from
+The preset is small, the device the CPU. Ours is the loop of dafxtool.training.train.train itself, from
 spectrograms.h5, with validation, logging and checkpoints put off to its end; it is timed from the
 beginning of its first step to the beginning of its last, so that what is done once (reading the
 file into memory, principal components, the first and the last validation) does not count. In the
@@ -25,16 +25,19 @@ import numpy as np
 import torch
 from common import check, options, print_header, print_rates, recordings_in, side_by_side
 
-from dafxtool import rows as rows_module
-from dafxtool import runs, store
-from dafxtool.effects import builtin_effects
-from dafxtool.pairs import render
-from dafxtool.presets import PRESETS, Configuration
-from dafxtool.progress import Progress
-from dafxtool.rows import Rows
-from dafxtool.spectrograms import write_spectrograms
-from dafxtool.trainer import Trainer, data_order
-from dafxtool.training import train
+from dafxtool import storage
+from dafxtool.config import Configuration
+from dafxtool.dataset.render import render
+from dafxtool.effects.builtin import builtin_effects
+from dafxtool.models.checkpoint import read_checkpoint
+from dafxtool.presets import PRESETS
+from dafxtool.spectrogram.compute import compute_spectrograms
+from dafxtool.training import loader as rows_module
+from dafxtool.training.loader import SplitLoader
+from dafxtool.training.schedules import data_order
+from dafxtool.training.train import train
+from dafxtool.training.trainer import Trainer
+from dafxtool.utils.progress import Progress
 
 BARE = "Trainer.step, one batch"
 NEVER = 1_000_000
@@ -60,7 +63,7 @@ def make_data(recordings: Path, scratch: Path, n_pairs: int) -> Path:
     effects: list[Any] = [(known[name], {}) for name in ("overdrive", "delay")]
     pairs, data = scratch / "pairs.h5", scratch / "spectrograms.h5"
     render([recordings], pairs, effects, preset.segments, preset.split, n_pairs // 2)
-    write_spectrograms(pairs, data, preset.spectrogram, device="cpu")
+    compute_spectrograms(pairs, data, preset.spectrogram, device="cpu")
     return data
 
 
@@ -83,8 +86,8 @@ def unobserved(n_steps: int) -> Configuration:
 
 def measure(data: Path, scratch: Path, made: Configuration, rounds: int) -> None:
     n_steps, size = made.training.max_steps, made.training.batch_size
-    with store.Reader(data, store.SPECTROGRAMS) as reader:
-        rows = Rows(reader, reader.labels.rows_of(("train",)), "cpu")
+    with storage.Hdf5Reader(data, storage.SPECTROGRAMS) as reader:
+        rows = SplitLoader(reader, reader.labels.rows_of(("train",)), "cpu")
         n_rows, n_bytes = len(rows), len(rows) * reader.bytes_a_row
         check_weights(data, scratch / "checked", unobserved(4), rows)
         trainer = Trainer(made, (2, *made.spectrogram.shape), "cpu")
@@ -157,7 +160,7 @@ def held_in(place: str) -> Iterator[Told]:
         yield Told()
 
 
-def check_weights(data: Path, folder: Path, made: Configuration, rows: Rows) -> None:
+def check_weights(data: Path, folder: Path, made: Configuration, rows: SplitLoader) -> None:
     """Both of our ways end on the weights of a loop of bare steps over the same batches."""
     by_hand = Trainer(made, (2, *made.spectrogram.shape), "cpu")
     by_hand.prepare(rows)
@@ -165,7 +168,7 @@ def check_weights(data: Path, folder: Path, made: Configuration, rows: Rows) -> 
         by_hand.step(next(rows.batches(iter([positions]))))
     for place in ("memory", "file"):
         loop(data, folder / place, made, place)
-        saved = runs.read_checkpoint(folder / place / "checkpoints" / "last.pt")["weights"]
+        saved = read_checkpoint(folder / place / "checkpoints" / "last.pt")["weights"]
         for name, wanted in by_hand.model.state_dict().items():
             near = np.allclose(saved[name].numpy(), wanted.numpy(), rtol=1e-4, atol=1e-5)
             check(near, f"{name} ends elsewhere, with the data in {place}")

@@ -14,13 +14,15 @@ import json
 from dataclasses import replace
 from pathlib import Path
 
-from dafxtool import presets, store
-from dafxtool.evaluation import Evaluation, evaluate
-from dafxtool.presets import PRESETS, Configuration
-from dafxtool.progress import TerminalProgress
-from dafxtool.runs import load_run
-from dafxtool.spectrograms import segment_size, write_spectrograms
-from dafxtool.training import train
+from dafxtool import presets, storage
+from dafxtool.config import Configuration
+from dafxtool.evaluation.evaluate import evaluate
+from dafxtool.evaluation.results import Evaluation
+from dafxtool.models.run import load_run
+from dafxtool.presets import PRESETS
+from dafxtool.spectrogram.compute import compute_spectrograms, segment_size
+from dafxtool.training.train import train
+from dafxtool.utils.progress import TerminalProgress
 
 SMALL = PRESETS["small"]
 
@@ -84,12 +86,12 @@ def compare(
     run = folder / name
     if not (run / "checkpoints" / "last.pt").exists():
         configuration = VARIANTS[name][1]
-        with store.Reader(pairs, store.PAIRS) as reader:
+        with storage.Hdf5Reader(pairs, storage.PAIRS) as reader:
             configuration = presets.with_segments_of(configuration, *segment_size(reader))
         spectrogram = configuration.spectrogram
         analysed = folder / f"{spectrogram.n_fft}-{spectrogram.hop_length}.h5"
         if not analysed.exists():
-            write_spectrograms(pairs, analysed, spectrogram, progress=TerminalProgress())
+            compute_spectrograms(pairs, analysed, spectrogram, progress=TerminalProgress())
         training = replace(configuration.training, max_minutes=minutes, max_steps=1_000_000)
         configuration = replace(configuration, training=training)
         train(analysed, run, configuration, device, progress=TerminalProgress())

@@ -12,18 +12,29 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from dafxtool import latents, magnitudes, maps, presets, runs, sheets, synthesis
-from dafxtool.boards import Board, draw_training
-from dafxtool.devices import n_cuda_devices
-from dafxtool.effects import builtin_effects
+from dafxtool import presets, synthesis
+from dafxtool.cli._defaults import TRY_ON
+from dafxtool.config import Configuration
+from dafxtool.dataset.render import render
+from dafxtool.effects.builtin import builtin_effects
 from dafxtool.errors import OutputExistsError
-from dafxtool.latents import Chosen
-from dafxtool.pairs import render
-from dafxtool.presets import Configuration
-from dafxtool.progress import SILENT, Progress
-from dafxtool.spectrograms import write_spectrograms
-from dafxtool.training import train
-from dafxtool.workplace import TRY_ON
+from dafxtool.latents.embed import embed
+from dafxtool.latents.examples import load_example
+from dafxtool.latents.interpolate import draw_interpolation, interpolate, sound_interpolation
+from dafxtool.latents.invert import invert_file
+from dafxtool.latents.latent_map import draw_latent_map, latent_map, map_title
+from dafxtool.latents.reconstruct import (
+    draw_reconstructions,
+    reconstruct_pairs,
+    write_reconstruction_table,
+)
+from dafxtool.latents.table import Chosen, write_latents
+from dafxtool.models.run import Run, load_run
+from dafxtool.spectrogram.compute import compute_spectrograms
+from dafxtool.training.tensorboard import TensorBoardCallback, draw_training
+from dafxtool.training.train import train
+from dafxtool.utils.device import n_cuda_devices
+from dafxtool.utils.progress import SILENT, Progress
 
 EFFECTS = ("overdrive", "delay", "ring-modulator", "low-pass")
 TRAINING_MINUTES = 1.0  # at most, on any machine: the demo ends in under three
@@ -72,7 +83,7 @@ class _Demo:
     def run(self) -> DemoResult:
         self._render()
         self._train()
-        run = runs.load_run(self.folder / "run", self.device)
+        run = load_run(self.folder / "run", self.device)
         self._embed_and_map(run)
         self._reconstruct(run)
         self._interpolate(run)
@@ -107,7 +118,7 @@ class _Demo:
                 progress=self.progress,
             )
         with self._step("spectrogram", "spectrograms.h5", "their standardised spectrograms") as out:
-            write_spectrograms(
+            compute_spectrograms(
                 self.folder / "pairs.h5",
                 out,
                 self.configuration.spectrogram,
@@ -124,32 +135,30 @@ class _Demo:
                 self.configuration,
                 self.device,
                 overwrite=True,
-                observers=(Board(),),
+                observers=(TensorBoardCallback(),),
                 progress=self.progress,
             )
             draw_training(output / "curves.png", output, overwrite=True)
 
-    def _embed_and_map(self, run: runs.Run) -> None:
+    def _embed_and_map(self, run: Run) -> None:
         with self._step("embed", "latents.h5", "one vector a held-out segment") as output:
-            embedded = latents.embed(
+            embedded = embed(
                 [self.folder / "pairs.h5"], run, splits=("test",), progress=self.progress
             )
-            latents.write_latents(embedded, output, overwrite=True)
+            write_latents(embedded, output, overwrite=True)
         with self._step("map", "map.png", "effects in the latent space, unheard recordings") as out:
-            projection = maps.latent_map(embedded, "umap", self.seed)
-            maps.draw_latent_map(out, embedded, projection, maps.map_title(embedded), True)
+            projection = latent_map(embedded, "umap", self.seed)
+            draw_latent_map(out, embedded, projection, map_title(embedded), True)
 
-    def _reconstruct(self, run: runs.Run) -> None:
+    def _reconstruct(self, run: Run) -> None:
         with self._step(
             "reconstruct", "reconstruction.png", "typical examples, with errors"
         ) as out:
-            made, table = sheets.reconstruct_pairs(
-                self.folder / "pairs.h5", run, progress=self.progress
-            )
-            sheets.draw_reconstructions(out, made[:2], run, True)
-            sheets.write_reconstruction_table(out.with_suffix(".csv"), table, True)
+            made, table = reconstruct_pairs(self.folder / "pairs.h5", run, progress=self.progress)
+            draw_reconstructions(out, made[:2], run, True)
+            write_reconstruction_table(out.with_suffix(".csv"), table, True)
 
-    def _interpolate(self, run: runs.Run) -> None:
+    def _interpolate(self, run: Run) -> None:
         a, b = self.folder / "a.wav", self.folder / "b.wav"
         overdrive, delay = self.effects[:2]
         for name, ends, what in (
@@ -157,19 +166,17 @@ class _Demo:
             ("recordings", ((a, overdrive), (b, overdrive)), "a.wav to b.wav, same effect"),
         ):
             with self._step("interpolate", f"interpolation-{name}.png", what) as output:
-                sources = [sheets.source_of(path, run, effect) for path, effect in ends]
-                made = sheets.interpolate(sources[0], sources[1], run)
-                sheets.draw_interpolation(output, made, run, True)
+                sources = [load_example(path, run, effect) for path, effect in ends]
+                made = interpolate(sources[0], sources[1], run)
+                draw_interpolation(output, made, run, True)
             with self._step(
                 "interpolate", f"interpolation-{name}", "every step as sound"
             ) as output:
-                sheets.sound_interpolation(
-                    output, made, run, overwrite=True, progress=self.progress
-                )
+                sound_interpolation(output, made, run, overwrite=True, progress=self.progress)
 
     def _invert(self) -> None:
         with self._step("invert", "inverted.wav", "a stored wet spectrogram as sound") as output:
-            magnitudes.invert_file(
+            invert_file(
                 self.folder / "spectrograms.h5", output, overwrite=True, progress=self.progress
             )
 

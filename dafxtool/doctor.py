@@ -21,9 +21,10 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 from dafxtool import __version__
+from dafxtool.effects.effect import Effect
 from dafxtool.errors import DafxError
-from dafxtool.parameters import Effect
-from dafxtool.progress import SILENT, Progress
+from dafxtool.utils.device import usable_cores
+from dafxtool.utils.progress import SILENT, Progress
 
 STATES = ("ok", "warning", "missing", "broken")
 
@@ -85,7 +86,8 @@ def check_plugin(path: Path, sample_rate: int = 24_000) -> Check:
 
     It is loaded again for every sound that is compared; the ranges are those at sample_rate (Hz).
     """
-    from dafxtool.plugins import audited_effects, remarks
+    from dafxtool.effects.apply import remarks
+    from dafxtool.effects.vst3.isolation import audited_effects
 
     try:
         found = audited_effects(path, sample_rate)
@@ -353,16 +355,6 @@ def _matplotlib() -> Check:
     if not memory.getvalue().startswith(b"\x89PNG"):
         return Check("matplotlib", "broken", "draws no PNG", REINSTALL)
     return Check("matplotlib", "ok", f"{version('matplotlib')}, draws without a display")
-
-
-# --- the machine --------------------------------------------------------------------------------
-
-
-def usable_cores() -> int:
-    """Cores that this process may use, which can be fewer than the machine has."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
 
 
 def _cores() -> Check:

@@ -12,7 +12,15 @@ from typing import NamedTuple
 import numpy as np
 from numpy.random import Generator
 
-from dafxtool.partials import SECONDS, Array, decay, edges, place, shaped_noise, sum_of_partials
+from dafxtool.partials import (
+    SECONDS,
+    Array,
+    decay,
+    edges,
+    place,
+    shaped_noise,
+    sum_of_partials,
+)
 
 
 class Groove(NamedTuple):

@@ -10,131 +10,25 @@ from __future__ import annotations
 import math
 import sys
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, fields, replace
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
+from dafxtool.config import (
+    Configuration,
+    ModelConfig,
+    SegmentConfig,
+    SpectrogramConfig,
+    SplitConfig,
+    TrainingConfig,
+)
 from dafxtool.errors import ConfigError, InputError
-from dafxtool.parameters import near_names
-from dafxtool.segments import SegmentConfig, SplitConfig
-from dafxtool.stft import SpectrogramConfig
+from dafxtool.utils.text import near_names
 
 if sys.version_info >= (3, 11):
     import tomllib
 else:
     import tomli as tomllib
-
-
-LARGEST_SEED = 2**32 - 1
-
-
-@dataclass(frozen=True)
-class ModelConfig:
-    """The joint-spectrogram VAE; docs/model.md draws it."""
-
-    architecture: str = "residual"  # or convolutional: the report's
-    channels: tuple[int, ...] = (512,)  # of the convolutions; of convolutional, one each halving
-    n_latent: int = 1536
-    n_effect: int = 192  # of the latents: those that tell of the effect; convolutional has none
-    n_style: int = 64  # of the effect's, at most: those that hold for the whole segment
-    n_blocks: int = 6  # residual blocks over time; convolutional has none
-    n_components: int = 384  # principal components of a frame; convolutional has none
-
-    def __post_init__(self) -> None:
-        if self.architecture not in ("residual", "convolutional"):
-            raise ConfigError(
-                f"architecture {self.architecture!r} is unknown: use residual or convolutional."
-            )
-        sizes = (*self.channels, self.n_latent, self.n_components)
-        if not self.channels or min(sizes) < 1 or self.n_blocks < 0:
-            raise ConfigError(
-                f"channels {self.channels}, n_latent {self.n_latent}, n_components "
-                f"{self.n_components} and n_blocks {self.n_blocks} make no model: all have to be "
-                "positive."
-            )
-        if self.architecture == "residual" and not 1 <= self.n_effect < self.n_latent:
-            raise ConfigError(
-                f"n_latent {self.n_latent} and n_effect {self.n_effect} make no model: at least "
-                "one latent tells of the recording and one of the effect."
-            )
-        if self.n_style < 0:
-            raise ConfigError(f"n_style is {self.n_style}: it has to be 0 or above.")
-
-
-@dataclass(frozen=True)
-class TrainingConfig:
-    """How a model is trained; steps count updates of the weights."""
-
-    batch_size: int = 32
-    learning_rate: float = 1e-3
-    schedule: str = "cosine"  # or constant; after a linear warm-up
-    warmup_steps: int = 100
-    max_steps: int = 20_000
-    max_minutes: float = 0.0  # wall time after which training ends; 0 for no limit
-    beta: float = 1.0  # weight of the KL divergence against the summed squared error
-    annealing: str = "linear"  # of beta: constant, linear (from 0, once), or cyclical
-    annealing_steps: int = 2000  # length of the rise, or of a cycle
-    label_weight: float = 0.1  # of effect and setting in the loss; 0: labels are not used
-    label_steps: int = 1500  # that fit the style to them before training, in place of that
-    gradient_clip: float = 0.0  # largest norm of the gradient; 0 for none
-    log_every: int = 50  # steps
-    validate_every: int = 500  # steps
-    checkpoint_every: int = 500  # steps
-    checkpoint_seconds: float = 60.0
-    patience: int = 0  # validations without improvement until training stops; 0 for never
-    precision: str = "auto"  # bfloat16 where CUDA has it, else float32
-    compile: str = "auto"  # the convolutions, with torch.compile: always, never, or where CUDA is
-    seed: int = 0
-
-    def __post_init__(self) -> None:
-        for name, known in (
-            ("schedule", ("cosine", "constant")),
-            ("annealing", ("constant", "linear", "cyclical")),
-            ("precision", ("auto", "float32", "bfloat16")),
-            ("compile", ("auto", "always", "never")),
-        ):
-            if getattr(self, name) not in known:
-                raise ConfigError(
-                    f"{name} {getattr(self, name)!r} is unknown: use {', '.join(known)}."
-                )
-        for name in ("batch_size", "max_steps", "log_every", "validate_every", "checkpoint_every"):
-            if getattr(self, name) < 1:
-                raise ConfigError(f"{name} is {getattr(self, name)}: it has to be at least 1.")
-        for name in ("warmup_steps", "max_minutes", "annealing_steps", "gradient_clip", "patience"):
-            if getattr(self, name) < 0:
-                raise ConfigError(f"{name} is {getattr(self, name)}: it has to be 0 or above.")
-        if not 0 <= self.seed <= LARGEST_SEED:
-            raise ConfigError(f"the seed is {self.seed}: it has to be from 0 to {LARGEST_SEED}.")
-        if self.label_steps < 0:
-            raise ConfigError(f"label_steps is {self.label_steps}: it has to be 0 or above.")
-        if self.learning_rate <= 0 or self.beta < 0 or self.label_weight < 0:
-            raise ConfigError(
-                f"learning_rate {self.learning_rate} has to be above 0, beta {self.beta} and "
-                f"label_weight {self.label_weight} not below 0."
-            )
-
-
-@dataclass(frozen=True)
-class Configuration:
-    """Everything that a preset decides."""
-
-    preset: str = "default"
-    pairs_per_effect: int = 2000
-    segments: SegmentConfig = field(default_factory=SegmentConfig)
-    split: SplitConfig = field(default_factory=SplitConfig)
-    spectrogram: SpectrogramConfig = field(default_factory=SpectrogramConfig)
-    model: ModelConfig = field(default_factory=ModelConfig)
-    training: TrainingConfig = field(default_factory=TrainingConfig)
-
-    def __post_init__(self) -> None:
-        if self.pairs_per_effect < 1:
-            raise ConfigError(
-                f"pairs_per_effect is {self.pairs_per_effect}: it has to be at least 1."
-            )
-
-    def to_dict(self) -> dict[str, Any]:
-        """Plain values, tuples as lists: for JSON, TOML and checkpoints."""
-        return _plain(asdict(self))
 
 
 SECTIONS: dict[str, type] = {
@@ -330,11 +224,3 @@ def _build(kind: type, values: dict[str, Any], source: str) -> Any:
         if source == "the configuration":
             raise
         raise ConfigError(f"{source} will not do: {error}") from error
-
-
-def _plain(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {key: _plain(item) for key, item in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [_plain(item) for item in value]
-    return value

@@ -17,7 +17,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from dafxtool import audio, drums, organ, strings, voice
+from dafxtool import (
+    drums,
+    organ,
+    strings,
+    voice,
+)
+from dafxtool.audio.io import save_audio
 from dafxtool.errors import InputError
 from dafxtool.partials import SECONDS, Array, edges
 
@@ -67,11 +73,11 @@ def write_corpus(folder: Path, seed: int = 0) -> list[Path]:
     paths = []
     for family, name, sound in corpus(seed):
         paths.append(Path(folder) / family / f"{name}.wav")
-        audio.write(paths[-1], sound, SAMPLE_RATE, bit_depth=16)
+        save_audio(paths[-1], sound, SAMPLE_RATE, bit_depth=16)
     return paths
 
 
 def write_example(path: Path, family: str, seed: int = 0, overwrite: bool = False) -> None:
     """One more recording of a family, which is not in the corpus, to try a model on."""
     sound = recording(family, PER_FAMILY, seed)
-    audio.write(Path(path), sound, SAMPLE_RATE, overwrite, bit_depth=16)
+    save_audio(Path(path), sound, SAMPLE_RATE, overwrite, bit_depth=16)

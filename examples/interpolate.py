@@ -6,9 +6,11 @@ python interpolate.py [RECORDING]
 import sys
 from pathlib import Path
 
-from dafxtool import sheets, synthesis
-from dafxtool.effects import parse_effect
-from dafxtool.runs import load_run
+from dafxtool import synthesis
+from dafxtool.effects.apply import parse_effect
+from dafxtool.latents.examples import load_example
+from dafxtool.latents.interpolate import draw_interpolation, interpolate, sound_interpolation
+from dafxtool.models.run import load_run
 
 
 def main() -> None:
@@ -16,11 +18,11 @@ def main() -> None:
     if not path.exists():
         synthesis.write_example(path, "strings")
     run = load_run()
-    a = sheets.source_of(path, run, parse_effect("delay:time=300,mix=50"))
-    b = sheets.source_of(path, run, parse_effect("overdrive:drive=30"))
-    made = sheets.interpolate(a, b, run, n_steps=5)
-    sheets.draw_interpolation(Path("steps.png"), made, run, overwrite=True)
-    for sound, decibels in sheets.sound_interpolation(Path("steps"), made, run, overwrite=True):
+    a = load_example(path, run, parse_effect("delay:time=300,mix=50"))
+    b = load_example(path, run, parse_effect("overdrive:drive=30"))
+    made = interpolate(a, b, run, n_steps=5)
+    draw_interpolation(Path("steps.png"), made, run, overwrite=True)
+    for sound, decibels in sound_interpolation(Path("steps"), made, run, overwrite=True):
         print(sound, "" if decibels is None else f"{decibels:.1f} dB")
 
 

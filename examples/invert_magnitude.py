@@ -5,11 +5,13 @@ python invert_magnitude.py
 
 from pathlib import Path
 
-from dafxtool import audio, synthesis
-from dafxtool.effects import builtin_effects
-from dafxtool.inversion import METHODS, invert
-from dafxtool.plugins import apply
-from dafxtool.stft import SpectrogramConfig, magnitude
+from dafxtool import synthesis
+from dafxtool.audio.io import save_audio
+from dafxtool.config import SpectrogramConfig
+from dafxtool.effects.apply import apply
+from dafxtool.effects.builtin import builtin_effects
+from dafxtool.spectrogram.phase_retrieval import METHODS, invert
+from dafxtool.spectrogram.stft import magnitude
 
 
 def main() -> None:
@@ -20,10 +22,10 @@ def main() -> None:
     target = magnitude(wet, config)
     for name in METHODS:
         found = invert(target, config, config.n_samples, name)
-        audio.write(Path(f"inverted-{name}.wav"), found.audio, config.sample_rate, overwrite=True)
+        save_audio(Path(f"inverted-{name}.wav"), found.audio, config.sample_rate, overwrite=True)
         print(f"{name:12} {found.convergence_db:6.1f} dB")
     found = invert(target, config, config.n_samples, phase_from=dry)
-    audio.write(Path("inverted-known.wav"), found.audio, config.sample_rate, overwrite=True)
+    save_audio(Path("inverted-known.wav"), found.audio, config.sample_rate, overwrite=True)
     print(f"{'known phase':12} {found.convergence_db:6.1f} dB")
 
 

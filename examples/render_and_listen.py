@@ -6,23 +6,23 @@ python render_and_listen.py [RECORDING]
 import sys
 from pathlib import Path
 
-from dafxtool import audio, synthesis
-from dafxtool.effects import parse_effect
-from dafxtool.plugins import apply
-from dafxtool.segments import normalise_peak
+from dafxtool import synthesis
+from dafxtool.audio.io import load_audio, save_audio
+from dafxtool.audio.level import normalise_peak
+from dafxtool.effects.apply import apply, parse_effect
 
 
 def main() -> None:
     path = Path(sys.argv[1]) if len(sys.argv) > 1 else Path("guitar.wav")
     if not path.exists():
         synthesis.write_example(path, "strings")
-    dry, sample_rate = audio.read(path)
+    dry, sample_rate = load_audio(path)
     dry = normalise_peak(dry, -12.0)
     for time in (60, 250, 700):
         effect, fixed = parse_effect(f"delay:time={time},mix=50")
         wet, setting = apply(effect, dry, sample_rate, effect.complete(fixed))
         output = Path(f"{path.stem}-delay-{time}ms.wav")
-        audio.write(output, wet, sample_rate, overwrite=True)
+        save_audio(output, wet, sample_rate, overwrite=True)
         print(f"{effect.label(setting)} -> {output}")
 
 

@@ -7,11 +7,14 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 
-from dafxtool import latents, maps, presets, runs, synthesis
-from dafxtool.effects import builtin_effects
-from dafxtool.pairs import render
-from dafxtool.spectrograms import write_spectrograms
-from dafxtool.training import train
+from dafxtool import presets, synthesis
+from dafxtool.dataset.render import render
+from dafxtool.effects.builtin import builtin_effects
+from dafxtool.latents.embed import embed
+from dafxtool.latents.latent_map import draw_latent_map, latent_map
+from dafxtool.models.run import load_run
+from dafxtool.spectrogram.compute import compute_spectrograms
+from dafxtool.training.train import train
 
 
 def main(folder: str = "recordings", pairs_per_effect: str = "60", steps: str = "60") -> None:
@@ -32,11 +35,11 @@ def main(folder: str = "recordings", pairs_per_effect: str = "60", steps: str = 
         int(pairs_per_effect),
         overwrite=True,
     )
-    write_spectrograms(pairs, spectrograms, preset.spectrogram, overwrite=True)
+    compute_spectrograms(pairs, spectrograms, preset.spectrogram, overwrite=True)
     train(spectrograms, run, preset, overwrite=True)
-    embedded = latents.embed([pairs], runs.load_run(run), splits=("test",))
-    projection = maps.latent_map(embedded, method="pca")
-    maps.draw_latent_map(Path("map.png"), embedded, projection, overwrite=True)
+    embedded = embed([pairs], load_run(run), splits=("test",))
+    projection = latent_map(embedded, method="pca")
+    draw_latent_map(Path("map.png"), embedded, projection, overwrite=True)
     print(f"{len(embedded)} held-out segments -> map.png")
 
 

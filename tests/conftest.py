@@ -115,7 +115,7 @@ def pairs_file(tmp_path_factory):
     """pairs.h5: 12 pairs each of overdrive and delay, made of seeded sound."""
     from datasets import SEGMENTS, SPLIT, chosen, write_recordings
 
-    from dafxtool.pairs import render
+    from dafxtool.dataset.render import render
 
     folder = tmp_path_factory.mktemp("dataset")
     recordings = write_recordings(folder / "recordings")
@@ -128,9 +128,9 @@ def pairs_file(tmp_path_factory):
 def spectrograms_file(pairs_file):
     from datasets import SPECTROGRAM
 
-    from dafxtool.spectrograms import write_spectrograms
+    from dafxtool.spectrogram.compute import compute_spectrograms
 
-    write_spectrograms(pairs_file, pairs_file.with_name("spectrograms.h5"), SPECTROGRAM)
+    compute_spectrograms(pairs_file, pairs_file.with_name("spectrograms.h5"), SPECTROGRAM)
     return pairs_file.with_name("spectrograms.h5")
 
 
@@ -139,7 +139,7 @@ def run_folder(spectrograms_file, tmp_path_factory):
     """A run of a dozen steps: it has learnt little, which the tests of tools do not mind."""
     from datasets import CONFIGURATION
 
-    from dafxtool.training import train
+    from dafxtool.training.train import train
 
     folder = tmp_path_factory.mktemp("runs") / "small-1"
     train(spectrograms_file, folder, CONFIGURATION, "cpu")
@@ -148,7 +148,7 @@ def run_folder(spectrograms_file, tmp_path_factory):
 
 @pytest.fixture(scope="session")
 def run(run_folder):
-    from dafxtool.runs import load_run
+    from dafxtool.models.run import load_run
 
     return load_run(run_folder, "cpu")
 

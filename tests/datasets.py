@@ -7,11 +7,16 @@ from pathlib import Path
 
 import numpy as np
 
-from dafxtool import audio
-from dafxtool.effects import builtin_effects
-from dafxtool.presets import Configuration, ModelConfig, TrainingConfig
-from dafxtool.segments import SegmentConfig, SplitConfig
-from dafxtool.stft import SpectrogramConfig
+from dafxtool.audio.io import save_audio
+from dafxtool.config import (
+    Configuration,
+    ModelConfig,
+    SegmentConfig,
+    SpectrogramConfig,
+    SplitConfig,
+    TrainingConfig,
+)
+from dafxtool.effects.builtin import builtin_effects
 
 RATE = 8000
 N_SAMPLES = 4096
@@ -51,8 +56,8 @@ def write_recordings(folder: Path) -> Path:
             for k in range(1, 6)
         )
         swell = rng.standard_normal(len(time_s)) * (0.2 + np.sin(2 * np.pi * 3 * time_s) ** 2)
-        audio.write(folder / "plucks" / f"{index}.wav", (0.3 * pluck).astype(np.float32), RATE)
-        audio.write(folder / "swells" / f"{index}.wav", (0.2 * swell).astype(np.float32), RATE)
+        save_audio(folder / "plucks" / f"{index}.wav", (0.3 * pluck).astype(np.float32), RATE)
+        save_audio(folder / "swells" / f"{index}.wav", (0.2 * swell).astype(np.float32), RATE)
     return folder
 
 

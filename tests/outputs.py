@@ -19,8 +19,10 @@ import torch
 from datasets import RATE, with_training, write_recordings
 from nursery import Nursery
 
-from dafxtool import presets, runs, store
-from dafxtool.run_folder import METRICS
+from dafxtool import presets, storage
+from dafxtool.models.checkpoint import read_checkpoint
+from dafxtool.models.run import load_run
+from dafxtool.training.run_writer import METRICS
 
 N_STEPS = 24
 CHECKPOINT_EVERY = 3
@@ -73,7 +75,7 @@ def names_in(folder: Path) -> set[str]:
 
 def rows_done(output: Path) -> int:
     """Rows that are done in the file or in the one that is being written."""
-    for path in (output, store.partial_path(output)):
+    for path in (output, storage.partial_path(output)):
         try:
             with h5py.File(path, "r", locking=False) as file:
                 return int(np.count_nonzero(file["done"][:]))
@@ -86,7 +88,7 @@ def check_rows(output: Path, whole: Path, n_reported: int) -> None:
     if output.exists():
         assert output.read_bytes() == whole.read_bytes()
         return
-    partial = store.partial_path(output)
+    partial = storage.partial_path(output)
     if n_reported:
         assert rows_done(output) >= n_reported, "what was told is not there"
     if rows_done(output):
@@ -138,11 +140,11 @@ def check_run(run: Path, whole: Path, n_reported: int) -> None:
             text = file.read()
         assert text.endswith("\r\n")
         assert {line.count(",") for line in text.splitlines()} == {len(METRICS) - 1}
-    read = {path.stem: runs.read_checkpoint(path) for path in run.glob("checkpoints/[!.]*.pt")}
+    read = {path.stem: read_checkpoint(path) for path in run.glob("checkpoints/[!.]*.pt")}
     reached = read["last"]["step"] if "last" in read else 0
     assert reached >= (n_reported - 1) // CHECKPOINT_EVERY * CHECKPOINT_EVERY
     for state in read.values():
-        assert runs.load_run(run, "cpu").model is not None
+        assert load_run(run, "cpu").model is not None
         assert all(bool(weight.isfinite().all()) for weight in state["weights"].values())
 
 
@@ -153,7 +155,7 @@ def run_contents(run: Path) -> dict[str, Any]:
         rows = [{k: v for k, v in row.items() if k != "seconds"} for row in csv.DictReader(file)]
     found = {"names": sorted(names), "metrics": rows, "config": (run / "config.toml").read_bytes()}
     for name in ("last", "best"):
-        state = runs.read_checkpoint(run / "checkpoints" / f"{name}.pt")
+        state = read_checkpoint(run / "checkpoints" / f"{name}.pt")
         found[name] = _plain({k: v for k, v in state.items() if k not in CLOCKS})
     return found
 

@@ -9,7 +9,18 @@ import wave
 import numpy as np
 import pytest
 
-from dafxtool import audio
+from dafxtool.audio.io import (
+    SUFFIXES,
+    AudioInfo,
+    _walk,
+    find_recordings,
+    load_audio,
+    load_segment,
+    read_info,
+    resampled_length,
+    save_audio,
+)
+from dafxtool.audio.resample import resample
 from dafxtool.errors import InputError, OutputExistsError, RecordingError
 
 RATES = (8000, 11025, 16000, 22050, 32000, 44100, 48000, 96000, 192000)
@@ -56,7 +67,7 @@ def riff(path, samples, kind, bits, rate=24_000):
 def test_a_tone_in_the_pass_band_keeps_its_level_and_its_place_in_time(from_rate, to_rate):
     lower = min(from_rate, to_rate)
     for frequency in (0.02 * lower, 0.3 * lower, 0.44 * lower):
-        made = audio.resample(tone(frequency, from_rate), from_rate, to_rate)
+        made = resample(tone(frequency, from_rate), from_rate, to_rate)
         wanted = tone(frequency, to_rate)
         assert len(made) == len(wanted) == to_rate
         inside = slice(to_rate // 5, -to_rate // 5)
@@ -67,13 +78,13 @@ def test_a_tone_in_the_pass_band_keeps_its_level_and_its_place_in_time(from_rate
 @pytest.mark.parametrize("from_rate", [32_000, 44_100, 48_000, 96_000, 192_000])
 def test_what_the_lower_rate_cannot_hold_vanishes(from_rate):
     for frequency in (12_100, 13_000, 15_000, 0.49 * from_rate):
-        made = audio.resample(tone(frequency, from_rate), from_rate, 24_000)[5000:-5000]
+        made = resample(tone(frequency, from_rate), from_rate, 24_000)[5000:-5000]
         assert level_db(made) - level_db(tone(frequency, from_rate)) < -95
 
 
 @pytest.mark.parametrize("from_rate", [8000, 16_000, 22_050])
 def test_raising_the_rate_adds_no_images(from_rate):
-    made = audio.resample(tone(0.4 * from_rate, from_rate, 2.0), from_rate, 24_000)[8000:-8000]
+    made = resample(tone(0.4 * from_rate, from_rate, 2.0), from_rate, 24_000)[8000:-8000]
     spectrum = np.abs(np.fft.rfft(made * np.blackman(len(made))))
     frequencies = np.fft.rfftfreq(len(made), 1 / 24_000)
     elsewhere = np.abs(frequencies - 0.4 * from_rate) > 20
@@ -81,37 +92,37 @@ def test_raising_the_rate_adds_no_images(from_rate):
 
 
 def test_a_constant_stays_what_it_is():
-    made = audio.resample(np.full(4000, 0.25, np.float32), 22_050, 24_000)
+    made = resample(np.full(4000, 0.25, np.float32), 22_050, 24_000)
     np.testing.assert_allclose(made[500:-500], 0.25, atol=1e-7)
 
 
 def test_an_impulse_stays_at_its_time_and_spreads_evenly():
     impulse = np.zeros(2001, dtype=np.float32)
     impulse[1000] = 1
-    made = audio.resample(impulse, 24_000, 48_000)
+    made = resample(impulse, 24_000, 48_000)
     assert np.argmax(made) == 2000
     np.testing.assert_allclose(made[2001:2200], made[1999:1800:-1], atol=1e-7)
 
 
 @pytest.mark.parametrize("n_samples", [0, 1, 2, 147, 148])
 def test_lengths_are_rounded_up_also_when_very_short(n_samples):
-    made = audio.resample(np.ones(n_samples, np.float32), 44_100, 24_000)
+    made = resample(np.ones(n_samples, np.float32), 44_100, 24_000)
     assert made.shape == (-(-n_samples * 80 // 147),)
-    assert audio.resampled_length(audio.AudioInfo(44_100, 1, n_samples), 24_000) == len(made)
+    assert resampled_length(AudioInfo(44_100, 1, n_samples), 24_000) == len(made)
 
 
 def test_axes_before_the_last_are_kept():
     sound = noise(3000, 6).reshape(2, 3, 3000)
-    made = audio.resample(sound, 48_000, 24_000)
+    made = resample(sound, 48_000, 24_000)
     assert made.shape == (2, 3, 1500)
-    np.testing.assert_array_equal(made[1, 2], audio.resample(sound[1, 2], 48_000, 24_000))
+    np.testing.assert_array_equal(made[1, 2], resample(sound[1, 2], 48_000, 24_000))
 
 
 @pytest.mark.parametrize("from_rate", [8_000, 44_100, 96_000])
 def test_rounding_stays_130_db_below_the_sound(from_rate):
     """The same filter, added up sample by sample in float64."""
     sound = np.random.default_rng(3).standard_normal(from_rate // 5).astype(np.float32)
-    made = audio.resample(sound, from_rate, 24_000)
+    made = resample(sound, from_rate, 24_000)
     lower = min(from_rate, 24_000)
     half_width_s = (100 - 7.95) / (2.285 * 2 * np.pi * 0.05 * lower) / 2
     beta = 0.1102 * (100 - 8.7)
@@ -126,13 +137,13 @@ def test_rounding_stays_130_db_below_the_sound(from_rate):
 
 def test_the_same_rate_changes_nothing():
     sound = noise(1000)
-    made = audio.resample(sound, 24_000, 24_000)
+    made = resample(sound, 24_000, 24_000)
     np.testing.assert_array_equal(made, sound)
     assert made is not sound
 
 
 def test_rates_without_a_common_divisor_can_be_resampled():
-    made = audio.resample(tone(1000, 22_255), 22_255, 24_000)
+    made = resample(tone(1000, 22_255), 22_255, 24_000)
     error = (made - tone(1000, 24_000))[2000:-2000]
     assert level_db(error) < -110
 
@@ -140,7 +151,7 @@ def test_rates_without_a_common_divisor_can_be_resampled():
 @pytest.mark.parametrize("rates", [(0, 24_000), (24_000, -1), (24_000, 22_050.5)])
 def test_impossible_rates_are_refused(rates):
     with pytest.raises(InputError, match="whole rates above 0"):
-        audio.resample(noise(10)[0], *rates)
+        resample(noise(10)[0], *rates)
 
 
 # Reading
@@ -163,17 +174,17 @@ FILES = {
 @pytest.mark.parametrize("name", FILES)
 def test_a_segment_is_to_the_bit_a_slice_of_the_whole(tmp_path, name, from_rate):
     path = encode(tmp_path / name, noise(3 * from_rate, 2), from_rate, **FILES[name])
-    info = audio.probe(path)
+    info = read_info(path)
     rng = np.random.default_rng(1)
     for rate, channel in ((24_000, "first"), (16_000, "mean"), (48_000, "2"), (from_rate, "1")):
-        whole, _ = audio.read(path, rate, channel)
-        assert len(whole) == audio.resampled_length(info, rate)
+        whole, _ = load_audio(path, rate, channel)
+        assert len(whole) == resampled_length(info, rate)
         # 1152 and 576 samples are the frames of MP3, at whose borders decoders err.
         starts = [0, 1, 576, 1152, 23_040, *rng.integers(0, len(whole) - 1000, 4)]
         for start in starts:
-            made = audio.read_segment(path, start, 1000, rate, channel, info)
+            made = load_segment(path, start, 1000, rate, channel, info)
             np.testing.assert_array_equal(made, whole[start : start + 1000])
-        tail = audio.read_segment(path, len(whole) - 777, 777, rate, channel)
+        tail = load_segment(path, len(whole) - 777, 777, rate, channel)
         np.testing.assert_array_equal(tail, whole[-777:])
 
 
@@ -181,7 +192,7 @@ def test_a_segment_is_to_the_bit_a_slice_of_the_whole(tmp_path, name, from_rate)
 def test_lossless_files_hold_what_was_written(tmp_path, name):
     """pedalboard, which writes here, rounds down and multiplies by another full scale."""
     sound = noise(5000, 2)
-    made, rate = audio.read(encode(tmp_path / name, sound, 22_050, **FILES[name]), channel="2")
+    made, rate = load_audio(encode(tmp_path / name, sound, 22_050, **FILES[name]), channel="2")
     assert rate == 22_050
     np.testing.assert_allclose(made, sound[1], atol=1.01 * 2**-15)
 
@@ -189,7 +200,7 @@ def test_lossless_files_hold_what_was_written(tmp_path, name):
 @pytest.mark.parametrize("name", ["vorbis.ogg", "constant.mp3"])
 def test_lossy_files_sound_like_what_was_written(tmp_path, name):
     path = encode(tmp_path / name, tone(1000, 44_100)[None], 44_100, **FILES[name])
-    made, _ = audio.read(path, 24_000)
+    made, _ = load_audio(path, 24_000)
     spectrum = np.abs(np.fft.rfft(made[:24_000]))
     assert np.argmax(spectrum) == pytest.approx(1000, abs=1)
     # LAME lowers everything to 0.95 by itself.
@@ -203,7 +214,7 @@ def test_every_sample_format_of_wav_is_read(tmp_path):
     single = riff(tmp_path / "float.wav", sound.astype("<f4"), 3, 32)
     double = riff(tmp_path / "double.wav", sound.astype("<f8"), 3, 64)
     for path, error in ((eight, 1 / 127), (long, 1e-7), (single, 0), (double, 1e-8)):
-        np.testing.assert_allclose(audio.read(path)[0], sound[:, 0], atol=error)
+        np.testing.assert_allclose(load_audio(path)[0], sound[:, 0], atol=error)
 
 
 def test_reading_agrees_with_another_decoder(tmp_path):
@@ -216,41 +227,41 @@ def test_reading_agrees_with_another_decoder(tmp_path):
             path = tmp_path / f"{subtype}.{suffix}"
             soundfile.write(path, sound, 32_000, subtype=subtype)
             theirs, _ = soundfile.read(path)
-            np.testing.assert_allclose(audio.read(path)[0], theirs[:, 0], atol=1e-8)
+            np.testing.assert_allclose(load_audio(path)[0], theirs[:, 0], atol=1e-8)
             mean = theirs.mean(axis=1)
-            np.testing.assert_allclose(audio.read(path, channel="mean")[0], mean, atol=1e-7)
+            np.testing.assert_allclose(load_audio(path, channel="mean")[0], mean, atol=1e-7)
 
 
 def test_the_lowest_whole_number_is_minus_one(tmp_path):
     lowest = np.array([[-(2**15)], [2**15 - 1], [1]], dtype="<i2")
-    made, _ = audio.read(riff(tmp_path / "a.wav", lowest, 1, 16))
+    made, _ = load_audio(riff(tmp_path / "a.wav", lowest, 1, 16))
     np.testing.assert_array_equal(made, np.array([-1, 1 - 2**-15, 2**-15], np.float32))
 
 
 def test_channels(tmp_path):
     sound = noise(1000, 3)
     path = encode(tmp_path / "three.wav", sound, 24_000, bit_depth=32)
-    assert audio.probe(path) == audio.AudioInfo(24_000, 3, 1000)
-    np.testing.assert_array_equal(audio.read(path)[0], sound[0])
-    np.testing.assert_array_equal(audio.read(path, channel="3")[0], sound[2])
-    np.testing.assert_allclose(audio.read(path, channel="mean")[0], sound.mean(axis=0), atol=1e-7)
+    assert read_info(path) == AudioInfo(24_000, 3, 1000)
+    np.testing.assert_array_equal(load_audio(path)[0], sound[0])
+    np.testing.assert_array_equal(load_audio(path, channel="3")[0], sound[2])
+    np.testing.assert_allclose(load_audio(path, channel="mean")[0], sound.mean(axis=0), atol=1e-7)
     with pytest.raises(RecordingError, match="3 channels, so there is no channel 4"):
-        audio.read(path, channel="4")
+        load_audio(path, channel="4")
     for unknown in ("left", "0", "-1", "1.5"):
         with pytest.raises(InputError, match="unknown: give first, mean, or a number"):
-            audio.read(path, channel=unknown)
+            load_audio(path, channel=unknown)
 
 
 def test_an_mp3_without_a_length_in_it_is_counted(tmp_path):
     path = encode(tmp_path / "tone.mp3", tone(500, 44_100, 2.0)[None], 44_100, quality=128)
     data = path.read_bytes()
-    whole = audio.probe(path)
+    whole = read_info(path)
     tag = data.find(b"Xing") if b"Xing" in data[:200] else data.find(b"Info")
     bare = tmp_path / "bare.mp3"
     bare.write_bytes(data[data.find(data[:2], tag) :])  # from the second frame on
-    info = audio.probe(bare)
+    info = read_info(bare)
     assert abs(info.n_samples - whole.n_samples) <= 2 * 1152
-    assert len(audio.read(bare)[0]) == info.n_samples
+    assert len(load_audio(bare)[0]) == info.n_samples
 
 
 @pytest.mark.parametrize(
@@ -259,12 +270,12 @@ def test_an_mp3_without_a_length_in_it_is_counted(tmp_path):
 def test_what_is_outside_cannot_be_read(tmp_path, start, n_samples):
     path = encode(tmp_path / "short.wav", noise(1000), 24_000)
     with pytest.raises(RecordingError, match=r"short\.wav has 1000 samples at 24000 Hz"):
-        audio.read_segment(path, start, n_samples, 24_000)
+        load_segment(path, start, n_samples, 24_000)
 
 
 def test_a_segment_of_no_length_is_empty(tmp_path):
     path = encode(tmp_path / "short.wav", noise(1000), 44_100)
-    assert audio.read_segment(path, 10, 0, 24_000).shape == (0,)
+    assert load_segment(path, 10, 0, 24_000).shape == (0,)
 
 
 def test_a_segment_decodes_no_more_than_it_needs(tmp_path):
@@ -273,11 +284,11 @@ def test_a_segment_decodes_no_more_than_it_needs(tmp_path):
     sound[:, :20_000] = np.nan
     sound[:, 30_000:] = np.nan
     path = encode(tmp_path / "islands.wav", sound, 44_100, bit_depth=32)
-    info = audio.probe(path)
+    info = read_info(path)
     start, n_samples = 20_500 * 80 // 147, 9000 * 80 // 147
-    assert np.isfinite(audio.read_segment(path, start, n_samples, 24_000, info=info)).all()
+    assert np.isfinite(load_segment(path, start, n_samples, 24_000, info=info)).all()
     with pytest.raises(RecordingError, match="NaN or infinite"):
-        audio.read_segment(path, start - 500, n_samples, 24_000, info=info)
+        load_segment(path, start - 500, n_samples, 24_000, info=info)
 
 
 def test_infinite_samples_are_refused(tmp_path):
@@ -285,7 +296,7 @@ def test_infinite_samples_are_refused(tmp_path):
     sound[0, 7] = np.inf
     path = encode(tmp_path / "loud.wav", sound, 24_000, bit_depth=32)
     with pytest.raises(RecordingError, match=r"loud\.wav holds samples that are NaN or infinite"):
-        audio.read(path, 24_000)
+        load_audio(path, 24_000)
 
 
 # Refusing
@@ -295,21 +306,21 @@ def test_infinite_samples_are_refused(tmp_path):
 def test_cut_off_files_are_refused(tmp_path, name):
     """The decoder would make up for what is missing with silence."""
     whole = encode(tmp_path / name, noise(44_100, 2), 44_100, **FILES[name])
-    audio.probe(whole)
+    read_info(whole)
     data = whole.read_bytes()
     for part in (0.9, 0.5, 0.05):
         whole.write_bytes(data[: int(len(data) * part)])
         with pytest.raises(RecordingError, match=f"{name} is cut off, or was never finished"):
-            audio.probe(whole)
+            read_info(whole)
 
 
-@pytest.mark.parametrize("suffix", audio.SUFFIXES)
+@pytest.mark.parametrize("suffix", SUFFIXES)
 @pytest.mark.parametrize("content", [b"To be, or not to be\n" * 50, bytes(500), b"\xff\xfb\x90"])
 def test_what_is_no_recording_is_refused(tmp_path, suffix, content):
     path = tmp_path / f"text{suffix}"
     path.write_bytes(content)
     with pytest.raises(RecordingError, match=rf"text\{suffix} (is no recording|holds no samples)"):
-        audio.read(path)
+        load_audio(path)
 
 
 @pytest.mark.parametrize("head", [b"RIFF", b"FORM", b"fLaC", b"ID3", b"OggS", b"\xff\xfb\x90\x00"])
@@ -318,38 +329,38 @@ def test_a_beginning_alone_is_refused(tmp_path, head, length):
     path = tmp_path / "beginning.wav"
     path.write_bytes(head + bytes(range(length)))
     with pytest.raises(RecordingError, match=r"beginning\.wav"):
-        audio.probe(path)
+        read_info(path)
 
 
 def test_missing_empty_and_folder(tmp_path):
     with pytest.raises(RecordingError, match=r"nothing\.wav does not exist"):
-        audio.probe(tmp_path / "nothing.wav")
+        read_info(tmp_path / "nothing.wav")
     (tmp_path / "empty.wav").touch()
     with pytest.raises(RecordingError, match=r"empty\.wav is empty"):
-        audio.read(tmp_path / "empty.wav")
+        load_audio(tmp_path / "empty.wav")
     with pytest.raises(RecordingError, match="is a folder"):
-        audio.probe(tmp_path)
+        read_info(tmp_path)
 
 
 def test_a_file_without_samples_is_refused(tmp_path):
     with wave.open(str(tmp_path / "none.wav"), "wb") as file:
         file.setparams((1, 2, 24_000, 0, "NONE", ""))
     with pytest.raises(RecordingError, match=r"none\.wav holds no samples"):
-        audio.probe(tmp_path / "none.wav")
+        read_info(tmp_path / "none.wav")
 
 
 def test_a_file_that_changed_since_it_was_probed_is_refused(tmp_path):
     path = encode(tmp_path / "a.wav", noise(1000), 24_000)
-    info = audio.probe(path)
+    info = read_info(path)
     for sound, rate in ((noise(500), 24_000), (noise(1000), 16_000), (noise(500, 2), 24_000)):
         encode(path, sound, rate)
         with pytest.raises(
             RecordingError, match=r"a\.wav has changed since it was first looked at"
         ):
-            audio.read_segment(path, 0, 1000, 24_000, info=info)
+            load_segment(path, 0, 1000, 24_000, info=info)
     path.unlink()
     with pytest.raises(RecordingError, match=r"a\.wav has vanished since it was first looked at"):
-        audio.read_segment(path, 0, 1000, 24_000, info=info)
+        load_segment(path, 0, 1000, 24_000, info=info)
 
 
 # Finding
@@ -363,7 +374,7 @@ def test_recordings_are_found_once_and_in_order(tmp_path):
         (tmp_path / name).touch()
     wanted = ["a.FLAC", "b.wav", "e.aif", "deep/d.ogg", "deep/er/c.mp3"]
     paths = [tmp_path, tmp_path / "deep", tmp_path / "b.wav"]
-    assert audio.find_recordings(paths) == [tmp_path / name for name in wanted]
+    assert find_recordings(paths) == [tmp_path / name for name in wanted]
 
 
 def test_links_are_followed_and_loops_end(tmp_path):
@@ -374,23 +385,23 @@ def test_links_are_followed_and_loops_end(tmp_path):
     os.symlink(tmp_path / "out", tmp_path / "in" / "linked")
     os.symlink(tmp_path / "in", tmp_path / "out" / "back")
     os.symlink(tmp_path / "in" / "a.wav", tmp_path / "in" / "again.wav")
-    found = audio.find_recordings([tmp_path / "in"])
+    found = find_recordings([tmp_path / "in"])
     assert found == [tmp_path / "in" / "a.wav", tmp_path / "in" / "linked" / "b.wav"]
-    assert len(audio._walk(tmp_path / "in")) == 3  # each folder was walked once
+    assert len(_walk(tmp_path / "in")) == 3  # each folder was walked once
 
 
 def test_a_file_is_taken_whatever_its_suffix(tmp_path):
     path = tmp_path / "take1.w"
     path.touch()
-    assert audio.find_recordings([path]) == [path]
+    assert find_recordings([path]) == [path]
 
 
 def test_missing_paths_and_folders_without_recordings_are_refused(tmp_path):
     with pytest.raises(InputError, match="nowhere does not exist"):
-        audio.find_recordings([tmp_path / "nowhere"])
+        find_recordings([tmp_path / "nowhere"])
     (tmp_path / "notes.txt").touch()
     with pytest.raises(InputError, match="holds no recordings"):
-        audio.find_recordings([tmp_path])
+        find_recordings([tmp_path])
 
 
 # Writing
@@ -403,45 +414,45 @@ def test_missing_paths_and_folders_without_recordings_are_refused(tmp_path):
 def test_what_is_written_is_read_again(tmp_path, name, depth, error):
     sound = noise(3000, 2)
     path = tmp_path / "new" / name
-    audio.write(path, sound, 24_000, bit_depth=depth)
-    assert audio.probe(path) == audio.AudioInfo(24_000, 2, 3000)
-    np.testing.assert_allclose(audio.read(path, channel="2")[0], sound[1], atol=error)
+    save_audio(path, sound, 24_000, bit_depth=depth)
+    assert read_info(path) == AudioInfo(24_000, 2, 3000)
+    np.testing.assert_allclose(load_audio(path, channel="2")[0], sound[1], atol=error)
     assert os.listdir(path.parent) == [name]
 
 
 @pytest.mark.parametrize("depth", [16, 24])
 def test_rounding_adds_no_offset(tmp_path, depth):
     sound = noise(100_000)[0]
-    audio.write(tmp_path / "a.wav", sound, 24_000, bit_depth=depth)
-    error = audio.read(tmp_path / "a.wav")[0].astype(np.float64) - sound
+    save_audio(tmp_path / "a.wav", sound, 24_000, bit_depth=depth)
+    error = load_audio(tmp_path / "a.wav")[0].astype(np.float64) - sound
     assert abs(error.mean()) < 0.01 * 2.0 ** (1 - depth)
 
 
 def test_full_scale_is_written(tmp_path):
     for name in ("a.wav", "a.flac"):
-        audio.write(
+        save_audio(
             tmp_path / name, np.array([1.0, -1.0]), 24_000, bit_depth=16 + 8 * (name[2] == "f")
         )
-        np.testing.assert_allclose(audio.read(tmp_path / name)[0], [1, -1], atol=2**-15)
+        np.testing.assert_allclose(load_audio(tmp_path / name)[0], [1, -1], atol=2**-15)
 
 
 def test_float_files_keep_what_is_beyond_full_scale(tmp_path):
     sound = np.array([0.5, -3.0, 2.0], dtype=np.float32)
-    audio.write(tmp_path / "a.wav", sound, 24_000)
-    np.testing.assert_array_equal(audio.read(tmp_path / "a.wav")[0], sound)
+    save_audio(tmp_path / "a.wav", sound, 24_000)
+    np.testing.assert_array_equal(load_audio(tmp_path / "a.wav")[0], sound)
     with pytest.raises(InputError, match=r"peaks at \+9\.5 dBFS, which 24 bits cannot hold"):
-        audio.write(tmp_path / "a.flac", sound, 24_000)
+        save_audio(tmp_path / "a.flac", sound, 24_000)
     assert not (tmp_path / "a.flac").exists()
 
 
 def test_nothing_is_overwritten_unasked(tmp_path):
     path = tmp_path / "a.wav"
-    audio.write(path, np.zeros(10), 24_000)
+    save_audio(path, np.zeros(10), 24_000)
     with pytest.raises(OutputExistsError):
-        audio.write(path, np.ones(20), 24_000)
-    assert audio.probe(path).n_samples == 10
-    audio.write(path, np.ones(20), 24_000, overwrite=True)
-    assert audio.probe(path).n_samples == 20
+        save_audio(path, np.ones(20), 24_000)
+    assert read_info(path).n_samples == 10
+    save_audio(path, np.ones(20), 24_000, overwrite=True)
+    assert read_info(path).n_samples == 20
 
 
 @pytest.mark.parametrize(
@@ -455,7 +466,7 @@ def test_nothing_is_overwritten_unasked(tmp_path):
 )
 def test_what_cannot_be_written_is_refused(tmp_path, name, sound, match):
     with pytest.raises(InputError, match=match):
-        audio.write(tmp_path / name, sound, 24_000)
+        save_audio(tmp_path / name, sound, 24_000)
     assert not os.listdir(tmp_path)
 
 
@@ -469,9 +480,9 @@ def test_the_beginning_of_an_ogg_is_the_same_wherever_it_is_entered(tmp_path, n_
     path = tmp_path / "noise.ogg"
     with AudioFile(str(path), "w", 44_100, n_channels) as file:
         file.write(sound)
-    whole, rate = audio.read(path)
+    whole, rate = load_audio(path)
     for start in [1, 95, 1050, 2991, 4158, 9000, *rng.integers(0, 40_000, 20).tolist()]:
-        found = audio.read_segment(path, start, 15_000, rate)
+        found = load_segment(path, start, 15_000, rate)
         assert np.array_equal(found, whole[start : start + 15_000]), start
 
 
@@ -480,8 +491,8 @@ def test_real_recordings_are_the_same_wherever_they_are_entered(corpus):
     rng = np.random.default_rng(4)
     files = sorted(p for p in corpus.rglob("*") if p.suffix in (".ogg", ".wav", ".flac", ".mp3"))
     for path in files[:40]:
-        whole, rate = audio.read(path)
+        whole, rate = load_audio(path)
         for start in rng.integers(0, min(len(whole) - 10, 12_000), 4).tolist():
             n_samples = min(15_000, len(whole) - start)
-            found = audio.read_segment(path, start, n_samples, rate)
+            found = load_segment(path, start, n_samples, rate)
             assert np.array_equal(found, whole[start : start + n_samples]), (path, start)

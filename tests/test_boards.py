@@ -9,17 +9,23 @@ import pytest
 from datasets import RATE, with_training
 from PIL import Image
 
-from dafxtool.boards import Board, begin_wandb, draw_training
 from dafxtool.errors import DiskError, MissingDependencyError
+from dafxtool.models.run import load_run
 from dafxtool.presets import PRESETS
-from dafxtool.runs import load_run
-from dafxtool.training import train
+from dafxtool.training.tensorboard import TensorBoardCallback, begin_wandb, draw_training
+from dafxtool.training.train import train
 
 
 @pytest.fixture(scope="module")
 def watched_run(spectrograms_file, tmp_path_factory):
     run = tmp_path_factory.mktemp("runs") / "watched"
-    train(spectrograms_file, run, with_training(max_steps=8), "cpu", observers=(Board(),))
+    train(
+        spectrograms_file,
+        run,
+        with_training(max_steps=8),
+        "cpu",
+        observers=(TensorBoardCallback(),),
+    )
     return run
 
 

@@ -15,7 +15,22 @@ import pytest
 from click.testing import CliRunner
 
 from dafxtool import __version__
-from dafxtool.cli import COMMANDS, DafxGroup, common, main
+from dafxtool.cli import COMMANDS, DafxGroup, main
+from dafxtool.cli._options import (
+    config_option,
+    device_option,
+    effect_options,
+    json_option,
+    output_option,
+    overwrite_option,
+    preset_option,
+    quiet_option,
+    resume_option,
+    seed_option,
+    strict_option,
+    workers_option,
+)
+from dafxtool.cli._output import Table, progress_from, report
 from dafxtool.errors import InputError
 
 NAMES = main.list_commands(click.Context(main))
@@ -162,7 +177,7 @@ def test_a_reader_that_has_gone_is_no_reason_to_shout():
 def test_the_presets_offered_are_those_there_are():
     from dafxtool.presets import PRESETS
 
-    assert tuple(PRESETS) == common.PRESETS
+    assert tuple(PRESETS) == PRESETS
 
 
 def parsed(*arguments: str) -> dict:
@@ -170,18 +185,18 @@ def parsed(*arguments: str) -> dict:
     seen: dict = {}
 
     @click.command()
-    @common.output_option("pairs.h5")
-    @common.overwrite_option
-    @common.resume_option
-    @common.strict_option
-    @common.seed_option()
-    @common.workers_option
-    @common.device_option
-    @common.preset_option
-    @common.config_option
-    @common.effect_options
-    @common.json_option
-    @common.quiet_option
+    @output_option("pairs.h5")
+    @overwrite_option
+    @resume_option
+    @strict_option
+    @seed_option()
+    @workers_option
+    @device_option
+    @preset_option
+    @config_option
+    @effect_options
+    @json_option
+    @quiet_option
     def command(**values):
         seen.update(values)
 
@@ -238,9 +253,9 @@ def test_a_report_as_json_is_strict_json(capsys):
         "error": float("nan"),
         "mse": np.float32(0.5),
         "latent": np.array([[1.0, np.inf]]),
-        "table": common.Table(("a",), [("é",)]),
+        "table": Table(("a",), [("é",)]),
     }
-    common.report(result, True, ["not shown"])
+    report(result, True, ["not shown"])
     answer = json.loads(capsys.readouterr().out, parse_constant=pytest.fail)
     assert answer == {
         "output": "pairs.h5",
@@ -254,7 +269,7 @@ def test_a_report_as_json_is_strict_json(capsys):
 
 def test_a_table_for_another_program_is_never_wrapped(capsys):
     long = " ".join(["word"] * 100)
-    common.report({}, False, ["above", common.Table(("name", "[what]"), [("[red]", long)])])
+    report({}, False, ["above", Table(("name", "[what]"), [("[red]", long)])])
     lines = [line.strip() for line in capsys.readouterr().out.splitlines() if line.strip()]
     assert lines[0] == "above"
     assert lines[1].split() == ["name", "[what]"]
@@ -264,9 +279,9 @@ def test_a_table_for_another_program_is_never_wrapped(capsys):
 
 def test_quiet_is_silent_and_loud_ends_its_bar(capsys):
     @click.command()
-    @common.quiet_option
+    @quiet_option
     def command(quiet):
-        progress = common.progress_from(quiet)
+        progress = progress_from(quiet)
         progress.start("rendering", 2, "pair")
         progress.advance(1)
         raise InputError("stop")
@@ -281,7 +296,7 @@ def test_quiet_is_silent_and_loud_ends_its_bar(capsys):
 
 
 def test_effects_are_listed_with_ranges_and_units(invoke):
-    from dafxtool.effects import builtin_effects
+    from dafxtool.effects.builtin import builtin_effects
 
     result = invoke("effects", "--json")
     assert result.exit_code == 0

@@ -17,12 +17,12 @@ import numpy as np
 import pytest
 from datasets import SEGMENTS, SPECTROGRAM, SPLIT, chosen, write_recordings
 
-from dafxtool import cluster as clusters
-from dafxtool.cluster import Cluster
+from dafxtool.dataset.render import render
 from dafxtool.errors import ClusterError, DafxError, PluginError
-from dafxtool.pairs import render
-from dafxtool.progress import Progress
-from dafxtool.spectrograms import write_spectrograms
+from dafxtool.spectrogram.compute import compute_spectrograms
+from dafxtool.utils import dask_cluster as clusters
+from dafxtool.utils.dask_cluster import DaskCluster
+from dafxtool.utils.progress import Progress
 
 pytest.importorskip("distributed")
 
@@ -60,7 +60,7 @@ def dask(tmp_path_factory):
         assert address, printed.read_text()
         worker = ("worker", address[0], *LOCAL, "--nthreads", "1", "--no-nanny", "--no-dashboard")
         workers = [started(stack, folder, *worker)[0] for _ in range(2)]
-        with Cluster(address[0]) as cluster:
+        with DaskCluster(address[0]) as cluster:
             while len(cluster._threads()) < 2 and time.monotonic() < deadline:
                 time.sleep(0.1)
             assert len(cluster._threads()) == 2
@@ -96,7 +96,7 @@ def begin_refusing():
 
 
 def test_answers_are_those_of_the_function(dask):
-    with Cluster(dask[0]) as cluster:
+    with DaskCluster(dask[0]) as cluster:
         found = dict(cluster.answers(begin_doubling, (5,), range(20)))
     assert found == {index: 2 * index + 5 for index in range(20)}
 
@@ -109,7 +109,7 @@ def test_a_render_on_a_cluster_is_the_same_though_a_worker_dies(dask, tmp_path, 
     here = tmp_path / "here.h5"
     render([recordings], here, effects, SEGMENTS, SPLIT, 60, seed=3)
     progress = KillsAWorker(workers[0])
-    with Cluster(address) as cluster:
+    with DaskCluster(address) as cluster:
         there = tmp_path / output
         result = render(
             [recordings],
@@ -138,9 +138,9 @@ def test_spectrograms_of_a_cluster_are_the_same(dask, tmp_path):
     for standardisation, seed in (("dataset", 3), ("segment", 3), ("segment", 4)):
         render([recordings], pairs, effects, SEGMENTS, SPLIT, 20, seed=seed, overwrite=True)
         config = replace(SPECTROGRAM, standardisation=standardisation)
-        write_spectrograms(pairs, tmp_path / "here.h5", config, device="cpu", overwrite=True)
-        with Cluster(dask[0]) as cluster:
-            write_spectrograms(
+        compute_spectrograms(pairs, tmp_path / "here.h5", config, device="cpu", overwrite=True)
+        with DaskCluster(dask[0]) as cluster:
+            compute_spectrograms(
                 pairs, tmp_path / "there.h5", config, overwrite=True, cluster=cluster
             )
         first, second = columns(tmp_path / "here.h5"), columns(tmp_path / "there.h5")
@@ -171,19 +171,19 @@ def test_the_commands_take_an_address(dask, tmp_path, invoke):
 
 
 def test_errors_of_tasks_are_ours(dask):
-    with Cluster(dask[0]) as cluster, pytest.raises(PluginError, match="not 7"):
+    with DaskCluster(dask[0]) as cluster, pytest.raises(PluginError, match="not 7"):
         list(cluster.answers(begin_refusing, (), [7]))
 
 
 def test_other_versions_are_refused(dask, monkeypatch):
     monkeypatch.setattr(clusters, "__version__", "0.0.1")
     with pytest.raises(ClusterError, match=r"has dafxtool .* and this machine has 0\.0\.1"):
-        Cluster(dask[0])
+        DaskCluster(dask[0])
 
 
 def test_nobody_at_the_address(monkeypatch):
     monkeypatch.setattr(clusters, "SECONDS_TO_CONNECT", 1.0)
     with pytest.raises(ClusterError, match="no Dask scheduler answers at tcp://127"):
-        Cluster("tcp://127.0.0.1:9")
+        DaskCluster("tcp://127.0.0.1:9")
     with pytest.raises(DafxError, match="no Dask scheduler answers at nonsense"):
-        Cluster("nonsense://x")
+        DaskCluster("nonsense://x")

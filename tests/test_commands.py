@@ -18,8 +18,9 @@ import numpy as np
 import pytest
 from datasets import N_SAMPLES, RATE, SPECTROGRAM, write_recordings
 
-from dafxtool import audio, store
-from dafxtool.pairs import render_again
+from dafxtool import storage
+from dafxtool.audio.io import load_audio, save_audio
+from dafxtool.dataset.render import rerender_row
 
 SMALL = ("--sample-rate", RATE, "--segment-seconds", N_SAMPLES / RATE, "--workers", 1, "-q")
 FIGURES = {".png": b"\x89PNG", ".svg": b"<?xml", ".pdf": b"%PDF"}
@@ -107,7 +108,7 @@ def test_the_first_three_lines_work_in_an_empty_folder(
         *("pairs.h5", "built-in-recordings", "a.wav", "b.wav")
     }
     assert len(list(Path("built-in-recordings").glob("*/*.wav"))) == 20
-    with store.Reader(Path("pairs.h5"), store.PAIRS) as reader:
+    with storage.Hdf5Reader(Path("pairs.h5"), storage.PAIRS) as reader:
         assert len(reader) == 12
         assert reader.labels.effect_names == ["overdrive", "delay"]
 
@@ -142,7 +143,7 @@ def test_render_writes_pairs_and_says_the_same_as_json(succeed, recordings, tmp_
     output = tmp_path / "pairs.h5"
     arguments = ("--effect", "delay:mix=50", "--effect", "gain", "--pairs-per-effect", 5)
     said = succeed("render", recordings, "-o", output, *arguments, *SMALL, "--json")
-    with store.Reader(output, store.PAIRS) as reader:
+    with storage.Hdf5Reader(output, storage.PAIRS) as reader:
         assert reader.row_shape == (2, N_SAMPLES)
         assert said["n_pairs"] == len(reader) == 10
         assert said["pairs_per_effect"] == {"delay": 5, "gain": 5}
@@ -158,7 +159,7 @@ def test_a_length_in_seconds_is_one_at_the_rate_of_the_configuration(succeed, re
     (tmp_path / "a.toml").write_text("[segments]\nsample_rate = 16000\n")
     options = ("--config", tmp_path / "a.toml", "--segment-seconds", 0.5, "--pairs-per-effect", 2)
     succeed("render", recordings, *options, "--effect", "gain", "-o", tmp_path / "p.h5")
-    with store.Reader(tmp_path / "p.h5", store.PAIRS) as pairs:
+    with storage.Hdf5Reader(tmp_path / "p.h5", storage.PAIRS) as pairs:
         assert pairs.configuration["segments"]["sample_rate"] == 16_000
         assert pairs.row_shape == (2, 8_000)
 
@@ -175,7 +176,7 @@ def test_render_writes_a_folder_of_audio(succeed, pluck, tmp_path, kind):
         "pairs.json",
         *(r[k] for r in rows for k in ("dry", "wet")),
     }
-    sound, rate = audio.read(tmp_path / "wet" / rows[0]["wet"])
+    sound, rate = load_audio(tmp_path / "wet" / rows[0]["wet"])
     assert (len(sound), rate) == (N_SAMPLES, RATE)
 
 
@@ -198,7 +199,7 @@ def test_spectrogram_writes_spectrograms(succeed, fail, pairs_file, tmp_path):
     output = tmp_path / "s.h5"
     sizes = ("--n-fft", 128, "--hop-length", 32, "--window-length", 128, "--dtype", "float32")
     said = succeed("spectrogram", pairs_file, "-o", output, *sizes, "-q", "--json")
-    with store.Reader(output, store.SPECTROGRAMS) as reader:
+    with storage.Hdf5Reader(output, storage.SPECTROGRAMS) as reader:
         assert said["shape"] == [2, *reader.row_shape[1:]] == [2, 65, N_SAMPLES // 32 + 1]
         values = reader.rows(slice(None))
         training = reader.labels.rows_of(("train",))
@@ -219,7 +220,7 @@ def test_an_analysis_never_replaces_its_own_pairs(fail, pairs_file, run_folder, 
 def test_embed_writes_latents(succeed, pairs_file, run, run_folder, tmp_path, suffix):
     output = tmp_path / f"l{suffix}"
     said = succeed("embed", pairs_file, "--run", run_folder, "-o", output, "-q", "--json")
-    with store.Reader(pairs_file, store.PAIRS) as reader:
+    with storage.Hdf5Reader(pairs_file, storage.PAIRS) as reader:
         wanted = run.embed(run.analyse(reader.rows(slice(0, 4)))[0])
         n_rows = len(reader)
     if suffix == ".h5":
@@ -270,7 +271,7 @@ def test_reconstruct_takes_folders_of_recordings_and_writes_sound(
     assert said["errors"]["n_segments"] == [4]
     assert len(said["audio"]) == len(list((tmp_path / "sounds").iterdir())) == 16
     for path, _ in said["audio"]:
-        sound, rate = audio.read(Path(path))
+        sound, rate = load_audio(Path(path))
         assert (len(sound), rate) == (N_SAMPLES, RATE)
 
 
@@ -290,7 +291,7 @@ def test_interpolate_between_two_recordings(succeed, pluck, other, run_folder, t
     sounds = [Path(path) for path, _ in said["audio"]]
     assert len(sounds) == 2 * 5 + 1
     for path in sounds[:-1]:
-        sound, rate = audio.read(path)
+        sound, rate = load_audio(path)
         assert (len(sound), rate) == (N_SAMPLES, RATE)
         assert np.abs(sound).max() > 1e-3
 
@@ -361,7 +362,7 @@ def test_effects_and_doctor_answer_machines(succeed, invoke):
 
 def magnitude(seed: int = 0) -> np.ndarray:
     """Of noise that swells: a magnitude that a sound has."""
-    from dafxtool.stft import magnitude
+    from dafxtool.spectrogram.stft import magnitude
 
     rng = np.random.default_rng(seed)
     sound = rng.standard_normal(N_SAMPLES) * np.linspace(0.05, 0.2, N_SAMPLES)
@@ -373,11 +374,11 @@ def test_invert_a_row_of_spectrograms(succeed, spectrograms_file, tmp_path, chan
     output = tmp_path / "sound.wav"
     arguments = ("--row", 3, "--channel", channel, "-o", output, "-q", "--json")
     (said,) = succeed("invert", spectrograms_file, *arguments)["sounds"]
-    sound, rate = audio.read(output)
+    sound, rate = load_audio(output)
     assert (len(sound), rate) == (N_SAMPLES, RATE)
     assert said["seconds"] == N_SAMPLES / RATE
     assert said["convergence_db"] < -10
-    with store.Reader(spectrograms_file.with_name("pairs.h5"), store.PAIRS) as reader:
+    with storage.Hdf5Reader(spectrograms_file.with_name("pairs.h5"), storage.PAIRS) as reader:
         wanted = reader.rows(slice(3, 4))[0, ("dry", "wet").index(channel)]
     np.testing.assert_allclose(sound.std(), wanted.std(), rtol=0.1)
 
@@ -395,7 +396,7 @@ def test_invert_several_rows_into_a_folder(succeed, fail, spectrograms_file, tmp
 def test_invert_latents(succeed, pairs_file, run_folder, tmp_path):
     succeed("embed", pairs_file, "--run", run_folder, "-o", tmp_path / "l.h5", "-q")
     succeed("invert", tmp_path / "l.h5", "--row", 2, "-o", tmp_path / "l.flac", "-q")
-    sound, rate = audio.read(tmp_path / "l.flac")
+    sound, rate = load_audio(tmp_path / "l.flac")
     assert (len(sound), rate) == (N_SAMPLES, RATE)
 
 
@@ -407,7 +408,7 @@ def test_invert_an_array_that_says_its_settings(succeed, tmp_path, method):
     (said,) = succeed(
         *("invert", tmp_path / "m.npz", "--method", method, "-o", output, "-q", "--json")
     )["sounds"]
-    sound, rate = audio.read(output)
+    sound, rate = load_audio(output)
     assert (len(sound), rate) == (N_SAMPLES, RATE)
     assert said["convergence_db"] < -10
 
@@ -416,26 +417,26 @@ def test_invert_a_bare_array_with_options(succeed, tmp_path):
     np.save(tmp_path / "m.npy", np.stack([magnitude(0), magnitude(1)]))
     options = ("--hop-length", 64, "--sample-rate", RATE, "--row", 1)
     succeed("invert", tmp_path / "m.npy", *options, "-o", tmp_path / "m.wav", "-q")
-    sound, rate = audio.read(tmp_path / "m.wav")
+    sound, rate = load_audio(tmp_path / "m.wav")
     assert (len(sound), rate) == ((N_FRAMES - 1) * 64, RATE)
 
 
 def test_invert_from_a_known_phase_finds_the_sound_itself(succeed, pluck, tmp_path):
-    from dafxtool.stft import magnitude
+    from dafxtool.spectrogram.stft import magnitude
 
-    known = audio.read(pluck)[0][:N_SAMPLES]
+    known = load_audio(pluck)[0][:N_SAMPLES]
     settings = {"sample_rate": RATE, "hop_length": 64, "n_samples": N_SAMPLES}
     np.savez(tmp_path / "m.npz", magnitude=magnitude(known, SPECTROGRAM).numpy(), **settings)
-    audio.write(tmp_path / "dry.wav", known, RATE)
+    save_audio(tmp_path / "dry.wav", known, RATE)
     arguments = ("--phase-from", tmp_path / "dry.wav", "-o", tmp_path / "m.wav", "-q")
     succeed("invert", tmp_path / "m.npz", *arguments)
-    np.testing.assert_allclose(audio.read(tmp_path / "m.wav")[0], known, atol=1e-4)
+    np.testing.assert_allclose(load_audio(tmp_path / "m.wav")[0], known, atol=1e-4)
 
 
 def test_invert_silence_is_silence(succeed, tmp_path):
     np.save(tmp_path / "zero.npy", np.zeros((N_BINS, N_FRAMES), np.float32))
     succeed("invert", tmp_path / "zero.npy", "-o", tmp_path / "zero.wav", "-q")
-    assert not audio.read(tmp_path / "zero.wav")[0].any()
+    assert not load_audio(tmp_path / "zero.wav")[0].any()
 
 
 def test_invert_takes_what_is_shorter_than_a_window_and_negative(succeed, tmp_path):
@@ -444,7 +445,7 @@ def test_invert_takes_what_is_shorter_than_a_window_and_negative(succeed, tmp_pa
     for name, n_frames in (("short", 2), ("negative", N_FRAMES)):
         source, output = tmp_path / f"{name}.npy", tmp_path / f"{name}.wav"
         succeed("invert", source, "--hop-length", 64, "-o", output, "-q")
-        sound = audio.read(output)[0]
+        sound = load_audio(output)[0]
         assert len(sound) == (n_frames - 1) * 64
         assert np.isfinite(sound).all()
 
@@ -489,7 +490,7 @@ def wrong(tmp_path_factory, pairs_file, spectrograms_file) -> Path:
     (folder / "type.toml").write_text('[segments]\nsample_rate = "24 kHz"\n')
     (folder / "nan.toml").write_text("[training]\nbeta = nan\n")
     (folder / "broken.toml").write_text("[[[\n")
-    audio.write(folder / "silence.wav", np.zeros(RATE, np.float32), RATE)
+    save_audio(folder / "silence.wav", np.zeros(RATE, np.float32), RATE)
     return folder
 
 
@@ -620,8 +621,8 @@ def longer(recordings, tmp_path_factory) -> Path:
     """Pairs of another segment length than the run's."""
     from datasets import SEGMENTS, SPLIT, chosen
 
-    from dafxtool.pairs import render
-    from dafxtool.segments import SegmentConfig
+    from dafxtool.config import SegmentConfig
+    from dafxtool.dataset.render import render
 
     segments = SegmentConfig(sample_rate=RATE, n_samples=2 * SEGMENTS.n_samples)
     output = tmp_path_factory.mktemp("longer") / "pairs.h5"
@@ -686,10 +687,10 @@ def test_recordings_may_be_called_anything(
         pytest.skip("this file system does not take such a name")
     output = tmp_path / "pairs.h5"
     succeed("render", path, "-o", output, "--effect", "gain", "--pairs-per-effect", 2, *SMALL)
-    with store.Reader(output, store.PAIRS) as reader:
+    with storage.Hdf5Reader(output, storage.PAIRS) as reader:
         assert reader.labels.path_of(0) == str(path)
         stored = reader.rows(slice(0, 1))[0]
-    np.testing.assert_array_equal(render_again(output, 0), stored)
+    np.testing.assert_array_equal(rerender_row(output, 0), stored)
     folder = ("-o", tmp_path / "folder", "--effect", "gain", "--pairs-per-effect", 1)
     succeed("render", path, *folder, *SMALL)
     said = succeed("render", path, *folder, *SMALL, "--overwrite", "--json")
@@ -780,7 +781,7 @@ def test_a_full_disk_is_a_sentence_and_leaves_nothing_half(
         assert path.is_dir() or path.suffix in (".toml", ".json", ".csv", ".wav"), path
         assert path.is_dir() or not path.name.startswith(".") or path.name == ".pairs.csv.partial"
         if path.suffix == ".wav":
-            assert len(audio.read(path)[0]) == N_SAMPLES
+            assert len(load_audio(path)[0]) == N_SAMPLES
 
 
 def test_a_disk_that_fills_up_while_rendering_is_met_before_the_first_row(small_disk, pluck):
@@ -802,7 +803,7 @@ def test_a_folder_of_audio_goes_on_when_there_is_space_again(invoke, small_disk,
     with (disk / "p" / "pairs.csv").open() as file:
         rows = list(csv.DictReader(file))
     assert [int(row["row"]) for row in rows] == list(range(18))
-    assert all(len(audio.read(disk / "p" / row["wet"])[0]) == N_SAMPLES for row in rows)
+    assert all(len(load_audio(disk / "p" / row["wet"])[0]) == N_SAMPLES for row in rows)
 
 
 def outcome(result) -> tuple[int, str]:
@@ -857,7 +858,7 @@ def test_an_interrupted_render_goes_on(succeed, recordings, tmp_path, workers):
     )
 
     def begun() -> bool:
-        partial = store.partial_path(output)
+        partial = storage.partial_path(output)
         try:
             with h5py.File(partial, "r", locking=False) as file:
                 return bool(file["done"][:].any())
@@ -868,16 +869,16 @@ def test_an_interrupted_render_goes_on(succeed, recordings, tmp_path, workers):
     assert "--resume goes on" in sentence_of(code, stderr)
     assert not output.exists()
     succeed(*arguments, "--resume", "-q")
-    with store.Reader(output, store.PAIRS) as reader:
+    with storage.Hdf5Reader(output, storage.PAIRS) as reader:
         assert len(reader) == 2000
         stored = reader.rows(np.array([0, 1999]))
-    np.testing.assert_array_equal(render_again(output, 1999), stored[1])
+    np.testing.assert_array_equal(rerender_row(output, 1999), stored[1])
 
 
 def test_an_interruption_while_workers_start_shows_no_traceback(recordings, tmp_path):
     """A spawned worker imports for a second, and Ctrl-C in a terminal reaches it as well."""
     output = tmp_path / "pairs.h5"
-    partial = store.partial_path(output)
+    partial = storage.partial_path(output)
     arguments = ("render", recordings, "-o", output, "--sample-rate", RATE, "--workers", 2)
     code, stderr = interrupted_when(partial.exists, *arguments)
     assert "--resume goes on" in sentence_of(code, stderr)
@@ -915,14 +916,14 @@ def test_real_recordings_become_pairs(succeed, corpus, tmp_path):
         *("--pairs-per-effect", 40, "--workers", 2, "-q", "--json"),
     )
     assert said["skipped"] == []
-    with store.Reader(output, store.PAIRS) as reader:
+    with storage.Hdf5Reader(output, storage.PAIRS) as reader:
         sound, labels = reader.rows(slice(None)), reader.labels
     assert len(sound) == 120
     assert np.isfinite(sound).all()
     np.testing.assert_allclose(np.abs(sound).max(axis=2), 10 ** (-12 / 20), rtol=1e-5)
     assert set(labels.effect_names) == set(effects)
     for row in range(0, 120, 17):
-        np.testing.assert_array_equal(render_again(output, row), sound[row])
+        np.testing.assert_array_equal(rerender_row(output, row), sound[row])
 
 
 @pytest.mark.plugin
@@ -936,10 +937,10 @@ def test_a_plugin_renders_the_same_whatever_the_number_of_workers(
             *("--workers", workers, "-q", "--json"),
         )
         assert said["pairs_per_effect"] == {"zamtube": 20}
-    readers = [store.Reader(tmp_path / f"{workers}.h5", store.PAIRS) for workers in (1, 2)]
+    readers = [storage.Hdf5Reader(tmp_path / f"{workers}.h5", storage.PAIRS) for workers in (1, 2)]
     one, two = (reader.rows(slice(None)) for reader in readers)
     np.testing.assert_array_equal(one, two)
     assert np.abs(one[:, 0] - one[:, 1]).max() > 1e-3
-    np.testing.assert_array_equal(render_again(tmp_path / "1.h5", 7), one[7])
+    np.testing.assert_array_equal(rerender_row(tmp_path / "1.h5", 7), one[7])
     for reader in readers:
         reader.close()

@@ -10,9 +10,10 @@ import pytest
 import torch
 from datasets import CONFIGURATION, with_training
 
-from dafxtool.progress import Progress
-from dafxtool.trainer import Trainer, data_order
-from dafxtool.training import train
+from dafxtool.training.schedules import data_order
+from dafxtool.training.train import train
+from dafxtool.training.trainer import Trainer
+from dafxtool.utils.progress import Progress
 
 SHAPE = (2, 33, 17)
 BENCHMARK = Path(__file__).parent.parent / "benchmarks" / "bench_gpu.py"

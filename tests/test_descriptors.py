@@ -4,7 +4,7 @@ import math
 import pytest
 import torch
 
-from dafxtool.descriptors import SMALL_DIFFERENCE, Descriptors, band_averages
+from dafxtool.models.descriptors import SMALL_DIFFERENCE, Descriptors, band_averages
 
 N_BINS, N_FRAMES = 129, 65
 
@@ -72,7 +72,7 @@ def test_a_compressor_is_told_by_level(describe):
     """Loud frames made softer: the difference falls from quarter to quarter of the dry level."""
     dry = noise()
     bands = dry[:, 0].transpose(1, 2) @ describe.bands
-    from dafxtool.descriptors import _by_level
+    from dafxtool.models.descriptors import _by_level
 
     by_level = _by_level(bands, -0.5 * bands)
     assert by_level.shape == (3, 4, describe.bands.shape[1])

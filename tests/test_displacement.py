@@ -7,9 +7,16 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from dafxtool.displacement import Filters, Fit, between, moved, on_the_way
+from dafxtool.config import SpectrogramConfig
 from dafxtool.errors import InputError
-from dafxtool.stft import SpectrogramConfig, compress, magnitude
+from dafxtool.latents.spectral_transport import (
+    Filters,
+    Fit,
+    between,
+    moved,
+    transport,
+)
+from dafxtool.spectrogram.stft import compress, magnitude
 
 CONFIG = SpectrogramConfig(n_samples=32_768, n_fft=512, hop_length=256, window_length=512)
 
@@ -96,7 +103,7 @@ def test_half_way_lies_one_echo_and_not_two(power, ends, middle):
         np.sqrt(each)
         for each in (power, *(filters(power, **e).applied(power) for e in (*ends, middle)))
     )
-    steps = on_the_way(dry, a, b, np.float32([0, 0.5, 1]), CONFIG)
+    steps = transport(dry, a, b, np.float32([0, 0.5, 1]), CONFIG)
     np.testing.assert_allclose(steps[0], a, rtol=1e-3, atol=1e-4)
     np.testing.assert_allclose(steps[2], b, rtol=1e-3, atol=1e-4)
     law = [compress(each, CONFIG).numpy() for each in (a, b, truth, steps[1])]
@@ -107,7 +114,7 @@ def test_half_way_lies_one_echo_and_not_two(power, ends, middle):
 def test_what_no_filter_explains_is_faded():
     rng = np.random.default_rng(2)
     dry, a, b = rng.exponential(size=(3, *CONFIG.shape)).astype(np.float32)
-    middle = on_the_way(dry, a, b, np.float32([0.5]), CONFIG)[0]
+    middle = transport(dry, a, b, np.float32([0.5]), CONFIG)[0]
     law = [compress(each, CONFIG).numpy() for each in (a, b, middle)]
     assert np.abs(law[2] - (law[0] + law[1]) / 2).mean() < 0.02 * np.abs(law[0] - law[1]).mean()
 
@@ -129,7 +136,7 @@ def test_a_late_start_makes_nothing_loud(exponent):
             magnitude(np.float32(sound + np.pad(0.5 * sound, (lag, 0))[: len(sound)]), config)
             for lag in (0, 600, 3000)
         )
-        steps = on_the_way(dry.numpy(), a.numpy(), b.numpy(), np.float32([0.25, 0.5]), config)
+        steps = transport(dry.numpy(), a.numpy(), b.numpy(), np.float32([0.25, 0.5]), config)
         assert steps.max() <= 1.1 * max(float(a.max()), float(b.max()))
 
 
@@ -138,7 +145,7 @@ def test_sound_after_next_to_nothing(power, level):
     power = power.copy()
     power[:, :80] *= level
     dry, a, b = (np.sqrt(filters(power, lags).applied(power)) for lags in ({}, {4: 0.5}, {16: 0.5}))
-    middle = on_the_way(dry, a, b, np.float32([0.5]), CONFIG)
+    middle = transport(dry, a, b, np.float32([0.5]), CONFIG)
     assert np.isfinite(middle).all()
 
 
@@ -146,9 +153,9 @@ def test_where_nothing_can_be_solved_all_is_faded(power, monkeypatch):
     def fails(*_, **__):
         raise RuntimeError("too many iterations")
 
-    monkeypatch.setattr("dafxtool.displacement.nnls", fails)
+    monkeypatch.setattr("dafxtool.latents.spectral_transport.nnls", fails)
     a, b = (np.sqrt(filters(power, lags).applied(power)) for lags in ({4: 0.5}, {16: 0.5}))
-    middle = on_the_way(np.sqrt(power), a, b, np.float32([0.5]), CONFIG)[0]
+    middle = transport(np.sqrt(power), a, b, np.float32([0.5]), CONFIG)[0]
     law = [compress(each, CONFIG).numpy() for each in (a, b, middle)]
     np.testing.assert_allclose(law[2], (law[0] + law[1]) / 2, rtol=1e-4, atol=1e-5)
 
@@ -160,15 +167,15 @@ def test_small_spectrograms(n_bins, n_frames):
     )
     rng = np.random.default_rng(1)
     dry, a, b = rng.exponential(size=(3, n_bins, n_frames)).astype(np.float32)
-    assert np.isfinite(on_the_way(dry, a, b, np.float32([0, 0.4, 1]), config)).all()
+    assert np.isfinite(transport(dry, a, b, np.float32([0, 0.4, 1]), config)).all()
 
 
 def test_silence_stays_silence():
     nothing = np.zeros(CONFIG.shape, np.float32)
-    assert not on_the_way(nothing, nothing, nothing, np.float32([0, 0.5, 1]), CONFIG).any()
+    assert not transport(nothing, nothing, nothing, np.float32([0, 0.5, 1]), CONFIG).any()
 
 
 def test_other_shapes_are_refused():
     whole = np.ones(CONFIG.shape, np.float32)
     with pytest.raises(InputError, match="not of one recording"):
-        on_the_way(whole, whole[:, 1:], whole, np.float32([0.5]), CONFIG)
+        transport(whole, whole[:, 1:], whole, np.float32([0.5]), CONFIG)

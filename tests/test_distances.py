@@ -1,12 +1,9 @@
 import numpy as np
 import pytest
 
-from dafxtool.distances import (
-    level_db,
-    log_spectral_distance_db,
-    mel_features,
-    multi_resolution_distance,
-)
+from dafxtool.audio.level import level_db
+from dafxtool.evaluation.features import mel_features
+from dafxtool.spectrogram.metrics import log_spectral_distance_db, multi_resolution_distance
 
 RATE = 24_000
 

@@ -16,11 +16,14 @@ import torch
 from datasets import CONFIGURATION, with_training
 from torch import nn
 
-from dafxtool import distributed, presets, runs
-from dafxtool.distributed import Group, Share, joined, n_own_rows
+from dafxtool import presets
 from dafxtool.errors import ConfigError, ElsewhereError
-from dafxtool.run_folder import read_metrics
-from dafxtool.training import train
+from dafxtool.models.base import Shard
+from dafxtool.models.checkpoint import read_checkpoint
+from dafxtool.training import distributed
+from dafxtool.training.distributed import ProcessGroup, joined, n_own_rows
+from dafxtool.training.run_writer import read_metrics
+from dafxtool.training.train import train
 
 LONGEST_S = 120
 CONVOLUTIONAL = replace(
@@ -53,9 +56,9 @@ from pathlib import Path
 import torch
 from datasets import CONFIGURATION, with_training
 from test_distributed import CONVOLUTIONAL, ENDLESS, LABELS_ALONG
-from dafxtool.distributed import joined
+from dafxtool.training.distributed import joined
 from dafxtool.errors import DiskError
-from dafxtool.training import train
+from dafxtool.training.train import train
 
 data, folder, seen = Path({data!r}), Path({folder!r}), {{"written": []}}
 rank = os.environ["RANK"]
@@ -120,7 +123,7 @@ def curve(run: Path, names: tuple[str, ...]) -> np.ndarray:
 
 
 def weights(run: Path) -> dict[str, torch.Tensor]:
-    return runs.read_checkpoint(run / "checkpoints" / "last.pt")["weights"]
+    return read_checkpoint(run / "checkpoints" / "last.pt")["weights"]
 
 
 def test_two_processes_end_where_one_does(both, spectrograms_file, tmp_path):
@@ -224,7 +227,7 @@ def test_a_killed_process_ends_the_other_and_the_run_goes_on(killed, spectrogram
             process.communicate()
     assert status == 1
     assert "another of the 2 processes has ended or cannot be reached" in told
-    step = runs.read_checkpoint(last)["step"]
+    step = read_checkpoint(last)["step"]
     enough = replace(ENDLESS, training=replace(ENDLESS.training, max_steps=step + 2))
     result = train(spectrograms_file, tmp_path / "run", enough, "cpu", resume=True)
     assert (result.ended, result.steps) == ("complete", step + 2)
@@ -243,21 +246,21 @@ def test_an_interrupt_of_one_process_ends_both_after_the_same_step(spectrograms_
     assert "interrupted: the same command with --resume goes on" in told
     assert other_told.strip() == ""
     rows = list(read_metrics(tmp_path / "run" / "metrics.csv"))
-    step = runs.read_checkpoint(tmp_path / "run" / "checkpoints" / "last.pt")["step"]
+    step = read_checkpoint(tmp_path / "run" / "checkpoints" / "last.pt")["step"]
     assert step >= int(rows[-1]["step"])
 
 
 def test_a_share_of_a_batch_is_its_part():
     rows = np.arange(12)
-    parts = [Share(number, 3).of(rows) for number in range(3)]
+    parts = [Shard(number, 3).of(rows) for number in range(3)]
     np.testing.assert_array_equal(np.concatenate(parts), rows)
     assert {len(part) for part in parts} == {4}
     with pytest.raises(ConfigError, match="batches of 10 segments cannot be shared by 3 processes"):
-        n_own_rows(10, Group(Share(0, 3)))
+        n_own_rows(10, ProcessGroup(Shard(0, 3)))
 
 
 def test_dropout_hangs_on_the_place_in_the_batch():
-    from dafxtool.model import RowDropout
+    from dafxtool.models.base import RowDropout
 
     dropout, whole = RowDropout(0.5), torch.randn(6, 50)
     torch.manual_seed(1)
@@ -265,7 +268,7 @@ def test_dropout_hangs_on_the_place_in_the_batch():
     torch.manual_seed(1)
     assert torch.equal(wanted, nn.Dropout(0.5)(whole))
     for number in range(3):
-        dropout.share = Share(number, 3)
+        dropout.share = Shard(number, 3)
         torch.manual_seed(1)
         assert torch.equal(dropout(dropout.share.of(whole)), dropout.share.of(wanted))
 

@@ -10,7 +10,7 @@ import click
 import pytest
 
 from dafxtool.cli import main
-from dafxtool.cli.reference import reference
+from dafxtool.cli._reference import reference
 
 ROOT = Path(__file__).parent.parent
 PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md")])

@@ -144,7 +144,7 @@ def test_a_plugin_that_loads_tells_its_effects(plugin):
 
 
 def test_the_command_tells_all_that_is_known_of_a_plugin(invoke, monkeypatch, plugin):
-    from dafxtool.plugins import plugin_binary, sha256_of
+    from dafxtool.effects.vst3.files import plugin_binary, sha256_of
 
     found = [doctor.check_plugin(plugin, 48_000)]
     monkeypatch.setattr(doctor, "examine", lambda plugins, progress, sample_rate: found)
@@ -163,14 +163,16 @@ def test_the_command_tells_all_that_is_known_of_a_plugin(invoke, monkeypatch, pl
 
 
 def test_a_plugin_that_does_not_do_what_it_is_set_to_is_a_warning(monkeypatch):
-    from dafxtool import plugins
-    from dafxtool.parameters import Effect, PluginFile
-    from dafxtool.plugin_audit import NOT_KEPT, Audit
+    from dafxtool.effects.effect import Effect, PluginFile
+    from dafxtool.effects.vst3 import isolation
+    from dafxtool.effects.vst3.audit import NOT_KEPT, Audit
 
     left_out = (("Speed", NOT_KEPT), ("Meter", "it moves"))
     file = PluginFile("x.vst3", None, "1.0", "00", 1, 24_000, (), left_out, repeatable=False)
     audit = Audit(24_000, 1, (), (), left_out, False, "1.0", "", 0, 0.5)
-    monkeypatch.setattr(plugins, "audited_effects", lambda *_: [(Effect("x", plugin=file), audit)])
+    monkeypatch.setattr(
+        isolation, "audited_effects", lambda *_: [(Effect("x", plugin=file), audit)]
+    )
     check = doctor.check_plugin("x.vst3")
     assert check.state == "warning" and check.mend
     assert "x: the parameter 'Speed' is left out, because it does not keep" in check.found

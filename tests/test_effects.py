@@ -4,9 +4,10 @@ import sys
 import numpy as np
 import pytest
 
-from dafxtool.effects import apply_effect, builtin_effects, parse_effect
+from dafxtool.effects.apply import parse_effect
+from dafxtool.effects.builtin import apply_effect, builtin_effects
+from dafxtool.effects.effect import Effect, draw_setting
 from dafxtool.errors import EffectError, MissingDependencyError
-from dafxtool.parameters import Effect, draw_setting
 
 SAMPLE_RATE = 24_000
 EFFECTS = builtin_effects()

@@ -12,16 +12,17 @@ import numpy as np
 import pytest
 from datasets import CONFIGURATION, SEGMENTS, SPECTROGRAM, chosen, write_recordings
 
-from dafxtool import store
+from dafxtool import storage
+from dafxtool.config import SplitConfig
+from dafxtool.dataset.render import render
+from dafxtool.effects.effect import Effect
 from dafxtool.errors import InputError
-from dafxtool.evaluation import SECTIONS, evaluate
-from dafxtool.pairs import render
-from dafxtool.parameters import Effect
-from dafxtool.runs import load_run
-from dafxtool.segments import SplitConfig
-from dafxtool.spectrograms import write_spectrograms
-from dafxtool.training import train
-from dafxtool.ways import midway
+from dafxtool.evaluation.evaluate import evaluate
+from dafxtool.evaluation.midpoints import midway
+from dafxtool.evaluation.results import SECTIONS
+from dafxtool.models.run import load_run
+from dafxtool.spectrogram.compute import compute_spectrograms
+from dafxtool.training.train import train
 
 SPLIT = SplitConfig(validation=0.25, test=0.25)
 EFFECTS = ("overdrive", "high-pass")
@@ -40,7 +41,7 @@ def folder(tmp_path_factory):
 
 def _train(pairs, run):
     spectrograms = run.with_name(f"{run.name}.h5")
-    write_spectrograms(pairs, spectrograms, SPECTROGRAM)
+    compute_spectrograms(pairs, spectrograms, SPECTROGRAM)
     train(spectrograms, run, CONFIGURATION, "cpu")
 
 
@@ -75,7 +76,7 @@ def test_the_dry_channel_does_not_drift(made):
 
 
 def test_the_errors_are_those_of_reconstruct(made, folder):
-    from dafxtool.sheets import reconstruct_pairs
+    from dafxtool.latents.reconstruct import reconstruct_pairs
 
     run = load_run(folder / "run", "cpu")
     table = reconstruct_pairs(folder / "pairs.h5", run)[1]
@@ -100,7 +101,7 @@ def test_shuffled_labels_score_at_chance(folder):
             file[name][...] = file[name][...][order]
     run = folder / "shuffled-run"
     spectrograms = folder / "shuffled-spectrograms.h5"
-    write_spectrograms(pairs, spectrograms, SPECTROGRAM)
+    compute_spectrograms(pairs, spectrograms, SPECTROGRAM)
     train(spectrograms, run, CONFIGURATION, "cpu")
     found = evaluate(load_run(run, "cpu"), pairs, midpoints_per_effect=0, n_sounds=0)
     for section in ("linear", "neighbours"):
@@ -129,7 +130,7 @@ def test_latents_of_noise_score_at_chance(folder):
 
 def test_recordings_that_were_trained_on_are_left_out(folder):
     run = load_run(folder / "run", "cpu")
-    with store.Reader(folder / "pairs.h5", store.PAIRS) as reader:
+    with storage.Hdf5Reader(folder / "pairs.h5", storage.PAIRS) as reader:
         labels = reader.labels
     test = labels.rows_of(["test"])
     some = sorted({labels.path_of(row) for row in test})

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from dafxtool import audio
+from dafxtool.audio.io import load_audio, save_audio
 
 EXAMPLES = Path(__file__).parent.parent / "examples"
 
@@ -34,8 +34,8 @@ def test_every_example_is_tried_here():
 def test_render_and_listen(tmp_path):
     told = run_example(tmp_path, sys.executable, str(EXAMPLES / "render_and_listen.py"))
     assert "delay 250 ms" in told
-    dry, rate = audio.read(tmp_path / "guitar.wav")
-    wet, _ = audio.read(tmp_path / "guitar-delay-250ms.wav")
+    dry, rate = load_audio(tmp_path / "guitar.wav")
+    wet, _ = load_audio(tmp_path / "guitar-delay-250ms.wav")
     assert (rate, len(wet)) == (24_000, len(dry))
 
 
@@ -64,7 +64,7 @@ def test_the_study_makes_its_figures(tmp_path):
 
         for take in range(2):
             path = tmp_path / "speakers" / f"p{number}" / f"{take}.wav"
-            audio.write(path, synthesis.recording(family, take), synthesis.SAMPLE_RATE)
+            save_audio(path, synthesis.recording(family, take), synthesis.SAMPLE_RATE)
     small = {"PAIRS": "16", "TRAIN": "--steps 2", "PRESET": "small", "MAP": "--method pca"}
     command = ("bash", str(EXAMPLES / "study.sh"), "speakers", "out")
     told = run_example(tmp_path, *command, **small)

@@ -14,11 +14,16 @@ from matplotlib.figure import Figure
 from matplotlib.text import Text
 from PIL import Image
 
-from dafxtool.curve_figures import curves_figure, draw_curves
-from dafxtool.drawing import text_width_in, wrap, write_table
 from dafxtool.errors import InputError, OutputExistsError
-from dafxtool.map_figures import PointMap, draw_map, label_style, map_figure
-from dafxtool.spectrogram_figures import (
+from dafxtool.plots.base import text_width_in, wrap
+from dafxtool.plots.curves import curves_figure, draw_curves
+from dafxtool.plots.scatter import (
+    ScatterPanel,
+    draw_map,
+    label_style,
+    map_figure,
+)
+from dafxtool.plots.spectrograms import (
     FLOOR_DB,
     Panel,
     Sheet,
@@ -30,6 +35,7 @@ from dafxtool.spectrogram_figures import (
     sheet_figure,
     time_ticks,
 )
+from dafxtool.utils.outputs import write_table
 
 SAMPLE_RATE = 24_000
 FREQUENCIES = np.linspace(0, SAMPLE_RATE / 2, 1025)
@@ -340,7 +346,7 @@ def test_every_label_has_a_look_of_its_own_that_shows_on_white():
 
 def test_twenty_labels_have_a_legend_with_their_counts():
     points, labels = clusters(20, 5)
-    figure = map_figure([PointMap(points, [*labels[:-2], labels[0], labels[0]])])
+    figure = map_figure([ScatterPanel(points, [*labels[:-2], labels[0], labels[0]])])
     texts = [text.get_text() for text in written(figure)]
     assert all(f"effect {index}" in texts for index in range(20))
     assert sorted(text for text in texts if text in ("3", "5", "7")) == ["3"] + ["5"] * 18 + ["7"]
@@ -349,14 +355,14 @@ def test_twenty_labels_have_a_legend_with_their_counts():
 
 def test_few_labels_apart_are_named_at_their_medians():
     points, labels = clusters(4, 50)
-    axes = map_figure([PointMap(points, labels)]).axes[0]
+    axes = map_figure([ScatterPanel(points, labels)]).axes[0]
     named = {text.get_text(): text.get_position() for text in axes.texts}
     assert sorted(named) == [f"effect {index}" for index in range(4)]
     np.testing.assert_allclose(named["effect 0"], np.median(points[:50], axis=0))
 
 
 def test_few_labels_on_top_of_each_other_go_to_the_legend():
-    figure = map_figure([PointMap(*clusters(4, 50, apart=0.1))])
+    figure = map_figure([ScatterPanel(*clusters(4, 50, apart=0.1))])
     assert not figure.axes[0].texts
     assert {f"effect {index}" for index in range(4)} <= {
         text.get_text() for text in written(figure)
@@ -368,7 +374,7 @@ def test_few_labels_on_top_of_each_other_go_to_the_legend():
 def test_all_points_are_drawn_in_the_colour_of_their_label(n_labels):
     points, labels = clusters(n_labels, 30)
     order = [f"effect {index}" for index in range(n_labels)]
-    axes = map_figure([PointMap(points, labels, order=order)]).axes[0]
+    axes = map_figure([ScatterPanel(points, labels, order=order)]).axes[0]
     drawn = {
         (*position, *colour[:3])
         for collection in axes.collections
@@ -386,7 +392,9 @@ def test_all_points_are_drawn_in_the_colour_of_their_label(n_labels):
 def test_both_axes_of_a_map_have_one_scale_and_all_maps_the_same_limits():
     points, labels = clusters(3, 20)
     stretched = points * [5, 1]
-    figure = map_figure([PointMap(points, labels), PointMap(stretched, values=np.arange(60.0) + 1)])
+    figure = map_figure(
+        [ScatterPanel(points, labels), ScatterPanel(stretched, values=np.arange(60.0) + 1)]
+    )
     first, second = figure.axes[0], figure.axes[1]
     assert first.get_xlim() == second.get_xlim() and first.get_ylim() == second.get_ylim()
     width, height = figure.get_size_inches()
@@ -401,14 +409,14 @@ def test_both_axes_of_a_map_have_one_scale_and_all_maps_the_same_limits():
 def test_more_and_larger_clouds_have_smaller_points(tmp_path):
     def area(n: int) -> float:
         points = np.random.default_rng(0).normal(size=(n, 2))
-        return map_figure([PointMap(points)]).axes[0].collections[0].get_sizes()[0]
+        return map_figure([ScatterPanel(points)]).axes[0].collections[0].get_sizes()[0]
 
     assert area(20) > area(2000) > area(20_000)
 
 
 def test_values_colour_the_points_and_name_the_bar():
     points, _ = clusters(2, 20)
-    content = PointMap(
+    content = ScatterPanel(
         points, values=np.geomspace(100, 8000, 40), value_name="cutoff (Hz)", logarithmic=True
     )
     figure = map_figure([content])
@@ -432,7 +440,7 @@ def test_values_colour_the_points_and_name_the_bar():
 )
 def test_maps_that_cannot_be_drawn_are_refused(content, sentence):
     with pytest.raises(InputError, match=sentence):
-        PointMap(**content)
+        ScatterPanel(**content)
 
 
 def test_a_single_point_can_be_drawn(tmp_path):

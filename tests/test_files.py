@@ -11,12 +11,12 @@ from pathlib import Path
 import pytest
 
 from dafxtool.errors import DiskError, OutputExistsError
-from dafxtool.files import disk_errors, free_name, writing
+from dafxtool.utils.files import atomic_write, disk_errors, unused_name
 
 
 def test_nothing_has_the_name_until_all_is_written(tmp_path):
     path = tmp_path / "new" / "folder" / "sound.take1.wav"
-    with writing(path) as temporary:
+    with atomic_write(path) as temporary:
         temporary.write_text("half")
         assert not path.exists()
         assert temporary.parent == path.parent
@@ -30,7 +30,7 @@ def test_nothing_has_the_name_until_all_is_written(tmp_path):
 def test_a_failure_leaves_what_was_there_and_nothing_else(tmp_path, failure):
     path = tmp_path / "table.csv"
     path.write_text("before")
-    with pytest.raises(failure), writing(path, overwrite=True) as temporary:
+    with pytest.raises(failure), atomic_write(path, overwrite=True) as temporary:
         temporary.write_text("half")
         raise failure
     assert path.read_text() == "before"
@@ -41,17 +41,17 @@ def test_an_output_is_replaced_only_when_asked(tmp_path):
     path = tmp_path / "table.csv"
     path.write_text("before")
     sentence = r"table\.csv exists already.*--overwrite"
-    with pytest.raises(OutputExistsError, match=sentence), writing(path) as temporary:
+    with pytest.raises(OutputExistsError, match=sentence), atomic_write(path) as temporary:
         temporary.write_text("after")
     assert path.read_text() == "before"
-    with writing(path, overwrite=True) as temporary:
+    with atomic_write(path, overwrite=True) as temporary:
         temporary.write_text("after")
     assert path.read_text() == "after"
 
 
 def test_an_output_that_appears_meanwhile_is_kept(tmp_path):
     path = tmp_path / "table.csv"
-    with pytest.raises(OutputExistsError), writing(path) as temporary:
+    with pytest.raises(OutputExistsError), atomic_write(path) as temporary:
         temporary.write_text("ours")
         path.write_text("theirs")
     assert path.read_text() == "theirs"
@@ -61,17 +61,17 @@ def test_a_link_stays_a_link(tmp_path):
     target, link = tmp_path / "target.csv", tmp_path / "link.csv"
     target.write_text("before")
     link.symlink_to(target)
-    with writing(link, overwrite=True) as temporary:
+    with atomic_write(link, overwrite=True) as temporary:
         temporary.write_text("after")
     assert link.is_symlink()
     assert target.read_text() == "after"
 
 
 def test_a_folder_or_a_device_is_no_output(tmp_path):
-    with pytest.raises(DiskError, match="that is a folder"), writing(tmp_path, overwrite=True):
+    with pytest.raises(DiskError, match="that is a folder"), atomic_write(tmp_path, overwrite=True):
         pass
     device = Path("/dev/null")
-    with pytest.raises(DiskError, match="no ordinary file"), writing(device, overwrite=True):
+    with pytest.raises(DiskError, match="no ordinary file"), atomic_write(device, overwrite=True):
         pass
     assert device.is_char_device()
 
@@ -80,7 +80,7 @@ def test_a_file_among_the_folders_is_a_sentence(tmp_path):
     (tmp_path / "file").write_text("")
     path = tmp_path / "file" / "table.csv"
     sentence = r"table\.csv cannot be written.*a file, not a folder"
-    with pytest.raises(DiskError, match=sentence), writing(path):
+    with pytest.raises(DiskError, match=sentence), atomic_write(path):
         pass
 
 
@@ -91,7 +91,7 @@ def test_a_file_among_the_folders_is_a_sentence(tmp_path):
 def test_what_the_disk_says_names_the_output(tmp_path, number, sentence):
     path = tmp_path / "table.csv"
     whole = rf"table\.csv cannot be written, because .*{sentence}"
-    with pytest.raises(DiskError, match=whole), writing(path) as temporary:
+    with pytest.raises(DiskError, match=whole), atomic_write(path) as temporary:
         temporary.write_text("half")
         raise OSError(number, os.strerror(number))
     assert os.listdir(tmp_path) == []
@@ -103,7 +103,7 @@ def test_a_limit_of_the_system_is_a_sentence_and_leaves_nothing(tmp_path):
 import resource, signal
 from pathlib import Path
 from dafxtool.errors import DiskError
-from dafxtool.files import writing
+from dafxtool.utils.files import writing
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
 resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000))
 try:
@@ -120,7 +120,10 @@ except DiskError as error:
 
 
 def test_an_error_about_another_file_is_not_blamed_on_the_output(tmp_path):
-    with pytest.raises(FileNotFoundError, match=r"input\.csv"), writing(tmp_path / "table.csv"):
+    with (
+        pytest.raises(FileNotFoundError, match=r"input\.csv"),
+        atomic_write(tmp_path / "table.csv"),
+    ):
         (tmp_path / "input.csv").read_text()
     folder = tmp_path / "folder"
     with pytest.raises(DiskError, match="folder cannot be written"), disk_errors(folder):
@@ -129,8 +132,8 @@ def test_an_error_about_another_file_is_not_blamed_on_the_output(tmp_path):
 
 def test_a_free_name_counts_up_before_the_suffix(tmp_path):
     path = tmp_path / "map.png"
-    assert free_name(path) == path
+    assert unused_name(path) == path
     path.write_text("")
-    assert free_name(path) == tmp_path / "map-2.png"
+    assert unused_name(path) == tmp_path / "map-2.png"
     (tmp_path / "map-2.png").symlink_to(tmp_path / "nowhere")
-    assert free_name(path) == tmp_path / "map-3.png"
+    assert unused_name(path) == tmp_path / "map-3.png"

@@ -9,12 +9,32 @@ import pytest
 from browsers import opened, until
 from datasets import N_SAMPLES, RATE, chosen, write_recordings
 
-from dafxtool import audio, interactive_map, maps, miniatures, pages, store
+from dafxtool import storage
+from dafxtool.audio.io import encode
 from dafxtool.errors import InputError, OutputExistsError
-from dafxtool.latents import embed, write_latents
-from dafxtool.map_figures import label_style
-from dafxtool.projection import Projection
-from dafxtool.spectrogram_figures import colour_table, erb_rate
+from dafxtool.latents.embed import embed
+from dafxtool.latents.latent_map import Projection, latent_map
+from dafxtool.latents.table import write_latents
+from dafxtool.plots.scatter import label_style
+from dafxtool.plots.spectrograms import colour_table, erb_rate
+from dafxtool.web import page as page_module
+from dafxtool.web.latent_map import (
+    carry,
+    choose_points,
+    map_fragment,
+    sounds_of,
+    write_map_page,
+)
+from dafxtool.web.thumbnails import (
+    FLOOR_DB,
+    N_BANDS,
+    N_TIMES,
+    RANGE_DB,
+    from_levels,
+    shown_db,
+    shrink,
+    to_levels,
+)
 
 SPLITS = ("train", "validation", "test")
 N_SOUNDING = 7
@@ -29,20 +49,20 @@ def latents(pairs_file, run):
 
 @pytest.fixture(scope="module")
 def projection(latents):
-    return maps.latent_map(latents, "pca")
+    return latent_map(latents, "pca")
 
 
 @pytest.fixture(scope="module")
 def carried(latents, run, pairs_file):
-    sounds = interactive_map.sounds_of(pairs_file, latents, run, SPLITS)
-    return interactive_map.carry(latents, run, sounds, N_SOUNDING)
+    sounds = sounds_of(pairs_file, latents, run, SPLITS)
+    return carry(latents, run, sounds, N_SOUNDING)
 
 
 @pytest.fixture(scope="module")
 def page_file(latents, projection, run, pairs_file, tmp_path_factory):
     path = tmp_path_factory.mktemp("page") / "map.html"
-    sounds = interactive_map.sounds_of(pairs_file, latents, run, SPLITS)
-    interactive_map.write_map_page(path, latents, projection, run, sounds, N_SOUNDING)
+    sounds = sounds_of(pairs_file, latents, run, SPLITS)
+    write_map_page(path, latents, projection, run, sounds, N_SOUNDING)
     return path
 
 
@@ -69,7 +89,7 @@ def test_encoded_sound_is_the_sound(rate, kind):
 
     time_s = np.arange(rate) / rate
     tone = (0.25 * np.sin(2 * np.pi * 440 * time_s) * np.exp(-3 * time_s)).astype(np.float32)
-    with AudioFile(io.BytesIO(audio.encode(tone, rate, kind))) as file:
+    with AudioFile(io.BytesIO(encode(tone, rate, kind))) as file:
         read, found = file.read(file.frames)[0], file.samplerate
     assert found == rate
     if kind == "flac":
@@ -83,7 +103,7 @@ def test_encoded_sound_is_the_sound(rate, kind):
 def test_rates_that_mp3_does_not_know_become_higher_ones():
     from pedalboard.io import AudioFile
 
-    with AudioFile(io.BytesIO(audio.encode(np.zeros(20_000), 20_000, "mp3"))) as file:
+    with AudioFile(io.BytesIO(encode(np.zeros(20_000), 20_000, "mp3"))) as file:
         assert (file.samplerate, file.frames > 22_050) == (22_050, True)
 
 
@@ -97,14 +117,14 @@ def test_rates_that_mp3_does_not_know_become_higher_ones():
 )
 def test_what_cannot_be_encoded_is_refused(samples, kind, sentence):
     with pytest.raises(InputError, match=sentence):
-        audio.encode(samples, RATE, kind)
+        encode(samples, RATE, kind)
 
 
 def test_the_page_holds_the_sound_of_the_pairs(page_file, pairs_file):
     carried = data_of(page_file)["carried"]
     rows = carried["rows"]
     assert len(rows) == N_SOUNDING
-    with store.Reader(pairs_file, store.PAIRS) as reader:
+    with storage.Hdf5Reader(pairs_file, storage.PAIRS) as reader:
         # A plucked string: of noise, MP3 keeps what is heard and not the waves.
         slot = next(i for i, row in enumerate(rows) if reader.labels.folder_of(row) == "plucks")
         pair = reader.rows(np.array([rows[slot]]))[0]
@@ -117,17 +137,17 @@ def test_the_page_holds_the_sound_of_the_pairs(page_file, pairs_file):
 
 
 def test_points_with_sound_are_balanced_and_repeat(latents):
-    rows = interactive_map.choose_points(latents, N_SOUNDING, 3)
+    rows = choose_points(latents, N_SOUNDING, 3)
     counts = np.bincount(latents.labels.effect[rows])
     assert sorted(counts) == [3, 4]
-    np.testing.assert_array_equal(rows, interactive_map.choose_points(latents, N_SOUNDING, 3))
-    assert interactive_map.choose_points(latents, 999).tolist() == list(range(len(latents)))
+    np.testing.assert_array_equal(rows, choose_points(latents, N_SOUNDING, 3))
+    assert choose_points(latents, 999).tolist() == list(range(len(latents)))
 
 
 def test_the_sound_of_embedded_recordings_is_what_was_embedded(run, tmp_path):
     recordings = write_recordings(tmp_path)
     latents = embed([recordings], run, chosen("delay", "overdrive"))
-    sounds = interactive_map.sounds_of(recordings, latents, run, SPLITS)
+    sounds = sounds_of(recordings, latents, run, SPLITS)
     rows = np.array([0, 5, 11])
     again = run.embed(run.analyse(sounds(rows))[0])
     np.testing.assert_allclose(again, latents.latent[rows], atol=1e-4)
@@ -139,8 +159,8 @@ def test_the_sound_of_embedded_recordings_is_what_was_embedded(run, tmp_path):
 def test_a_miniature_of_a_constant_is_that_constant(run):
     config = run.spectrogram_config
     shape = (1, 2, config.n_bins, config.n_frames)
-    made = miniatures.shrink(np.ones(shape, np.float32), np.array([[2.0, 3.0]]), config)
-    assert made.shape == (1, 2, miniatures.N_BANDS, miniatures.N_TIMES)
+    made = shrink(np.ones(shape, np.float32), np.array([[2.0, 3.0]]), config)
+    assert made.shape == (1, 2, N_BANDS, N_TIMES)
     np.testing.assert_allclose(made, 5, rtol=1e-5)
 
 
@@ -148,20 +168,20 @@ def test_a_tone_is_bright_in_its_band_and_at_its_time(run):
     config = run.spectrogram_config
     values = np.zeros((1, 2, config.n_bins, config.n_frames), np.float32)
     values[0, 1, 40, config.n_frames // 4] = 1
-    made = miniatures.shrink(values, np.array([[0.0, 1.0]]), config)[0]
+    made = shrink(values, np.array([[0.0, 1.0]]), config)[0]
     assert not made[0].any()
     band, time = np.unravel_index(made[1].argmax(), made[1].shape)
     frequencies = config.frequencies_hz()
     height = float(erb_rate(frequencies[40]) / erb_rate(frequencies[-1]))
-    assert abs(band + 0.5 - height * miniatures.N_BANDS) < 1
-    assert abs(time + 0.5 - miniatures.N_TIMES / 4) < 1.5
+    assert abs(band + 0.5 - height * N_BANDS) < 1
+    assert abs(time + 0.5 - N_TIMES / 4) < 1.5
 
 
 def test_levels_are_decibels():
     values = np.array([1, 0.5, 1e-3, 0], np.float32)
-    levels = miniatures.to_levels(values, 1.0, exponent=0.5)
+    levels = to_levels(values, 1.0, exponent=0.5)
     assert levels[0] == 255 and levels[3] == 0 and levels[2] == 0
-    assert miniatures.from_levels(levels, 0.5)[1] == pytest.approx(0.5, rel=0.02)
+    assert from_levels(levels, 0.5)[1] == pytest.approx(0.5, rel=0.02)
 
 
 def page_step(data, a, b, index):
@@ -176,7 +196,7 @@ def page_step(data, a, b, index):
     pair = low * n - low * (low + 1) // 2 + high - low - 1
     row = 3 * pair + (index if a < b else 2 - index)
     weights = coefficients.reshape(-1, k)[row] * np.array(carried["scales"])
-    values = miniatures.from_levels(ends, carried["exponent"])
+    values = from_levels(ends, carried["exponent"])
     t = carried["positions"][index]
     return (1 - t) * values[a] + t * values[b] + np.tensordot(weights, basis, 1)
 
@@ -190,12 +210,10 @@ def test_steps_of_the_page_are_those_that_the_model_decodes(page_file, latents, 
     t = np.array(data["carried"]["positions"], np.float32)[:, None]
     assert t.ravel().tolist() == [0.25, 0.5, 0.75]
     decoded = run.decode((1 - t) * latents.latent[rows[a]] + t * latents.latent[rows[b]])
-    true = miniatures.shrink(decoded, constants, run.spectrogram_config)
+    true = shrink(decoded, constants, run.spectrogram_config)
     originals = embed_miniatures(latents, run, rows, data)
     shown = np.stack([page_step(data, a, b, index) for index in range(3)])
-    difference = miniatures.shown_db(shown, exponent) - miniatures.shown_db(
-        true / originals, exponent
-    )
+    difference = shown_db(shown, exponent) - shown_db(true / originals, exponent)
     error_db = data["carried"]["error_db"]
     assert 0 < error_db < 1
     assert np.sqrt(np.mean(np.square(difference))) < 2 * error_db + 0.1
@@ -204,20 +222,20 @@ def test_steps_of_the_page_are_those_that_the_model_decodes(page_file, latents, 
 def embed_miniatures(latents, run, rows, data):
     """The loudest value of all originals, which is 0 dB of the page, from the page's own ends."""
     constants = np.tile(np.array([[run.mean, run.deviation]], np.float32), (len(rows), 1))
-    ends = miniatures.shrink(run.decode(latents.latent[rows]), constants, run.spectrogram_config)
+    ends = shrink(run.decode(latents.latent[rows]), constants, run.spectrogram_config)
     carried = data["carried"]
     levels = np.frombuffer(base64.b64decode(carried["ends"]), np.uint8).reshape(ends.shape)
     middle = (levels > 60) & (levels < 250)
-    values = miniatures.from_levels(levels, carried["exponent"])
+    values = from_levels(levels, carried["exponent"])
     return float(np.median(ends[middle] / values[middle]))
 
 
 def test_the_ends_are_what_the_decoder_makes_of_the_ends(carried, latents, run):
     constants = np.tile(np.array([[run.mean, run.deviation]], np.float32), (N_SOUNDING, 1))
     decoded = run.decode(latents.latent[carried.rows])
-    ends = miniatures.shrink(decoded, constants, run.spectrogram_config)
-    originals = miniatures.shrink(run.analyse(carried.audio)[0], constants, run.spectrogram_config)
-    wanted = miniatures.to_levels(ends, float(originals.max()), carried.exponent)
+    ends = shrink(decoded, constants, run.spectrogram_config)
+    originals = shrink(run.analyse(carried.audio)[0], constants, run.spectrogram_config)
+    wanted = to_levels(ends, float(originals.max()), carried.exponent)
     np.testing.assert_array_equal(carried.ends, wanted)
 
 
@@ -270,7 +288,7 @@ def test_names_from_outside_are_harmless(latents, projection, tmp_path):
         "effects": effects})}
     )  # fmt: skip
     path = tmp_path / "evil.html"
-    interactive_map.write_map_page(path, evil, projection, title=EVIL)
+    write_map_page(path, evil, projection, title=EVIL)
     text = path.read_text("utf-8")
     assert "<script>alert" not in text and "<b>&amp;" not in text
     assert text.count("<script") == text.count("</script>")
@@ -282,7 +300,7 @@ def test_names_from_outside_are_harmless(latents, projection, tmp_path):
 
 
 def test_json_in_a_script_cannot_end_it():
-    text = pages.script_data({"a": "</script><!--", "b": [1.5, "\u2028"]})
+    text = page_module.script_data({"a": "</script><!--", "b": [1.5, "\u2028"]})
     assert "<" not in text and ">" not in text and "\u2028" not in text
     assert json.loads(text) == {"a": "</script><!--", "b": [1.5, "\u2028"]}
 
@@ -319,9 +337,9 @@ def test_the_command_writes_a_page_that_is_heard(pairs_file, run_folder, tmp_pat
 def test_a_name_that_is_taken_is_refused_before_the_work(latents, projection, tmp_path):
     (tmp_path / "map.html").write_text("mine")
     with pytest.raises(OutputExistsError):
-        interactive_map.write_map_page(tmp_path / "map.html", latents, projection)
+        write_map_page(tmp_path / "map.html", latents, projection)
     with pytest.raises(InputError, match=r"ends in .html"):
-        interactive_map.write_map_page(tmp_path / "map.txt", latents, projection)
+        write_map_page(tmp_path / "map.txt", latents, projection)
     assert (tmp_path / "map.html").read_text() == "mine"
 
 
@@ -355,7 +373,7 @@ PIXELS = """([name, index]) => {
 
 def assert_shows(pixels, decibels):
     """The picture of a canvas has the colours of these decibels (bands, times), low bands below."""
-    height = np.clip(1 - decibels / miniatures.FLOOR_DB, 0, 1)
+    height = np.clip(1 - decibels / FLOOR_DB, 0, 1)
     wanted = colour_table()[np.rint(255 * height).astype(int)][::-1].astype(int)
     shown = np.reshape(pixels, (*wanted.shape[:2], 4))[..., :3]
     assert np.abs(shown - wanted).max() <= 8  # a level beside it, where rounding differs
@@ -373,13 +391,13 @@ def spread_out(latents):
 @pytest.mark.parametrize(("width", "touch"), [(1280, False), (390, True)])
 def test_the_page_in_a_browser(width, touch, latents, spread_out, run, pairs_file, tmp_path):
     path = tmp_path / "map.html"
-    sounds = interactive_map.sounds_of(pairs_file, latents, run, SPLITS)
+    sounds = sounds_of(pairs_file, latents, run, SPLITS)
     # Long enough to switch between wet and dry meanwhile.
     longer = lambda rows: np.tile(sounds(rows), (1, 1, 4))  # noqa: E731
-    made = interactive_map.carry(latents, run, sounds, N_SOUNDING)
+    made = carry(latents, run, sounds, N_SOUNDING)
     made = type(made)(**{**vars(made), "audio": longer(made.rows)})
-    fragment = interactive_map.map_fragment(latents, spread_out, made, RATE, 4 * N_SAMPLES)
-    pages.write_page(path, pages.page("Map", [fragment]))
+    fragment = map_fragment(latents, spread_out, made, RATE, 4 * N_SAMPLES)
+    page_module.write_page(path, page_module.page("Map", [fragment]))
     first, second = made.rows[[0, 3]].tolist()
     silent = next(row for row in range(len(latents)) if row not in made.rows)
     with opened(path, width, touch=touch) as (page, complaints):
@@ -411,9 +429,9 @@ def test_the_page_in_a_browser(width, touch, latents, spread_out, run, pairs_fil
         for index in range(3):
             step = page_step(data_of(path), 0, 3, index)[1]
             shown = page.evaluate(PIXELS, ["map-step-wet", index + 1])
-            assert_shows(shown, miniatures.shown_db(step, made.exponent))
+            assert_shows(shown, shown_db(step, made.exponent))
         levels = made.ends[0, 1].astype(np.float32)
-        decibels = miniatures.RANGE_DB * (levels / 255 - 1)
+        decibels = RANGE_DB * (levels / 255 - 1)
         assert_shows(page.evaluate(PIXELS, ["map-step-wet", 0]), decibels)
         page.locator(".map-plot .legendtoggle").first.dispatch_event("mousedown")
         page.locator(".map-plot .legendtoggle").first.dispatch_event("mouseup")

@@ -7,9 +7,10 @@ import weakref
 import pytest
 from click.testing import CliRunner
 
-from dafxtool import cli, interrupts
+from dafxtool import cli
 from dafxtool.cli import effects as effects_command
-from dafxtool.progress import SILENT
+from dafxtool.utils import signals
+from dafxtool.utils.progress import SILENT
 
 
 @pytest.fixture(autouse=True)
@@ -20,12 +21,12 @@ def handlers_put_back():
         signal.signal(number, handler)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(signal, "signal", lambda *_: None)
-        interrupts.watch()  # forget what was noted
+        signals.watch()  # forget what was noted
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_an_interrupt_is_raised_at_once(number):
-    interrupts.watch()
+    signals.watch()
     with pytest.raises(KeyboardInterrupt):
         os.kill(os.getpid(), number)
 
@@ -35,7 +36,7 @@ def test_an_interrupt_that_python_forgets_is_raised_at_the_next_step():
     class Anything:
         pass
 
-    interrupts.watch()
+    signals.watch()
     thing = Anything()
     reference = weakref.ref(thing, lambda _: os.kill(os.getpid(), signal.SIGINT))
     del thing  # the callback's KeyboardInterrupt is printed, and that is all
@@ -46,19 +47,19 @@ def test_an_interrupt_that_python_forgets_is_raised_at_the_next_step():
 
 
 def test_a_new_command_forgets_the_interrupt_of_the_last():
-    interrupts.watch()
+    signals.watch()
     with pytest.raises(KeyboardInterrupt):
         os.kill(os.getpid(), signal.SIGINT)
-    interrupts.watch()
+    signals.watch()
     SILENT.advance()
 
 
 def test_in_a_step_an_interrupt_waits_for_its_end_and_a_second_one_does_not():
-    interrupts.watch()
-    with interrupts.deferred():
+    signals.watch()
+    with signals.deferred():
         os.kill(os.getpid(), signal.SIGINT)
         with pytest.raises(KeyboardInterrupt):
-            interrupts.check()
+            signals.check()
         os.kill(os.getpid(), signal.SIGINT)
         with pytest.raises(KeyboardInterrupt):
             os.kill(os.getpid(), signal.SIGINT)

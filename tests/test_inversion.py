@@ -8,19 +8,20 @@ import numpy as np
 import pytest
 import torch
 
+from dafxtool.config import SpectrogramConfig
 from dafxtool.errors import ConfigError, InputError
-from dafxtool.inversion import (
+from dafxtool.spectrogram.pghi import hann_gamma, pghi_phase
+from dafxtool.spectrogram.phase_retrieval import (
     METHODS,
     Frames,
-    Reflections,
+    RaarSchedule,
     griffin_lim,
     invert,
     onto_magnitudes,
-    reflect,
+    raar,
     spectral_convergence_db,
 )
-from dafxtool.phase import gradient_phase, hann_gamma
-from dafxtool.stft import SpectrogramConfig, istft, magnitude, stft
+from dafxtool.spectrogram.stft import istft, magnitude, stft
 
 CONFIG = SpectrogramConfig(n_samples=24_000)
 SIZES = ((2048, 512, 2048), (4096, 2048, 4096), (4096, 1024, 2048), (512, 100, 401))
@@ -117,7 +118,7 @@ def test_iterations_take_batches():
     first = torch.polar(target, target.flip(1))
 
     def inverted(first: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
-        return griffin_lim(reflect(first, target, frames, 4, steps), target, frames, 2)
+        return griffin_lim(raar(first, target, frames, 4, steps), target, frames, 2)
 
     together = inverted(first, target)
     for row in range(3):
@@ -128,8 +129,8 @@ def test_a_true_spectrum_is_a_fixed_point_of_every_step():
     frames, sound = Frames(CONFIG, 24_000), torch.from_numpy(plucks())
     spectrum = frames.analyse(sound)
     target = spectrum.abs()
-    steps = Reflections(b=0.95, last_b=0.95, g=1.6)
-    assert error_db(reflect(spectrum, target, frames, 5, steps), spectrum) < -90
+    steps = RaarSchedule(b=0.95, last_b=0.95, g=1.6)
+    assert error_db(raar(spectrum, target, frames, 5, steps), spectrum) < -90
     assert error_db(griffin_lim(spectrum, target, frames, 5), sound) < -90
 
 
@@ -139,13 +140,13 @@ def test_reflections_are_those_of_the_formula(sizes):
     frames = Frames(sized(*sizes), 12_000)
     spectrum = spectrum_of_noise(frames)
     target = frames.analyse(torch.from_numpy(plucks(12_000))).abs()
-    steps = Reflections(b=1.05, last_b=0.8, g=1.7)
+    steps = RaarSchedule(b=1.05, last_b=0.8, g=1.7)
     plain, before = spectrum, spectrum.clone()
     for b in np.linspace(steps.b, steps.last_b, 4).tolist():
         near = onto_magnitudes(plain, target)
         beyond = frames.project((1 + steps.g) * near - steps.g * plain)
         plain = b * (plain + beyond) + (1 - 2 * b) * near
-    found = reflect(spectrum, target, frames, 4, steps)
+    found = raar(spectrum, target, frames, 4, steps)
     assert error_db(found, onto_magnitudes(plain, target)) < -50
     assert error_db(found, onto_magnitudes(spectrum, target)) > -10  # they did travel
     torch.testing.assert_close(spectrum, before, rtol=0, atol=0)
@@ -247,7 +248,7 @@ def test_the_gradient_s_phase_turns_at_the_frequency_of_a_tone(sizes, frequency_
     config = sized(*sizes)
     turned = 2 * np.pi * frequency_hz * np.arange(24_000) / config.sample_rate
     target = magnitude(np.sin(turned), config).T.contiguous().numpy()
-    phase = gradient_phase(target, config)
+    phase = pghi_phase(target, config)
     peak = round(frequency_hz * config.n_fft / config.sample_rate)
     advance = np.diff(phase[4:-4, peak].astype(np.float64))
     wanted = 2 * np.pi * frequency_hz * config.hop_length / config.sample_rate

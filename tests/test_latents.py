@@ -7,15 +7,16 @@ import pytest
 import torch
 from datasets import N_SAMPLES, chosen, write_recordings
 
-from dafxtool import store
+from dafxtool import storage
+from dafxtool.config import SPLITS
 from dafxtool.errors import InputError
-from dafxtool.latents import are_learnt, embed, read_latents, write_latents
-from dafxtool.progress import Progress
-from dafxtool.segments import SPLITS
+from dafxtool.latents.embed import embed
+from dafxtool.latents.table import read_latents, seen_in_training, write_latents
+from dafxtool.utils.progress import Progress
 
 
 def test_an_embedding_does_not_depend_on_batches_or_order(pairs_file, run):
-    with store.Reader(pairs_file, store.PAIRS) as reader:
+    with storage.Hdf5Reader(pairs_file, storage.PAIRS) as reader:
         sound = reader.rows(slice(None))
     together = run.embed(run.analyse(sound)[0])
     order = np.random.default_rng(0).permutation(len(sound))
@@ -67,19 +68,19 @@ def test_what_the_run_has_learnt_is_known_behind_links_and_told(pairs_file, run,
         def say(self, text):
             self.lines.append(text)
 
-    with store.Reader(pairs_file, store.PAIRS) as reader:
+    with storage.Hdf5Reader(pairs_file, storage.PAIRS) as reader:
         labels = reader.labels
     rows = {split: labels.rows_of([split]) for split in SPLITS}
     for split in SPLITS:  # validation chose the best checkpoint
-        assert are_learnt(labels, rows[split], run).all() == (split != "test")
-        assert are_learnt(labels, rows[split], run).any() == (split != "test")
+        assert seen_in_training(labels, rows[split], run).all() == (split != "test")
+        assert seen_in_training(labels, rows[split], run).any() == (split != "test")
     real = Path(labels.path_of(0)).parents[1]
     (tmp_path / "moved").symlink_to(real)
     moved = [
         {**each, "path": str(tmp_path / "moved" / Path(each["path"]).relative_to(real))}
         for each in labels.recordings
     ]
-    assert are_learnt(replace(labels, recordings=moved), rows["train"], run).all()
+    assert seen_in_training(replace(labels, recordings=moved), rows["train"], run).all()
     for split in ("test", "train"):
         told = Told()
         embed([pairs_file], run, splits=(split,), progress=told)

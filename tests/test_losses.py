@@ -4,11 +4,12 @@ import numpy as np
 import pytest
 from datasets import SEGMENTS, SPLIT, write_recordings
 
-from dafxtool import plugins
-from dafxtool.losses import Losses
-from dafxtool.pairs import render
-from dafxtool.parameters import Effect, Parameter
-from dafxtool.plan import Pair
+from dafxtool.dataset.failures import FailureSummary
+from dafxtool.dataset.pair import Pair
+from dafxtool.dataset.render import render
+from dafxtool.effects.apply import load_effects
+from dafxtool.effects.effect import Effect
+from dafxtool.effects.parameter import Parameter
 
 SWITCH = Parameter("freeze", "", choices=("Off", "On"), minimum=0.0, maximum=1.0, default=0.0)
 MODE = Parameter("mode", "", choices=("A", "B", "C"), minimum=0.0, maximum=2.0, default=0.0)
@@ -25,7 +26,7 @@ def grains(freeze: int, mode: int) -> Pair:
 
 
 def remarks(made: list[Pair], lost: list[Pair]) -> list[str]:
-    losses = Losses([GRAINS, GAIN])
+    losses = FailureSummary([GRAINS, GAIN])
     losses.count(made[:1], lost[:1])  # batch by batch
     losses.count(made[1:], lost[1:])
     return losses.remarks()
@@ -53,7 +54,7 @@ def test_nothing_is_told_of_what_cannot_be_known():
 def test_a_plugin_that_one_switch_silences(plugin_named, tmp_path):
     """A freeze before anything was heard repeats nothing, or NaN."""
     recordings = write_recordings(tmp_path / "recordings")
-    (grains,) = plugins.load_effects(plugin_named("ZamGrains"), SEGMENTS.sample_rate).values()
+    (grains,) = load_effects(plugin_named("ZamGrains"), SEGMENTS.sample_rate).values()
     output = tmp_path / "pairs.h5"
     result = render([recordings], output, [(grains, {})], SEGMENTS, SPLIT, 8, seed=1)
     assert 2 <= len(result.lost) <= 6

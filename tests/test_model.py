@@ -4,18 +4,15 @@ import pytest
 import scipy.fft
 import torch
 
+from dafxtool.config import ModelConfig
 from dafxtool.errors import ConfigError
-from dafxtool.model import (
-    ResidualVAE,
-    build_model,
-    halved,
-    kl_to_standard_normal,
-    lerp,
-    slerp,
-    squared_error,
-)
-from dafxtool.presets import PRESETS, ModelConfig
-from dafxtool.principal import cosine_basis, measure_basis, split_frames
+from dafxtool.latents.interpolate import lerp, slerp
+from dafxtool.models.base import kl_to_standard_normal, squared_error
+from dafxtool.models.convolutional import halved
+from dafxtool.models.factory import build_model
+from dafxtool.models.linear_basis import cosine_basis, fit_linear_basis, split_frames
+from dafxtool.models.residual import ResidualVAE
+from dafxtool.presets import PRESETS
 
 SMALL = ModelConfig(channels=(8, 16), n_latent=5, n_effect=2, n_style=1, n_components=6)
 
@@ -41,7 +38,7 @@ def prepared(model, rows: int = 40, beta: float = 1.0):
     if isinstance(model, ResidualVAE):
         data = torch.randn(rows, *model.shape, generator=torch.Generator().manual_seed(3))
         sizes = (model.k, model.n_content, model.n_change)
-        model.prepare(measure_basis(lambda: [data], *sizes), beta)
+        model.prepare(fit_linear_basis(lambda: [data], *sizes), beta)
         if model.n_style:
             model.prepare_style(model.describe(data))
     return model
@@ -143,7 +140,7 @@ def untrained(data: torch.Tensor, beta: float = 1e-9, **sizes: int):
     config = ModelConfig(channels=(8,), n_components=9, **{"n_style": 0, **sizes})
     model = build_model(config, data.shape[1:]).eval()
     assert isinstance(model, ResidualVAE)
-    basis = measure_basis(lambda: data.split(16), model.k, model.n_content, model.n_change)
+    basis = fit_linear_basis(lambda: data.split(16), model.k, model.n_content, model.n_change)
     model.prepare(basis, beta)
     if model.n_style:
         model.prepare_style(model.describe(data))
@@ -239,7 +236,7 @@ def test_the_first_posterior_is_the_one_that_minimises_the_loss():
 
 def test_the_prediction_is_least_squares():
     data = correlated_data()
-    basis = measure_basis(lambda: data.split(16), 5, 10, 10)
+    basis = fit_linear_basis(lambda: data.split(16), 5, 10, 10)
     dry, wet = split_frames(data)
     components = (dry - dry.mean(dim=(0, 1))).flatten(0, 1) @ basis.dry_basis
     centred_wet = (wet - wet.mean(dim=(0, 1))).flatten(0, 1)

@@ -13,13 +13,19 @@ import numpy as np
 import pytest
 from datasets import N_SAMPLES, RATE, SEGMENTS, SPLIT, chosen, write_recordings
 
-from dafxtool import audio, store
-from dafxtool.errors import ConfigError, DiskError, InputError, OutputExistsError
-from dafxtool.pairs import render, render_again
-from dafxtool.parameters import Effect
-from dafxtool.plan import SEGMENTS_A_SETTING, render_row
-from dafxtool.segments import SPLITS
-from dafxtool.workers import Batch
+from dafxtool import storage
+from dafxtool.audio import io
+from dafxtool.config import SPLITS
+from dafxtool.dataset.plan import SEGMENTS_A_SETTING, render_row
+from dafxtool.dataset.render import render, rerender_row
+from dafxtool.dataset.workers import Batch
+from dafxtool.effects.effect import Effect
+from dafxtool.errors import (
+    ConfigError,
+    DiskError,
+    InputError,
+    OutputExistsError,
+)
 
 
 @pytest.fixture(scope="module")
@@ -40,7 +46,7 @@ def rendered(recordings, tmp_path_factory):
 
 
 def test_a_file_holds_what_was_asked_for(rendered):
-    with store.Reader(rendered, store.PAIRS) as reader:
+    with storage.Hdf5Reader(rendered, storage.PAIRS) as reader:
         labels, sound = reader.labels, reader.rows(slice(None))
     assert sound.shape == (24, 2, N_SAMPLES)
     assert sound.dtype == np.float32
@@ -56,10 +62,10 @@ def test_a_file_holds_what_was_asked_for(rendered):
 
 
 def test_the_dry_segment_is_where_its_row_says(rendered):
-    with store.Reader(rendered, store.PAIRS) as reader:
+    with storage.Hdf5Reader(rendered, storage.PAIRS) as reader:
         labels, sound = reader.labels, reader.rows(slice(None))
     for row in range(24):
-        whole = audio.read(Path(labels.path_of(row)), RATE)[0]
+        whole = io.load_audio(Path(labels.path_of(row)), RATE)[0]
         offset = labels.offset[row]
         cut = whole[offset : offset + N_SAMPLES]
         scale = 10 ** (-12 / 20) / np.abs(cut).max()
@@ -67,12 +73,12 @@ def test_the_dry_segment_is_where_its_row_says(rendered):
 
 
 def test_every_pair_can_be_rendered_again_to_the_bit(rendered):
-    with store.Reader(rendered, store.PAIRS) as reader:
+    with storage.Hdf5Reader(rendered, storage.PAIRS) as reader:
         sound = reader.rows(slice(None))
     for row in range(24):
-        np.testing.assert_array_equal(render_again(rendered, row), sound[row])
+        np.testing.assert_array_equal(rerender_row(rendered, row), sound[row])
     with pytest.raises(InputError, match="has rows 0 to 23, not 24"):
-        render_again(rendered, 24)
+        rerender_row(rendered, 24)
 
 
 def test_the_bytes_do_not_depend_on_the_number_of_workers(recordings, rendered, tmp_path):
@@ -82,21 +88,21 @@ def test_the_bytes_do_not_depend_on_the_number_of_workers(recordings, rendered, 
 
 def test_a_longer_dataset_begins_with_the_shorter_one(recordings, rendered, tmp_path):
     render_small(recordings, tmp_path / "longer.h5", pairs_per_effect=20)
-    with store.Reader(tmp_path / "longer.h5", store.PAIRS) as longer:
-        with store.Reader(rendered, store.PAIRS) as shorter:
+    with storage.Hdf5Reader(tmp_path / "longer.h5", storage.PAIRS) as longer:
+        with storage.Hdf5Reader(rendered, storage.PAIRS) as shorter:
             np.testing.assert_array_equal(longer.rows(slice(0, 24)), shorter.rows(slice(None)))
 
 
 def test_another_seed_is_another_dataset(recordings, rendered, tmp_path):
     render_small(recordings, tmp_path / "other.h5", seed=4)
-    with store.Reader(tmp_path / "other.h5", store.PAIRS) as other:
-        with store.Reader(rendered, store.PAIRS) as reader:
+    with storage.Hdf5Reader(tmp_path / "other.h5", storage.PAIRS) as other:
+        with storage.Hdf5Reader(rendered, storage.PAIRS) as reader:
             assert not np.array_equal(other.rows(slice(None)), reader.rows(slice(None)))
 
 
 def test_clean_leaves_the_sound_as_it_was(recordings, tmp_path):
     render_small(recordings, tmp_path / "clean.h5", effects=("clean",))
-    with store.Reader(tmp_path / "clean.h5", store.PAIRS) as reader:
+    with storage.Hdf5Reader(tmp_path / "clean.h5", storage.PAIRS) as reader:
         sound = reader.rows(slice(None))
     np.testing.assert_allclose(sound[:, 1], sound[:, 0], atol=1e-7)
 
@@ -108,7 +114,7 @@ def test_static_settings_are_one_for_all(recordings, tmp_path):
     render(
         [recordings], tmp_path / "s.h5", [(effect, fixed)], SEGMENTS, SPLIT, 6, settings="static"
     )
-    with store.Reader(tmp_path / "s.h5", store.PAIRS) as reader:
+    with storage.Hdf5Reader(tmp_path / "s.h5", storage.PAIRS) as reader:
         settings = [reader.labels.setting_of(row) for row in range(6)]
     assert settings == [effect.complete(fixed)] * 6
 
@@ -126,7 +132,7 @@ def test_a_sweep_plays_every_setting_on_the_same_segment(recordings, tmp_path):
         settings="sweep",
         steps=3,
     )
-    with store.Reader(tmp_path / "sweep.h5", store.PAIRS) as reader:
+    with storage.Hdf5Reader(tmp_path / "sweep.h5", storage.PAIRS) as reader:
         dry, labels = reader.rows(slice(None))[:, 0], reader.labels
     np.testing.assert_array_equal(dry[:n_settings], np.tile(dry[0], (n_settings, 1)))
     assert not np.array_equal(dry[0], dry[n_settings])
@@ -144,7 +150,7 @@ def test_each_segment_meets_every_setting_of_each_effect(recordings, tmp_path):
     assert n_settings == [6, 9]
     output = tmp_path / "sweep.h5"
     render([recordings], output, effects, SEGMENTS, SPLIT, settings="sweep", steps=3)
-    with store.Reader(output, store.PAIRS) as reader:
+    with storage.Hdf5Reader(output, storage.PAIRS) as reader:
         labels = reader.labels
     for index, count in enumerate(n_settings):
         rows = np.flatnonzero(labels.effect == index)
@@ -170,7 +176,7 @@ def test_a_grid_holds_all_combinations(recordings, tmp_path):
         steps=3,
     )
     assert result.n_pairs == 9 * SEGMENTS_A_SETTING
-    with store.Reader(tmp_path / "g.h5", store.PAIRS) as reader:
+    with storage.Hdf5Reader(tmp_path / "g.h5", storage.PAIRS) as reader:
         found = {tuple(row[:2]) for row in reader.labels.setting[:9]}
     assert len(found) == 9
 
@@ -180,10 +186,10 @@ def test_a_folder_of_audio_files_holds_the_same_sound(recordings, rendered, tmp_
     render_small(recordings, folder)
     with (folder / "pairs.csv").open() as file:
         table = list(csv.DictReader(file))
-    with store.Reader(rendered, store.PAIRS) as reader:
+    with storage.Hdf5Reader(rendered, storage.PAIRS) as reader:
         for row in (0, 11, 23):
             for channel, kind in enumerate(("dry", "wet")):
-                sound, rate = audio.read(folder / table[row][kind])
+                sound, rate = io.load_audio(folder / table[row][kind])
                 assert rate == RATE
                 np.testing.assert_allclose(
                     sound, reader.rows(np.array([row]))[0, channel], atol=2**-22
@@ -240,7 +246,7 @@ def test_a_killed_render_is_resumed_to_the_same_bytes(recordings, tmp_path, work
     n_killed = 0
     for _ in range(2):
         process = subprocess.Popen([sys.executable, str(script)], start_new_session=True)
-        partial = store.partial_path(killed)
+        partial = storage.partial_path(killed)
         deadline = time.monotonic() + 60
         while process.poll() is None and time.monotonic() < deadline:
             if partial.exists() and n_done(partial) > 30 * (n_killed + 1):
@@ -286,7 +292,7 @@ def test_recordings_that_break_off_are_passed_over_and_listed(tmp_path):
     broken.write_bytes(data[: len(data) // 2])
     result = render_small(folder, tmp_path / "pairs.h5", pairs_per_effect=40)
     assert result.n_pairs == 80
-    with store.Reader(tmp_path / "pairs.h5", store.PAIRS) as reader:
+    with storage.Hdf5Reader(tmp_path / "pairs.h5", storage.PAIRS) as reader:
         assert np.isfinite(reader.rows(slice(None))).all()
 
 
@@ -306,7 +312,7 @@ def stopped(monkeypatch, n_rows, *arguments, **options):
         raise Stop
 
     with monkeypatch.context() as patch:
-        patch.setattr("dafxtool.pairs.rendered", rendered_then_stop)
+        patch.setattr("dafxtool.dataset.render.rendered", rendered_then_stop)
         with pytest.raises(Stop):
             render_small(*arguments, **options)
 
@@ -322,7 +328,7 @@ def test_a_folder_is_as_it_was_until_the_first_new_pair(recordings, tmp_path, mo
         raise OSError(errno.ENOSPC, "No space left on device")
 
     with monkeypatch.context() as patch:
-        patch.setattr(audio, "write", full)
+        patch.setattr(io, "save_audio", full)
         with pytest.raises(DiskError, match="full"):
             render_small(recordings, folder, **rest)
     assert contents(folder) == before
@@ -359,8 +365,8 @@ def test_a_recording_that_was_edited_in_place_is_another_one(
     """As long as before, under the same name."""
     copy = Path(shutil.copytree(recordings, tmp_path / "recordings"))
     stopped(monkeypatch, 5, copy, tmp_path / name)
-    sound, rate = audio.read(copy / "plucks" / "0.wav")
-    audio.write(copy / "plucks" / "0.wav", sound / 2, rate, overwrite=True)
+    sound, rate = io.load_audio(copy / "plucks" / "0.wav")
+    io.save_audio(copy / "plucks" / "0.wav", sound / 2, rate, overwrite=True)
     with pytest.raises((ConfigError, OutputExistsError), match=r"sources|other recordings"):
         render_small(copy, tmp_path / name, resume=True)
 
@@ -370,16 +376,16 @@ def test_a_long_setting_is_kept_whole(recordings, tmp_path):
     (effect, _) = chosen("gain")[0]
     named = replace(effect.parameters[0], name="level-of-" + 200 * "x")
     monster = replace(effect, parameters=(named,))
-    size = int(store.label_columns([monster.to_dict()], 1)["setting_text"][1][1:])
+    size = int(storage.label_columns([monster.to_dict()], 1)["setting_text"][1][1:])
     for value in (named.minimum, named.maximum, 1 / 3, -1.1754944e-38):
         assert len(monster.setting_text({named.name: value})) <= size
 
 
 @pytest.mark.parametrize("name", ["pairs.h5", "folder"])
 def test_a_resume_never_mixes_in_other_recordings(recordings, tmp_path, monkeypatch, name):
-    sound, rate = audio.read(recordings / "plucks" / "0.wav")
+    sound, rate = io.load_audio(recordings / "plucks" / "0.wav")
     for index in range(3):
-        audio.write(tmp_path / "more" / f"{index}.wav", sound, rate)
+        io.save_audio(tmp_path / "more" / f"{index}.wav", sound, rate)
     output = tmp_path / name
 
     stopped(monkeypatch, 4, recordings, output)

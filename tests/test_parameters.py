@@ -4,18 +4,16 @@ import pickle
 import numpy as np
 import pytest
 
-from dafxtool.errors import EffectError, PluginError
-from dafxtool.parameters import (
+from dafxtool.effects.effect import (
     Effect,
-    Parameter,
     PluginFile,
     draw_setting,
     grid_settings,
-    plain_text,
-    slug,
     sweep_settings,
-    unique_slugs,
 )
+from dafxtool.effects.parameter import Parameter, plain_text
+from dafxtool.errors import EffectError, PluginError
+from dafxtool.utils.text import slug, unique_slugs
 
 DRIVE = Parameter("drive", "dB", 0, 40, 20)
 TONE = Parameter("tone", "Hz", 100, 10_000, 1000, "logarithmic")

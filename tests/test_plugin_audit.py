@@ -11,13 +11,22 @@ import numpy as np
 import pytest
 from datasets import SEGMENTS, SPLIT, write_recordings
 
-from dafxtool import plugin_audit, plugins, store
+from dafxtool import storage
+from dafxtool.dataset.render import render, rerender_row
+from dafxtool.effects import apply
+from dafxtool.effects.effect import Effect, draw_setting
+from dafxtool.effects.vst3 import (
+    audit as audit_module,
+)
+from dafxtool.effects.vst3 import (
+    files,
+    host,
+    isolation,
+)
+from dafxtool.effects.vst3.audit import audit_instances
 from dafxtool.errors import PluginError
-from dafxtool.pairs import render, render_again
-from dafxtool.parameters import Effect, draw_setting
-from dafxtool.plugin_audit import audit_instances
-from dafxtool.progress import Progress
-from dafxtool.supervision import ChildDied
+from dafxtool.utils.child_process import ChildDied
+from dafxtool.utils.progress import Progress
 
 RATE = 24_000
 CONTINUOUS = 2**31 - 1
@@ -161,7 +170,7 @@ class ShownMeter(Meter):
 def test_a_meter_is_found_by_its_moving(kind):
     audit = audited(kind)
     assert settings(audit) == ["gain", "tone"]
-    assert reasons(audit) == {"Warmth": plugin_audit.MOVES}
+    assert reasons(audit) == {"Warmth": audit_module.MOVES}
 
 
 class SleepyMeter(Meter):
@@ -174,7 +183,7 @@ class SleepyMeter(Meter):
 
 
 def test_a_meter_that_stands_still_at_first_is_found_at_another_setting():
-    assert reasons(audited(SleepyMeter)) == {"Warmth": plugin_audit.MOVES}
+    assert reasons(audited(SleepyMeter)) == {"Warmth": audit_module.MOVES}
 
 
 class StuckKnob(Knob):
@@ -186,7 +195,7 @@ class Stuck(More):
 
 
 def test_a_knob_that_cannot_be_moved_is_found():
-    assert reasons(audited(Stuck)) == {"Extra": plugin_audit.NOT_KEPT}
+    assert reasons(audited(Stuck)) == {"Extra": audit_module.NOT_KEPT}
 
 
 class PutBack(More):
@@ -206,7 +215,7 @@ class PutBackOpenly(More):
 @pytest.mark.parametrize("kind", [PutBack, PutBackOpenly])
 def test_a_value_that_is_put_back_by_processing_is_found(kind):
     audit = audited(kind)
-    assert reasons(audit) == {"Extra": plugin_audit.NOT_KEPT_SOUNDING}
+    assert reasons(audit) == {"Extra": audit_module.NOT_KEPT_SOUNDING}
     assert settings(audit) == ["gain", "tone"] and audit.repeatable
 
 
@@ -253,7 +262,7 @@ class Programs(Plugin):
 
 def test_a_program_is_found_by_what_it_sets():
     audit = audited(Programs)
-    assert reasons(audit) == {"Sound": plugin_audit.SETS_OTHERS}
+    assert reasons(audit) == {"Sound": audit_module.SETS_OTHERS}
     assert settings(audit) == ["gain", "tone"]
 
 
@@ -266,7 +275,7 @@ class OneProgram(More):
 
 
 def test_what_has_one_value_only_is_no_setting():
-    assert reasons(audited(OneProgram)) == {"Sound": plugin_audit.ONE_VALUE}
+    assert reasons(audited(OneProgram)) == {"Sound": audit_module.ONE_VALUE}
 
 
 class Power(More):
@@ -290,7 +299,7 @@ class Switch(Power):
 
 
 def test_a_bypass_is_found_by_the_input_that_comes_back():
-    assert reasons(audited(Power)) == {"Power": plugin_audit.IS_BYPASS}
+    assert reasons(audited(Power)) == {"Power": audit_module.IS_BYPASS}
     for kind in (Asleep, Switch):
         audit = audited(kind)
         assert audit.left_out == () and settings(audit) == ["gain", "tone", "power"]
@@ -345,8 +354,8 @@ def test_many_hidden_knobs_are_tried_together_first():
     """Some plugins take minutes to load: what is not heard costs two sounds, however many."""
     audit = audited(HiddenAmongInert)
     assert settings(audit) == ["gain", "tone", "azimuth"]
-    assert reasons(audit) == {f"Extra {n}": plugin_audit.UNHEARD for n in range(5)}
-    assert set(reasons(audited(HiddenAllInert)).values()) == {plugin_audit.UNHEARD}
+    assert reasons(audit) == {f"Extra {n}": audit_module.UNHEARD for n in range(5)}
+    assert set(reasons(audited(HiddenAllInert)).values()) == {audit_module.UNHEARD}
     assert HiddenAllInert.n_loaded == 1 + 3 + 2  # the trial, a, b, a, and both ends
 
 
@@ -356,10 +365,10 @@ class HiddenPutBack(Hidden):
 
 
 def test_what_hosts_may_not_set_is_a_setting_only_where_it_is_heard_and_kept():
-    assert reasons(audited(HostsNumber)) == {"Clock": plugin_audit.SHOWS}
+    assert reasons(audited(HostsNumber)) == {"Clock": audit_module.SHOWS}
     assert settings(audited(Hidden)) == ["gain", "tone", "azimuth"]
-    assert reasons(audited(HiddenInert)) == {"Azimuth": plugin_audit.UNHEARD}
-    assert reasons(audited(HiddenPutBack)) == {"Azimuth": plugin_audit.NOT_KEPT_SOUNDING}
+    assert reasons(audited(HiddenInert)) == {"Azimuth": audit_module.UNHEARD}
+    assert reasons(audited(HiddenPutBack)) == {"Azimuth": audit_module.NOT_KEPT_SOUNDING}
 
 
 class Named(More):
@@ -367,7 +376,7 @@ class Named(More):
 
 
 def test_a_name_is_a_hint_where_trying_tells_nothing():
-    assert reasons(audited(Named)) == {"Bypass": plugin_audit.IS_NAMED}
+    assert reasons(audited(Named)) == {"Bypass": audit_module.IS_NAMED}
 
 
 class Twins(Plugin):
@@ -386,7 +395,7 @@ def test_parameters_of_one_name_are_told_apart_by_their_place(board):
     assert audit.indices == (0, 1, 3, 4)
     assert [p.default for p in audit.parameters] == pytest.approx([0.1, 0.2, 0.3, 0.4])
     effect = board(Twins)
-    wet, in_force = plugins.apply_here(effect, ramp(), RATE, effect.complete({"level-2": 0.75}))
+    wet, in_force = host.apply_here(effect, ramp(), RATE, effect.complete({"level-2": 0.75}))
     np.testing.assert_array_equal(wet, ramp() * np.float32(0.75))
     assert in_force["level-2"] == 0.75
 
@@ -416,7 +425,7 @@ def test_channels_are_negotiated_and_recorded(board):
         audited(NoChannels)
     effect = board(StereoOnly)
     assert effect.plugin.n_channels == 2
-    wet, _ = plugins.apply_here(effect, ramp(), RATE, effect.complete({"gain": 0, "tone": 0.9}))
+    wet, _ = host.apply_here(effect, ramp(), RATE, effect.complete({"gain": 0, "tone": 0.9}))
     assert wet.shape == ramp().shape
     np.testing.assert_allclose(wet, ramp(), rtol=1e-6)
 
@@ -477,13 +486,13 @@ def test_a_setting_has_to_give_the_same_bits_with_another_in_between(board, kind
     assert audited(kind).repeatable is repeatable
     effect = board(kind)
     assert Effect.from_dict(effect.to_dict()).plugin.repeatable is repeatable
-    told = plugins.remarks(effect)
+    told = apply.remarks(effect)
     assert [line for line in told if "not repeatable" in line] == told
     assert bool(told) is not repeatable
 
 
 def test_what_is_heard_of_a_noisy_plugin_proves_nothing():
-    assert reasons(audited(NoisyHidden)) == {"Azimuth": plugin_audit.UNHEARD}
+    assert reasons(audited(NoisyHidden)) == {"Azimuth": audit_module.UNHEARD}
 
 
 class Fussy(Plugin):
@@ -520,10 +529,10 @@ class Fragile(Named):
 
 def test_a_plugin_that_crashes_at_some_settings_can_be_looked_at():
     with pytest.raises(AssertionError):
-        audited(Fragile, depth=plugin_audit.SHALLOW)
-    audit = audited(Fragile, depth=plugin_audit.UNTRIED)
+        audited(Fragile, depth=audit_module.SHALLOW)
+    audit = audited(Fragile, depth=audit_module.UNTRIED)
     assert settings(audit) == ["gain", "tone"] and not audit.repeatable
-    assert reasons(audit) == {"Bypass": plugin_audit.IS_NAMED, "Azimuth": plugin_audit.UNHEARD}
+    assert reasons(audit) == {"Bypass": audit_module.IS_NAMED, "Azimuth": audit_module.UNHEARD}
 
 
 # --- the same through plugins.py ----------------------------------------------------------------
@@ -544,8 +553,8 @@ def board(monkeypatch, tmp_path):
             VST3Plugin=kind,
             ExternalPluginReloadType=SimpleNamespace(PersistsAudioOnReset=1, ClearsAudioOnReset=2),
         )
-        monkeypatch.setattr(plugins, "pedalboard_module", lambda: fake)
-        return [effect for effect, _ in plugins.examine_plugin(path, RATE)]
+        monkeypatch.setattr(host, "pedalboard_module", lambda: fake)
+        return [effect for effect, _ in host.examine_plugin(path, RATE)]
 
     def effect_of(kind):
         (effect,) = effects_of(kind)
@@ -559,8 +568,8 @@ def test_the_file_names_the_plugin_and_what_it_proved_to_be(board, tmp_path):
     effect = board(PutBack)
     file = effect.plugin
     assert (file.path, file.version, file.plugin_name) == (str(tmp_path / "fake.vst3"), "1.2", None)
-    assert file.sha256 == plugins.sha256_of(tmp_path / "fake.vst3")
-    assert file.left_out == (("Extra", plugin_audit.NOT_KEPT_SOUNDING),)
+    assert file.sha256 == files.sha256_of(tmp_path / "fake.vst3")
+    assert file.left_out == (("Extra", audit_module.NOT_KEPT_SOUNDING),)
     assert Effect.from_dict(effect.to_dict()) == effect
 
 
@@ -604,14 +613,14 @@ def test_only_what_does_not_stick_is_said(board, monkeypatch, tmp_path):
             said.append(text)
 
     board(Both)
-    examine = plugins.examine_plugin
-    monkeypatch.setattr(plugins, "_examine_apart", lambda path, rate, _: examine(path, rate))
-    plugins.load_effects(tmp_path / "fake.vst3", RATE, Listener())
+    examine = host.examine_plugin
+    monkeypatch.setattr(isolation, "_examine_apart", lambda path, rate, _: examine(path, rate))
+    apply.load_effects(tmp_path / "fake.vst3", RATE, Listener())
     assert said == [
         f"fake: the parameter {name!r} is left out, because {why}."
         for name, why in (
-            ("Extra", plugin_audit.NOT_KEPT_SOUNDING),
-            ("Speed", plugin_audit.NOT_KEPT),
+            ("Extra", audit_module.NOT_KEPT_SOUNDING),
+            ("Speed", audit_module.NOT_KEPT),
         )
     ]
 
@@ -633,12 +642,12 @@ def test_a_plugin_that_crashes_when_it_is_tried_is_tried_with_less(monkeypatch, 
         def kill(self):
             pass
 
-    monkeypatch.setattr(plugins, "Child", Child)
+    monkeypatch.setattr(host, "Child", Child)
     if crashes == 3:
         with pytest.raises(PluginError, match="crashed while it was loaded"):
-            plugins._examine_apart(tmp_path, RATE, Progress())
+            isolation._examine_apart(tmp_path, RATE, Progress())
     else:
-        assert plugins._examine_apart(tmp_path, RATE, Progress()) == ["found"]
+        assert isolation._examine_apart(tmp_path, RATE, Progress()) == ["found"]
     assert depths == [2, 1, 0][: crashes + 1]
 
 
@@ -648,13 +657,13 @@ def test_a_file_is_tried_once_in_a_command(board, monkeypatch, tmp_path):
 
     def examine(*arguments):
         tried.append(arguments[1])
-        return plugins.examine_plugin(*arguments[:2])
+        return host.examine_plugin(*arguments[:2])
 
-    monkeypatch.setattr(plugins, "_examine_apart", examine)
+    monkeypatch.setattr(isolation, "_examine_apart", examine)
     for rate in (RATE, RATE, 48_000, RATE):
-        plugins.load_effects(path, rate)
+        apply.load_effects(path, rate)
     path.write_bytes(b"another version")
-    plugins.load_effects(path, RATE)
+    apply.load_effects(path, RATE)
     assert tried == [RATE, 48_000, RATE]
 
 
@@ -662,7 +671,7 @@ def test_a_raw_value_is_set_exactly_where_a_range_begins_below_zero(board):
     effect = board(Plugin)
     for gain in (-20.0, -19.7, -0.001, 0.3, 20.0):
         asked = effect.complete({"gain": gain, "tone": 0.9})
-        wet, in_force = plugins.apply_here(effect, ramp(), RATE, asked)
+        wet, in_force = host.apply_here(effect, ramp(), RATE, asked)
         assert in_force == asked
         np.testing.assert_allclose(wet, ramp() * 10 ** (gain / 20), rtol=1e-5)
 
@@ -678,7 +687,7 @@ class Coarse(More):
 
 def test_a_value_between_two_steps_is_told_as_the_step_that_was_heard(board):
     effect = board(Coarse)
-    wet, in_force = plugins.apply_here(effect, ramp(), RATE, effect.complete({"grains": 21.4}))
+    wet, in_force = host.apply_here(effect, ramp(), RATE, effect.complete({"grains": 21.4}))
     assert in_force["grains"] == 21
     np.testing.assert_array_equal(wet, ramp() * np.float32(20 / 99))
 
@@ -701,7 +710,7 @@ def test_what_is_read_back_after_setting_is_the_setting(board):
 
     effect = board(Halves)
     Halves.extra = staticmethod(lambda: HalvesKnob("Grains"))
-    wet, in_force = plugins.apply_here(effect, ramp(), RATE, effect.complete({"grains": 0.7}))
+    wet, in_force = host.apply_here(effect, ramp(), RATE, effect.complete({"grains": 0.7}))
     assert in_force["grains"] == 0.6875  # 11 sixteenths
     np.testing.assert_array_equal(wet, ramp() * np.float32(0.6875))
 
@@ -718,10 +727,10 @@ def test_a_setting_that_processing_changes_is_rendered_again_as_it_is_then(board
 
     effect = board(Linked)
     Linked.limit = 0.5  # which the trial did not meet
-    wet, in_force = plugins.apply_here(effect, ramp(), RATE, effect.complete({"grains": 0.875}))
+    wet, in_force = host.apply_here(effect, ramp(), RATE, effect.complete({"grains": 0.875}))
     assert in_force["grains"] == 0.5
     np.testing.assert_array_equal(wet, ramp() * np.float32(0.5))
-    again, still = plugins.apply_here(effect, ramp(), RATE, in_force)
+    again, still = host.apply_here(effect, ramp(), RATE, in_force)
     assert still == in_force
     np.testing.assert_array_equal(wet, again)
 
@@ -738,21 +747,21 @@ def test_a_setting_that_processing_changes_every_time_is_an_error(board):
     effect = board(Restless)
     Restless.restless = True
     with pytest.raises(PluginError, match="changed by the plugin while it processes"):
-        plugins.apply_here(effect, ramp(), RATE, effect.complete({"grains": 0.5}))
+        host.apply_here(effect, ramp(), RATE, effect.complete({"grains": 0.5}))
 
 
 def test_another_version_in_the_place_of_the_plugin_is_not_taken_for_it(board, tmp_path):
     effect = board(Plugin)
     (tmp_path / "fake.vst3").write_bytes(b"another version")
     with pytest.raises(PluginError, match="is not the file"):
-        plugins.apply_here(effect, ramp(), RATE, effect.complete({}))
+        host.apply_here(effect, ramp(), RATE, effect.complete({}))
 
 
 def test_a_plugin_that_has_other_parameters_now_is_told(board):
     effect = board(More)
     board(Plugin)
     with pytest.raises(PluginError, match="has 2 parameters, which are not those"):
-        plugins.apply_here(effect, ramp(), RATE, effect.complete({}))
+        host.apply_here(effect, ramp(), RATE, effect.complete({}))
 
 
 # --- real ones ----------------------------------------------------------------------------------
@@ -766,7 +775,7 @@ NEVER_SETTINGS = {"Buffer Size", "Sample Rate", "Latency", "Current Program"}
 
 
 def one_effect(path):
-    ((effect, _),) = plugins.audited_effects(path, RATE)
+    ((effect, _),) = isolation.audited_effects(path, RATE)
     return effect
 
 
@@ -774,9 +783,9 @@ def one_effect(path):
 def test_a_real_switch_that_gives_the_input_back_and_real_programs(plugin_named):
     """Without a second input, the side chain of ZamDynamicEQ hears nothing, and nothing is done."""
     left_out = dict(one_effect(plugin_named("ZamDynamicEQ")).plugin.left_out)
-    assert left_out["Sidechain"] == plugin_audit.IS_BYPASS
-    assert left_out["Current Program"] == plugin_audit.SETS_OTHERS
-    assert left_out["Control Gain"] == plugin_audit.MOVES
+    assert left_out["Sidechain"] == audit_module.IS_BYPASS
+    assert left_out["Current Program"] == audit_module.SETS_OTHERS
+    assert left_out["Control Gain"] == audit_module.MOVES
     assert left_out.keys() >= {"Buffer Size", "Sample Rate"}
 
 
@@ -787,7 +796,7 @@ def test_real_knobs_that_are_hidden_from_hosts_are_settings(plugin_named):
     assert effect.plugin.n_channels == 2
     sound = np.random.default_rng(0).normal(0, 0.1, RATE).astype(np.float32)
     left, right = (
-        plugins.apply(effect, sound, RATE, {"azimuth": azimuth, "width": 1.5})[0]
+        apply.apply(effect, sound, RATE, {"azimuth": azimuth, "width": 1.5})[0]
         for azimuth in (90, -80)
     )
     assert not np.array_equal(left, right)
@@ -798,43 +807,43 @@ def test_real_knobs_that_are_hidden_from_hosts_are_settings(plugin_named):
 def test_a_render_names_the_plugin_in_its_output(plugin_named, tmp_path, output):
     path = plugin_named("ZamGrains")
     recordings = write_recordings(tmp_path / "recordings")
-    effects = list(plugins.load_effects(path, SEGMENTS.sample_rate).values())
+    effects = list(apply.load_effects(path, SEGMENTS.sample_rate).values())
     render(
         [recordings], tmp_path / output, [(effects[0], {"freeze": 0})], SEGMENTS, SPLIT, 4, seed=2
     )
     if output == "folder":
         described = json.loads((tmp_path / "folder" / "pairs.json").read_text())["effects"]
     else:
-        with store.Reader(tmp_path / output, store.PAIRS) as pairs:
+        with storage.Hdf5Reader(tmp_path / output, storage.PAIRS) as pairs:
             described = pairs.labels.effects
             grains = [pairs.labels.setting_of(row)["grains"] for row in range(4)]
             heard = pairs.rows(np.arange(4))
         assert all(value == round(value) for value in grains)  # as many as were heard
-        again = np.stack([render_again(tmp_path / output, row) for row in range(4)])
+        again = np.stack([rerender_row(tmp_path / output, row) for row in range(4)])
         np.testing.assert_array_equal(again, heard)
     (saved,) = described
     file = saved["plugin"]
     assert (file["path"], file["version"]) == (str(path), effects[0].plugin.version)
-    assert file["sha256"] == plugins.sha256_of(plugins.plugin_binary(path))
+    assert file["sha256"] == files.sha256_of(files.plugin_binary(path))
     assert file["repeatable"] is True and file["n_channels"] == 1
-    assert ["Current Program", plugin_audit.ONE_VALUE] in file["left_out"]
+    assert ["Current Program", audit_module.ONE_VALUE] in file["left_out"]
 
 
 def check_real_plugin(path, figure):
     """The same bits whatever was rendered before, in this process and in another one."""
-    ((effect, audit),) = plugins.audited_effects(path, RATE)
+    ((effect, audit),) = isolation.audited_effects(path, RATE)
     is_mono = not path.stem.endswith(("X2", "Verb"))
     assert effect.plugin.n_channels == (1 if is_mono else 2)
     assert not NEVER_SETTINGS & {p.description for p in effect.parameters}
-    assert plugins.remarks(effect) == []
+    assert apply.remarks(effect) == []
     sound = np.random.default_rng(5).normal(0, 0.07, 2 * RATE).astype(np.float32)
     rng = np.random.default_rng(6)
     a, b = draw_setting(effect, rng), draw_setting(effect, rng)
-    first, in_force = plugins.apply(effect, sound, RATE, a)
-    plugins.apply(effect, sound[::-1], RATE, b)
-    again, still = plugins.apply(effect, sound, RATE, in_force)
-    plugins._end_host()
-    elsewhere, _ = plugins.apply(effect, sound, RATE, in_force)
+    first, in_force = apply.apply(effect, sound, RATE, a)
+    apply.apply(effect, sound[::-1], RATE, b)
+    again, still = apply.apply(effect, sound, RATE, in_force)
+    isolation._end_host()
+    elsewhere, _ = apply.apply(effect, sound, RATE, in_force)
     assert in_force == still
     assert first.tobytes() == again.tobytes() == elsewhere.tobytes()
     told = f"{effect.plugin.n_channels} channels, {len(effect.parameters)} settings, loaded in "
@@ -857,7 +866,7 @@ def test_the_list_of_names_decides_nothing_about_real_plugins(
     for name in BUNDLES if amount(0, 1) else ["ZamComp"]:
         path = plugin_named(name)
         with monkeypatch.context() as patch:
-            patch.setattr(plugin_audit, "NO_SETTING", re.compile("(?!)"))
-            ((blind, _),) = plugins.examine_plugin(path, RATE)
+            patch.setattr(audit_module, "NO_SETTING", re.compile("(?!)"))
+            ((blind, _),) = host.examine_plugin(path, RATE)
         assert blind.parameters == one_effect(path).parameters, name
         figure(name, [pair for pair in blind.plugin.left_out if pair[0] not in NEVER_SETTINGS])

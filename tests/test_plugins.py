@@ -9,19 +9,20 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from dafxtool import plugins
-from dafxtool.effects import builtin_effects
+from dafxtool.effects import apply
+from dafxtool.effects.builtin import builtin_effects
+from dafxtool.effects.effect import Effect, draw_setting
+from dafxtool.effects.vst3 import files, host, isolation
+from dafxtool.effects.vst3.parameter_text import describe_parameter, hold_frequency
 from dafxtool.errors import EffectError, PluginError
-from dafxtool.parameters import Effect, draw_setting
-from dafxtool.plugin_parameters import describe_parameter, hold_frequency
-from dafxtool.progress import Progress
+from dafxtool.utils.progress import Progress
 
 SAMPLE_RATE = 24_000
 
 
 def bundle(name):
     try:
-        return plugins.find_plugin(f"{name}.vst3")
+        return files.find_plugin(f"{name}.vst3")
     except PluginError:
         return None
 
@@ -48,7 +49,7 @@ def load():
 
     def load_one(name):
         if name not in loaded:
-            (loaded[name],) = plugins.load_effects(bundle(name), SAMPLE_RATE).values()
+            (loaded[name],) = apply.load_effects(bundle(name), SAMPLE_RATE).values()
         return loaded[name]
 
     return load_one
@@ -216,10 +217,10 @@ def test_ranges_units_and_choices_of_a_real_plugin(load):
 def test_a_setting_gives_the_same_bits_whatever_came_before(load, name):
     effect, rng = load(name), np.random.default_rng(3)
     a, b = draw_setting(effect, rng), draw_setting(effect, rng)
-    first, in_force = plugins.apply(effect, noise(), SAMPLE_RATE, a)
+    first, in_force = apply.apply(effect, noise(), SAMPLE_RATE, a)
     assert in_force == a
-    other, _ = plugins.apply(effect, noise(seed=1), SAMPLE_RATE, b)
-    again, _ = plugins.apply(effect, noise(), SAMPLE_RATE, in_force)
+    other, _ = apply.apply(effect, noise(seed=1), SAMPLE_RATE, b)
+    again, _ = apply.apply(effect, noise(), SAMPLE_RATE, in_force)
     np.testing.assert_array_equal(first, again)
     assert first.shape == (12_000,) and first.dtype == np.float32
     assert not np.array_equal(first, other)
@@ -231,7 +232,7 @@ def test_noise_that_the_host_plays_while_loading_is_not_heard(load):
     """Without a new instance, one of seven had heard random noise in its loading."""
     setting = {"tube-drive": 1, "bass": 2, "insane-boost": 0}
     wet = {
-        plugins.apply(load("ZamTube"), noise(600), SAMPLE_RATE, setting)[0].tobytes()
+        apply.apply(load("ZamTube"), noise(600), SAMPLE_RATE, setting)[0].tobytes()
         for _ in range(20)
     }
     assert len(wet) == 1
@@ -241,13 +242,13 @@ def test_noise_that_the_host_plays_while_loading_is_not_heard(load):
 def test_the_setting_of_loading_is_left_by_a_hair(load):
     """So that the plugin works out its coefficients; what comes back renders the same again."""
     effect = load("ZamTube")
-    wet, in_force = plugins.apply(effect, noise(), SAMPLE_RATE, {})
+    wet, in_force = apply.apply(effect, noise(), SAMPLE_RATE, {})
     default = effect.default_setting()
     drive = effect.parameter("tube-drive")
     moved = abs(drive.position_of(in_force["tube-drive"]) - drive.position_of(drive.default))
     assert 1e-6 < moved < 2e-5
     assert in_force == default | {"tube-drive": in_force["tube-drive"]}
-    again, still = plugins.apply(effect, noise(), SAMPLE_RATE, in_force)
+    again, still = apply.apply(effect, noise(), SAMPLE_RATE, in_force)
     assert still == in_force
     np.testing.assert_array_equal(wet, again)
 
@@ -257,7 +258,7 @@ def test_the_setting_of_loading_is_left_by_a_hair(load):
 def test_echo_of_a_plugin_comes_at_the_time_that_was_asked_for(load, time_ms):
     setting = {"time": time_ms, "dry-wet": 0.5, "feedback": 0.5, "lpf": 10_000}
     dry = np.eye(1, SAMPLE_RATE, dtype=np.float32)[0]
-    wet, in_force = plugins.apply(load("ZamDelay"), dry, SAMPLE_RATE, setting)
+    wet, in_force = apply.apply(load("ZamDelay"), dry, SAMPLE_RATE, setting)
     echo = np.argmax(np.abs(wet[1000:])) + 1000
     # Its low-pass filter smears an impulse over the next sample or two.
     assert echo - time_ms * SAMPLE_RATE / 1000 in (0, 1, 2)
@@ -267,8 +268,8 @@ def test_echo_of_a_plugin_comes_at_the_time_that_was_asked_for(load, time_ms):
 @needs("ZamComp")
 def test_compressor_plugin_keeps_its_ratio(load):
     setting = {"threshold": -40, "ratio": 4, "knee": 0, "makeup": 0, "attack": 1, "slew": 1}
-    wet, _ = plugins.apply(load("ZamComp"), tone(1000, 2 * SAMPLE_RATE), SAMPLE_RATE, setting)
-    soft, _ = plugins.apply(
+    wet, _ = apply.apply(load("ZamComp"), tone(1000, 2 * SAMPLE_RATE), SAMPLE_RATE, setting)
+    soft, _ = apply.apply(
         load("ZamComp"), tone(1000, 2 * SAMPLE_RATE, 0.25 / 10), SAMPLE_RATE, setting
     )
     louder_db = 20 * np.log10(np.abs(wet[-2400:]).max() / np.abs(soft[-2400:]).max())
@@ -278,7 +279,7 @@ def test_compressor_plugin_keeps_its_ratio(load):
 @needs("ZamTube")
 def test_drive_of_a_plugin_makes_harmonics(load):
     def third_harmonic_db(drive):
-        wet, _ = plugins.apply(load("ZamTube"), tone(500), SAMPLE_RATE, {"tube-drive": drive})
+        wet, _ = apply.apply(load("ZamTube"), tone(500), SAMPLE_RATE, {"tube-drive": drive})
         spectrum = np.abs(np.fft.rfft(wet))
         return 20 * np.log10(spectrum[1500] / spectrum[500])
 
@@ -289,14 +290,14 @@ def test_drive_of_a_plugin_makes_harmonics(load):
 def test_latency_of_a_plugin_is_taken_out(load):
     dry = np.zeros(6000, dtype=np.float32)
     dry[3000] = 0.1
-    wet, _ = plugins.apply(load("ZaMaximX2"), dry, SAMPLE_RATE, {})
+    wet, _ = apply.apply(load("ZaMaximX2"), dry, SAMPLE_RATE, {})
     assert np.argmax(np.abs(wet)) == 3000
 
 
 @needs("ZamTube")
 @pytest.mark.parametrize("n_samples", [1, 2, 3, 17])
 def test_short_audio_passes_plugins(load, n_samples):
-    wet, _ = plugins.apply(load("ZamTube"), noise(n_samples), SAMPLE_RATE, {})
+    wet, _ = apply.apply(load("ZamTube"), noise(n_samples), SAMPLE_RATE, {})
     assert wet.shape == (n_samples,)
 
 
@@ -304,23 +305,23 @@ def test_short_audio_passes_plugins(load, n_samples):
 def test_mistakes_with_plugins_are_told(load):
     tube = load("ZamTube")
     with pytest.raises(EffectError, match="0 to 10"):
-        plugins.apply(tube, noise(), SAMPLE_RATE, {"bass": 11})
+        apply.apply(tube, noise(), SAMPLE_RATE, {"bass": 11})
     with pytest.raises(PluginError, match="24000 Hz"):
-        plugins.apply(tube, noise(), 48_000, {})
+        apply.apply(tube, noise(), 48_000, {})
     fewer = replace(tube, parameters=tube.parameters[:3])
     with pytest.raises(PluginError, match="10 parameters, which are not those"):
-        plugins.apply(fewer, noise(), SAMPLE_RATE, {})
+        apply.apply(fewer, noise(), SAMPLE_RATE, {})
 
 
 @needs("ZamTube")
 def test_plugins_can_be_used_from_any_thread(load):
     effect, heard = load("ZamTube"), []
     thread = threading.Thread(
-        target=lambda: heard.append(plugins.apply(effect, noise(), SAMPLE_RATE, {})[0])
+        target=lambda: heard.append(apply.apply(effect, noise(), SAMPLE_RATE, {})[0])
     )
     thread.start()
     thread.join()
-    np.testing.assert_array_equal(heard[0], plugins.apply(effect, noise(), SAMPLE_RATE, {})[0])
+    np.testing.assert_array_equal(heard[0], apply.apply(effect, noise(), SAMPLE_RATE, {})[0])
 
 
 @needs("ZamTube")
@@ -334,7 +335,7 @@ def test_plugins_are_not_heard_on_the_terminal():
         "    plugins.apply(effect, np.zeros(1000, np.float32), 24000, {})\n"
         "print('done')\n"
     )
-    package_folder = str(Path(plugins.__file__).parent.parent)
+    package_folder = str(Path(host.__file__).parent.parent)
     environment = os.environ | {"PYTHONPATH": package_folder}
     done = subprocess.run(
         [sys.executable, "-c", script], capture_output=True, text=True, env=environment, check=True
@@ -344,16 +345,16 @@ def test_plugins_are_not_heard_on_the_terminal():
 
 @needs("ZamTube")
 def test_a_plugin_that_is_another_file_now_is_told(load):
-    plugins.check_unchanged(load("ZamTube"))
-    plugins.check_unchanged(builtin_effects()["delay"])
+    files.check_unchanged(load("ZamTube"))
+    files.check_unchanged(builtin_effects()["delay"])
     other = replace(load("ZamTube"), plugin=replace(load("ZamTube").plugin, sha256="0" * 64))
     with pytest.raises(PluginError, match="not the file"):
-        plugins.check_unchanged(other)
+        files.check_unchanged(other)
 
 
 @needs("ZamTube")
 def test_known_effects_hold_built_in_ones_and_plugins_under_different_names():
-    known = plugins.known_effects([bundle("ZamTube"), bundle("ZamTube")], SAMPLE_RATE)
+    known = apply.known_effects([bundle("ZamTube"), bundle("ZamTube")], SAMPLE_RATE)
     assert set(known) == set(builtin_effects()) | {"zamtube", "zamtube-2"}
     assert all(effect.name == name for name, effect in known.items())
 
@@ -363,22 +364,22 @@ def test_known_effects_hold_built_in_ones_and_plugins_under_different_names():
 
 def test_built_in_effects_go_through_apply_too():
     gain = builtin_effects()["gain"]
-    wet, in_force = plugins.apply(gain, noise(), SAMPLE_RATE, {"gain": -6.0206})
+    wet, in_force = apply.apply(gain, noise(), SAMPLE_RATE, {"gain": -6.0206})
     np.testing.assert_allclose(wet, noise() / 2, rtol=1e-5)
     assert in_force == {"gain": float(np.float32(-6.0206))}
-    assert plugins.apply(builtin_effects()["delay"], noise(), 8000, {})[1]["mix"] == 50
+    assert apply.apply(builtin_effects()["delay"], noise(), 8000, {})[1]["mix"] == 50
 
 
 def test_missing_file_names_where_plugins_are(tmp_path, monkeypatch):
     monkeypatch.setenv("VST3_PATH", str(tmp_path))
     with pytest.raises(PluginError, match="no plugin nowhere.*" + tmp_path.name):
-        plugins.load_effects("nowhere")
+        apply.load_effects("nowhere")
 
 
 def test_bare_names_are_found_in_the_plugin_folders(tmp_path, monkeypatch):
     monkeypatch.setenv("VST3_PATH", os.pathsep.join(["", str(tmp_path)]))
     (tmp_path / "Mine.vst3").mkdir()
-    assert plugins.find_plugin("Mine") == plugins.find_plugin("Mine.vst3") == tmp_path / "Mine.vst3"
+    assert files.find_plugin("Mine") == files.find_plugin("Mine.vst3") == tmp_path / "Mine.vst3"
 
 
 def test_dots_behind_a_link_lead_where_the_system_says(tmp_path):
@@ -387,10 +388,10 @@ def test_dots_behind_a_link_lead_where_the_system_says(tmp_path):
     for place in (tmp_path, tmp_path / "deep"):
         (place / "Mine.vst3").touch()
     (tmp_path / "link").symlink_to(tmp_path / "deep" / "folder")
-    found = plugins.find_plugin(tmp_path / "link" / ".." / "Mine.vst3")
+    found = files.find_plugin(tmp_path / "link" / ".." / "Mine.vst3")
     assert found == tmp_path.resolve() / "deep" / "Mine.vst3"
     (tmp_path / "Link.vst3").symlink_to(found)  # others stay: folders of plugins are made of links
-    assert plugins.find_plugin(tmp_path / "Link.vst3") == tmp_path / "Link.vst3"
+    assert files.find_plugin(tmp_path / "Link.vst3") == tmp_path / "Link.vst3"
 
 
 def test_other_files_are_no_plugins(tmp_path):
@@ -398,7 +399,7 @@ def test_other_files_are_no_plugins(tmp_path):
     (tmp_path / "folder").mkdir()
     for name in ("text.txt", "folder"):
         with pytest.raises(PluginError, match="no VST3 plugin"):
-            plugins.load_effects(tmp_path / name)
+            apply.load_effects(tmp_path / name)
 
 
 def make_bundle(folder, architecture, content=b"no library"):
@@ -410,7 +411,7 @@ def make_bundle(folder, architecture, content=b"no library"):
 
 def test_plugin_for_another_machine_is_told(tmp_path):
     with pytest.raises(PluginError, match="made for plan9-z80, not for"):
-        plugins.load_effects(make_bundle(tmp_path, "plan9-z80"))
+        apply.load_effects(make_bundle(tmp_path, "plan9-z80"))
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="the folder's name is Linux's")
@@ -418,13 +419,13 @@ def test_broken_plugin_is_told(tmp_path):
     pytest.importorskip("pedalboard")
     path = make_bundle(tmp_path, f"{platform.machine()}-linux")
     with pytest.raises(PluginError, match="cannot be loaded as a VST3 plugin"):
-        plugins.load_effects(path)
+        apply.load_effects(path)
 
 
 def test_plugin_that_crashes_its_process_is_told(tmp_path, monkeypatch):
-    monkeypatch.setattr(plugins.sys, "executable", "/bin/false")
+    monkeypatch.setattr(host.sys, "executable", "/bin/false")
     with pytest.raises(PluginError, match="crashed while it was loaded"):
-        plugins._examine_apart(tmp_path / "x.vst3", SAMPLE_RATE, Progress())
+        isolation._examine_apart(tmp_path / "x.vst3", SAMPLE_RATE, Progress())
 
 
 def test_a_long_load_is_announced(tmp_path, monkeypatch):
@@ -434,24 +435,24 @@ def test_a_long_load_is_announced(tmp_path, monkeypatch):
         def say(self, text):
             said.append(text)
 
-    monkeypatch.setattr(plugins, "SECONDS_BEFORE_NOTICE", 0.0)
+    monkeypatch.setattr(isolation, "SECONDS_BEFORE_NOTICE", 0.0)
     with pytest.raises(PluginError):
-        plugins._examine_apart(tmp_path / "x.vst3", SAMPLE_RATE, Listener())
+        isolation._examine_apart(tmp_path / "x.vst3", SAMPLE_RATE, Listener())
     assert said == ["x.vst3 is still being loaded and tried; some plugins take minutes."]
 
 
 def test_sha256_is_that_of_the_file(tmp_path):
     (tmp_path / "x").write_bytes(b"abc")
     digest = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"  # FIPS 180-2
-    assert plugins.sha256_of(tmp_path / "x") == digest
+    assert files.sha256_of(tmp_path / "x") == digest
 
 
 def test_quiet_silences_c_but_not_exceptions(capfd):
     print("before")
-    with pytest.raises(ValueError, match="ours"), plugins.quiet():
+    with pytest.raises(ValueError, match="ours"), host.silence_native_output():
         os.write(1, b"noise")
         os.write(2, b"noise")
-        plugins.ctypes.CDLL(None).puts(b"noise that C holds back")
+        host.ctypes.CDLL(None).puts(b"noise that C holds back")
         raise ValueError("ours")
     print("after")
     out, err = capfd.readouterr()

@@ -2,7 +2,7 @@ import dataclasses
 
 import pytest
 
-from dafxtool import presets
+from dafxtool import config, presets
 from dafxtool.errors import ConfigError, InputError
 
 
@@ -71,4 +71,4 @@ def test_a_latent_without_content_or_effect_is_refused(n_latent, n_effect):
     with pytest.raises(
         ConfigError, match="one latent tells of the recording and one of the effect"
     ):
-        presets.ModelConfig(n_latent=n_latent, n_effect=n_effect)
+        config.ModelConfig(n_latent=n_latent, n_effect=n_effect)

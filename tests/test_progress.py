@@ -7,8 +7,9 @@ import re
 
 import pytest
 
-from dafxtool import progress as module
-from dafxtool.progress import SILENT, TerminalProgress, duration
+from dafxtool.utils import progress as module
+from dafxtool.utils.progress import SILENT, TerminalProgress
+from dafxtool.utils.text import duration
 
 
 class Terminal(io.StringIO):

@@ -7,11 +7,18 @@ import pytest
 from browsers import opened, until
 from datasets import N_SAMPLES, RATE
 
-from dafxtool import audio, evaluation, maps, pages, report, store
+from dafxtool import storage
+from dafxtool.audio.io import encode
+from dafxtool.cli._defaults import pairs_of_run
 from dafxtool.errors import FormatError, OutputExistsError, PluginError
-from dafxtool.evaluation import Evaluation, Score
-from dafxtool.probes import Estimate
-from dafxtool.workplace import pairs_of_run
+from dafxtool.evaluation import evaluate
+from dafxtool.evaluation.evaluate import Score
+from dafxtool.evaluation.probes import Estimate
+from dafxtool.evaluation.results import Evaluation
+from dafxtool.latents import latent_map
+from dafxtool.web import blocks as blocks_module
+from dafxtool.web import report, sections
+from dafxtool.web.page import data_uri
 
 EVIL = "<img src=x onerror=alert(1)>"
 
@@ -21,8 +28,8 @@ def made(run, pairs_file, tmp_path_factory):
     """A report without what takes long, and what was told of it."""
     path = tmp_path_factory.mktemp("report") / "report.html"
     with pytest.MonkeyPatch.context() as patch:
-        quick = maps.latent_map
-        patch.setattr(maps, "latent_map", lambda latents, method, seed: quick(latents, "pca"))
+        quick = latent_map.latent_map
+        patch.setattr(latent_map, "latent_map", lambda latents, method, seed: quick(latents, "pca"))
         told = report.write_report(path, run, pairs_file, 6, without=["sweeps", "evaluation"])
     return path, told
 
@@ -59,7 +66,7 @@ def test_the_report_has_all_sections_and_figures(made, text):
 
 def test_numbers_of_the_data_are_those_of_the_file(text, pairs_file):
     seen = visible(text)
-    with store.Reader(pairs_file, store.PAIRS) as reader:
+    with storage.Hdf5Reader(pairs_file, storage.PAIRS) as reader:
         labels = reader.labels
     for split in ("train", "validation", "test"):
         rows = labels.rows_of([split])
@@ -76,18 +83,18 @@ def test_numbers_of_the_data_are_those_of_the_file(text, pairs_file):
 def test_every_step_can_be_heard_in_its_exact_length(text, pairs_file):
     heard = list(sounds(text))
     # Two reconstructions of 4 sounds, two ways with two originals and the steps, dry and wet.
-    assert len(heard) == 2 * 4 + 2 * 2 * (2 + report.N_STEPS)
+    assert len(heard) == 2 * 4 + 2 * 2 * (2 + sections.N_STEPS)
     assert {(len(sound), rate) for sound, rate in heard} == {(N_SAMPLES, RATE)}
-    with store.Reader(pairs_file, store.PAIRS) as reader:
+    with storage.Hdf5Reader(pairs_file, storage.PAIRS) as reader:
         stored = reader.rows(slice(None)).reshape(-1, N_SAMPLES)
     original = heard[0][0]  # of the first reconstruction, dry
     assert np.abs(stored - original).max(axis=1).min() < 1e-4
     way = [sound for sound, _ in heard[8:]]
-    dry, wet = way[: report.N_STEPS + 2], way[report.N_STEPS + 2 :][: report.N_STEPS + 2]
+    dry, wet = way[: sections.N_STEPS + 2], way[sections.N_STEPS + 2 :][: sections.N_STEPS + 2]
     np.testing.assert_array_equal(dry[0], dry[-1])  # Figure 5 is of one recording
     assert np.abs(wet[0] - wet[-1]).max() > 0.01  # with two effects
-    other = way[2 * (report.N_STEPS + 2) :]
-    assert np.abs(other[0] - other[report.N_STEPS + 1]).max() > 0.01  # Figure 6 is of two
+    other = way[2 * (sections.N_STEPS + 2) :]
+    assert np.abs(other[0] - other[sections.N_STEPS + 1]).max() > 0.01  # Figure 6 is of two
     assert "<b>Figure 6.</b> Two recordings" in text
 
 
@@ -102,10 +109,12 @@ def test_names_are_escaped_everywhere(run, pairs_file, monkeypatch, tmp_path):
 
 
 def test_tables_of_an_evaluation_are_shown():
-    table = report.Table(["effect", "<latent>"], [["delay", "-0.5 [-1, 0]"]], "Effect", "Higher.")
+    table = blocks_module.Table(
+        ["effect", "<latent>"], [["delay", "-0.5 [-1, 0]"]], "Effect", "Higher."
+    )
     (png,) = [base64.b64decode(BLACK_DOT)]
-    blocks = report.evaluation_blocks([table], [("Confusion", png)], ["one & two"])
-    (fragment,) = report._fragments([report.Section("e", "Evaluation", blocks)])[1:]
+    blocks = sections.evaluation_blocks([table], [("Confusion", png)], ["one & two"])
+    (fragment,) = blocks_module._fragments([blocks_module.Section("e", "Evaluation", blocks)])[1:]
     assert "<th scope=\"col\">&lt;latent&gt;</th>" in fragment.html  # fmt: skip
     assert "\N{MINUS SIGN}0.5 [\N{MINUS SIGN}1, 0]" in fragment.html
     assert "one &amp; two" in fragment.html and "<b>Confusion.</b>" in fragment.html
@@ -167,7 +176,7 @@ def test_sweeps_and_the_evaluation_are_in_the_report(run, pairs_file, monkeypatc
     given = Evaluation(
         "run", "small", "p", {"test": 9}, names, scores, confusion, ["too few of them"]
     )
-    monkeypatch.setattr(evaluation, "evaluate", lambda *arguments, **options: given)
+    monkeypatch.setattr(evaluate, "evaluate", lambda *arguments, **options: given)
     told = report.write_report(tmp_path / "r.html", run, pairs_file, without=["map"])
     text = (tmp_path / "r.html").read_text("utf-8")
     seen = visible(text)
@@ -186,7 +195,7 @@ def test_the_report_in_a_browser(made, width):
         durations = "[...document.querySelectorAll('audio')].map((sound) => sound.duration)"
         until(page, f"{durations}.every((seconds) => seconds > 0)")
         found = page.evaluate(durations)
-        assert len(found) == 2 * 4 + 2 * 2 * (2 + report.N_STEPS)
+        assert len(found) == 2 * 4 + 2 * 2 * (2 + sections.N_STEPS)
         np.testing.assert_allclose(found, N_SAMPLES / RATE, atol=1e-4)
         pressed = "[...document.querySelectorAll('.play[aria-pressed=true]')].length"
         page.locator("button.play").nth(0).click()
@@ -202,7 +211,7 @@ def test_the_report_in_a_browser(made, width):
 
 def test_what_pages_carry_comes_back():
     sound = (0.5 * np.sin(np.arange(2000))).astype(np.float32)
-    uri = pages.data_uri(audio.encode(sound, RATE, "flac"), "flac")
+    uri = data_uri(encode(sound, RATE, "flac"), "flac")
     ((back, rate),) = sounds(f'<audio src="{uri}">')
     assert rate == RATE
     np.testing.assert_allclose(back, sound, atol=1 / 32767)

@@ -3,21 +3,17 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from dafxtool import audio
-from dafxtool.errors import ConfigError, InputError, RecordingError
-from dafxtool.segments import (
-    SPLITS,
-    SegmentConfig,
-    SplitConfig,
-    build_catalogue,
+from dafxtool.audio.io import load_audio, save_audio
+from dafxtool.audio.level import is_silent, normalise_peak
+from dafxtool.config import SPLITS, SegmentConfig, SplitConfig
+from dafxtool.dataset.recordings import build_catalogue, split_pattern
+from dafxtool.dataset.segments import (
     consecutive_segments,
     cut_recording,
     cut_segment,
     draw_segment,
-    is_silent,
-    normalise_peak,
-    split_pattern,
 )
+from dafxtool.errors import ConfigError, InputError, RecordingError
 
 RATE = 8000
 CONFIG = SegmentConfig(sample_rate=RATE, n_samples=2000)
@@ -29,7 +25,7 @@ def noise(n_samples: int, seed: int) -> np.ndarray:
 
 
 def write(path: Path, sound: np.ndarray) -> Path:
-    audio.write(path, sound, RATE)
+    save_audio(path, sound, RATE)
     return path
 
 
@@ -48,9 +44,9 @@ def test_short_recordings_of_a_folder_become_one_track(tmp_path):
     assert (segment.recording, segment.offset) == (0, 300)
     fade = 40  # 5 ms on both sides of the join
     np.testing.assert_array_equal(
-        segment.audio[: 1200 - fade], audio.read(first)[0][300 : 1500 - fade]
+        segment.audio[: 1200 - fade], load_audio(first)[0][300 : 1500 - fade]
     )
-    np.testing.assert_array_equal(segment.audio[1200 + fade :], audio.read(second)[0][fade:800])
+    np.testing.assert_array_equal(segment.audio[1200 + fade :], load_audio(second)[0][fade:800])
     assert np.all(np.abs(segment.audio[1198:1202]) < 0.05)  # faded: no click
 
 
@@ -152,7 +148,7 @@ def test_consecutive_segments_tile_a_recording(tmp_path):
     segments = consecutive_segments(path, CONFIG)
     assert [segment.offset for segment in segments] == [0, 2000, 4000]
     assert not segments[2].audio[1200:].any()
-    np.testing.assert_array_equal(cut_recording(path, 2000, CONFIG), audio.read(path)[0][2000:4000])
+    np.testing.assert_array_equal(cut_recording(path, 2000, CONFIG), load_audio(path)[0][2000:4000])
     with pytest.raises(InputError, match=r"0\.65 s long: a segment cannot start at 1\.00 s"):
         cut_recording(path, RATE, CONFIG)
 

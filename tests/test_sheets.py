@@ -4,10 +4,20 @@ import numpy as np
 import pytest
 from datasets import N_SAMPLES, RATE, chosen, write_recordings
 
-from dafxtool import audio, sheets, store
+from dafxtool import storage
+from dafxtool.audio.io import load_audio, save_audio
 from dafxtool.errors import InputError
-from dafxtool.projection import project
-from dafxtool.stft import compress
+from dafxtool.latents.examples import load_example
+from dafxtool.latents.interpolate import (
+    GAP_SECONDS,
+    draw_interpolation,
+    interpolate,
+    sound_interpolation,
+    write_interpolation_table,
+)
+from dafxtool.latents.latent_map import project
+from dafxtool.latents.reconstruct import draw_reconstructions, reconstruct, reconstruct_pairs
+from dafxtool.spectrogram.stft import compress
 
 
 @pytest.fixture(scope="module")
@@ -19,22 +29,22 @@ def recordings(tmp_path_factory):
 def ends(recordings, run):
     overdrive, delay = chosen("overdrive", "delay")
     path = recordings / "plucks" / "1.wav"
-    return sheets.source_of(path, run, delay), sheets.source_of(path, run, overdrive)
+    return load_example(path, run, delay), load_example(path, run, overdrive)
 
 
 @pytest.mark.parametrize("spherical", [False, True])
 def test_an_interpolation_starts_and_ends_on_its_two_latents(ends, run, spherical):
-    made = sheets.interpolate(*ends, run, 5, spherical)
+    made = interpolate(*ends, run, 5, spherical)
     latents = run.embed(np.stack([end.spectrogram for end in ends]))
     np.testing.assert_array_equal(made.latents[[0, -1]], latents)
-    direct = sheets.reconstruct(ends, run)
+    direct = reconstruct(ends, run)
     np.testing.assert_allclose(made.magnitudes[0], direct[0].magnitude, rtol=1e-4, atol=1e-5)
     np.testing.assert_allclose(made.errors_b, direct[1].errors, rtol=1e-4)
     assert made.positions.tolist() == [0, 0.25, 0.5, 0.75, 1]
 
 
 def test_a_detailed_interpolation_keeps_the_originals(ends, run):
-    made = sheets.interpolate(*ends, run, 3, detailed=True)
+    made = interpolate(*ends, run, 3, detailed=True)
     for index, end in ((0, 0), (2, 1)):
         np.testing.assert_allclose(
             made.magnitudes[index], ends[end].magnitude, rtol=1e-3, atol=1e-4
@@ -45,12 +55,12 @@ def test_a_detailed_interpolation_keeps_the_originals(ends, run):
 def test_a_detailed_interpolation_is_nearer_to_the_truth_than_a_fade(recordings, run):
     modulator, _ = chosen("ring-modulator")[0]
     a, truth, b = (
-        sheets.source_of(
+        load_example(
             recordings / "plucks" / "1.wav", run, (modulator, {"frequency": hertz, "mix": 100.0})
         )
         for hertz in (400.0, 800.0, 1600.0)
     )
-    middle = sheets.interpolate(a, b, run, 3, detailed=True).magnitudes[1, 1]
+    middle = interpolate(a, b, run, 3, detailed=True).magnitudes[1, 1]
     law = [
         compress(each, run.spectrogram_config).numpy()
         for each in (a.magnitude[1], b.magnitude[1], truth.magnitude[1], middle)
@@ -60,13 +70,13 @@ def test_a_detailed_interpolation_is_nearer_to_the_truth_than_a_fade(recordings,
 
 
 def test_a_detailed_interpolation_is_of_one_recording(ends, recordings, run):
-    other = sheets.source_of(recordings / "plucks" / "2.wav", run, chosen("delay")[0])
+    other = load_example(recordings / "plucks" / "2.wav", run, chosen("delay")[0])
     with pytest.raises(InputError, match="name one recording and one start"):
-        sheets.interpolate(ends[0], other, run, 3, detailed=True)
+        interpolate(ends[0], other, run, 3, detailed=True)
 
 
 def test_an_interpolation_of_a_pair_with_itself_stands_still(ends, run):
-    made = sheets.interpolate(ends[0], ends[0], run, 4)
+    made = interpolate(ends[0], ends[0], run, 4)
     np.testing.assert_allclose(made.magnitudes[2], made.magnitudes[0], rtol=1e-3, atol=1e-4)
 
 
@@ -77,9 +87,9 @@ def test_same_audio_has_the_same_dry_channel(ends):
 
 def test_a_wet_file_takes_the_place_of_an_effect(recordings, run, tmp_path):
     path = recordings / "plucks" / "2.wav"
-    dry, rate = audio.read(path)
-    audio.write(tmp_path / "wet.wav", 0.5 * dry[::-1].copy(), rate)
-    source = sheets.source_of(path, run, wet=tmp_path / "wet.wav", start_seconds=0.25)
+    dry, rate = load_audio(path)
+    save_audio(tmp_path / "wet.wav", 0.5 * dry[::-1].copy(), rate)
+    source = load_example(path, run, wet=tmp_path / "wet.wav", start_seconds=0.25)
     wet = dry[::-1][RATE // 4 : RATE // 4 + N_SAMPLES]
     wanted = wet * 10 ** (-12 / 20) / np.abs(wet).max()
     np.testing.assert_allclose(source.audio[1], wanted, atol=1e-6)
@@ -87,24 +97,24 @@ def test_a_wet_file_takes_the_place_of_an_effect(recordings, run, tmp_path):
 
 
 def test_the_sounds_of_an_interpolation_are_all_there(ends, run, tmp_path):
-    made = sheets.interpolate(*ends, run, 3)
-    written = sheets.sound_interpolation(tmp_path / "steps", made, run)
+    made = interpolate(*ends, run, 3)
+    written = sound_interpolation(tmp_path / "steps", made, run)
     names = sorted(path.name for path in (tmp_path / "steps").iterdir())
     assert len(names) == 2 * (3 + 2) + 1
     assert "2-t0.50-wet.wav" in names
-    sound, rate = audio.read(tmp_path / "steps" / "0-original-a-wet.wav")
+    sound, rate = load_audio(tmp_path / "steps" / "0-original-a-wet.wav")
     np.testing.assert_allclose(sound, ends[0].audio[1], atol=1e-6)
-    joined, rate = audio.read(tmp_path / "steps" / "all-wet.wav")
-    assert len(joined) == 5 * N_SAMPLES + 4 * round(sheets.GAP_SECONDS * rate)
+    joined, rate = load_audio(tmp_path / "steps" / "all-wet.wav")
+    assert len(joined) == 5 * N_SAMPLES + 4 * round(GAP_SECONDS * rate)
     decibels = [value for path, value in written if "-t" in path.name]
     assert len(decibels) == 6
     assert all(value is not None and value < -3 for value in decibels)
 
 
 def test_figures_and_their_numbers(ends, run, tmp_path):
-    made = sheets.interpolate(*ends, run, 3)
-    sheets.draw_interpolation(tmp_path / "sheet.svg", made, run)
-    sheets.write_interpolation_table(tmp_path / "sheet.csv", made)
+    made = interpolate(*ends, run, 3)
+    draw_interpolation(tmp_path / "sheet.svg", made, run)
+    write_interpolation_table(tmp_path / "sheet.csv", made)
     text = (tmp_path / "sheet.svg").read_text()
     assert text.startswith("<?xml")
     with (tmp_path / "sheet.csv").open() as file:
@@ -113,8 +123,8 @@ def test_figures_and_their_numbers(ends, run, tmp_path):
 
 
 def test_reconstruction_errors_are_means_over_the_held_out_pairs(pairs_file, run, tmp_path):
-    made, table = sheets.reconstruct_pairs(pairs_file, run)
-    with store.Reader(pairs_file, store.PAIRS) as reader:
+    made, table = reconstruct_pairs(pairs_file, run)
+    with storage.Hdf5Reader(pairs_file, storage.PAIRS) as reader:
         rows = reader.labels.rows_of(("test",))
         labels = reader.labels.take(rows)
         spectrograms = run.analyse(reader.rows(rows))[0]
@@ -129,16 +139,16 @@ def test_reconstruction_errors_are_means_over_the_held_out_pairs(pairs_file, run
     nearest = np.abs(overdrive - np.median(overdrive)).min()
     found = abs(float(made[0].errors.sum()) - np.median(overdrive))
     assert found == pytest.approx(nearest, abs=1e-4)
-    sheets.draw_reconstructions(tmp_path / "r.png", made, run)
+    draw_reconstructions(tmp_path / "r.png", made, run)
     assert (tmp_path / "r.png").stat().st_size > 10_000
 
 
 def test_rows_can_be_chosen(pairs_file, run):
-    made, _ = sheets.reconstruct_pairs(pairs_file, run, rows=(3,))
-    with store.Reader(pairs_file, store.PAIRS) as reader:
+    made, _ = reconstruct_pairs(pairs_file, run, rows=(3,))
+    with storage.Hdf5Reader(pairs_file, storage.PAIRS) as reader:
         np.testing.assert_array_equal(made[0].source.audio, reader.rows(np.array([3]))[0])
     with pytest.raises(InputError, match="has rows 0 to"):
-        sheets.reconstruct_pairs(pairs_file, run, rows=(999,))
+        reconstruct_pairs(pairs_file, run, rows=(999,))
 
 
 def clusters(n: int) -> np.ndarray:

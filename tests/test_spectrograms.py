@@ -6,16 +6,13 @@ import pytest
 import torch
 from datasets import RATE, SPECTROGRAM
 
-from dafxtool import store
+from dafxtool import storage
+from dafxtool.config import SpectrogramConfig
 from dafxtool.errors import ConfigError, FormatError, OutputExistsError
-from dafxtool.progress import Progress
-from dafxtool.spectrograms import (
-    analyse,
-    linear_magnitude,
-    read_magnitudes,
-    write_spectrograms,
-)
-from dafxtool.stft import SpectrogramConfig, magnitude
+from dafxtool.spectrogram.compute import compute_spectrograms, read_magnitudes
+from dafxtool.spectrogram.stft import magnitude
+from dafxtool.spectrogram.transform import analyse, linear_magnitude
+from dafxtool.utils.progress import Progress
 
 
 def config(**values):
@@ -25,11 +22,11 @@ def config(**values):
 
 
 def test_spectrograms_are_standardised_on_the_training_split(pairs_file, tmp_path):
-    result = write_spectrograms(pairs_file, tmp_path / "s.h5", SPECTROGRAM)
-    with store.Reader(tmp_path / "s.h5", store.SPECTROGRAMS) as reader:
+    result = compute_spectrograms(pairs_file, tmp_path / "s.h5", SPECTROGRAM)
+    with storage.Hdf5Reader(tmp_path / "s.h5", storage.SPECTROGRAMS) as reader:
         rows = reader.labels.rows_of(("train",))
         values = reader.rows(rows).astype(np.float64)
-        with store.Reader(pairs_file, store.PAIRS) as pairs:
+        with storage.Hdf5Reader(pairs_file, storage.PAIRS) as pairs:
             assert reader.labels.setting_text == pairs.labels.setting_text
             np.testing.assert_array_equal(reader.labels.split, pairs.labels.split)
     assert values.shape[1:] == result.shape == (2, 129, 65)
@@ -43,20 +40,20 @@ def test_a_stored_spectrogram_goes_back_to_linear_magnitude(
     pairs_file, tmp_path, standardisation, dtype, decibels
 ):
     """Exact up to the storage type: the relative error of the compressed value, by the exponent."""
-    write_spectrograms(
+    compute_spectrograms(
         pairs_file, tmp_path / "s.h5", config(standardisation=standardisation), dtype
     )
     rows = np.array([0, 5, 7])
     found, saved = read_magnitudes(tmp_path / "s.h5", rows)
     assert saved.standardisation == standardisation
-    with store.Reader(pairs_file, store.PAIRS) as pairs:
+    with storage.Hdf5Reader(pairs_file, storage.PAIRS) as pairs:
         wanted = np.asarray(magnitude(pairs.rows(rows), SPECTROGRAM))
     error = np.linalg.norm(found - wanted) / np.linalg.norm(wanted)
     assert 20 * np.log10(error) < decibels
 
 
 def test_segment_standardisation_forgets_loudness_and_keeps_the_difference(pairs_file):
-    with store.Reader(pairs_file, store.PAIRS) as pairs:
+    with storage.Hdf5Reader(pairs_file, storage.PAIRS) as pairs:
         sound = pairs.rows(np.array([0, 1]))
     loud, _ = analyse(sound, config(standardisation="segment"), 0, 1)
     quiet, constants = analyse(0.25 * sound, config(standardisation="segment"), 0, 1)
@@ -73,22 +70,22 @@ def test_negative_values_become_silence(pairs_file):
 
 
 def test_an_interrupted_analysis_is_resumed_to_the_same_bytes(pairs_file, tmp_path, monkeypatch):
-    monkeypatch.setattr("dafxtool.spectrograms.BATCH_BYTES", 3 * 2 * 129 * 65 * 8)
-    write_spectrograms(pairs_file, tmp_path / "whole.h5", SPECTROGRAM)
-    put = store.Writer.put
+    monkeypatch.setattr("dafxtool.spectrogram.compute.BATCH_BYTES", 3 * 2 * 129 * 65 * 8)
+    compute_spectrograms(pairs_file, tmp_path / "whole.h5", SPECTROGRAM)
+    put = storage.Hdf5Writer.put
 
     def put_then_die(self, start, **columns):
         put(self, start, **columns)
         if start >= 9:
             raise KeyboardInterrupt
 
-    monkeypatch.setattr(store.Writer, "put", put_then_die)
+    monkeypatch.setattr(storage.Hdf5Writer, "put", put_then_die)
     with pytest.raises(KeyboardInterrupt):
-        write_spectrograms(pairs_file, tmp_path / "s.h5", SPECTROGRAM)
-    monkeypatch.setattr(store.Writer, "put", put)
+        compute_spectrograms(pairs_file, tmp_path / "s.h5", SPECTROGRAM)
+    monkeypatch.setattr(storage.Hdf5Writer, "put", put)
     with pytest.raises(OutputExistsError, match="begun and not finished"):
-        write_spectrograms(pairs_file, tmp_path / "s.h5", SPECTROGRAM)
-    write_spectrograms(pairs_file, tmp_path / "s.h5", SPECTROGRAM, resume=True)
+        compute_spectrograms(pairs_file, tmp_path / "s.h5", SPECTROGRAM)
+    compute_spectrograms(pairs_file, tmp_path / "s.h5", SPECTROGRAM, resume=True)
     assert (tmp_path / "s.h5").read_bytes() == (tmp_path / "whole.h5").read_bytes()
 
 
@@ -96,15 +93,15 @@ def test_a_resume_never_mixes_pairs_of_two_renders(pairs_file, tmp_path, monkeyp
     """The same options may lose other pairs, and row i then is another one."""
     pairs, wanted = tmp_path / "pairs.h5", config(standardisation="segment")
     shutil.copyfile(pairs_file, pairs)
-    monkeypatch.setattr("dafxtool.spectrograms.BATCH_BYTES", 3 * 2 * 129 * 65 * 8)
+    monkeypatch.setattr("dafxtool.spectrogram.compute.BATCH_BYTES", 3 * 2 * 129 * 65 * 8)
     with monkeypatch.context() as patch:
         patch.setattr(Progress, "advance", _interrupt)
         with pytest.raises(KeyboardInterrupt):
-            write_spectrograms(pairs, tmp_path / "s.h5", wanted)
+            compute_spectrograms(pairs, tmp_path / "s.h5", wanted)
     with h5py.File(pairs, "r+") as file:
         file["lost"][1] = b"took more than 60 s"
     with pytest.raises(ConfigError, match="begun with another labels"):
-        write_spectrograms(pairs, tmp_path / "s.h5", wanted, resume=True)
+        compute_spectrograms(pairs, tmp_path / "s.h5", wanted, resume=True)
 
 
 def _interrupt(*_):
@@ -119,17 +116,19 @@ def test_the_bytes_do_not_depend_on_threads_batches_or_what_was_kept(
     n_threads = torch.get_num_threads()
     found = []
     for threads, rows_a_batch, kept in ((1, 100, 1e9), (3, 1, 0), (2, 5, 5 * 8 * 129 * 65)):
-        monkeypatch.setattr("dafxtool.spectrograms.BATCH_BYTES", rows_a_batch * 2 * 129 * 65 * 8)
-        monkeypatch.setattr("dafxtool.spectrograms.KEPT_BYTES", kept)
+        monkeypatch.setattr(
+            "dafxtool.spectrogram.compute.BATCH_BYTES", rows_a_batch * 2 * 129 * 65 * 8
+        )
+        monkeypatch.setattr("dafxtool.spectrogram.compute.KEPT_BYTES", kept)
         torch.set_num_threads(threads)
         path = tmp_path / f"{threads}.h5"
-        write_spectrograms(pairs_file, path, wanted)
+        compute_spectrograms(pairs_file, path, wanted)
         found.append(path.read_bytes())
     torch.set_num_threads(n_threads)
     assert found[0] == found[1] == found[2]
     with (
-        store.Reader(path, store.SPECTROGRAMS) as reader,
-        store.Reader(pairs_file, "pairs") as pairs,
+        storage.Hdf5Reader(path, storage.SPECTROGRAMS) as reader,
+        storage.Hdf5Reader(pairs_file, "pairs") as pairs,
     ):
         again, constants = analyse(
             pairs.rows(slice(None)),
@@ -144,9 +143,9 @@ def test_the_bytes_do_not_depend_on_threads_batches_or_what_was_kept(
 
 def test_mistakes_are_sentences(pairs_file, tmp_path):
     with pytest.raises(FormatError, match="4096 samples at 8000 Hz, the analysis is for 131072"):
-        write_spectrograms(pairs_file, tmp_path / "s.h5", SpectrogramConfig())
+        compute_spectrograms(pairs_file, tmp_path / "s.h5", SpectrogramConfig())
     with pytest.raises(ConfigError, match="auto, cpu, cuda or cuda:N"):
-        write_spectrograms(pairs_file, tmp_path / "s.h5", SPECTROGRAM, device="gpu")
+        compute_spectrograms(pairs_file, tmp_path / "s.h5", SPECTROGRAM, device="gpu")
     with pytest.raises(FormatError, match="holds pairs, not spectrograms"):
         read_magnitudes(pairs_file, np.array([0]))
     assert SPECTROGRAM.sample_rate == RATE

@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 import torch
 
+from dafxtool.config import SpectrogramConfig
 from dafxtool.errors import ConfigError, InputError
-from dafxtool.stft import (
-    SpectrogramConfig,
+from dafxtool.spectrogram.stft import (
     compress,
     expand,
     istft,
@@ -175,7 +175,7 @@ def test_what_is_no_audio_is_refused():
 
 
 def test_the_configuration_is_had_without_torch():
-    program = "import sys, dafxtool.stft; sys.exit('torch' in sys.modules)"
+    program = "import sys, dafxtool.spectrogram.stft; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", program]).returncode == 0
 
 

@@ -11,22 +11,29 @@ import h5py
 import numpy as np
 import pytest
 
-from dafxtool import store
-from dafxtool.errors import ConfigError, DiskError, FormatError, InputError, OutputExistsError
-from dafxtool.parameters import Effect, Parameter
+from dafxtool import storage
+from dafxtool.effects.effect import Effect
+from dafxtool.effects.parameter import Parameter
+from dafxtool.errors import (
+    ConfigError,
+    DiskError,
+    FormatError,
+    InputError,
+    OutputExistsError,
+)
 
 N_ROWS = 20
 GAIN = Effect("gain", (Parameter("level", "dB", 0.0, 100.0, 1.0),))
 EFFECTS = [Effect("clean").to_dict(), GAIN.to_dict()]
 CONFIGURATION = {"run": "r", "seed": 0, "n_content": 1, "scale": [1.0, 1.0, 1.0]}
 RECORDINGS = [{"path": "/x/a.wav", "folder": "x", "split": "train", "track": 0}]
-COLUMNS = {"latent": ((3,), np.float32), **store.label_columns(EFFECTS, 1)}
+COLUMNS = {"latent": ((3,), np.float32), **storage.label_columns(EFFECTS, 1)}
 
 
 def begin(path, configuration=None, **options):
-    return store.writing_rows(
+    return storage.writing_rows(
         path,
-        store.LATENTS,
+        storage.LATENTS,
         COLUMNS,
         N_ROWS,
         configuration or CONFIGURATION,
@@ -46,7 +53,7 @@ def put_rows(writer, rows, where):
         latent=rows[:, None] + np.array([0.0, 0.25, 0.5]),
         effect=rows % 2,
         setting=rows[:, None] / 2,
-        setting_text=store.encode_texts([f"gain:level={row / 2}" for row in rows]),
+        setting_text=storage.encode_texts([f"gain:level={row / 2}" for row in rows]),
         recording=np.zeros(len(rows), int),
         offset=rows * 10,
         split=rows % 3,
@@ -61,7 +68,7 @@ def test_rows_are_written_in_any_order(tmp_path, bulk):
         writer._by_row = {"latent"} if bulk == "latent" else set()
         for rows in np.split(order, [3, 4, 11]):
             put_rows(writer, rows, rows)
-    with store.Reader(path, store.LATENTS) as reader:
+    with storage.Hdf5Reader(path, storage.LATENTS) as reader:
         np.testing.assert_array_equal(reader.rows(slice(None))[:, 0], np.arange(N_ROWS))
         assert reader.labels.offset.tolist() == [10 * row for row in range(N_ROWS)]
         assert reader.labels.setting[:, 0].tolist() == [row / 2 for row in range(N_ROWS)]
@@ -74,7 +81,7 @@ def test_a_link_stays_and_leads_to_the_new_file(tmp_path):
         with begin(tmp_path / "link.h5", overwrite=True) as writer:
             put(writer, 0, N_ROWS)
         assert (tmp_path / "link.h5").is_symlink()
-        with store.Reader(tmp_path / "target.h5", store.LATENTS) as reader:
+        with storage.Hdf5Reader(tmp_path / "target.h5", storage.LATENTS) as reader:
             assert len(reader) == N_ROWS
 
 
@@ -86,7 +93,7 @@ def test_overwrite_wins_over_resume(tmp_path):
     with begin(path, {**CONFIGURATION, "seed": 1}, resume=True, overwrite=True) as writer:
         assert not writer.done().any()
         put(writer, 0, N_ROWS)
-    with store.Reader(path, store.LATENTS) as reader:
+    with storage.Hdf5Reader(path, storage.LATENTS) as reader:
         assert reader.configuration["seed"] == 1
 
 
@@ -108,7 +115,7 @@ def test_what_is_written_is_read_back(tmp_path):
         put(writer, 10, N_ROWS)
         put(writer, 0, 10)
         assert not path.exists()
-    with store.Reader(path, store.LATENTS) as reader:
+    with storage.Hdf5Reader(path, storage.LATENTS) as reader:
         assert len(reader) == N_ROWS
         labels = reader.labels
         assert [labels.effect_of(row) for row in (0, 1)] == ["clean", "gain"]
@@ -143,7 +150,7 @@ def test_an_unfinished_file_keeps_its_temporary_name_and_is_resumed(tmp_path):
         assert writer.done().nonzero()[0].tolist() == list(range(8))
         put(writer, 8, N_ROWS)
     assert path.exists()
-    assert not store.partial_path(path).exists()
+    assert not storage.partial_path(path).exists()
     with pytest.raises(OutputExistsError, match="exists already"), begin(path):
         pass
     before = path.read_bytes()
@@ -163,7 +170,7 @@ def test_a_second_interrupt_while_the_first_is_dealt_with_loses_nothing(tmp_path
 
     with pytest.raises(KeyboardInterrupt), begin(path) as writer:
         put(writer, 0, 8)
-        monkeypatch.setattr(store.Writer, "done", interrupted)
+        monkeypatch.setattr(storage.Hdf5Writer, "done", interrupted)
         raise KeyboardInterrupt
     monkeypatch.undo()
     with begin(path, resume=True) as writer:
@@ -232,7 +239,7 @@ def test_a_killed_writer_has_kept_what_it_reported(tmp_path, after):
     with begin(path, resume=True) as writer:
         assert writer.done()[: after + 1].all()
         put(writer, 0, N_ROWS)
-    with store.Reader(path, store.LATENTS) as reader:
+    with storage.Hdf5Reader(path, storage.LATENTS) as reader:
         np.testing.assert_array_equal(reader.rows(slice(None))[:, 0], np.arange(N_ROWS))
 
 
@@ -268,24 +275,24 @@ def test_wrong_kinds_of_file_are_named(tmp_path):
     with pytest.raises(
         FormatError, match="holds latents, not pairs: make it with 'dafxtool render'"
     ):
-        store.Reader(path, store.PAIRS)
+        storage.Hdf5Reader(path, storage.PAIRS)
     text = tmp_path / "text.h5"
     text.write_text("hello")
     with pytest.raises(FormatError, match="no HDF5 file"):
-        store.Reader(text, store.PAIRS)
+        storage.Hdf5Reader(text, storage.PAIRS)
     with pytest.raises(InputError, match="does not exist"):
-        store.Reader(tmp_path / "absent.h5", store.PAIRS)
+        storage.Hdf5Reader(tmp_path / "absent.h5", storage.PAIRS)
     other = tmp_path / "other.h5"
     with h5py.File(other, "w") as file:
         file["x"] = 1
     with pytest.raises(FormatError, match="unknown kind"):
-        store.Reader(other, store.SPECTROGRAMS)
-    assert store.kind_of(path) == "latents"
-    assert store.kind_of(text) is None
+        storage.Hdf5Reader(other, storage.SPECTROGRAMS)
+    assert storage.kind_of(path) == "latents"
+    assert storage.kind_of(text) is None
     with h5py.File(path, "r+") as file:
         file.attrs["format_version"] = 99
     with pytest.raises(FormatError, match="format version 99"):
-        store.Reader(path, store.LATENTS)
+        storage.Hdf5Reader(path, storage.LATENTS)
 
 
 def test_a_file_without_its_labels_is_damaged_not_a_traceback(tmp_path):
@@ -295,25 +302,25 @@ def test_a_file_without_its_labels_is_damaged_not_a_traceback(tmp_path):
     with h5py.File(path, "r+") as file:
         del file["effect"]
     with pytest.raises(FormatError, match="damaged or incomplete"):
-        store.Reader(path, store.LATENTS)
+        storage.Hdf5Reader(path, storage.LATENTS)
 
 
 @pytest.mark.parametrize(("n_rows", "most"), [(8000, 4000), (1024, 512), (184, 24), (10, 24)])
 def test_some_positions_meet_every_effect(n_rows, most):
     """Effects take turns in a file: even steps of 4 rows would meet one of four alone."""
-    found = store.some_positions(n_rows, most)
+    found = storage.some_positions(n_rows, most)
     assert len(found) == len(set(found.tolist())) == min(n_rows, most)
     assert (found[1:] > found[:-1]).all() and found[0] >= 0 and found[-1] < n_rows
     counts = np.bincount(found % 4, minlength=4)
     assert counts.min() > 0.5 * counts.mean() or (most == 24 and counts.min() > 0)
-    assert (found == store.some_positions(n_rows, most)).all()
+    assert (found == storage.some_positions(n_rows, most)).all()
 
 
 def test_rows_that_are_chunks_come_in_any_order_and_more_than_once(pairs_file):
     with h5py.File(pairs_file) as file:
         stored = file["audio"][:]
     wanted = [7, 3, 4, 11, 3, 7]
-    with store.Reader(pairs_file, store.PAIRS) as reader:
+    with storage.Hdf5Reader(pairs_file, storage.PAIRS) as reader:
         np.testing.assert_array_equal(reader.rows(np.array(wanted)), stored[wanted])
         np.testing.assert_array_equal(reader.rows(slice(2, 5)), stored[2:5])
         assert reader.rows(np.array([], int)).shape == (0, *stored.shape[1:])

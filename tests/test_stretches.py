@@ -6,16 +6,13 @@ import numpy as np
 import pytest
 from datasets import RATE, write_recordings
 
-from dafxtool import audio, stretches
+from dafxtool.audio import io
+from dafxtool.config import SegmentConfig, SplitConfig
+from dafxtool.dataset.plan import PairRenderer, make_plan
+from dafxtool.dataset.recordings import build_catalogue
+from dafxtool.dataset.segments import cut_segment, draw_segment
+from dafxtool.dataset.span_cache import SpanCache
 from dafxtool.errors import RecordingError
-from dafxtool.plan import Rows, make_plan
-from dafxtool.segments import (
-    SegmentConfig,
-    SplitConfig,
-    build_catalogue,
-    cut_segment,
-    draw_segment,
-)
 
 CONFIG = SegmentConfig(sample_rate=RATE, n_samples=6000)
 JOINED = SegmentConfig(sample_rate=RATE, n_samples=16_000)  # longer than any recording
@@ -30,13 +27,13 @@ def recordings(tmp_path_factory):
 def reads(monkeypatch):
     """(file, from, how many) of everything that is read."""
     found = []
-    read_segment = audio.read_segment
+    read_segment = io.load_segment
 
     def counted(path, start, n_samples, *rest, **named):
         found.append((path.parent.name + path.name, start, n_samples))
         return read_segment(path, start, n_samples, *rest, **named)
 
-    monkeypatch.setattr(audio, "read_segment", counted)
+    monkeypatch.setattr(io, "load_segment", counted)
     return found
 
 
@@ -49,7 +46,7 @@ def test_segments_are_the_same_however_they_are_read(recordings, config):
         track = catalogue.tracks[rng.integers(len(catalogue.tracks))]
         start = int(rng.integers(0, track.n_samples - config.n_samples + 1))
         wanted.append((track, start))
-    together = stretches.Stretches(catalogue, config, wanted)
+    together = SpanCache(catalogue, config, wanted)
     for track, start in wanted:
         alone = cut_segment(catalogue, track, start, config).audio
         shared = cut_segment(catalogue, track, start, config, together.read).audio
@@ -59,7 +56,7 @@ def test_segments_are_the_same_however_they_are_read(recordings, config):
 def test_every_recording_is_read_once(recordings, reads):
     catalogue = build_catalogue([recordings], CONFIG, SplitConfig(validation=0, test=0), 0)
     wanted = [(track, start) for track in catalogue.tracks for start in range(0, 6001, 1500)]
-    together = stretches.Stretches(catalogue, CONFIG, wanted)
+    together = SpanCache(catalogue, CONFIG, wanted)
     for track, start in wanted:
         cut_segment(catalogue, track, start, CONFIG, together.read)
     assert len(reads) == len({name for name, _, _ in reads}) == 8
@@ -67,11 +64,11 @@ def test_every_recording_is_read_once(recordings, reads):
 
 
 def test_what_lies_far_apart_is_not_read_in_between(tmp_path, reads):
-    audio.write(tmp_path / "long.wav", np.full(60 * RATE, 0.1, np.float32), RATE)
+    io.save_audio(tmp_path / "long.wav", np.full(60 * RATE, 0.1, np.float32), RATE)
     catalogue = build_catalogue([tmp_path], CONFIG, SplitConfig(validation=0, test=0), 0)
     track = catalogue.tracks[0]
     wanted = [(track, 0), (track, 50 * RATE)]
-    together = stretches.Stretches(catalogue, CONFIG, wanted)
+    together = SpanCache(catalogue, CONFIG, wanted)
     for each in wanted:
         cut_segment(catalogue, *each, CONFIG, together.read)
     assert sorted(n for _, _, n in reads) == [6000, 6000]
@@ -80,7 +77,7 @@ def test_what_lies_far_apart_is_not_read_in_between(tmp_path, reads):
 def test_sound_is_kept_no_longer_than_it_is_wanted(recordings):
     catalogue = build_catalogue([recordings], CONFIG, SplitConfig(validation=0, test=0), 0)
     wanted = [(track, start) for track in catalogue.tracks for start in (0, 100, 200)]
-    together = stretches.Stretches(catalogue, CONFIG, wanted)
+    together = SpanCache(catalogue, CONFIG, wanted)
     kept = []
     for track, start in wanted:
         cut_segment(catalogue, track, start, CONFIG, together.read)
@@ -91,17 +88,17 @@ def test_sound_is_kept_no_longer_than_it_is_wanted(recordings):
 
 
 def test_a_damaged_part_costs_only_those_that_lie_in_it(recordings, monkeypatch):
-    read_segment = audio.read_segment
+    read_segment = io.load_segment
 
     def damaged(path, start, n_samples, *rest, **named):
         if start + n_samples > 9000:
             raise RecordingError(f"{path} is damaged.")
         return read_segment(path, start, n_samples, *rest, **named)
 
-    monkeypatch.setattr(audio, "read_segment", damaged)
+    monkeypatch.setattr(io, "load_segment", damaged)
     catalogue = build_catalogue([recordings], CONFIG, SplitConfig(validation=0, test=0), 0)
     track = catalogue.tracks[0]
-    together = stretches.Stretches(catalogue, CONFIG, [(track, 0), (track, 2000), (track, 5000)])
+    together = SpanCache(catalogue, CONFIG, [(track, 0), (track, 2000), (track, 5000)])
     for start in (0, 2000):
         assert np.isfinite(cut_segment(catalogue, track, start, CONFIG, together.read).audio).all()
     with pytest.raises(RecordingError, match="damaged"):
@@ -123,7 +120,7 @@ def test_rows_come_in_the_order_of_where_they_lie(recordings):
     from datasets import chosen
 
     plan = make_plan([recordings], chosen("gain"), CONFIG, SplitConfig(validation=0, test=0), 50)
-    rows = Rows(plan)
+    rows = PairRenderer(plan)
     ordered = rows.in_order(np.arange(50))
     assert sorted(ordered.tolist()) == list(range(50))
     places = [rows._place(row) for row in ordered.tolist()]

@@ -10,9 +10,14 @@ import time
 
 import pytest
 
-from dafxtool import supervision
 from dafxtool.errors import InputError
-from dafxtool.supervision import Child, ChildDied, ChildSilent, PrintedLog
+from dafxtool.utils import child_process
+from dafxtool.utils.child_process import (
+    ChildDied,
+    ChildProcess,
+    ChildSilent,
+    PrintedLog,
+)
 
 E = """
 import os, signal, sys, time
@@ -56,7 +61,7 @@ def module(tmp_path, monkeypatch):
 
 @pytest.fixture
 def child(module, tmp_path):
-    made = Child(module.begin, (5,), PrintedLog(tmp_path / "printed.log"))
+    made = ChildProcess(module.begin, (5,), PrintedLog(tmp_path / "printed.log"))
     made.title = "the child"
     yield made
     made.kill()
@@ -97,7 +102,7 @@ def test_errors_are_raised_here(child):
 
 
 def test_one_that_cannot_begin_says_why(module):
-    child = Child(module.begin_badly)
+    child = ChildProcess(module.begin_badly)
     with pytest.raises(InputError, match="does not begin"):
         child.ask("a", 60)
     child.kill()
@@ -131,7 +136,7 @@ def test_it_is_not_asked_on_the_terminals_ctrl_c(child):
 def test_it_ends_with_its_parent(tmp_path, end):
     script = (
         "import answering, os, time\n"
-        "from dafxtool.supervision import Child\n"
+        "from dafxtool.utils.child_process import Child\n"
         "child = Child(answering.begin)\n"
         "print(child.ask('who', 60), flush=True)\n"
         "child.send('sleep')\n"
@@ -161,4 +166,4 @@ def is_running(process):
 
 
 def test_only_children_are_children():
-    assert not supervision.is_child()
+    assert not child_process.is_child()

@@ -6,12 +6,21 @@ import pytest
 from datasets import N_SAMPLES, RATE, chosen, write_recordings
 from scipy.stats import spearmanr
 
-from dafxtool import audio, store, sweeps
+from dafxtool import storage
+from dafxtool.audio.io import save_audio
+from dafxtool.effects.effect import sweep_settings
 from dafxtool.errors import ConfigError, EffectError, InputError
-from dafxtool.latents import embed
-from dafxtool.map_figures import PointMap, map_figure
-from dafxtool.pair_figures import PairPlot, pair_figure
-from dafxtool.parameters import sweep_settings
+from dafxtool.latents.embed import embed
+from dafxtool.latents.sweep import (
+    make_pair,
+    movements,
+    principal_movement,
+    sweep,
+    sweep_note,
+    write_sweep_table,
+)
+from dafxtool.plots.pair_plot import PairPlot, pair_figure
+from dafxtool.plots.scatter import ScatterPanel, map_figure
 
 N_VALUES, N_SEGMENTS = 5, 3
 
@@ -25,7 +34,7 @@ def recordings(tmp_path_factory):
 def made(recordings, run):
     """Overdrive, which the run was trained on, and chorus, which it never saw."""
     effects = chosen("overdrive", "chorus")
-    return sweeps.sweep([recordings], run, effects, N_VALUES, N_SEGMENTS, seed=1)
+    return sweep([recordings], run, effects, N_VALUES, N_SEGMENTS, seed=1)
 
 
 def settings_of(made):
@@ -74,7 +83,7 @@ def test_segments_are_of_different_recordings_and_the_same_for_every_effect(made
 
 def test_there_are_more_segments_than_recordings(recordings, run):
     paths = [recordings / "plucks" / "1.wav", recordings / "swells" / "2.wav"]
-    (made,) = sweeps.sweep(paths, run, chosen("low-pass"), 2, 5)
+    (made,) = sweep(paths, run, chosen("low-pass"), 2, 5)
     labels = made.latents.labels
     places = set(zip(labels.recording.tolist(), labels.offset.tolist(), strict=True))
     assert len(places) == len(made.default) == 5
@@ -83,24 +92,24 @@ def test_there_are_more_segments_than_recordings(recordings, run):
 
 def test_a_recording_of_one_segment_is_heard_once(tmp_path, run):
     sound = np.random.default_rng(0).uniform(-0.5, 0.5, N_SAMPLES).astype(np.float32)
-    audio.write(tmp_path / "one.wav", sound, RATE)
-    (made,) = sweeps.sweep([tmp_path], run, chosen("low-pass"), 3, 4)
+    save_audio(tmp_path / "one.wav", sound, RATE)
+    (made,) = sweep([tmp_path], run, chosen("low-pass"), 3, 4)
     assert (len(made.default), len(made)) == (1, 3)
-    (movement,) = sweeps.movements(made)
+    (movement,) = movements(made)
     assert np.isnan(movement.travel)  # there is no other segment to compare with
 
 
 def test_the_same_seed_gives_the_same_bits(made, recordings, run):
-    again = sweeps.sweep([recordings], run, chosen("overdrive"), N_VALUES, N_SEGMENTS, seed=1)
+    again = sweep([recordings], run, chosen("overdrive"), N_VALUES, N_SEGMENTS, seed=1)
     np.testing.assert_array_equal(again[0].latents.latent, made[0].latents.latent)
-    other = sweeps.sweep([recordings], run, chosen("overdrive"), N_VALUES, N_SEGMENTS, seed=2)
+    other = sweep([recordings], run, chosen("overdrive"), N_VALUES, N_SEGMENTS, seed=2)
     assert other[0].latents.labels.offset.tolist() != made[0].latents.labels.offset.tolist()
 
 
 def test_the_default_is_what_embed_makes_of_the_same_segment(tmp_path, run):
     sound = np.random.default_rng(0).uniform(-0.5, 0.5, N_SAMPLES).astype(np.float32)
-    audio.write(tmp_path / "one.wav", sound, RATE)
-    (made,) = sweeps.sweep([tmp_path], run, chosen("overdrive"), 2, 1)
+    save_audio(tmp_path / "one.wav", sound, RATE)
+    (made,) = sweep([tmp_path], run, chosen("overdrive"), 2, 1)
     np.testing.assert_allclose(
         made.default, embed([tmp_path], run, chosen("overdrive")).latent, atol=1e-5
     )
@@ -108,7 +117,7 @@ def test_the_default_is_what_embed_makes_of_the_same_segment(tmp_path, run):
 
 def test_a_parameter_that_changes_nothing_travels_nowhere(made):
     """The wet side is brought to full level, so nobody hears the output gain."""
-    moved = {each.parameter: each for each in sweeps.movements(made[0])}
+    moved = {each.parameter: each for each in movements(made[0])}
     assert moved["output"].travel < 0.01
     assert moved["drive"].travel > 20 * moved["output"].travel
     assert moved["drive"].travel > 0.1
@@ -132,7 +141,7 @@ def test_travel_and_order_of_a_known_way(made):
     along = np.where(names == "tone", np.abs(place - 0.5), along)
     latent = np.zeros((len(each), 6))
     latent[:, 3] = along + 100 * each.segment  # where a segment lies is none of the movement
-    moved = {m.parameter: m for m in sweeps.movements(synthetic(each, latent))}
+    moved = {m.parameter: m for m in movements(synthetic(each, latent))}
     between = 3 * np.sqrt(2)  # any two of the defaults
     assert moved["drive"].travel == pytest.approx(2 / between, rel=1e-4)
     assert moved["drive"].monotone == pytest.approx(1)
@@ -145,34 +154,32 @@ def test_travel_and_order_of_a_known_way(made):
 def test_the_movement_is_drawn_without_where_a_segment_lies(made):
     each = made[0]
     moved = np.random.default_rng(0).standard_normal((len(each), 6))
-    points, names = sweeps.principal_movement(synthetic(each, moved))
+    points, names = principal_movement(synthetic(each, moved))
     far = moved + 50 * np.eye(6)[each.segment]
-    np.testing.assert_allclose(
-        sweeps.principal_movement(synthetic(each, far))[0], points, atol=1e-3
-    )
+    np.testing.assert_allclose(principal_movement(synthetic(each, far))[0], points, atol=1e-3)
     assert points.shape == (len(each), 4)
     assert names[0].startswith("PC 1 (")
 
 
 def test_a_fixed_parameter_is_held_and_not_moved(recordings, run):
     ((overdrive, _),) = chosen("overdrive")
-    (made,) = sweeps.sweep([recordings], run, [(overdrive, {"tone": 3000.0})], 3, 2)
+    (made,) = sweep([recordings], run, [(overdrive, {"tone": 3000.0})], 3, 2)
     assert set(made.parameter) == {"drive", "output"}
     assert {setting["tone"] for setting in settings_of(made)} == {3000.0}
-    assert "tone 3 kHz held" in sweeps.sweep_note(made)
+    assert "tone 3 kHz held" in sweep_note(made)
 
 
 def test_of_a_pairs_file_the_dry_side_of_held_out_pairs_is_taken(pairs_file, run):
-    (made,) = sweeps.sweep([pairs_file], run, chosen("overdrive"), 2, 2)
+    (made,) = sweep([pairs_file], run, chosen("overdrive"), 2, 2)
     labels = made.latents.labels
     assert {labels.split_of(row) for row in range(len(made))} == {"test"}
     assert len(set(labels.recording.tolist())) == 2
-    with store.Reader(pairs_file, store.PAIRS) as reader:
+    with storage.Hdf5Reader(pairs_file, storage.PAIRS) as reader:
         same = (reader.labels.recording == labels.recording[0]) & (
             reader.labels.offset == labels.offset[0]
         )
         dry = reader.rows(np.flatnonzero(same)[:1])[0, 0]
-    direct = sweeps.make_pair(dry, made.effect, settings_of(made)[0], run.configuration.segments)
+    direct = make_pair(dry, made.effect, settings_of(made)[0], run.configuration.segments)
     np.testing.assert_allclose(
         run.embed(run.analyse(direct[0][None])[0])[0], made.latents.latent[0], atol=1e-5
     )
@@ -191,22 +198,22 @@ def test_of_a_pairs_file_the_dry_side_of_held_out_pairs_is_taken(pairs_file, run
 def test_what_cannot_be_swept_is_refused(recordings, run, effects, n_values, error, sentence):
     asked = [(chosen(name)[0][0], fixed) for name, fixed in effects]
     with pytest.raises(error, match=sentence):
-        sweeps.sweep([recordings], run, asked, n_values)
+        sweep([recordings], run, asked, n_values)
 
 
 def test_silence_is_skipped_or_with_strict_refused(recordings, run, tmp_path):
-    audio.write(tmp_path / "silent.wav", np.zeros(RATE, np.float32), RATE)
+    save_audio(tmp_path / "silent.wav", np.zeros(RATE, np.float32), RATE)
     inputs = [tmp_path, recordings / "plucks" / "1.wav"]
-    (made,) = sweeps.sweep(inputs, run, chosen("low-pass"), 2, 2)
+    (made,) = sweep(inputs, run, chosen("low-pass"), 2, 2)
     assert [path for path, _ in made.latents.skipped] == [str(tmp_path / "silent.wav")]
     with pytest.raises(InputError, match="louder"):
-        sweeps.sweep(inputs, run, chosen("low-pass"), 2, 2, strict=True)
+        sweep(inputs, run, chosen("low-pass"), 2, 2, strict=True)
     with pytest.raises(InputError, match="nothing can be swept over"):
-        sweeps.sweep([tmp_path], run, chosen("low-pass"), 2, 2)
+        sweep([tmp_path], run, chosen("low-pass"), 2, 2)
 
 
 def test_the_table_reads_back(made, tmp_path):
-    sweeps.write_sweep_table(tmp_path / "sweep.csv", made)
+    write_sweep_table(tmp_path / "sweep.csv", made)
     with open(tmp_path / "sweep.csv", newline="") as file:
         rows = list(csv.DictReader(file))
     assert list(rows[0]) == [
@@ -215,13 +222,13 @@ def test_the_table_reads_back(made, tmp_path):
     ]
     assert [float(row["value"]) for row in rows] == [v for each in made for v in each.value]
     assert [row["parameter"] for row in rows] == [p for each in made for p in each.parameter]
-    points = sweeps.principal_movement(made[0])[0]
+    points = principal_movement(made[0])[0]
     assert [np.float32(row["pc2"]) for row in rows[: len(points)]] == points[:, 1].tolist()
 
 
 def test_a_line_joins_the_points_of_a_path():
     points = np.array([[0, 0], [1, 2], [2, 0], [5, 5]], float)
-    figure = map_figure([PointMap(points, values=np.arange(4.0), paths=[[2, 0, 1]])])
+    figure = map_figure([ScatterPanel(points, values=np.arange(4.0), paths=[[2, 0, 1]])])
     (lines,) = [c for c in figure.axes[0].collections if hasattr(c, "get_segments")]
     np.testing.assert_array_equal(lines.get_segments()[0], points[[2, 0, 1]])
 

@@ -5,7 +5,20 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from dafxtool import audio, drums, organ, partials, strings, synthesis, voice
+from dafxtool import (
+    drums,
+    organ,
+    partials,
+    strings,
+    synthesis,
+    voice,
+)
+from dafxtool.audio.io import (
+    AudioInfo,
+    find_recordings,
+    load_audio,
+    read_info,
+)
 from dafxtool.errors import InputError, OutputExistsError
 
 RATE = synthesis.SAMPLE_RATE
@@ -212,18 +225,18 @@ def test_other_sample_rates_give_the_same_music_without_aliasing():
 
 def test_the_corpus_on_disk(tmp_path, built_in):
     paths = synthesis.write_corpus(tmp_path)
-    assert sorted(paths) == sorted(audio.find_recordings([tmp_path]))
+    assert sorted(paths) == sorted(find_recordings([tmp_path]))
     for path, (family, name, sound) in zip(paths, built_in, strict=True):
         assert path == tmp_path / family / f"{name}.wav"
-        assert audio.probe(path) == audio.AudioInfo(RATE, 1, len(sound))
-    np.testing.assert_allclose(audio.read(paths[7])[0], built_in[7][2], atol=2**-15)
+        assert read_info(path) == AudioInfo(RATE, 1, len(sound))
+    np.testing.assert_allclose(load_audio(paths[7])[0], built_in[7][2], atol=2**-15)
     with pytest.raises(OutputExistsError):
         synthesis.write_corpus(tmp_path)
 
 
 def test_the_example_is_not_in_the_corpus(tmp_path, built_in):
     synthesis.write_example(tmp_path / "a.wav", "voice")
-    example, _ = audio.read(tmp_path / "a.wav")
+    example, _ = load_audio(tmp_path / "a.wav")
     for family, _, sound in built_in:
         if family == "voice":
             assert abs(np.corrcoef(example, sound)[0, 1]) < 0.3

@@ -3,7 +3,7 @@ import threading
 import pytest
 import torch
 
-from dafxtool.threads import threads_for
+from dafxtool.utils.threads import threads_for
 
 
 @pytest.fixture(autouse=True)

@@ -16,9 +16,11 @@ import pytest
 from datasets import SPECTROGRAM
 from mutants import Child, Tally, mutant
 
-from dafxtool import presets, runs, store
+from dafxtool import presets, storage
 from dafxtool.errors import ConfigError, FormatError, InputError
-from dafxtool.latents import embed, read_latents, write_latents
+from dafxtool.latents.embed import embed
+from dafxtool.latents.table import read_latents, write_latents
+from dafxtool.models.run import load_run
 
 pytestmark = pytest.mark.torture
 
@@ -29,23 +31,23 @@ HDF5_HEADER = 8192  # bytes: where most of the structure lies
 def read_hdf5(path: str) -> None:
     """Everything that commands ask of a file of its kind."""
     file = Path(path)
-    kind = store.kind_of(file) or store.PAIRS
-    if kind == store.LATENTS:
+    kind = storage.kind_of(file) or storage.PAIRS
+    if kind == storage.LATENTS:
         read_latents(file)
-    with store.Reader(file, kind) as reader:
+    with storage.Hdf5Reader(file, kind) as reader:
         reader.rows(slice(None))
         reader.rows(np.array([len(reader) - 1, 0]))
         labels = reader.labels
         for row in range(len(reader)):
             labels.path_of(row), labels.folder_of(row), labels.split_of(row)
             labels.effect_of(row), labels.setting_of(row)
-        if kind == store.SPECTROGRAMS:
+        if kind == storage.SPECTROGRAMS:
             reader.column("mean"), reader.column("deviation")
             type(SPECTROGRAM)(**reader.configuration["spectrogram"])
 
 
 def read_run(path: str) -> None:
-    runs.load_run(Path(path), "cpu")
+    load_run(Path(path), "cpu")
 
 
 def read_configuration(path: str) -> None:
@@ -53,13 +55,13 @@ def read_configuration(path: str) -> None:
 
 
 def read_metrics(path: str) -> None:
-    from dafxtool.run_folder import read_metrics
+    from dafxtool.training.run_writer import read_metrics
 
     list(read_metrics(Path(path)))
 
 
 def read_array(path: str) -> None:
-    from dafxtool.magnitudes import _read
+    from dafxtool.latents.invert import _read
 
     list(_read(Path(path), [0], ["wet"], None, {}))
 
@@ -198,7 +200,7 @@ def test_every_text_may_be_changed_and_is_found_out(latents):
     assert b'"delay"' in data
     latents.write_bytes(data.replace(b'"delay"', b'"relay"', 1))
     with pytest.raises(FormatError, match="texts are not those that were written"):
-        store.Reader(latents, store.LATENTS)
+        storage.Hdf5Reader(latents, storage.LATENTS)
 
 
 @pytest.mark.parametrize(
@@ -208,7 +210,7 @@ def test_labels_of_what_is_not_there_are_told(latents, name, value):
     with h5py.File(latents, "r+") as file:
         file[name][1] = value
     with pytest.raises(FormatError, match=f"'{name}' of some rows is none of"):
-        store.Reader(latents, store.LATENTS)
+        storage.Hdf5Reader(latents, storage.LATENTS)
 
 
 def test_types_and_shapes_that_nobody_writes_are_told(latents):
@@ -217,17 +219,17 @@ def test_types_and_shapes_that_nobody_writes_are_told(latents):
         del file["offset"]
         file.create_dataset("offset", (n_rows, 2**40), "i8", chunks=(1, 1024))
     with pytest.raises(FormatError, match="'offset' would be larger than the file"):
-        store.Reader(latents, store.LATENTS)
+        storage.Hdf5Reader(latents, storage.LATENTS)
     with h5py.File(latents, "r+") as file:
         del file["offset"]
         file.create_dataset("offset", (n_rows,), h5py.vlen_dtype("i8"))
     with pytest.raises(FormatError, match="'offset' has a type that is never written"):
-        store.Reader(latents, store.LATENTS)
+        storage.Hdf5Reader(latents, storage.LATENTS)
     with h5py.File(latents, "r+") as file:
         del file["offset"]
         file.create_dataset("offset", (n_rows - 1,), "i8")
     with pytest.raises(FormatError, match="differ in length"):
-        store.Reader(latents, store.LATENTS)
+        storage.Hdf5Reader(latents, storage.LATENTS)
 
 
 def test_an_older_file_without_a_digest_is_read(latents):
@@ -347,7 +349,7 @@ def test_configurations_that_cannot_be_are_told(tmp_path, content):
     "content", [b"\xff\xfe\0\n", b"\0" * 50, b'"' + b"x" * 200_000, b"step\n1\n", b""]
 )
 def test_a_damaged_table_of_metrics_is_told_or_has_fewer_rows(tmp_path, content):
-    from dafxtool.run_folder import METRICS, read_metrics
+    from dafxtool.training.run_writer import METRICS, read_metrics
 
     path = tmp_path / "metrics.csv"
     path.write_bytes(content)

@@ -13,11 +13,15 @@ import numpy as np
 import pytest
 from datasets import SEGMENTS, SPLIT, chosen, write_recordings
 
-from dafxtool import plugins, store, supervision, workers
+from dafxtool import storage
+from dafxtool.dataset import workers
+from dafxtool.dataset.render import render, rerender_row
+from dafxtool.effects import apply
+from dafxtool.effects.effect import Effect
+from dafxtool.effects.vst3 import files, isolation
 from dafxtool.errors import PluginError
-from dafxtool.pairs import render, render_again
-from dafxtool.parameters import Effect
-from dafxtool.supervision import MOST_PRINTED_BYTES
+from dafxtool.utils import child_process
+from dafxtool.utils.child_process import MOST_PRINTED_BYTES
 
 pytestmark = pytest.mark.torture
 
@@ -39,10 +43,10 @@ def mad(monkeypatch, tmp_path):
     inherited = os.environ.get("PYTHONPATH", "")
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(MAD), *filter(None, [inherited])]))
     monkeypatch.setenv("DAFXTOOL_MAD_PLUGINS", "1")
-    plugins._end_host()
+    isolation._end_host()
     yield
-    plugins._end_host()
-    plugins.limit_time(plugins.PLUGIN_SECONDS)
+    isolation._end_host()
+    isolation.limit_time(isolation.PLUGIN_SECONDS)
 
 
 @pytest.fixture
@@ -50,7 +54,7 @@ def mad_effect(tmp_path):
     def made(deed):
         path = tmp_path / f"{deed}.vst3"
         path.touch()
-        (effect,) = plugins.load_effects(path, SEGMENTS.sample_rate).values()
+        (effect,) = apply.load_effects(path, SEGMENTS.sample_rate).values()
         return effect, {}
 
     return made
@@ -88,14 +92,14 @@ def test_a_misdeed_costs_only_its_own_pairs(mad_effect, recordings, tmp_path, de
         return
     # The sound effect's rows are what they are without the mad one beside it, and readers see
     # no others.
-    with store.Reader(tmp_path / name, store.PAIRS) as pairs:
+    with storage.Hdf5Reader(tmp_path / name, storage.PAIRS) as pairs:
         assert set(pairs.labels.effect.tolist()) == {0} and len(pairs) == 12
         assert sorted(pairs.lost()) == list(range(1, 24, 2))
         heard = pairs.rows(np.arange(12))
         assert np.abs(heard).max(axis=(1, 2)).min() > 0.1
         assert np.array_equal(pairs.rows(slice(3, 5)), heard[3:5])
         assert np.array_equal(pairs.column("offset"), pairs.labels.offset)
-    assert np.array_equal(render_again(tmp_path / name, 5), heard[5])
+    assert np.array_equal(rerender_row(tmp_path / name, 5), heard[5])
 
 
 def test_what_happened_once_is_tried_again_and_found(mad_effect, recordings, tmp_path):
@@ -129,7 +133,7 @@ def test_pairs_of_a_slow_plugin_do_not_wait_for_each_other(
 
     def counted(name):
         def counting(plan, missing, *rest, **named):
-            for batch in workers.rendered(plan, missing, *rest, **named):
+            for batch in workers.render_batches(plan, missing, *rest, **named):
                 sizes.setdefault(name, []).append(len(batch.pairs))
                 yield batch
 
@@ -138,7 +142,7 @@ def test_pairs_of_a_slow_plugin_do_not_wait_for_each_other(
     lost = {}
     for name, seconds in (("patient.h5", 3600.0), ("at-once.h5", 0.0)):
         monkeypatch.setattr(workers, "SECONDS_BEFORE_WRITTEN", seconds)
-        monkeypatch.setattr("dafxtool.pairs.rendered", counted(name))
+        monkeypatch.setattr("dafxtool.dataset.render.rendered", counted(name))
         result = render([recordings], tmp_path / name, mixed, SEGMENTS, SPLIT, 16, workers=2)
         lost[name] = result.lost
     assert max(sizes["patient.h5"]) > 1 and max(sizes["at-once.h5"]) == 1
@@ -194,15 +198,15 @@ def test_a_resume_tries_lost_rows_again(mad_effect, recordings, tmp_path, monkey
     output = tmp_path / "p.h5"
 
     def stop_late(plan, missing, *rest, **named):
-        from dafxtool.workers import rendered
+        from dafxtool.dataset.workers import render_batches
 
-        for batch in rendered(plan, missing, *rest, **named):
+        for batch in render_batches(plan, missing, *rest, **named):
             yield batch
             if batch.lost:
                 raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr("dafxtool.pairs.rendered", stop_late)
+        patch.setattr("dafxtool.dataset.render.rendered", stop_late)
         with pytest.raises(KeyboardInterrupt):
             render([recordings], output, mixed, SEGMENTS, SPLIT, 20, workers=2)
     monkeypatch.delenv("DAFXTOOL_MAD_PLUGINS")  # now it is another error: no such plugin
@@ -222,7 +226,7 @@ def test_one_that_dies_while_it_waits_for_work_costs_nothing(mad_effect, recordi
 def test_one_that_is_found_dead_when_it_is_given_work_costs_nothing(
     mad_effect, recordings, tmp_path, monkeypatch
 ):
-    send, n_sent = supervision.Child.send, []
+    send, n_sent = child_process.ChildProcess.send, []
 
     def dead_at_the_third(child, request):
         n_sent.append(request)
@@ -231,7 +235,7 @@ def test_one_that_is_found_dead_when_it_is_given_work_costs_nothing(
             child.process.wait()
         send(child, request)
 
-    monkeypatch.setattr(supervision.Child, "send", dead_at_the_third)
+    monkeypatch.setattr(child_process.ChildProcess, "send", dead_at_the_third)
     n_rows = 4 * workers.ROWS_A_TASK
     effect = mad_effect("well")
     n_sent.clear()
@@ -256,32 +260,32 @@ def test_a_resume_of_what_is_complete_tells_its_losses_again(
 def test_loading_is_survived_too(tmp_path, deed, reason):
     path = tmp_path / f"{deed}.vst3"
     path.touch()
-    plugins.limit_time(0.5)
+    isolation.limit_time(0.5)
     with pytest.raises(PluginError, match=reason):
-        plugins.load_effects(path)
+        apply.load_effects(path)
 
 
 @pytest.mark.parametrize("deed", ["crash", "exit", "hang", "nan", "shape"])
 def test_a_single_sound_is_an_error_and_the_next_one_is_made(mad_effect, deed):
     effect, good = mad_effect(deed)[0], mad_effect("well")[0]
-    plugins.limit_time(1.0)
+    isolation.limit_time(1.0)
     with pytest.raises(PluginError):
-        plugins.apply(effect, sound(), SEGMENTS.sample_rate, {})
-    wet, _ = plugins.apply(good, sound(), SEGMENTS.sample_rate, {})
+        apply.apply(effect, sound(), SEGMENTS.sample_rate, {})
+    wet, _ = apply.apply(good, sound(), SEGMENTS.sample_rate, {})
     np.testing.assert_array_equal(wet, sound() / 2)
 
 
 def test_a_file_does_not_choose_which_plugin_is_run(mad_effect, tmp_path, monkeypatch):
     """What a stranger's pairs or checkpoint names is run from the plugin folders alone."""
     effect = Effect.from_dict(mad_effect("well")[0].to_dict())
-    monkeypatch.setattr(plugins, "_allowed", set())
+    monkeypatch.setattr(files, "_allowed", set())
     with pytest.raises(PluginError, match="named in a file and lies in none of the folders"):
-        plugins.apply(effect, sound(), SEGMENTS.sample_rate, {})
+        apply.apply(effect, sound(), SEGMENTS.sample_rate, {})
     monkeypatch.setenv("VST3_PATH", str(tmp_path / "elsewhere"))
     around = str(tmp_path / "elsewhere" / ".." / "well.vst3")
     roundabout = replace(effect, plugin=replace(effect.plugin, path=around))
     with pytest.raises(PluginError, match="named in a file"):
-        plugins.apply(roundabout, sound(), SEGMENTS.sample_rate, {})
+        apply.apply(roundabout, sound(), SEGMENTS.sample_rate, {})
     # A link in a folder for plugins, and up from where it leads: as text, that is the folder.
     (tmp_path / "elsewhere").mkdir()
     (tmp_path / "built").mkdir()
@@ -289,9 +293,9 @@ def test_a_file_does_not_choose_which_plugin_is_run(mad_effect, tmp_path, monkey
     behind = str(tmp_path / "elsewhere" / "link.vst3" / ".." / "well.vst3")
     with pytest.raises(PluginError, match="named in a file"):
         away = replace(effect, plugin=replace(effect.plugin, path=behind))
-        plugins.apply(away, sound(), SEGMENTS.sample_rate, {})
+        apply.apply(away, sound(), SEGMENTS.sample_rate, {})
     monkeypatch.setenv("VST3_PATH", str(tmp_path))
-    plugins.apply(effect, sound(), SEGMENTS.sample_rate, {})
+    apply.apply(effect, sound(), SEGMENTS.sample_rate, {})
 
 
 def test_the_command_ends_well_and_says_what_it_lost(mad_effect, recordings, tmp_path):
@@ -321,8 +325,7 @@ def test_real_bundles_render_or_are_refused_with_the_reason(
         output = tmp_path / f"{bundle.stem}.h5"
         try:
             effects = [
-                (effect, {})
-                for effect in plugins.load_effects(bundle, SEGMENTS.sample_rate).values()
+                (effect, {}) for effect in apply.load_effects(bundle, SEGMENTS.sample_rate).values()
             ]
         except PluginError as error:
             refused[bundle.stem] = str(error)

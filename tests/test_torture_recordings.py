@@ -18,15 +18,19 @@ import pytest
 from datasets import RATE, SEGMENTS, SPLIT, chosen, write_recordings
 from mutants import Child, Tally, mutant
 
-from dafxtool import audio, truncation
-from dafxtool.errors import InputError, RecordingError
-from dafxtool.segments import (
-    SegmentConfig,
-    SplitConfig,
-    build_catalogue,
-    consecutive_segments,
-    draw_segment,
+from dafxtool.audio import header_checks
+from dafxtool.audio.io import (
+    AudioInfo,
+    find_recordings,
+    load_audio,
+    load_segment,
+    read_info,
+    save_audio,
 )
+from dafxtool.config import SegmentConfig, SplitConfig
+from dafxtool.dataset.recordings import build_catalogue
+from dafxtool.dataset.segments import consecutive_segments, draw_segment
+from dafxtool.errors import InputError, RecordingError
 
 pytestmark = pytest.mark.torture
 
@@ -40,7 +44,7 @@ def read_recording(path: str) -> None:
     catalogue = build_catalogue([Path(path)], CONFIG, ALL, strict=True)
     draw_segment(catalogue, "train", CONFIG, np.random.default_rng(0), strict=True)
     consecutive_segments(Path(path), CONFIG)
-    audio.read(Path(path), 24_000)
+    load_audio(Path(path), 24_000)
 
 
 # Whole files
@@ -263,8 +267,8 @@ def test_streams_of_one_kind_behind_each_other_are_read_whole(tmp_path, wholes):
     first = wholes["ogg"][0]
     second = with_serial(first, b"abcd")
     (tmp_path / "two.ogg").write_bytes(first + second)
-    assert audio.probe(tmp_path / "two.ogg").n_samples == 40_000
-    assert len(audio.read(tmp_path / "two.ogg")[0]) == 40_000
+    assert read_info(tmp_path / "two.ogg").n_samples == 40_000
+    assert len(load_audio(tmp_path / "two.ogg")[0]) == 40_000
 
 
 def with_serial(data: bytes, serial: bytes) -> bytes:
@@ -296,18 +300,18 @@ def test_a_flac_that_goes_on_with_fewer_channels_does_no_harm(tmp_path, wholes):
 
 
 def enter_everywhere(path: str) -> None:
-    info = audio.AudioInfo(44_100, 2, 20_000)
+    info = AudioInfo(44_100, 2, 20_000)
     for start in range(0, 19_000, 333):
-        audio.read_segment(Path(path), start, 500, 44_100, "2", info)
+        load_segment(Path(path), start, 500, 44_100, "2", info)
 
 
 def test_a_kind_is_told_by_what_a_file_holds_not_by_its_name(tmp_path, wholes):
     for kind in KINDS:
         (tmp_path / f"right.{kind}").write_bytes(wholes[kind][0])
-        wanted, rate = audio.read(tmp_path / f"right.{kind}")
+        wanted, rate = load_audio(tmp_path / f"right.{kind}")
         for other in (*KINDS, "txt"):
             (tmp_path / f"wrong.{other}").write_bytes(wholes[kind][0])
-            found, found_rate = audio.read(tmp_path / f"wrong.{other}")
+            found, found_rate = load_audio(tmp_path / f"wrong.{other}")
             assert found_rate == rate
             np.testing.assert_array_equal(found, wanted)
 
@@ -345,7 +349,7 @@ def bad_ones(tmp_path, wholes, monkeypatch):
             raise PermissionError(13, "Permission denied", str(path))
         return builtins.open(path, *arguments, **options)
 
-    monkeypatch.setattr(truncation, "open", guarded, raising=False)
+    monkeypatch.setattr(header_checks, "open", guarded, raising=False)
     return folder, {
         "cut-off.wav": "is cut off",
         "empty.flac": "is empty",
@@ -411,14 +415,14 @@ def test_a_bad_recording_is_an_error_to_the_rest(
 
 def test_one_sample_is_a_recording(invoke, tmp_path):
     (tmp_path / "in").mkdir()
-    audio.write(tmp_path / "in" / "click.wav", np.array([0.5], np.float32), RATE)
+    save_audio(tmp_path / "in" / "click.wav", np.array([0.5], np.float32), RATE)
     output = ("-o", tmp_path / "pairs.h5", "--short", "pad", "--min-mean-square", 0)
     done = invoke("render", tmp_path / "in", *output, *SMALL, "--pairs-per-effect", 2)
     assert done.exit_code == 0, done.output
 
 
 def test_silence_alone_is_a_sentence(invoke, tmp_path):
-    audio.write(tmp_path / "silent.wav", np.zeros(RATE, np.float32), RATE)
+    save_audio(tmp_path / "silent.wav", np.zeros(RATE, np.float32), RATE)
     output = ("-o", tmp_path / "pairs.h5", *SMALL, "--pairs-per-effect", 2)
     done = invoke("render", tmp_path / "silent.wav", *output)
     assert done.exit_code == 1
@@ -448,8 +452,8 @@ def test_what_happens_to_a_file_between_looking_and_reading_is_told(tmp_path, wh
 
 
 def test_a_recording_that_vanishes_while_rendering_costs_only_itself(tmp_path, monkeypatch):
-    from dafxtool import plan
-    from dafxtool.pairs import render
+    from dafxtool.dataset import plan
+    from dafxtool.dataset.render import render
 
     folder = write_recordings(tmp_path / "recordings")
     gone = folder / "plucks" / "0.wav"
@@ -472,4 +476,4 @@ def test_a_link_that_leads_nowhere_is_no_recording(tmp_path, name):
     (tmp_path / "round").symlink_to("round")
     (tmp_path / "nowhere").symlink_to("nothing")
     with pytest.raises(InputError, match=f"{name} is a link that leads nowhere"):
-        audio.find_recordings([tmp_path / name])
+        find_recordings([tmp_path / name])

@@ -15,14 +15,22 @@ import pytest
 import torch
 from datasets import CONFIGURATION, with_training
 
-from dafxtool import presets, runs, store
-from dafxtool.errors import FormatError, InputError, OutputExistsError, TrainingError
-from dafxtool.presets import TrainingConfig
-from dafxtool.progress import TerminalProgress
-from dafxtool.rows import Rows
-from dafxtool.run_folder import read_metrics
-from dafxtool.trainer import Trainer, beta_at, data_order, learning_rate_at
-from dafxtool.training import train
+from dafxtool import presets, storage
+from dafxtool.config import TrainingConfig
+from dafxtool.errors import (
+    FormatError,
+    InputError,
+    OutputExistsError,
+    TrainingError,
+)
+from dafxtool.models.checkpoint import read_checkpoint, save_checkpoint
+from dafxtool.models.run import load_run, new_run_path, newest_run
+from dafxtool.training.loader import SplitLoader
+from dafxtool.training.run_writer import read_metrics
+from dafxtool.training.schedules import beta_at, data_order, learning_rate_at
+from dafxtool.training.train import train
+from dafxtool.training.trainer import Trainer
+from dafxtool.utils.progress import TerminalProgress
 
 
 def curve(run: Path) -> list[dict[str, str]]:
@@ -34,7 +42,7 @@ def curve(run: Path) -> list[dict[str, str]]:
 
 
 def weights(run: Path, name: str = "last") -> dict[str, torch.Tensor]:
-    return runs.read_checkpoint(run / "checkpoints" / f"{name}.pt")["weights"]
+    return read_checkpoint(run / "checkpoints" / f"{name}.pt")["weights"]
 
 
 @pytest.fixture(scope="module")
@@ -73,7 +81,7 @@ def test_an_interrupted_run_goes_on_along_the_very_same_curve(
 
     first = train(spectrograms_file, run, CONFIGURATION, "cpu", observers=(interrupt,))
     assert (first.ended, first.steps) == ("interrupted", 8)
-    assert runs.load_run(run, "cpu", "last").step == 8  # usable as it is
+    assert load_run(run, "cpu", "last").step == 8  # usable as it is
     second = train(spectrograms_file, run, CONFIGURATION, "cpu", resume=True)
     assert (second.ended, second.steps) == ("complete", 12)
     assert curve(run) == curve(undisturbed)
@@ -89,7 +97,7 @@ from pathlib import Path
 import torch
 torch.set_num_threads(1)
 from datasets import with_training
-from dafxtool.training import train
+from dafxtool.training.train import train
 train(Path({data!r}), Path({run!r}), with_training(max_steps=40), "cpu", resume=True)
 """
 
@@ -123,7 +131,7 @@ def test_a_loss_that_is_not_finite_stops_with_a_sentence(spectrograms_file, tmp_
         train(spectrograms_file, run, configuration, "cpu")
     last = run / "checkpoints" / "last.pt"
     if last.exists():
-        state = runs.read_checkpoint(last)
+        state = read_checkpoint(last)
         assert all(bool(torch.isfinite(v).all()) for v in state["weights"].values())
 
 
@@ -168,9 +176,9 @@ def test_a_run_that_lost_its_last_checkpoint_is_not_thrown_away(
     run = Path(shutil.copytree(undisturbed, tmp_path / "run"))
     best = run / "checkpoints" / "best.pt"
     (run / "checkpoints" / "last.pt").unlink()
-    contents = runs.read_checkpoint(best)
+    contents = read_checkpoint(best)
     contents["step"] = contents["configuration"]["training"]["checkpoint_every"] + 1
-    runs.save_checkpoint(best, contents)
+    save_checkpoint(best, contents)
     before = best.read_bytes(), (run / "metrics.csv").read_bytes()
     with pytest.raises(OutputExistsError, match=r"without its last\.pt"):
         train(spectrograms_file, run, CONFIGURATION, "cpu", resume=True)
@@ -234,8 +242,8 @@ def test_the_loss_is_the_sum_of_its_parts():
 def test_a_style_that_was_fitted_to_labels_stays(spectrograms_file, label_steps):
     """Without that fit, they shape it in every step of training."""
     made = with_training(label_steps=label_steps)
-    with store.Reader(spectrograms_file, store.SPECTROGRAMS) as reader:
-        rows = Rows(reader, reader.labels.rows_of(("train",)), "cpu")
+    with storage.Hdf5Reader(spectrograms_file, storage.SPECTROGRAMS) as reader:
+        rows = SplitLoader(reader, reader.labels.rows_of(("train",)), "cpu")
         n_effects = len(reader.labels.effects)
         trainer = Trainer(made, reader.row_shape, "cpu", n_effects, rows.n_parameters)
         trainer.prepare(rows)
@@ -252,11 +260,11 @@ def test_a_style_that_was_fitted_to_labels_stays(spectrograms_file, label_steps)
 
 
 def test_rows_are_the_same_from_memory_and_from_the_file(spectrograms_file, monkeypatch):
-    with store.Reader(spectrograms_file, store.SPECTROGRAMS) as reader:
+    with storage.Hdf5Reader(spectrograms_file, storage.SPECTROGRAMS) as reader:
         rows = reader.labels.rows_of(("train",))
-        held = Rows(reader, rows, "cpu")
-        monkeypatch.setattr("dafxtool.rows._free_memory", lambda: 0)
-        streamed = Rows(reader, rows, "cpu")
+        held = SplitLoader(reader, rows, "cpu")
+        monkeypatch.setattr("dafxtool.utils.device._free_memory", lambda: 0)
+        streamed = SplitLoader(reader, rows, "cpu")
         assert (held.place, streamed.place) == ("memory", "file")
         order = [np.array([3, 0, 3]), np.array([5])]
         pairs = zip(held.batches(iter(order)), streamed.batches(iter(order)), strict=True)
@@ -272,23 +280,23 @@ def test_a_checkpoint_from_a_stranger_cannot_run_code(tmp_path):
     path = tmp_path / "evil.pt"
     torch.save({"checkpoint_version": 1, "weights": Evil()}, path)
     with pytest.raises(FormatError, match="no checkpoint that can be read"):
-        runs.read_checkpoint(path)
+        read_checkpoint(path)
     assert not (tmp_path / "harmed").exists()
     (tmp_path / "text.pt").write_text("hello")
     with pytest.raises(FormatError, match="no checkpoint"):
-        runs.load_run(tmp_path / "text.pt", "cpu")
+        load_run(tmp_path / "text.pt", "cpu")
 
 
 def test_the_newest_run_is_found(undisturbed, tmp_path):
     with pytest.raises(InputError, match="there is no run"):
-        runs.newest_run(tmp_path)
+        newest_run(tmp_path)
     for name in ("a", "b"):
         folder = tmp_path / name / "checkpoints"
         folder.mkdir(parents=True)
         (folder / "last.pt").touch()
     os.utime(tmp_path / "a" / "checkpoints" / "last.pt", (2e9, 2e9))
-    assert runs.newest_run(tmp_path) == tmp_path / "a"
-    assert runs.new_run_path("small", tmp_path).name == "small-1"
+    assert newest_run(tmp_path) == tmp_path / "a"
+    assert new_run_path("small", tmp_path).name == "small-1"
 
 
 def test_metrics_are_plain_csv(undisturbed):

@@ -23,12 +23,16 @@ from browsers import opened
 from datasets import RATE, SEGMENTS, SPLIT, chosen, write_recordings
 
 import dafxtool
-from dafxtool import interactive_map, maps, report, runs, store
+from dafxtool import storage
+from dafxtool.dataset.render import render
 from dafxtool.errors import DafxError, FormatError, OutputExistsError
-from dafxtool.latents import embed
-from dafxtool.magnitudes import invert_file
-from dafxtool.pairs import render
-from dafxtool.store.layout import digest
+from dafxtool.latents.embed import embed
+from dafxtool.latents.invert import invert_file
+from dafxtool.latents.latent_map import latent_map
+from dafxtool.models.checkpoint import read_checkpoint
+from dafxtool.storage.layout import checksum
+from dafxtool.web.latent_map import write_map_page
+from dafxtool.web.report import write_report
 
 MARKUP = "<script>document.title='harmed'<\\script><img src=x onerror=document.title='harmed'>"
 ENDING = "</script><script>document.title='harmed'</script>{{ 7 * 7 }}<!-- & \"'"
@@ -69,7 +73,7 @@ SAVED = ("weights", "configuration", "effects", "data", "step", "optimizer")
 
 def evil_checkpoint(path: Path, kind: str, run_folder: Path, place: Path) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
-    contents = runs.read_checkpoint(run_folder / "checkpoints" / "last.pt")
+    contents = read_checkpoint(run_folder / "checkpoints" / "last.pt")
     if kind == "pickle":
         path.write_bytes(pickle.dumps(Evil(place)))
     elif kind == "zip":
@@ -135,7 +139,7 @@ def test_arrays_of_odd_types_are_refused(pairs_file, tmp_path, name, kind):
         del file[name]
         file.create_dataset(name, shape, dtype=ODD_TYPES[kind])
     with pytest.raises(DafxError):
-        store.Reader(path, store.PAIRS)
+        storage.Hdf5Reader(path, storage.PAIRS)
 
 
 def copied(path: Path, folder: Path) -> Path:
@@ -166,16 +170,16 @@ def test_a_file_that_leads_to_other_files_is_refused(pairs_file, tmp_path, way):
             layout[:] = h5py.VirtualSource(str(secret), "audio", shape)
             file.create_virtual_dataset(name, layout)
     with pytest.raises(FormatError, match="leads to another"):
-        store.Reader(path, store.PAIRS)
+        storage.Hdf5Reader(path, storage.PAIRS)
     before = secret.read_bytes()
-    os.rename(path, store.partial_path(path))
-    with h5py.File(store.partial_path(path), "r+") as file:
+    os.rename(path, storage.partial_path(path))
+    with h5py.File(storage.partial_path(path), "r+") as file:
         saved, n_rows = json.loads(file.attrs["configuration"]), len(file["done"])
         effects = [json.loads(text) for text in file["effects"].asstr()[:]]
-    columns = {"audio": (shape[1:], np.float32), **store.label_columns(effects, 1)}
+    columns = {"audio": (shape[1:], np.float32), **storage.label_columns(effects, 1)}
     with pytest.raises(FormatError, match="leads to another"):
-        with store.writing_rows(
-            path, store.PAIRS, columns, n_rows, saved, effects, [], resume=True
+        with storage.writing_rows(
+            path, storage.PAIRS, columns, n_rows, saved, effects, [], resume=True
         ) as writer:
             writer.put(0, audio=np.ones((1, *shape[1:]), np.float32))
     assert secret.read_bytes() == before
@@ -226,9 +230,9 @@ def test_texts_of_a_strangers_file_are_checked_when_it_is_opened(pairs_file, tmp
         tables = [[json.dumps(row) for row in table] for table in (effects, recordings)]
         file["effects"][:], file["recordings"][:] = tables
         file.attrs["configuration"] = json.dumps(configuration)
-        file.attrs["digest"] = digest([file.attrs["configuration"], *tables[0], *tables[1]])
+        file.attrs["digest"] = checksum([file.attrs["configuration"], *tables[0], *tables[1]])
     with pytest.raises(FormatError, match="is damaged or incomplete"):
-        store.Reader(path, store.PAIRS)
+        storage.Hdf5Reader(path, storage.PAIRS)
 
 
 # Data of these go from one of our own processes to another, and never through a file.
@@ -266,18 +270,18 @@ def renamed(
 
     change(effect, recording) is called with each of them
     """
-    with store.Reader(pairs, store.PAIRS) as reader:
+    with storage.Hdf5Reader(pairs, storage.PAIRS) as reader:
         labels, configuration = reader.labels, reader.configuration
         audio = reader.rows(slice(None))
     effects, recordings = deepcopy(labels.effects), deepcopy(labels.recordings)
     for number in range(max(len(effects), len(recordings))):
         change(effects[number % len(effects)], recordings[number % len(recordings)])
     columns = {"audio": (audio.shape[1:], np.float32)}
-    columns |= store.label_columns(effects, labels.setting.shape[1])
-    made = (store.PAIRS, columns, len(audio), configuration, effects, recordings)
-    rows = store.label_rows(labels, slice(None))
-    rows["setting_text"] = store.encode_texts([setting_text] * len(audio))
-    with store.writing_rows(folder / pairs.name, *made) as writer:
+    columns |= storage.label_columns(effects, labels.setting.shape[1])
+    made = (storage.PAIRS, columns, len(audio), configuration, effects, recordings)
+    rows = storage.label_rows(labels, slice(None))
+    rows["setting_text"] = storage.encode_texts([setting_text] * len(audio))
+    with storage.writing_rows(folder / pairs.name, *made) as writer:
         writer.put(0, audio=audio, **rows)
     return folder / pairs.name
 
@@ -288,7 +292,7 @@ def names_in(folder: Path) -> set[str]:
 
 def changed_run(run_folder: Path, folder: Path, name: str) -> Path:
     """A run whose effects have names of a stranger's choosing."""
-    contents = runs.read_checkpoint(run_folder / "checkpoints" / "best.pt")
+    contents = read_checkpoint(run_folder / "checkpoints" / "best.pt")
     for number, effect in enumerate(contents["effects"]):
         effect["name"] = f"{name}{number}"
     path = folder / "stranger.pt"
@@ -385,11 +389,11 @@ def pages(marked_up, run, tmp_path):
     latents = embed([marked_up], run)
     for effect in latents.labels.effects:
         effect["name"] = ENDING + effect["name"]
-    projection = maps.latent_map(latents, "pca")
+    projection = latent_map(latents, "pca")
     shown = {"title": MARKUP, "silent_because": ENDING}
-    interactive_map.write_map_page(made / "map.html", latents, projection, **shown)
+    write_map_page(made / "map.html", latents, projection, **shown)
     without = ["map", "sweeps", "evaluation"]
-    report.write_report(made / "report.html", run, marked_up, without=without, title=ENDING)
+    write_report(made / "report.html", run, marked_up, without=without, title=ENDING)
     return made
 
 
@@ -467,7 +471,7 @@ def test_a_file_names_the_plugin_that_made_it(invoke, plugin, tmp_path):
         *("--pairs-per-effect", 1, "--sample-rate", RATE, "--segment-seconds", 0.5),
     )
     assert done.exit_code == 0, done.output
-    with store.Reader(tmp_path / "p.h5", store.PAIRS) as reader:
+    with storage.Hdf5Reader(tmp_path / "p.h5", storage.PAIRS) as reader:
         named = reader.labels.effects[0]["plugin"]
     assert named["path"] == str(plugin)
     assert re.fullmatch("[0-9a-f]{64}", named["sha256"]) and named["version"]

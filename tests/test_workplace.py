@@ -10,10 +10,8 @@ import h5py
 import pytest
 from datasets import CONFIGURATION, RATE, chosen
 
-from dafxtool import presets, store, synthesis
-from dafxtool.errors import DiskError, InputError
-from dafxtool.progress import Progress
-from dafxtool.workplace import (
+from dafxtool import presets, storage, synthesis
+from dafxtool.cli._defaults import (
     built_in_recordings,
     chosen_effects,
     configuration_for,
@@ -23,6 +21,8 @@ from dafxtool.workplace import (
     pairs_of_run,
     spectrograms_for,
 )
+from dafxtool.errors import DiskError, InputError
+from dafxtool.utils.progress import Progress
 
 
 class Told(Progress):
@@ -63,7 +63,7 @@ def test_pairs_are_taken_before_newer_spectrograms(here, pairs_file, spectrogram
 def test_a_damaged_file_is_not_said_to_be_missing(here):
     (here / "pairs.h5").write_bytes(b"no HDF5")
     with pytest.raises(InputError, match=r"no pairs file in this folder \(pairs.h5: damaged"):
-        newest_file([store.PAIRS])
+        newest_file([storage.PAIRS])
 
 
 def test_the_newest_file_of_a_kind_is_taken(here, pairs_file, spectrograms_file):
@@ -74,16 +74,16 @@ def test_the_newest_file_of_a_kind_is_taken(here, pairs_file, spectrograms_file)
     (here / "noise.h5").write_bytes(b"noise")
     (here / "folder.h5").mkdir()
     (here / "nowhere.h5").symlink_to("missing")
-    assert newest_file([store.PAIRS]) == Path("new.h5")
-    assert newest_file([store.PAIRS, store.SPECTROGRAMS]) == Path("analysed.h5")
+    assert newest_file([storage.PAIRS]) == Path("new.h5")
+    assert newest_file([storage.PAIRS, storage.SPECTROGRAMS]) == Path("analysed.h5")
     with pytest.raises(InputError, match=r"no latents file .* 'dafxtool embed'"):
-        newest_file([store.LATENTS])
+        newest_file([storage.LATENTS])
     for name in ("old.h5", "new.h5", "analysed.h5"):
         (here / name).unlink()
     with pytest.raises(InputError, match=r"no spectrograms or pairs file .* 'dafxtool render'"):
-        newest_file([store.SPECTROGRAMS, store.PAIRS])
+        newest_file([storage.SPECTROGRAMS, storage.PAIRS])
     with pytest.raises(InputError, match=r"no latents file .* 'dafxtool embed'"):
-        newest_file([store.LATENTS])
+        newest_file([storage.LATENTS])
 
 
 def test_pairs_are_analysed_once(here, pairs_file, told):
@@ -107,7 +107,7 @@ def test_a_damaged_file_beside_the_right_one_stops_nothing(here, pairs_file, tol
         with h5py.File(here / name, "r+") as file:
             file["split"][0] = 99
     assert spectrograms_for(pairs, CONFIGURATION, "cpu", told) == made
-    with store.Reader(pairs, store.PAIRS) as reader:
+    with storage.Hdf5Reader(pairs, storage.PAIRS) as reader:
         data = {"pairs": reader.configuration, "spectrograms": str(made)}
     assert pairs_of_run(data, here, told) == pairs
 
@@ -138,12 +138,12 @@ def test_half_a_corpus_is_none(here, monkeypatch):
 
 
 def test_without_a_gpu_and_a_preset_the_small_one_is_taken_and_said(monkeypatch, told):
-    monkeypatch.setattr("dafxtool.workplace.n_cuda_devices", lambda: 0)
+    monkeypatch.setattr("dafxtool.cli._defaults.n_cuda_devices", lambda: 0)
     assert configuration_for(None, None, {}, told).preset == "small"
     assert "'small'" in told.lines[0]
     assert configuration_for("week6", None, {}, told).preset == "week6"
     assert len(told.lines) == 1
-    monkeypatch.setattr("dafxtool.workplace.n_cuda_devices", lambda: 1)
+    monkeypatch.setattr("dafxtool.cli._defaults.n_cuda_devices", lambda: 1)
     assert configuration_for(None, None, {}, told).preset == "default"
 
 

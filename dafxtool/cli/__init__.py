@@ -16,10 +16,11 @@ from typing import IO, Any
 
 import click
 
-from dafxtool import __version__, interrupts
-from dafxtool.cli.common import printable
+from dafxtool import __version__
+from dafxtool.cli._options import printable
 from dafxtool.errors import DafxError, ElsewhereError
-from dafxtool.files import disk_sentence
+from dafxtool.utils import signals
+from dafxtool.utils.files import disk_sentence
 
 # In the order in which a day's work uses them, which is the order that help shows.
 COMMANDS = (
@@ -53,7 +54,7 @@ class Interrupted(click.ClickException):
 
     def show(self, file: IO[Any] | None = None) -> None:
         super().show(file)
-        interrupts.leave(told=True)
+        signals.leave(told=True)
 
 
 class DafxGroup(click.Group):
@@ -79,7 +80,7 @@ class DafxGroup(click.Group):
             raise click.exceptions.NoSuchCommand(name, possibilities=names, ctx=ctx) from error
 
     def invoke(self, ctx: click.Context) -> object:
-        interrupts.watch()
+        signals.watch()
         try:
             return self._invoke_or_tell(ctx)
         except KeyboardInterrupt as interrupt:  # a second one, just before the first was told
@@ -102,7 +103,7 @@ class DafxGroup(click.Group):
             told = f"{error.filename}: {error.strerror}: look at the name, and at who may use it."
             raise click.ClickException(printable(told)) from error
         except (MemoryError, RuntimeError) as error:
-            if interrupts.is_behind(error):
+            if signals.is_behind(error):
                 raise self._interruption(ctx) from error
             if isinstance(error, RuntimeError) and not OUT_OF_MEMORY.search(str(error)):
                 raise
@@ -112,7 +113,7 @@ class DafxGroup(click.Group):
             ) from error
 
     def _interruption(self, ctx: click.Context) -> Interrupted:
-        interrupts.leave(told=False)
+        signals.leave(told=False)
         return Interrupted(self._what_is_kept(ctx))
 
     def _what_is_kept(self, ctx: click.Context) -> str:

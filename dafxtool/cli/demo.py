@@ -7,18 +7,16 @@ from typing import Any
 
 import click
 
-from dafxtool.cli.common import (
-    Table,
+from dafxtool.cli._options import (
     device_option,
     json_option,
     output_option,
     overwrite_option,
-    progress_from,
     quiet_option,
-    report,
     seed_option,
     workers_option,
 )
+from dafxtool.cli._output import Table, progress_from, report
 
 
 @click.command(short_help="Go the whole way once, small.")

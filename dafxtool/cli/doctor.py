@@ -7,18 +7,16 @@ from typing import TYPE_CHECKING
 
 import click
 
-from dafxtool.cli.common import (
+from dafxtool.cli._options import (
     SAMPLE_RATE,
-    Table,
     json_option,
     plugin_option,
-    progress_from,
     quiet_option,
-    report,
 )
+from dafxtool.cli._output import Table, progress_from, report
 
 if TYPE_CHECKING:
-    from dafxtool.parameters import Effect
+    from dafxtool.effects.effect import Effect
 
 
 @click.command(short_help="Examine this machine, and plugins.")

@@ -7,17 +7,12 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from dafxtool.cli.common import (
-    SAMPLE_RATE,
-    Table,
-    json_option,
-    plugin_option,
-    progress_from,
-    report,
-)
+from dafxtool.cli._options import SAMPLE_RATE, json_option, plugin_option
+from dafxtool.cli._output import Table, progress_from, report
 
 if TYPE_CHECKING:
-    from dafxtool.parameters import Effect, Parameter
+    from dafxtool.effects.effect import Effect
+    from dafxtool.effects.parameter import Parameter
 
 
 @click.command(short_help="List effects, with ranges and units.")
@@ -46,7 +41,7 @@ def command(
       dafxtool effects --plugin ZamTube.vst3
       dafxtool effects delay --json
     """
-    from dafxtool.plugins import known_effects
+    from dafxtool.effects.apply import known_effects
 
     known = known_effects(plugins, sample_rate, progress_from(quiet=False))
     chosen = [_find(name, known) for name in names] or list(known.values())
@@ -55,7 +50,7 @@ def command(
 
 def _find(name: str, known: dict[str, Effect]) -> Effect:
     from dafxtool.errors import EffectError
-    from dafxtool.parameters import near_names
+    from dafxtool.utils.text import near_names
 
     if name not in known:
         raise EffectError(f"there is no effect {name!r}: {near_names(name, list(known))}")

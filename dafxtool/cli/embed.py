@@ -7,21 +7,19 @@ from typing import Any
 
 import click
 
-from dafxtool.cli.common import (
+from dafxtool.cli._options import (
     PATH,
     device_option,
     effect_options,
     json_option,
     output_option,
     overwrite_option,
-    progress_from,
     quiet_option,
-    report,
     run_option,
-    skipped_lines,
     split_option,
     strict_option,
 )
+from dafxtool.cli._output import progress_from, report, skipped_lines
 
 
 @click.command(short_help="Write the latents of sounds.")
@@ -47,21 +45,23 @@ def command(inputs: tuple[Path, ...], **options: Any) -> None:
       dafxtool embed pairs.h5 -o latents.csv
       dafxtool embed my-recordings --effect overdrive --effect delay:time=250 -o latents.npz
     """
-    from dafxtool import files, store
-    from dafxtool.latents import check_output, embed, write_latents
-    from dafxtool.runs import load_run
-    from dafxtool.segments import SPLITS
-    from dafxtool.workplace import chosen_effects, newest_file
+    from dafxtool import storage
+    from dafxtool.cli._defaults import chosen_effects, newest_file
+    from dafxtool.config import SPLITS
+    from dafxtool.latents.embed import embed
+    from dafxtool.latents.table import check_output, write_latents
+    from dafxtool.models.run import load_run
+    from dafxtool.utils import locks
 
     progress = progress_from(options["quiet"])
     run = load_run(options["run"], options["device"])
-    sources = list(inputs) or [newest_file([store.PAIRS, store.SPECTROGRAMS])]
+    sources = list(inputs) or [newest_file([storage.PAIRS, storage.SPECTROGRAMS])]
     output = options["output"] or Path("latents.h5")
     check_output(output, sources, options["overwrite"])
     rate = run.configuration.segments.sample_rate
     effects = chosen_effects(options["effects"], options["plugins"], rate, default=())
     splits = options["split"] or SPLITS
-    with files.sole_writer(output):
+    with locks.sole_writer(output):
         latents = embed(sources, run, effects, splits, options["strict"], progress)
         write_latents(latents, output, options["overwrite"])
     n_latent = latents.latent.shape[1]

@@ -7,19 +7,17 @@ from typing import Any
 
 import click
 
-from dafxtool.cli.common import (
+from dafxtool.cli._options import (
     PATH,
-    Table,
     csv_option,
     device_option,
     json_option,
     output_option,
     overwrite_option,
-    progress_from,
     quiet_option,
-    report,
     seed_option,
 )
+from dafxtool.cli._output import Table, progress_from, report
 
 
 @click.command(short_help="Say how good a run is, on unseen recordings.")
@@ -67,10 +65,11 @@ def command(run: Path | None, **options: Any) -> None:
       dafxtool evaluate runs/small-1 --pairs pairs.h5 --csv scores.csv
       dafxtool evaluate runs/week6-1 --json > week6.json
     """
-    from dafxtool.drawing import check_outputs
-    from dafxtool.evaluation import draw, evaluate, write_scores
-    from dafxtool.runs import load_run
-    from dafxtool.workplace import pairs_of_run
+    from dafxtool.cli._defaults import pairs_of_run
+    from dafxtool.evaluation.evaluate import evaluate
+    from dafxtool.evaluation.results import draw, write_scores
+    from dafxtool.models.run import load_run
+    from dafxtool.utils.outputs import check_outputs
 
     progress = progress_from(options["quiet"])
     output = options["output"] or Path("evaluation.png")

@@ -7,10 +7,9 @@ from typing import Any
 
 import click
 
-from dafxtool.cli.common import (
+from dafxtool.cli._options import (
     PATH,
     SECONDS,
-    Table,
     csv_option,
     device_option,
     effect_options,
@@ -18,10 +17,13 @@ from dafxtool.cli.common import (
     method_option,
     output_option,
     overwrite_option,
-    progress_from,
     quiet_option,
-    report,
     run_option,
+)
+from dafxtool.cli._output import (
+    Table,
+    progress_from,
+    report,
     sounds_line,
 )
 
@@ -69,9 +71,14 @@ def command(recordings: tuple[Path, ...], **options: Any) -> None:
       dafxtool interpolate a.wav b.wav --effect overdrive --steps 9 --spherical -o sheet.pdf
       dafxtool interpolate dry.wav --wet-a amp-low.wav --wet-b amp-high.wav
     """
-    from dafxtool import sheets
-    from dafxtool.drawing import check_outputs
-    from dafxtool.runs import load_run
+    from dafxtool.latents.interpolate import (
+        draw_interpolation,
+        interpolate,
+        sound_interpolation,
+        write_interpolation_table,
+    )
+    from dafxtool.models.run import load_run
+    from dafxtool.utils.outputs import check_outputs
 
     progress = progress_from(options["quiet"])
     run = load_run(options["run"], options["device"])
@@ -80,15 +87,13 @@ def command(recordings: tuple[Path, ...], **options: Any) -> None:
         _check_detailed(recordings, options)
     check_outputs(output, options["csv"], options["audio"], options["overwrite"])
     a, b = _ends(recordings, run, options, progress)
-    made = sheets.interpolate(
-        a, b, run, options["steps"], options["spherical"], options["detailed"]
-    )
-    sheets.draw_interpolation(output, made, run, options["overwrite"])
+    made = interpolate(a, b, run, options["steps"], options["spherical"], options["detailed"])
+    draw_interpolation(output, made, run, options["overwrite"])
     if options["csv"]:
-        sheets.write_interpolation_table(options["csv"], made, options["overwrite"])
+        write_interpolation_table(options["csv"], made, options["overwrite"])
     sounds = []
     if options["audio"]:
-        sounds = sheets.sound_interpolation(
+        sounds = sound_interpolation(
             options["audio"], made, run, options["method"], options["overwrite"], progress
         )
     errors = [None if e is None else e.tolist() for e in (made.errors_a, made.errors_b)]
@@ -142,8 +147,8 @@ def _counted(number: int, thing: str) -> str:
 
 def _ends(recordings: tuple[Path, ...], run: Any, options: dict[str, Any], progress: Any) -> Any:
     """The two pairs that the arguments name; a usage error when they name another number."""
-    from dafxtool import sheets
-    from dafxtool.workplace import effects_of_run
+    from dafxtool.cli._defaults import effects_of_run
+    from dafxtool.latents.examples import load_example
 
     if len(recordings) > 2:
         raise click.UsageError(f"{len(recordings)} recordings were named: name one or two.")
@@ -169,7 +174,7 @@ def _ends(recordings: tuple[Path, ...], run: Any, options: dict[str, Any], progr
     if len(recordings) == 1 and starts[1] is None:
         starts = (starts[0], starts[0])
     return [
-        sheets.source_of(path, run, effect, wet, start)
+        load_example(path, run, effect, wet, start)
         for path, effect, wet, start in zip(
             paths, (*effects[:1], *effects[-1:]) or (None, None), wets, starts, strict=True
         )

@@ -7,21 +7,19 @@ from typing import Any
 
 import click
 
-from dafxtool.cli.common import (
+from dafxtool.cli._options import (
     PATH,
     TRANSFORM_LENGTH,
-    Table,
     device_option,
     json_option,
     method_option,
     output_option,
     overwrite_option,
-    progress_from,
     quiet_option,
-    report,
     run_option,
     seed_option,
 )
+from dafxtool.cli._output import Table, progress_from, report
 
 
 @click.command(short_help="Make sound from magnitudes.")
@@ -69,12 +67,12 @@ def command(source: Path | None, **options: Any) -> None:
       dafxtool invert latents.h5 --row 3 --method best -o decoded.wav
       dafxtool invert wet.npz --phase-from dry.wav -o wet.wav
     """
-    from dafxtool import store
-    from dafxtool.magnitudes import CHANNELS, STFT_KEYS, invert_file
-    from dafxtool.workplace import newest_file
+    from dafxtool import storage
+    from dafxtool.cli._defaults import newest_file
+    from dafxtool.latents.invert import CHANNELS, STFT_KEYS, invert_file
 
     progress = progress_from(options["quiet"])
-    path = source or newest_file([store.SPECTROGRAMS])
+    path = source or newest_file([storage.SPECTROGRAMS])
     rows = options["rows"] or (0,)
     channels = CHANNELS if options["channel"] == "both" else (options["channel"],)
     is_array = path.suffix.lower() in (".npy", ".npz")

@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from dafxtool.cli.common import (
+from dafxtool.cli._options import (
     PATH,
     alone,
     csv_option,
@@ -17,14 +17,12 @@ from dafxtool.cli.common import (
     json_option,
     output_option,
     overwrite_option,
-    progress_from,
     quiet_option,
-    report,
     run_option,
     seed_option,
-    skipped_lines,
     split_option,
 )
+from dafxtool.cli._output import progress_from, report, skipped_lines
 
 
 @click.command(short_help="Map the effects in the latent space.")
@@ -77,18 +75,27 @@ def command(inputs: tuple[Path, ...], **options: Any) -> None:
       dafxtool map pairs.h5 --split test --method pca -o map.svg --csv map.csv
       dafxtool map my-recordings --effect overdrive --effect delay --effect reverb
     """
-    from dafxtool import interactive_map, maps, pages, store
-    from dafxtool.drawing import check_outputs
-    from dafxtool.latents import embed, held_out, held_out_of, read_latents
-    from dafxtool.runs import load_run
-    from dafxtool.workplace import chosen_effects, newest_with_sound
+    from dafxtool import storage
+    from dafxtool.cli._defaults import chosen_effects, newest_with_sound
+    from dafxtool.latents.embed import embed
+    from dafxtool.latents.latent_map import (
+        draw_latent_map,
+        latent_map,
+        map_title,
+        write_map_table,
+    )
+    from dafxtool.latents.table import held_out, held_out_of, read_latents
+    from dafxtool.models.run import load_run
+    from dafxtool.utils.outputs import check_outputs
+    from dafxtool.web import page
+    from dafxtool.web.latent_map import N_POINTS, sounds_of, write_map_page
 
     progress = progress_from(options["quiet"])
     sources = list(inputs) or [newest_with_sound()]
     output = options["output"] or Path("map.png")
-    is_page = pages.is_page(output)
+    is_page = page.is_page(output)
     if is_page:
-        pages.check_page_path(output, options["overwrite"])
+        page.check_page_path(output, options["overwrite"])
     elif options["n_points"]:
         raise click.UsageError("--points is for a page: give --output a name that ends in .html.")
     check_outputs(None if is_page else output, options["csv"], overwrite=options["overwrite"])
@@ -96,7 +103,7 @@ def command(inputs: tuple[Path, ...], **options: Any) -> None:
         alone(sources)
     run, sounds = None, None
     silent_because = f"This map is silent: {sources[0].name} holds no sound. "
-    if is_hdf5(sources[0]) and store.kind_of(sources[0]) == store.LATENTS:
+    if is_hdf5(sources[0]) and storage.kind_of(sources[0]) == storage.LATENTS:
         latents = read_latents(sources[0])
         latents = latents.take(latents.labels.rows_of(options["split"] or held_out(latents.labels)))
     else:
@@ -105,20 +112,20 @@ def command(inputs: tuple[Path, ...], **options: Any) -> None:
         effects = chosen_effects(options["effects"], options["plugins"], rate, default=())
         splits = options["split"] or held_out_of(sources[0])
         latents = embed(sources, run, effects, splits, progress=progress)
-        sounds = interactive_map.sounds_of(sources[0], latents, run, splits)
+        sounds = sounds_of(sources[0], latents, run, splits)
     progress.say(f"projecting {len(latents)} latents with {options['method']}")
-    projection = maps.latent_map(latents, options["method"], options["seed"], options["part"])
-    title = options["title"] or maps.map_title(latents)
+    projection = latent_map(latents, options["method"], options["seed"], options["part"])
+    title = options["title"] or map_title(latents)
     silent = is_page and sounds is None
     heard: dict[str, Any] = {}
     if is_page:
-        carried = interactive_map.write_map_page(
+        carried = write_map_page(
             output,
             latents,
             projection,
             run,
             sounds,
-            options["n_points"] or interactive_map.N_POINTS,
+            options["n_points"] or N_POINTS,
             title,
             silent_because + "Map the pairs or the recordings to hear it." if silent else "",
             options["seed"],
@@ -128,9 +135,9 @@ def command(inputs: tuple[Path, ...], **options: Any) -> None:
         if carried:
             heard = {"points_with_sound": len(carried.rows), "way_error_db": carried.error_db}
     else:
-        maps.draw_latent_map(output, latents, projection, title, options["overwrite"])
+        draw_latent_map(output, latents, projection, title, options["overwrite"])
     if options["csv"]:
-        maps.write_map_table(options["csv"], latents, projection, options["overwrite"])
+        write_map_table(options["csv"], latents, projection, options["overwrite"])
     names = latents.effects()
     counts = {name: names.count(name) for name in dict.fromkeys(names)}
     report(

@@ -7,9 +7,8 @@ from typing import Any
 
 import click
 
-from dafxtool.cli.common import (
+from dafxtool.cli._options import (
     PATH,
-    Table,
     alone,
     csv_option,
     device_option,
@@ -18,12 +17,15 @@ from dafxtool.cli.common import (
     json_option,
     output_option,
     overwrite_option,
-    progress_from,
     quiet_option,
-    report,
     run_option,
-    sounds_line,
     split_option,
+)
+from dafxtool.cli._output import (
+    Table,
+    progress_from,
+    report,
+    sounds_line,
 )
 
 
@@ -61,19 +63,29 @@ def command(inputs: tuple[Path, ...], **options: Any) -> None:
       dafxtool reconstruct pairs.h5 --examples 2 --csv errors.csv -o reconstruction.pdf
       dafxtool reconstruct guitar.wav --effect overdrive:drive=30 --audio sounds
     """
-    from dafxtool import audio, sheets, store
-    from dafxtool.drawing import check_outputs
-    from dafxtool.runs import load_run
-    from dafxtool.workplace import effects_of_run, newest_file
+    from dafxtool import storage
+    from dafxtool.audio.io import find_recordings
+    from dafxtool.cli._defaults import effects_of_run, newest_file
+    from dafxtool.latents.examples import load_example
+    from dafxtool.latents.reconstruct import (
+        draw_reconstructions,
+        reconstruct,
+        reconstruct_pairs,
+        sound_reconstructions,
+        table_of,
+        write_reconstruction_table,
+    )
+    from dafxtool.models.run import load_run
+    from dafxtool.utils.outputs import check_outputs
 
     progress = progress_from(options["quiet"])
     run = load_run(options["run"], options["device"])
-    sources = list(inputs) or [newest_file([store.PAIRS])]
+    sources = list(inputs) or [newest_file([storage.PAIRS])]
     output = options["output"] or Path("reconstruction.png")
     check_outputs(output, options["csv"], options["audio"], options["overwrite"])
     if any(map(is_hdf5, sources)):
         alone(sources)
-        made, table = sheets.reconstruct_pairs(
+        made, table = reconstruct_pairs(
             sources[0],
             run,
             options["split"],
@@ -89,17 +101,17 @@ def command(inputs: tuple[Path, ...], **options: Any) -> None:
             )
         names, plugins = options["effects"], options["plugins"]
         effects = effects_of_run(run.effects[:2], names, plugins, rate, progress)
-        paths = audio.find_recordings(sources)
-        made = sheets.reconstruct(
-            [sheets.source_of(path, run, effect) for path in paths for effect in effects], run
+        paths = find_recordings(sources)
+        made = reconstruct(
+            [load_example(path, run, effect) for path in paths for effect in effects], run
         )
-        table = sheets.table_of(made)
-    sheets.draw_reconstructions(output, made, run, options["overwrite"])
+        table = table_of(made)
+    draw_reconstructions(output, made, run, options["overwrite"])
     if options["csv"]:
-        sheets.write_reconstruction_table(options["csv"], table, options["overwrite"])
+        write_reconstruction_table(options["csv"], table, options["overwrite"])
     sounds = []
     if options["audio"]:
-        sounds = sheets.sound_reconstructions(
+        sounds = sound_reconstructions(
             options["audio"], made, run, overwrite=options["overwrite"], progress=progress
         )
     rows = [

@@ -7,31 +7,33 @@ from typing import Any
 
 import click
 
-from dafxtool.cli.common import (
+from dafxtool.cli._options import (
     PATH,
     SAMPLE_RATE,
     SHARE,
     Number,
-    Table,
-    cluster_at,
     config_option,
     dask_option,
     effect_options,
     json_option,
-    lost_lines,
     output_option,
     overwrite_option,
     preset_option,
-    progress_from,
     quiet_option,
-    report,
     resume_option,
     seed_option,
-    skipped_lines,
     strict_option,
     workers_option,
 )
-from dafxtool.progress import printable
+from dafxtool.cli._output import (
+    Table,
+    cluster_at,
+    lost_lines,
+    progress_from,
+    report,
+    skipped_lines,
+)
+from dafxtool.utils.text import printable
 
 
 @click.command(short_help="Render recordings into pairs of dry and wet.")
@@ -117,10 +119,10 @@ def command(recordings: tuple[Path, ...], **options: Any) -> None:
       dafxtool render guitar.wav --effect delay --settings sweep --steps 9 -o sweep.h5
       dafxtool render guitar.wav --plugin ZamTube.vst3 -o wet-files/
     """
-    from dafxtool import plugins
-    from dafxtool.pairs import render
+    from dafxtool.cli._defaults import built_in_recordings, chosen_effects, configuration_for
+    from dafxtool.dataset.render import render
+    from dafxtool.effects.vst3.isolation import time_limit_s
     from dafxtool.presets import overridden
-    from dafxtool.workplace import built_in_recordings, chosen_effects, configuration_for
 
     progress = progress_from(options["quiet"])
     configuration = configuration_for(
@@ -151,7 +153,7 @@ def command(recordings: tuple[Path, ...], **options: Any) -> None:
             options["overwrite"],
             options["strict"],
             options["audio_format"],
-            plugins.time_limit_s(),
+            time_limit_s(),
             cluster,
             progress,
         )

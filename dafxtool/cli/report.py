@@ -7,17 +7,16 @@ from typing import Any
 
 import click
 
-from dafxtool.cli.common import (
+from dafxtool.cli._options import (
     PATH,
     device_option,
     json_option,
     output_option,
     overwrite_option,
-    progress_from,
     quiet_option,
-    report,
     seed_option,
 )
+from dafxtool.cli._output import progress_from, report
 
 PARTS = ("map", "sweeps", "evaluation")
 
@@ -67,14 +66,14 @@ def command(run: Path | None, **options: Any) -> None:
       dafxtool report runs/small-1 -o small-1.html --title "Small model, first week"
       dafxtool report --pairs pairs.h5 --without evaluation --points 100
     """
-    from dafxtool import pages
-    from dafxtool.report import write_report
-    from dafxtool.runs import load_run
-    from dafxtool.workplace import pairs_of_run
+    from dafxtool.cli._defaults import pairs_of_run
+    from dafxtool.models.run import load_run
+    from dafxtool.web.page import check_page_path
+    from dafxtool.web.report import write_report
 
     progress = progress_from(options["quiet"])
     output = options["output"] or Path("report.html")
-    pages.check_page_path(output, options["overwrite"])
+    check_page_path(output, options["overwrite"])
     loaded = load_run(run, options["device"])
     made = write_report(
         output,

@@ -7,11 +7,10 @@ from typing import Any
 
 import click
 
-from dafxtool.cli.common import (
+from dafxtool.cli._options import (
     PATH,
     TRANSFORM_LENGTH,
     Number,
-    cluster_at,
     config_option,
     dask_option,
     device_option,
@@ -19,11 +18,10 @@ from dafxtool.cli.common import (
     output_option,
     overwrite_option,
     preset_option,
-    progress_from,
     quiet_option,
-    report,
     resume_option,
 )
+from dafxtool.cli._output import cluster_at, progress_from, report
 
 
 @click.command(short_help="Compute the spectrograms of pairs.")
@@ -69,12 +67,12 @@ def command(pairs: Path | None, **options: Any) -> None:
       dafxtool spectrogram pairs.h5 --preset week6 -o week6.h5
       dafxtool spectrogram pairs.h5 --n-fft 1024 --hop-length 256 --window-length 1024
     """
-    from dafxtool import presets, store
-    from dafxtool.spectrograms import segment_size, write_spectrograms
-    from dafxtool.workplace import configuration_for, newest_file
+    from dafxtool import presets, storage
+    from dafxtool.cli._defaults import configuration_for, newest_file
+    from dafxtool.spectrogram.compute import compute_spectrograms, segment_size
 
     progress = progress_from(options["quiet"])
-    source = pairs or newest_file([store.PAIRS])
+    source = pairs or newest_file([storage.PAIRS])
     keys = ("n_fft", "hop_length", "window_length", "exponent", "standardisation")
     configuration = configuration_for(
         options["preset"],
@@ -82,10 +80,10 @@ def command(pairs: Path | None, **options: Any) -> None:
         {"spectrogram": {key: options[key] for key in keys}},
         progress,
     )
-    with store.Reader(source, store.PAIRS) as reader:
+    with storage.Hdf5Reader(source, storage.PAIRS) as reader:
         configuration = presets.with_segments_of(configuration, *segment_size(reader))
     with cluster_at(options["dask"], progress) as cluster:
-        result = write_spectrograms(
+        result = compute_spectrograms(
             source,
             options["output"] or Path("spectrograms.h5"),
             configuration.spectrogram,

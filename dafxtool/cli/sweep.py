@@ -8,9 +8,8 @@ from typing import Any
 
 import click
 
-from dafxtool.cli.common import (
+from dafxtool.cli._options import (
     PATH,
-    Table,
     alone,
     csv_option,
     device_option,
@@ -19,13 +18,16 @@ from dafxtool.cli.common import (
     json_option,
     output_option,
     overwrite_option,
-    progress_from,
     quiet_option,
-    report,
     run_option,
     seed_option,
-    skipped_lines,
     strict_option,
+)
+from dafxtool.cli._output import (
+    Table,
+    progress_from,
+    report,
+    skipped_lines,
 )
 
 
@@ -82,13 +84,21 @@ def command(inputs: tuple[Path, ...], **options: Any) -> None:
       dafxtool sweep --effect overdrive -o overdrive.svg --pairs overdrive-pairs.svg
       dafxtool sweep my-recordings --effect chorus --effect delay:feedback=60 --csv sweep.csv
     """
-    from dafxtool import store, sweeps
-    from dafxtool.drawing import check_outputs
-    from dafxtool.runs import load_run
-    from dafxtool.workplace import effects_of_run, newest_file
+    from dafxtool import storage
+    from dafxtool.cli._defaults import effects_of_run, newest_file
+    from dafxtool.latents.sweep import (
+        check_effects,
+        draw_sweep,
+        draw_sweep_pairs,
+        movements,
+        sweep,
+        write_sweep_table,
+    )
+    from dafxtool.models.run import load_run
+    from dafxtool.utils.outputs import check_outputs
 
     progress = progress_from(options["quiet"])
-    sources = list(inputs) or [newest_file([store.PAIRS])]
+    sources = list(inputs) or [newest_file([storage.PAIRS])]
     if any(map(is_hdf5, sources)):
         alone(sources)
     run = load_run(options["run"], options["device"])
@@ -97,13 +107,13 @@ def command(inputs: tuple[Path, ...], **options: Any) -> None:
     chosen = effects_of_run(
         movable, options["effects"], options["plugins"], config.sample_rate, progress
     )
-    chosen = sweeps.check_effects(chosen, options["values"], options["segments"], config)
+    chosen = check_effects(chosen, options["values"], options["segments"], config)
     names = [effect.name for effect, _ in chosen]
     figures = _named(options["output"] or Path("sweep.png"), names)
     pairs = _named(options["pairs"], names) if options["pairs"] else []
     for figure in (*figures, *pairs):
         check_outputs(figure, options["csv"], overwrite=options["overwrite"])
-    made = sweeps.sweep(
+    made = sweep(
         sources,
         run,
         chosen,
@@ -114,12 +124,12 @@ def command(inputs: tuple[Path, ...], **options: Any) -> None:
         progress,
     )
     for each, figure in zip(made, figures, strict=True):
-        sweeps.draw_sweep(figure, each, overwrite=options["overwrite"])
+        draw_sweep(figure, each, overwrite=options["overwrite"])
     for each, figure in zip(made, pairs, strict=bool(pairs)):
-        sweeps.draw_sweep_pairs(figure, each, overwrite=options["overwrite"])
+        draw_sweep_pairs(figure, each, overwrite=options["overwrite"])
     if options["csv"]:
-        sweeps.write_sweep_table(options["csv"], made, options["overwrite"])
-    moved = [movement for each in made for movement in sweeps.movements(each)]
+        write_sweep_table(options["csv"], made, options["overwrite"])
+    moved = [movement for each in made for movement in movements(each)]
     rows = [(m.effect, m.parameter, m.low, m.high, _two(m.travel), _two(m.monotone)) for m in moved]
     numbers = ("from", "to", "travel", "monotone")
     skipped = made[0].latents.skipped
@@ -146,7 +156,7 @@ def _named(path: Path, effects: list[str]) -> list[Path]:
     """The figure of each effect: sweep.png, or sweep-overdrive.png, sweep-delay.png, ..."""
     if len(effects) == 1:
         return [path]
-    from dafxtool.parameters import unique_slugs
+    from dafxtool.utils.text import unique_slugs
 
     # Slugs: the names come from the run, which may be a stranger's, and may say ../..
     slugs = unique_slugs(effects)

@@ -7,27 +7,25 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from dafxtool.cli.common import (
+from dafxtool.cli._options import (
     PATH,
     Number,
-    Table,
     config_option,
     device_option,
     json_option,
     output_option,
     overwrite_option,
     preset_option,
-    progress_from,
     quiet_option,
-    report,
     resume_option,
     seed_option,
 )
+from dafxtool.cli._output import Table, progress_from, report
 
 if TYPE_CHECKING:
-    from dafxtool.presets import Configuration
-    from dafxtool.progress import Progress
-    from dafxtool.training import TrainingResult
+    from dafxtool.config import Configuration
+    from dafxtool.training.train import TrainingResult
+    from dafxtool.utils.progress import Progress
 
 OVERRIDDEN = (
     "batch_size",
@@ -111,9 +109,9 @@ def command(data: Path | None, **options: Any) -> None:
       dafxtool train --resume
       torchrun --nproc-per-node=2 -m dafxtool train spectrograms.h5    # on two GPUs
     """
-    from dafxtool.boards import Board, begin_wandb, draw_training
-    from dafxtool.distributed import joined
-    from dafxtool.training import train
+    from dafxtool.training.distributed import joined
+    from dafxtool.training.tensorboard import TensorBoardCallback, begin_wandb, draw_training
+    from dafxtool.training.train import train
 
     with joined(options["device"]) as group:
         progress = progress_from(options["quiet"] or not group.first)
@@ -124,7 +122,14 @@ def command(data: Path | None, **options: Any) -> None:
         progress.say(f"training on {source} into {run}")
         resume, overwrite = options["resume"], options["overwrite"]
         result = train(
-            source, run, configuration, group.device, resume, overwrite, (Board(),), progress
+            source,
+            run,
+            configuration,
+            group.device,
+            resume,
+            overwrite,
+            (TensorBoardCallback(),),
+            progress,
         )
         with group.together():
             if group.first:
@@ -139,16 +144,17 @@ def _plan(
     data: Path | None, options: dict[str, Any], device: str, progress: Progress
 ) -> tuple[Path, Path, Configuration]:
     """The spectrograms to train on, made where there are none, the run's folder, and how."""
-    from dafxtool import runs, store
-    from dafxtool.workplace import newest_file, spectrograms_for
+    from dafxtool import storage
+    from dafxtool.cli._defaults import newest_file, spectrograms_for
+    from dafxtool.models.run import RUNS_FOLDER, new_run_path, newest_run
 
     run = options["output"]
-    if options["resume"] and run is None and list(runs.RUNS_FOLDER.glob("*/checkpoints/last.pt")):
-        run = runs.newest_run()
+    if options["resume"] and run is None and list(RUNS_FOLDER.glob("*/checkpoints/last.pt")):
+        run = newest_run()
     configuration, saved_data = _configuration(options, run, progress)
     if data is None:
-        data = saved_data or newest_file([store.SPECTROGRAMS, store.PAIRS])
-    run = run or runs.new_run_path(configuration.preset)
+        data = saved_data or newest_file([storage.SPECTROGRAMS, storage.PAIRS])
+    run = run or new_run_path(configuration.preset)
     source = spectrograms_for(data, configuration, device, progress)
     return source, run, _with_epochs(configuration, source, options["epochs"])
 
@@ -157,15 +163,16 @@ def _configuration(
     options: dict[str, Any], run: Path | None, progress: Progress
 ) -> tuple[Configuration, Path | None]:
     """What to train with; when resuming, what the run was begun with, and its data."""
-    from dafxtool import presets, runs
-    from dafxtool.workplace import configuration_for
+    from dafxtool import presets
+    from dafxtool.cli._defaults import configuration_for
+    from dafxtool.models.checkpoint import read_checkpoint
 
     training = {key: options[key] for key in OVERRIDDEN}
     training |= {"max_steps": options["steps"], "max_minutes": options["minutes"]}
     overrides = {"training": training, "model": {"n_latent": options["latents"]}}
     last = run / "checkpoints" / "last.pt" if run else None
     if options["resume"] and last and last.exists():
-        contents = runs.read_checkpoint(last)
+        contents = read_checkpoint(last)
         saved = presets.from_dict(contents["configuration"], str(last))
         data = Path(contents["data"]["spectrograms"])
         made = presets.overridden(saved, overrides)
@@ -176,11 +183,11 @@ def _configuration(
 def _with_epochs(configuration: Configuration, source: Path, epochs: float | None) -> Configuration:
     from dataclasses import replace
 
-    from dafxtool import store
+    from dafxtool import storage
 
     if epochs is None:
         return configuration
-    with store.Reader(source, store.SPECTROGRAMS) as reader:
+    with storage.Hdf5Reader(source, storage.SPECTROGRAMS) as reader:
         n_rows = max(1, len(reader.labels.rows_of(("train",))))
     training = configuration.training
     steps = max(1, round(epochs * max(1, n_rows // training.batch_size)))

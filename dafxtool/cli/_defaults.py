@@ -1,0 +1,182 @@
+"""What a command takes when it is not told: the newest file here, the preset, the effects.
+
+Every choice made here is said to the user, in one line.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+from dafxtool import presets, storage, synthesis
+from dafxtool.config import Configuration
+from dafxtool.effects.apply import known_effects, parse_effect
+from dafxtool.effects.effect import Effect, EffectChoice
+from dafxtool.errors import ConfigError, FormatError, InputError
+from dafxtool.spectrogram.compute import compute_spectrograms
+from dafxtool.utils.device import n_cuda_devices
+from dafxtool.utils.files import disk_errors, unused_name
+from dafxtool.utils.progress import SILENT, Progress
+
+DEFAULT_EFFECTS = ("overdrive", "delay")  # the report's first two
+BUILT_IN_FOLDER = Path("built-in-recordings")
+TRY_ON = {"a.wav": "strings", "b.wav": "voice"}  # copies to try a model on
+
+
+def configuration_for(
+    preset: str | None,
+    file: Path | None,
+    overrides: Mapping[str, Mapping[str, Any]],
+    progress: Progress = SILENT,
+) -> Configuration:
+    """The configuration; without a preset and without CUDA the small one."""
+    fallback = "default" if n_cuda_devices() else "small"
+    made = presets.configure(preset, file, overrides, fallback)
+    if preset is None and file is None and fallback == "small":
+        progress.say("no CUDA device and no --preset: taking the preset 'small'")
+    return made
+
+
+def chosen_effects(
+    names: Sequence[str],
+    plugin_files: Sequence[Path],
+    sample_rate: int,
+    default: Sequence[str] = DEFAULT_EFFECTS,
+    progress: Progress = SILENT,
+) -> list[EffectChoice]:
+    """Effects as `--effect` and `--plugin` name them; plugins alone mean all of their effects."""
+    known = known_effects(plugin_files, sample_rate, progress)
+    if not names and plugin_files:
+        names = [name for name, effect in known.items() if effect.plugin]
+    if not names:
+        names = default
+        progress.say(f"no --effect: taking {' and '.join(default)}")
+    return [parse_effect(text, known) for text in names]
+
+
+def effects_of_run(
+    described: Sequence[Mapping[str, Any]],
+    names: Sequence[str],
+    plugin_files: Sequence[Path],
+    sample_rate: int,
+    progress: Progress = SILENT,
+) -> list[EffectChoice]:
+    """The effects named, else those described: what a run was trained on, plugins too."""
+    if names or plugin_files:
+        return chosen_effects(names, plugin_files, sample_rate, progress=progress)
+    effects = [Effect.from_dict(dict(each)) for each in described]
+    progress.say(f"no --effect: taking {' and '.join(effect.name for effect in effects)}")
+    return [(effect.at(sample_rate), {}) for effect in effects]
+
+
+def built_in_recordings(progress: Progress = SILENT) -> list[Path]:
+    """The built-in corpus as a folder here, and a.wav and b.wav to try things on."""
+    folder = BUILT_IN_FOLDER
+    if not folder.is_dir():
+        _write_corpus(folder)
+    told = f"no recordings named: taking the built-in ones, {folder}/"
+    missing = {name: family for name, family in TRY_ON.items() if not Path(name).exists()}
+    for name, family in missing.items():
+        synthesis.write_example(Path(name), family)
+    if missing:
+        told += f"; {' and '.join(missing)}, written too, are there to try a model on"
+    progress.say(told)
+    return [folder]
+
+
+def _write_corpus(folder: Path) -> None:
+    """All of it or nothing: half a corpus would pass for a whole one the next time."""
+    with disk_errors(folder), TemporaryDirectory(prefix=".", dir=folder.absolute().parent) as place:
+        synthesis.write_corpus(Path(place) / folder.name)
+        (Path(place) / folder.name).rename(folder)
+
+
+def newest_file(kinds: Sequence[str], folder: Path = Path()) -> Path:
+    """The newest complete file of these kinds in a folder."""
+    found = [
+        path
+        for path in folder.glob("*.h5")
+        if not path.name.startswith(".") and path.is_file() and storage.kind_of(path) in kinds
+    ]
+    if not found:
+        others = [path for path in sorted(folder.glob("[!.]*.h5")) if path.is_file()]
+        damaged = [path.name for path in others if not storage.kind_of(path)]
+        but = f" ({', '.join(damaged)}: damaged, or not of dafxtool)" if damaged else ""
+        first = (
+            storage.PAIRS if storage.PAIRS in kinds else kinds[0]
+        )  # the others are made of those
+        made_by = {
+            storage.PAIRS: "render",
+            storage.SPECTROGRAMS: "spectrogram",
+            storage.LATENTS: "embed",
+        }
+        raise InputError(
+            f"there is no {' or '.join(kinds)} file in this folder{but}: make one with 'dafxtool "
+            f"{made_by[first]}', or name one."
+        )
+    return max(found, key=lambda path: path.stat().st_mtime_ns)
+
+
+def newest_with_sound(folder: Path = Path()) -> Path:
+    """The newest pairs file; where there is none the newest spectrograms, which are silent."""
+    try:
+        return newest_file([storage.PAIRS], folder)
+    except InputError:
+        return newest_file([storage.PAIRS, storage.SPECTROGRAMS], folder)
+
+
+def pairs_of_run(
+    data: Mapping[str, Any], folder: Path = Path(), progress: Progress = SILENT
+) -> Path:
+    """The pairs file that a run was trained on, here or beside its spectrograms; else the newest.
+
+    data  what the run tells of its data
+    """
+    places = dict.fromkeys((folder, Path(data["spectrograms"]).parent))
+    for path in sorted(path for place in places for path in place.glob("*.h5")):
+        if (
+            path.is_file()
+            and not path.name.startswith(".")
+            and storage.kind_of(path) == storage.PAIRS
+        ):
+            with suppress(FormatError), storage.Hdf5Reader(path, storage.PAIRS) as reader:
+                if reader.configuration == data["pairs"]:
+                    return path
+    path = newest_file([storage.PAIRS], folder)
+    progress.say(f"the pairs that the run was trained on are not here: taking {path}")
+    return path
+
+
+def spectrograms_for(
+    source: Path,
+    configuration: Configuration,
+    device: str = "auto",
+    progress: Progress = SILENT,
+) -> Path:
+    """`source` itself where it holds spectrograms; of pairs, those made of them, or made now."""
+    if storage.kind_of(source) == storage.SPECTROGRAMS:
+        return source
+    with storage.Hdf5Reader(source, storage.PAIRS) as pairs:
+        made_of = pairs.configuration
+        segments = made_of["segments"]
+    wanted = presets.with_segments_of(
+        configuration, segments["sample_rate"], segments["n_samples"]
+    ).spectrogram
+    for path in source.parent.glob("*.h5"):
+        newer = path.is_file() and path.stat().st_mtime_ns >= source.stat().st_mtime_ns
+        if newer and storage.kind_of(path) == storage.SPECTROGRAMS:
+            with suppress(FormatError), storage.Hdf5Reader(path, storage.SPECTROGRAMS) as reader:
+                saved = reader.configuration
+                if saved.get("pairs") == made_of and saved.get("spectrogram") == vars(wanted):
+                    return path
+    output = unused_name(source.with_name("spectrograms.h5"))
+    progress.say(f"analysing {source} into {output}")
+    arguments: dict[str, Any] = {"device": device, "progress": progress}
+    try:
+        compute_spectrograms(source, output, wanted, resume=True, **arguments)
+    except ConfigError:  # what an earlier analysis left belongs to other pairs
+        compute_spectrograms(source, output, wanted, overwrite=True, **arguments)
+    return output

@@ -1,0 +1,272 @@
+"""Configuration dataclasses."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dafxtool.audio.io import check_channel
+from dafxtool.errors import ConfigError
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    Array = Tensor | NDArray[Any]
+    Constant = float | Tensor
+from dataclasses import asdict
+from typing import Any
+
+SPLITS = ("train", "validation", "test")
+HIGHEST_RATE_HZ = 1_000_000
+LOWEST_LEVEL_DBFS = -120.0
+
+
+@dataclass(frozen=True)
+class SegmentConfig:
+    """What a segment is."""
+
+    sample_rate: int = 24_000  # Hz
+    n_samples: int = 131_072
+    level_dbfs: float = -12.0  # peak of the dry and of the wet segment
+    min_mean_square: float = 1e-5  # below it a segment counts as silent and is drawn again
+    max_redraws: int = 20
+    short: str = "join"  # what becomes of recordings shorter than a segment: join, pad or skip
+    channel: str = "first"  # first, mean, or a channel's number
+
+    def __post_init__(self) -> None:
+        if self.short not in ("join", "pad", "skip"):
+            raise ConfigError(f"short is {self.short!r}: use join, pad or skip.")
+        check_channel(self.channel)
+        if not self.min_mean_square >= 0:
+            raise ConfigError(f"min_mean_square is {self.min_mean_square}: it has to be 0 or more.")
+        if self.n_samples < 1 or not 1 <= self.sample_rate <= HIGHEST_RATE_HZ:
+            raise ConfigError(
+                f"a segment of {self.n_samples} samples at {self.sample_rate} Hz is impossible: "
+                f"both have to be at least 1, and the rate at most {HIGHEST_RATE_HZ:,}."
+            )
+        if not LOWEST_LEVEL_DBFS <= self.level_dbfs <= 0:
+            raise ConfigError(
+                f"level_dbfs is {self.level_dbfs}: it has to be from {LOWEST_LEVEL_DBFS} to 0."
+            )
+
+
+@dataclass(frozen=True)
+class SplitConfig:
+    """How recordings are divided into train, validation and test."""
+
+    by: str = "recording"  # or folder: for folders that are speakers
+    validation: float = 0.1  # share of the recordings or folders, and of the pairs
+    test: float = 0.1
+    validation_match: tuple[str, ...] = ()  # patterns of paths; they come before the shares
+    test_match: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        if self.by not in ("recording", "folder"):
+            raise ConfigError(f"split by {self.by!r} is unknown: use recording or folder.")
+        if not (min(self.validation, self.test) >= 0 and self.validation + self.test < 1):
+            raise ConfigError(
+                f"validation {self.validation} and test {self.test} leave nothing to train on: "
+                "both are shares from 0 to 1 whose sum is below 1."
+            )
+
+
+STANDARDISATIONS = ("dataset", "segment")
+
+
+@dataclass(frozen=True)
+class SpectrogramConfig:
+    """How a segment becomes a spectrogram (n_bins, n_frames); the defaults are meant for ears."""
+
+    sample_rate: int = 24_000  # Hz
+    n_samples: int = 131_072  # length of a segment
+    n_fft: int = 2048  # samples; the window is zero-padded to it on both sides
+    hop_length: int = 512  # samples
+    window_length: int = 2048  # samples
+    exponent: float = 0.3  # of the power law
+    standardisation: str = "dataset"  # or segment: whose mean and standard deviation
+
+    def __post_init__(self) -> None:
+        for name in ("sample_rate", "n_samples", "n_fft", "hop_length", "window_length"):
+            value = getattr(self, name)
+            if not isinstance(value, int) or isinstance(value, bool) or value < 1:
+                raise ConfigError(f"{name} is {value!r}: it has to be a whole number above 0.")
+        if self.n_fft % 2:
+            raise ConfigError(f"n_fft is {self.n_fft}: it has to be even, best a power of two.")
+        if self.window_length > self.n_fft:
+            raise ConfigError(
+                f"window_length is {self.window_length}, longer than n_fft, {self.n_fft}: make "
+                "n_fft as long at least."
+            )
+        if 2 * self.hop_length > self.window_length:
+            raise ConfigError(
+                f"hop_length is {self.hop_length}, more than half the window_length, "
+                f"{self.window_length}: the frames would lose sound, so take "
+                f"{max(1, self.window_length // 4)}."
+            )
+        if not (isinstance(self.exponent, int | float) and 0 < self.exponent <= 1):
+            raise ConfigError(
+                f"exponent is {self.exponent!r}: it has to be above 0 and at most 1 (no power law)."
+            )
+        if self.standardisation not in STANDARDISATIONS:
+            raise ConfigError(
+                f"standardisation {self.standardisation!r} is unknown: use "
+                f"{' or '.join(STANDARDISATIONS)}."
+            )
+
+    @property
+    def n_bins(self) -> int:
+        return self.n_fft // 2 + 1
+
+    @property
+    def n_frames(self) -> int:
+        return self.n_samples // self.hop_length + 1
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """(n_bins, n_frames) of one segment's spectrogram."""
+        return self.n_bins, self.n_frames
+
+    def frequencies_hz(self) -> NDArray[np.float64]:
+        """(n_bins,): the middle of each bin."""
+        return np.arange(self.n_bins, dtype=np.float64) * self.sample_rate / self.n_fft
+
+    def frame_times_s(self) -> NDArray[np.float64]:
+        """(n_frames,): the middle of each frame."""
+        return np.arange(self.n_frames, dtype=np.float64) * self.hop_length / self.sample_rate
+
+    def invertible_hint(self) -> str | None:
+        """A sentence where the magnitudes cannot be turned into good sound, whatever the method.
+
+        Below four frames a window very different signals share their magnitudes; the numbers are
+        those of benchmarks/bench_inversion.py.
+        """
+        if 4 * self.hop_length <= self.window_length:
+            return None
+        return (
+            f"Windows of {self.window_length} samples every {self.hop_length} overlap too little "
+            "for good sound, which no method of inversion mends: for listening take a hop_length "
+            f"of {self.window_length // 4} or less."
+        )
+
+
+LARGEST_SEED = 2**32 - 1
+
+
+@dataclass(frozen=True)
+class ModelConfig:
+    """The joint-spectrogram VAE; docs/model.md draws it."""
+
+    architecture: str = "residual"  # or convolutional: the report's
+    channels: tuple[int, ...] = (512,)  # of the convolutions; of convolutional, one each halving
+    n_latent: int = 1536
+    n_effect: int = 192  # of the latents: those that tell of the effect; convolutional has none
+    n_style: int = 64  # of the effect's, at most: those that hold for the whole segment
+    n_blocks: int = 6  # residual blocks over time; convolutional has none
+    n_components: int = 384  # principal components of a frame; convolutional has none
+
+    def __post_init__(self) -> None:
+        if self.architecture not in ("residual", "convolutional"):
+            raise ConfigError(
+                f"architecture {self.architecture!r} is unknown: use residual or convolutional."
+            )
+        sizes = (*self.channels, self.n_latent, self.n_components)
+        if not self.channels or min(sizes) < 1 or self.n_blocks < 0:
+            raise ConfigError(
+                f"channels {self.channels}, n_latent {self.n_latent}, n_components "
+                f"{self.n_components} and n_blocks {self.n_blocks} make no model: all have to be "
+                "positive."
+            )
+        if self.architecture == "residual" and not 1 <= self.n_effect < self.n_latent:
+            raise ConfigError(
+                f"n_latent {self.n_latent} and n_effect {self.n_effect} make no model: at least "
+                "one latent tells of the recording and one of the effect."
+            )
+        if self.n_style < 0:
+            raise ConfigError(f"n_style is {self.n_style}: it has to be 0 or above.")
+
+
+@dataclass(frozen=True)
+class TrainingConfig:
+    """How a model is trained; steps count updates of the weights."""
+
+    batch_size: int = 32
+    learning_rate: float = 1e-3
+    schedule: str = "cosine"  # or constant; after a linear warm-up
+    warmup_steps: int = 100
+    max_steps: int = 20_000
+    max_minutes: float = 0.0  # wall time after which training ends; 0 for no limit
+    beta: float = 1.0  # weight of the KL divergence against the summed squared error
+    annealing: str = "linear"  # of beta: constant, linear (from 0, once), or cyclical
+    annealing_steps: int = 2000  # length of the rise, or of a cycle
+    label_weight: float = 0.1  # of effect and setting in the loss; 0: labels are not used
+    label_steps: int = 1500  # that fit the style to them before training, in place of that
+    gradient_clip: float = 0.0  # largest norm of the gradient; 0 for none
+    log_every: int = 50  # steps
+    validate_every: int = 500  # steps
+    checkpoint_every: int = 500  # steps
+    checkpoint_seconds: float = 60.0
+    patience: int = 0  # validations without improvement until training stops; 0 for never
+    precision: str = "auto"  # bfloat16 where CUDA has it, else float32
+    compile: str = "auto"  # the convolutions, with torch.compile: always, never, or where CUDA is
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        for name, known in (
+            ("schedule", ("cosine", "constant")),
+            ("annealing", ("constant", "linear", "cyclical")),
+            ("precision", ("auto", "float32", "bfloat16")),
+            ("compile", ("auto", "always", "never")),
+        ):
+            if getattr(self, name) not in known:
+                raise ConfigError(
+                    f"{name} {getattr(self, name)!r} is unknown: use {', '.join(known)}."
+                )
+        for name in ("batch_size", "max_steps", "log_every", "validate_every", "checkpoint_every"):
+            if getattr(self, name) < 1:
+                raise ConfigError(f"{name} is {getattr(self, name)}: it has to be at least 1.")
+        for name in ("warmup_steps", "max_minutes", "annealing_steps", "gradient_clip", "patience"):
+            if getattr(self, name) < 0:
+                raise ConfigError(f"{name} is {getattr(self, name)}: it has to be 0 or above.")
+        if not 0 <= self.seed <= LARGEST_SEED:
+            raise ConfigError(f"the seed is {self.seed}: it has to be from 0 to {LARGEST_SEED}.")
+        if self.label_steps < 0:
+            raise ConfigError(f"label_steps is {self.label_steps}: it has to be 0 or above.")
+        if self.learning_rate <= 0 or self.beta < 0 or self.label_weight < 0:
+            raise ConfigError(
+                f"learning_rate {self.learning_rate} has to be above 0, beta {self.beta} and "
+                f"label_weight {self.label_weight} not below 0."
+            )
+
+
+@dataclass(frozen=True)
+class Configuration:
+    """Everything that a preset decides."""
+
+    preset: str = "default"
+    pairs_per_effect: int = 2000
+    segments: SegmentConfig = field(default_factory=SegmentConfig)
+    split: SplitConfig = field(default_factory=SplitConfig)
+    spectrogram: SpectrogramConfig = field(default_factory=SpectrogramConfig)
+    model: ModelConfig = field(default_factory=ModelConfig)
+    training: TrainingConfig = field(default_factory=TrainingConfig)
+
+    def __post_init__(self) -> None:
+        if self.pairs_per_effect < 1:
+            raise ConfigError(
+                f"pairs_per_effect is {self.pairs_per_effect}: it has to be at least 1."
+            )
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values, tuples as lists: for JSON, TOML and checkpoints."""
+        return _plain(asdict(self))
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _plain(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_plain(item) for item in value]
+    return value

@@ -1,0 +1,466 @@
+"""Render the rows of a plan, in this process or in several.
+
+Audio comes back through shared memory; only settings and labels are pickled. A worker that dies or
+hangs is replaced: the row that it was at is tried once more by a fresh one, then it is given up
+with the reason, and everything else goes on. A plugin never runs in the process that writes.
+"""
+
+from __future__ import annotations
+
+import mmap
+import os
+import shutil
+import tempfile
+import time
+from collections import Counter, deque
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field, replace
+from multiprocessing.connection import wait
+from pathlib import Path
+from typing import IO, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dafxtool.dataset.failures import FailedPair
+from dafxtool.dataset.pair import Pair
+from dafxtool.dataset.plan import PairRenderer, RenderPlan
+from dafxtool.effects.vst3.files import allow
+from dafxtool.effects.vst3.isolation import (
+    PLUGIN_SECONDS,
+    SECONDS_BEFORE_NOTICE,
+    USES_OF_A_PROCESS,
+    limit_time,
+)
+from dafxtool.errors import DiskError, PluginError
+from dafxtool.utils import signals
+from dafxtool.utils.child_process import (
+    SECONDS_BETWEEN_LOOKS,
+    SECONDS_TO_START,
+    Answer,
+    ChildDied,
+    ChildProcess,
+    PrintedLog,
+    Send,
+)
+from dafxtool.utils.dask_cluster import DaskCluster
+from dafxtool.utils.files import disk_sentence
+from dafxtool.utils.progress import SILENT, Progress
+
+ROWS_A_TASK = 16
+TASKS_A_WORKER = 2  # at a time: the next one is there before this one has ended
+SHARE_OF_SHARED_MEMORY = 0.8  # of what is free; other programs use it too
+SECONDS_BEFORE_WRITTEN = 10.0  # that a slow plugin's pairs may wait for the rest of their task
+MOST_TRIES = 2  # of a row
+MOST_LOST_IN_A_ROW = 5  # rows of one plugin at which workers died; then no more are tried
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Pairs with their rows, the lost ones, and recordings that could not be read (path, why)."""
+
+    rows: NDArray[np.int64]
+    pairs: list[Pair]
+    lost: list[FailedPair] = field(default_factory=list)
+    failures: list[tuple[str, str]] = field(default_factory=list)
+
+
+def render_batches(
+    plan: RenderPlan,
+    missing: NDArray[np.int64],
+    workers: int,
+    plugin_seconds: float = PLUGIN_SECONDS,
+    printed: PrintedLog | None = None,
+    progress: Progress = SILENT,
+    cluster: DaskCluster | None = None,
+) -> Iterator[Batch]:
+    """Batches of rows as they become ready. Their audio is valid until the next one is asked for.
+
+    plugin_seconds  that a plugin gets to load and process a segment
+    printed         where the output of plugins goes
+    cluster         where to render, instead of in processes of this machine
+    """
+    rows = PairRenderer(plan)
+    has_plugin = any(effect.plugin for effect, _ in plan.effects)
+    ordered = rows.in_order(missing)
+    if cluster is not None:
+        tasks = _tasks(ordered)
+        for _, batch in cluster.answers(begin_on_cluster, (plan, plugin_seconds), tasks):
+            yield batch
+        return
+    if workers <= 1 and not has_plugin:
+        for task in _tasks(ordered):
+            done = list(rows.render(task))
+            yield Batch(
+                np.array(task), [pair for pair, _ in done], [], [f for _, fs in done for f in fs]
+            )
+        return
+    if not len(ordered):
+        return
+    yield from _Pool(rows, max(1, workers), plugin_seconds, printed, progress).render(ordered)
+
+
+def _tasks(ordered: NDArray[np.int64]) -> list[list[int]]:
+    return [
+        ordered[first : first + ROWS_A_TASK].tolist()
+        for first in range(0, len(ordered), ROWS_A_TASK)
+    ]
+
+
+# --- in the worker ------------------------------------------------------------------------------
+
+
+def begin_worker(plan: RenderPlan, descriptor: int) -> Answer:
+    """Answers (slot, rows): renders the rows into the slot and tells of each as it is done."""
+    rows = PairRenderer(plan)
+    slots = _slots(descriptor, plan)
+
+    def work(request: tuple[int, list[int]], say: Send) -> None:
+        slot, wanted = request
+        made = 0
+        while made < len(wanted):  # a plugin that fails ends the rows' iterator
+            try:
+                for pair, failures in rows.render(wanted[made:]):
+                    slots[slot, made] = pair.audio
+                    say((_without_audio(pair), failures))
+                    made += 1
+            except PluginError as error:
+                say((error, []))
+                made += 1
+
+    return work
+
+
+def begin_on_cluster(plan: RenderPlan, plugin_seconds: float) -> Callable[[list[int]], Batch]:
+    """Answers a list of rows with their Batch. A plugin runs in a child of the cluster's worker."""
+    rows = PairRenderer(plan)
+    limit_time(plugin_seconds)
+    for effect, _ in plan.effects:
+        if effect.plugin:
+            allow(effect.plugin.path)  # whoever uses the cluster has named it
+
+    def work(wanted: list[int]) -> Batch:
+        batch = Batch(np.empty(0, np.int64), [])
+        made: list[int] = []
+        while wanted:
+            try:
+                for pair, failures in rows.render(wanted):
+                    made.append(wanted[0])
+                    wanted = wanted[1:]
+                    batch.pairs.append(pair)
+                    batch.failures.extend(failures)
+            except PluginError as error:
+                row, wanted = wanted[0], wanted[1:]
+                found = _tried_again(rows, row)
+                if found is None:
+                    batch.lost.append(FailedPair(row, rows.unmade(row), str(error)))
+                else:
+                    made.append(row)
+                    batch.pairs.append(found)
+        return replace(batch, rows=np.array(made, dtype=np.int64))
+
+    return work
+
+
+def _tried_again(rows: PairRenderer, row: int) -> Pair | None:
+    try:
+        return next(rows.render([row]))[0]
+    except PluginError:
+        return None
+
+
+def _without_audio(pair: Pair) -> Pair:
+    return replace(pair, audio=np.empty((2, 0), np.float32))
+
+
+def _slots(descriptor: int, plan: RenderPlan) -> NDArray[np.float32]:
+    """(n_slots, ROWS_A_TASK, 2, n_samples) in the memory that processes share."""
+    memory = mmap.mmap(descriptor, 0)
+    flat = np.frombuffer(memory, np.float32)
+    return flat.reshape(-1, ROWS_A_TASK, 2, plan.segments.n_samples)
+
+
+# --- in the process that writes -----------------------------------------------------------------
+
+
+class _Death(PluginError):
+    """The worker's, at some row."""
+
+
+@dataclass
+class _Task:
+    """Rows under way in a slot, and what the worker has told of the first ones of them."""
+
+    slot: int
+    rows: list[int]
+    told: list[tuple[Pair | PluginError, list[tuple[str, str]]]] = field(default_factory=list)
+    first: int = 0  # place of the first row in the slot; those before it have been taken
+    taken: float = field(default_factory=time.monotonic)
+
+
+@dataclass
+class _Worker:
+    child: ChildProcess
+    tasks: deque[_Task] = field(default_factory=deque)
+    n_made: int = 0
+    noticed: bool = False
+    died: str = ""  # how, where that was found out by sending to it
+
+    @property
+    def row(self) -> int | None:
+        """The one it is at."""
+        if not self.tasks:
+            return None
+        task = self.tasks[0]
+        return task.rows[len(task.told)] if len(task.told) < len(task.rows) else None
+
+
+class _Pool:
+    def __init__(
+        self,
+        rows: PairRenderer,
+        n_workers: int,
+        plugin_seconds: float,
+        printed: PrintedLog | None,
+        progress: Progress,
+    ) -> None:
+        self.rows, self.plan = rows, rows.plan
+        self.n_workers, self.plugin_seconds = n_workers, plugin_seconds
+        self.printed, self.progress = printed, progress
+        self.has_plugin = any(effect.plugin for effect, _ in self.plan.effects)
+        self.waiting: deque[list[int]] = deque()
+        self.tries: Counter[int] = Counter()
+        self.lost_in_a_row: Counter[int] = Counter()
+        self.given_up: dict[int, str] = {}
+        self.workers: list[_Worker] = []
+
+    def render(self, ordered: NDArray[np.int64]) -> Iterator[Batch]:
+        # A worker with a plugin is given little at a time: what it loses is tried again.
+        self.waiting.extend(_tasks(ordered))
+        in_flight = self.n_workers * (1 if self.has_plugin else TASKS_A_WORKER)
+        slot_bytes = ROWS_A_TASK * 2 * self.plan.segments.n_samples * 4
+        with _shared_memory(in_flight, slot_bytes) as memory:
+            self.descriptor = memory.fileno()
+            self.slots = _slots(self.descriptor, self.plan)
+            self.free = list(range(len(self.slots)))
+            try:
+                yield from self._batches()
+            finally:
+                for worker in self.workers:
+                    if worker.tasks:
+                        worker.child.kill()
+                    else:
+                        worker.child.close()
+
+    def _batches(self) -> Iterator[Batch]:
+        while self.waiting or any(worker.tasks for worker in self.workers):
+            yield from self._without_hope()
+            self._hand_out()
+            for worker in [each for each in self.workers if each.died]:
+                yield from self._bury(worker, worker.died)
+            by_connection: dict[Any, _Worker] = {
+                worker.child.connection: worker for worker in self.workers
+            }
+            for connection in wait(list(by_connection), SECONDS_BETWEEN_LOOKS):
+                yield from self._hear(by_connection[connection])
+            signals.check()
+            for worker in list(self.workers):
+                yield from self._look_at(worker)
+
+    def _hand_out(self) -> None:
+        """Every worker gets what it may have under way; new ones begin where there is a need."""
+        most = 1 if self.has_plugin else TASKS_A_WORKER
+        for turn in range(most):
+            for worker in list(self.workers):
+                if self.waiting and self.free and len(worker.tasks) <= turn:
+                    if worker.n_made and self.tries[self.waiting[0][0]]:
+                        self._retire(worker)  # what failed once is tried by a fresh one
+                    else:
+                        self._give(worker)
+        while self.waiting and self.free and len(self.workers) < self.n_workers:
+            arguments = (self.plan, self.descriptor)
+            worker = _Worker(
+                ChildProcess(begin_worker, arguments, self.printed, (self.descriptor,))
+            )
+            self.workers.append(worker)
+            self._give(worker)
+
+    def _give(self, worker: _Worker) -> None:
+        task = _Task(self.free.pop(), self.waiting.popleft())
+        if not worker.tasks and worker.child.ready:
+            worker.child.last_heard = time.monotonic()  # it was idle, not silent
+        worker.tasks.append(task)
+        worker.child.title = self._title(task.rows[0])
+        try:
+            worker.child.send((task.slot, task.rows))
+        except ChildDied as death:  # before it was asked: these rows are not to blame
+            worker.died = f"crashed ({death})"
+            worker.tasks.pop()
+            self.free.append(task.slot)
+            self.waiting.appendleft(task.rows)
+
+    def _title(self, row: int) -> str:
+        return self.plan.effects[row % len(self.plan.effects)][0].name if self.has_plugin else ""
+
+    def _hear(self, worker: _Worker) -> Iterator[Batch]:
+        try:
+            kind, content = worker.child.receive()
+        except ChildDied as death:
+            yield from self._bury(worker, f"crashed ({death})")
+            return
+        if kind == "ready":
+            return
+        task = worker.tasks[0]
+        if kind == "said":
+            made, failures = content
+            task.told.append((made, failures))
+            worker.n_made += 1
+            worker.noticed = False
+            if (at := worker.row) is not None:
+                worker.child.title = self._title(at)
+                if time.monotonic() - task.taken > SECONDS_BEFORE_WRITTEN:
+                    yield from self._take(task)
+            return
+        worker.tasks.popleft()
+        yield from self._batch(task)
+        if self.has_plugin and worker.n_made >= USES_OF_A_PROCESS:
+            self._retire(worker)
+
+    def _retire(self, worker: _Worker) -> None:
+        self.workers.remove(worker)
+        worker.child.close()
+
+    def _look_at(self, worker: _Worker) -> Iterator[Batch]:
+        """Has it been silent for too long? Only plugins are held to a time."""
+        row = worker.row
+        if row is None or worker not in self.workers:
+            return
+        waited = time.monotonic() - worker.child.last_heard
+        effect = self.plan.effects[row % len(self.plan.effects)][0]
+        if not worker.child.ready:
+            if waited > SECONDS_TO_START:
+                yield from self._bury(worker, f"did not start within {SECONDS_TO_START:.0f} s")
+        elif effect.plugin and waited > self.plugin_seconds:
+            yield from self._bury(
+                worker, f"took more than {self.plugin_seconds:g} s (see --plugin-timeout)"
+            )
+        elif effect.plugin and waited > SECONDS_BEFORE_NOTICE and not worker.noticed:
+            worker.noticed = True
+            self.progress.say(f"{effect.name} takes its time; some plugins load for minutes.")
+
+    def _bury(self, worker: _Worker, manner: str) -> Iterator[Batch]:
+        """Replace a worker: its row is tried again or lost, its other rows go back.
+
+        With plugins, whatever it was at: a plugin's own threads may crash it when they like, at the
+        row of another effect, or when all of its rows are told.
+        """
+        self.workers.remove(worker)
+        worker.child.kill()
+        at = worker.row
+        if not worker.child.ready or not self.has_plugin:
+            raise PluginError(
+                f"a worker process {manner} while rendering: what was rendered is kept, go on with "
+                "--resume."
+            )
+        for task in worker.tasks:
+            rest = task.rows[len(task.told) :]
+            if rest and rest[0] == at:
+                own = self._effect_of(at).plugin
+                reason = f"the plugin {manner}" if own else f"a plugin's process {manner}"
+                task.told.append((_Death(reason), []))
+                rest = rest[1:]
+            if rest:
+                self.waiting.appendleft(rest)
+            yield from self._batch(replace(task, rows=task.rows[: len(task.told)]))
+
+    def _take(self, task: _Task) -> Iterator[Batch]:
+        """What has come of a task so far; it goes on with the rest of its rows."""
+        n_told = len(task.told)
+        yield from self._made(replace(task, rows=task.rows[:n_told]))
+        task.rows, task.told = task.rows[n_told:], []
+        task.first, task.taken = task.first + n_told, time.monotonic()
+
+    def _effect_of(self, row: int) -> Any:
+        return self.plan.effects[row % len(self.plan.effects)][0]
+
+    def _batch(self, task: _Task) -> Iterator[Batch]:
+        """What came of a task, whose slot is free then."""
+        yield from self._made(task)
+        self.free.append(task.slot)  # what was in it has been taken
+
+    def _made(self, task: _Task) -> Iterator[Batch]:
+        """The pairs of a task; rows that failed once are tried again, each by itself."""
+        rows, pairs, lost, failures = [], [], [], []
+        for position, (row, (made, unread)) in enumerate(zip(task.rows, task.told, strict=True)):
+            effect = row % len(self.plan.effects)
+            failures.extend(unread)
+            if isinstance(made, Pair):
+                self.lost_in_a_row[effect] = 0
+                rows.append(row)
+                pairs.append(replace(made, audio=self.slots[task.slot, task.first + position]))
+                continue
+            self.tries[row] += 1
+            if self.tries[row] < MOST_TRIES and effect not in self.given_up:
+                self.waiting.append([row])
+            else:
+                lost.append(self._lose(row, made))
+        if rows or lost:
+            yield Batch(np.array(rows, dtype=np.int64), pairs, lost, failures)
+
+    def _lose(self, row: int, error: PluginError) -> FailedPair:
+        effect = row % len(self.plan.effects)
+        if isinstance(error, _Death):  # anything else is quickly tried
+            self.lost_in_a_row[effect] += 1
+            if self.lost_in_a_row[effect] >= MOST_LOST_IN_A_ROW:
+                self.given_up.setdefault(effect, str(error))
+        return FailedPair(row, self.rows.unmade(row), str(error))
+
+    def _without_hope(self) -> Iterator[Batch]:
+        """Rows of plugins that were given up are not tried any more."""
+        if not self.given_up:
+            return
+        n_effects = len(self.plan.effects)
+        lost = []
+        for _ in range(len(self.waiting)):
+            task = self.waiting.popleft()
+            rest = [row for row in task if row % n_effects not in self.given_up]
+            if rest:
+                self.waiting.append(rest)
+            for row in task:
+                if row % n_effects in self.given_up:
+                    reason = (
+                        f"not tried, because {MOST_LOST_IN_A_ROW} pairs in a row were lost before: "
+                        f"{self.given_up[row % n_effects]}"
+                    )
+                    lost.append(FailedPair(row, self.rows.unmade(row), reason))
+        if lost:
+            yield Batch(np.empty(0, np.int64), [], lost)
+
+
+def _shared_memory(n_slots: int, slot_bytes: int) -> IO[bytes]:
+    """Room for n_slots, or as many as there is room for: a container may have little of it.
+
+    A file without a name, which goes with the last process that has it, in memory where the system
+    keeps such files there. Memory that is promised and not there would kill the process that
+    touches it.
+    """
+    folder = Path("/dev/shm")  # where Linux keeps it
+    if folder.is_dir():
+        fitting = int(SHARE_OF_SHARED_MEMORY * shutil.disk_usage(folder).free) // slot_bytes
+        if fitting < 1:
+            raise DiskError(
+                f"{folder}, the shared memory of this machine, has no room for "
+                f"{slot_bytes / 1e6:.0f} MB: give the container more (docker run --shm-size 1g), "
+                "or take --workers 1."
+            )
+        n_slots = min(n_slots, fitting)
+    file = tempfile.TemporaryFile(dir=folder if folder.is_dir() else None)  # noqa: SIM115
+    try:
+        if hasattr(os, "posix_fallocate"):
+            os.posix_fallocate(file.fileno(), 0, n_slots * slot_bytes)
+        else:
+            file.truncate(n_slots * slot_bytes)
+    except OSError as error:
+        file.close()
+        raise DiskError(disk_sentence(error, Path(tempfile.gettempdir()))) from error
+    return file

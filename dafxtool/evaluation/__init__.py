@@ -1,0 +1,1 @@
+"""Evaluate a run on held-out recordings."""

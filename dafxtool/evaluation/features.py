@@ -1,0 +1,187 @@
+"""What an evaluation looks at: the rows, their features, and the errors of what a model makes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from dafxtool import storage
+from dafxtool.audio.level import level_db
+from dafxtool.errors import InputError
+from dafxtool.evaluation.probes import Rows, principal_features
+from dafxtool.latents.table import Latents, about, seen_in_training
+from dafxtool.models.descriptors import Descriptors
+from dafxtool.models.run import Run
+from dafxtool.spectrogram.metrics import _padding, log_spectral_distance_db, squared_difference
+from dafxtool.spectrogram.stft import mel_filterbank
+from dafxtool.spectrogram.transform import linear_magnitude
+from dafxtool.utils.progress import Progress
+
+ROWS_A_BATCH = 16
+MOST_PICTURE_BYTES = 1.5e9  # of training spectrograms that principal components are measured on
+
+
+class EvaluationData:
+    """The rows, their features, and the errors of what the model makes of the test rows."""
+
+    def __init__(self, reader: storage.Hdf5Reader, run: Run, progress: Progress) -> None:
+        self.reader, self.run, self.labels = reader, run, reader.labels
+        self.remarks: list[str] = []
+        labels = reader.labels
+        tracks = np.array([r.get("track", i) for i, r in enumerate(labels.recordings)])
+        self.track: NDArray[np.int64] = tracks[labels.recording].astype(np.int64)
+        self.rows = Rows(
+            labels.rows_of(["train"]), labels.rows_of(["validation"]), self._unseen(), self.track
+        )
+        if not len(self.rows.train):
+            raise InputError(f"{reader.path} has no rows of the split train to fit probes on.")
+        if len(np.unique(labels.effect[self.rows.train])) < 2:
+            self.remarks.append("one effect alone: nothing to recognise")
+        self._read(progress)
+
+    def _unseen(self) -> NDArray[np.int64]:
+        """Test rows of recordings that the run was not trained on."""
+        labels = self.labels
+        rows = labels.rows_of(["test"])
+        kept = rows[~seen_in_training(labels, rows, self.run)]
+        if not len(kept):
+            raise InputError(
+                f"{self.reader.path} has no test rows of recordings that {self.run.path} was not "
+                "trained on: render with a share for --test, or name other pairs."
+            )
+        if len(kept) < len(rows):
+            self.remarks.append(
+                f"{len(rows) - len(kept)} test rows left out: trained on, or validated on"
+            )
+        return kept
+
+    def _read(self, progress: Progress) -> None:
+        """Go through the file once: latents, baselines, and the test rows' errors."""
+        rate = self.run.configuration.segments.sample_rate
+        latent, mel, level, errors, spectral, trivial = [], [], [], [], [], []
+        describe, described = Descriptors(*self.run.model.shape[1:]), []
+        self.mean_picture = self._mean_picture()
+        test = set(self.rows.test.tolist())
+        progress.start("reading and embedding", len(self.labels), "segment")
+        for rows, audio, spectrogram, constants in self._batches():
+            embedded = self.run.embed(spectrogram)
+            latent.append(embedded)
+            mel.append(mel_features(audio, rate))
+            level.append(level_db(audio))
+            described.append(describe(torch.from_numpy(spectrogram)).numpy())
+            of_test = np.array([row in test for row in rows.tolist()])
+            if of_test.any():
+                found = self._errors(spectrogram[of_test], constants[of_test], embedded[of_test])
+                errors.append(found[0])
+                spectral.append(found[1])
+                trivial.append(found[2])
+            progress.advance(len(rows))
+        progress.finish()
+        made = Latents(np.concatenate(latent), self.labels, *about(self.run))
+        self.latent = made.latent
+        self.effect_part, n_content = made.effect_part, made.n_content
+        self.content_part = made.latent[:, :n_content] if n_content else None
+        self.mel = np.concatenate(mel)
+        self.descriptors = np.concatenate(described)
+        self.level = np.concatenate(level)
+        self.errors = np.concatenate(errors)  # (n_test, 2)
+        self.spectral = np.concatenate(spectral)  # (n_test, 2, 2): model, dry as both
+        self.trivial = np.concatenate(trivial)  # (n_test, 3): mean dry, mean wet, dry as wet
+
+    def _batches(
+        self,
+    ) -> Iterator[tuple[NDArray[np.int64], Any, NDArray[np.float32], NDArray[np.float32]]]:
+        for start in range(0, len(self.labels), ROWS_A_BATCH):
+            rows = np.arange(start, min(start + ROWS_A_BATCH, len(self.labels)))
+            audio = self.reader.rows(rows)
+            yield rows, audio, *self.run.analyse(audio)
+
+    def _mean_picture(self) -> NDArray[np.float32]:
+        """(2, n_bins, n_frames): the mean of some training spectrograms."""
+        some = self.rows.train[storage.some_positions(len(self.rows.train), 64)]
+        total: NDArray[np.float32] = self.run.analyse(self.reader.rows(np.unique(some)))[0].mean(
+            axis=0
+        )
+        return total
+
+    def _errors(
+        self,
+        spectrogram: NDArray[np.float32],
+        constants: NDArray[np.float32],
+        latent: NDArray[np.float32],
+    ) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
+        config = self.run.spectrogram_config
+        decoded = self.run.decode(latent)
+        true = linear_magnitude(spectrogram, constants, config)
+        ours = linear_magnitude(decoded, constants, config)
+        dry = np.repeat(true[:, :1], 2, axis=1)
+        spectral = np.stack([log_spectral_distance_db(each, true) for each in (ours, dry)], axis=2)
+        trivial = np.stack(
+            [
+                *squared_difference(self.mean_picture[None], spectrogram).T,
+                squared_difference(spectrogram[:, :1], spectrogram)[:, 1],
+            ],
+            axis=1,
+        )
+        return squared_difference(decoded, spectrogram), spectral, trivial
+
+    @cached_property
+    def principal(self) -> NDArray[np.float32]:
+        """Principal components of the spectrograms, as many as the effect part has numbers."""
+        size = int(np.prod(self.run.model.shape))
+        most = max(2, int(MOST_PICTURE_BYTES // (4 * size)))
+        train = self.rows.train
+        some = train[storage.some_positions(len(train), most)]
+        pictures = np.empty((len(some), size), np.float32)
+        for i in range(0, len(some), ROWS_A_BATCH):
+            part = some[i : i + ROWS_A_BATCH]
+            pictures[i : i + len(part)] = self.run.analyse(self.reader.rows(part))[0].reshape(
+                -1, size
+            )
+        return principal_features(
+            pictures,
+            lambda: (batch[2].reshape(-1, size) for batch in self._batches()),
+            self.effect_part.shape[1],
+        )
+
+    def features(self) -> dict[str, NDArray[np.float32]]:
+        return {
+            "latent": self.effect_part,
+            "descriptors": self.descriptors,
+            "PCA": self.principal,
+            "mel": self.mel,
+        }
+
+    @property
+    def test_effect(self) -> NDArray[np.int64]:
+        return self.labels.effect[self.rows.test]
+
+    @property
+    def test_track(self) -> NDArray[np.int64]:
+        return self.track[self.rows.test]
+
+
+def mel_features(audio: NDArray[np.float32], sample_rate: int) -> NDArray[np.float32]:
+    """Mean and deviation over time of 64 log mel bands: (n, n_channels, n_samples) -> (n, size).
+
+    The features that one would try first; a baseline.
+    """
+    n_segments, n_channels, n_samples = audio.shape
+    flat = torch.from_numpy(np.asarray(audio, dtype=np.float32)).reshape(-1, n_samples)
+    spectrum = torch.stft(
+        flat,
+        1024,
+        256,
+        window=torch.hann_window(1024),
+        pad_mode=_padding(n_samples, 1024),
+        return_complex=True,
+    )
+    power = spectrum.abs().square().unflatten(0, (n_segments, n_channels))
+    bands = (mel_filterbank(513, 64, sample_rate).T @ power + 1e-6).log()
+    both = torch.cat([bands.mean(dim=-1), bands.std(dim=-1, correction=0)], dim=-1)
+    return both.flatten(1).numpy()

@@ -1,0 +1,172 @@
+"""Run folders: what a training left, and how a trained model is loaded from it.
+
+A checkpoint is plain tensors and builtins, loaded with `weights_only=True`, and rebuilds model and
+analysis by itself. `best.pt` is the model of the lowest validation loss, `last.pt` the newest one
+together with everything that training needs to go on.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from dafxtool import presets
+from dafxtool.config import Configuration, SpectrogramConfig
+from dafxtool.errors import (
+    ConfigError,
+    FormatError,
+    InputError,
+)
+from dafxtool.models.base import JointVAE
+from dafxtool.models.checkpoint import read_checkpoint
+from dafxtool.models.factory import build_model
+from dafxtool.spectrogram.transform import analyse, spectra
+from dafxtool.utils.device import pick_device
+
+RUNS_FOLDER = Path("runs")
+BATCH_BYTES = 64e6
+
+
+@dataclass(frozen=True)
+class Run:
+    """A trained model with the analysis that it was trained on.
+
+    mean, deviation  the standardisation of its dataset; of no meaning where segments have theirs
+    effects          descriptions of the effects that it was trained on, the first one first
+    """
+
+    path: Path
+    configuration: Configuration
+    model: JointVAE
+    mean: float
+    deviation: float
+    effects: list[dict[str, Any]]
+    step: int
+    device: str
+    data: dict[str, Any]
+
+    @property
+    def spectrogram_config(self) -> SpectrogramConfig:
+        return self.configuration.spectrogram
+
+    def analyse(
+        self, audio: NDArray[np.float32]
+    ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        """audio (n, 2, n_samples) -> spectrograms (n, 2, n_bins, n_frames), constants (n, 2)."""
+        parts = [
+            analyse(audio[i : i + 16], self.spectrogram_config, self.mean, self.deviation)
+            for i in range(0, len(audio), 16)
+        ]
+        return np.concatenate([p[0] for p in parts]), np.concatenate([p[1] for p in parts])
+
+    def embed_audio(self, audio: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Posterior means (n, n_latent) of audio (n, 2, n_samples), analysed on the device."""
+        return self.embed(
+            spectra(audio, self.spectrogram_config, self.mean, self.deviation, self.device)[0]
+        )
+
+    def embed(self, spectrograms: NDArray[Any] | torch.Tensor) -> NDArray[np.float32]:
+        """Posterior means (n, n_latent) of standardised spectrograms (n, 2, n_bins, n_frames)."""
+        if tuple(spectrograms.shape[1:]) != self.model.shape:
+            raise InputError(
+                f"these spectrograms are {tuple(spectrograms.shape[1:])}, the run {self.path} "
+                f"takes {self.model.shape}: analyse them with its own configuration."
+            )
+        return self._in_batches(lambda x: self.model.encode(x)[0], spectrograms)
+
+    def decode(self, latents: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Standardised spectrograms (n, 2, n_bins, n_frames) of latents (n, n_latent)."""
+        if latents.shape[1:] != (self.configuration.model.n_latent,):
+            raise InputError(
+                f"these latents have {latents.shape[1:]} values, the run {self.path} takes "
+                f"{self.configuration.model.n_latent}: decode them with the run that made them."
+            )
+        return self._in_batches(self.model.decode, latents)
+
+    @torch.inference_mode()
+    def _in_batches(
+        self, function: Any, values: NDArray[Any] | torch.Tensor
+    ) -> NDArray[np.float32]:
+        """Apply a function of the model; the rows do not see each other in evaluation mode."""
+        size = max(1, int(BATCH_BYTES // (4 * np.prod(self.model.shape))))
+        outputs = []
+        for start in range(0, len(values), size):
+            batch = torch.as_tensor(values[start : start + size]).to(self.device).float()
+            outputs.append(function(batch).float().cpu().numpy())
+        return np.concatenate(outputs)
+
+
+def load_run(path: Path | None = None, device: str = "auto", checkpoint: str = "best") -> Run:
+    """Load a run folder or a checkpoint file; None is the newest run of ./runs."""
+    path = path or newest_run()
+    file = path
+    if path.is_dir():
+        file = path / "checkpoints" / f"{checkpoint}.pt"
+        if not file.is_file():
+            file = path / "checkpoints" / "last.pt"
+        if not file.is_file():
+            raise InputError(
+                f"{path} holds no checkpoint: name a folder that 'dafxtool train' made, such as "
+                "runs/NAME."
+            )
+    elif not path.exists():
+        raise InputError(f"{path} does not exist: name a run that 'dafxtool train' made.")
+    return _rebuild(path, file, read_checkpoint(file), pick_device(device))
+
+
+def _rebuild(path: Path, file: Path, contents: dict[str, Any], device: str) -> Run:
+    try:
+        configuration = presets.from_dict(contents["configuration"], str(file))
+        model = _model(configuration, contents["shape"], file)
+        model.load_state_dict(contents["weights"])
+        return Run(
+            path=path,
+            configuration=configuration,
+            model=model.to(device).eval(),
+            mean=float(contents["mean"]),
+            deviation=float(contents["deviation"]),
+            effects=list(contents["effects"]),
+            step=int(contents["step"]),
+            device=device,
+            data=dict(contents["data"]),
+        )
+    except (LookupError, TypeError, ValueError, RuntimeError, AttributeError) as error:
+        reason = " ".join(str(error).split())
+        raise FormatError(f"{file} is damaged ({reason[:120]}): train again.") from error
+
+
+def _model(configuration: Configuration, shape: Sequence[int], file: Path) -> JointVAE:
+    try:
+        return build_model(configuration.model, shape)
+    except ConfigError as error:
+        raise FormatError(f"{file} holds no model that can be: {error}") from error
+
+
+def newest_run(folder: Path = RUNS_FOLDER) -> Path:
+    """The run of ./runs whose checkpoint is the newest."""
+    found = sorted(
+        (file.stat().st_mtime_ns, str(file.parent.parent))
+        for file in folder.glob("*/checkpoints/last.pt")
+    )
+    if not found:
+        raise InputError(
+            f"there is no run in {folder}: make one with 'dafxtool train', or name one with --run."
+        )
+    return Path(found[-1][1])
+
+
+def new_run_path(preset: str, folder: Path = RUNS_FOLDER) -> Path:
+    """A free name for a run: small-1, small-2, ..."""
+    taken = {path.name for path in folder.glob(f"{preset}-*")}
+    number = next(n for n in range(1, len(taken) + 2) if f"{preset}-{n}" not in taken)
+    return folder / f"{preset}-{number}"
+
+
+def names_of(effects: Sequence[dict[str, Any]]) -> list[str]:
+    return [str(effect["name"]) for effect in effects]

@@ -1,0 +1,1 @@
+"""STFT, standardised spectrograms, their metrics and their inversion."""

@@ -1,0 +1,116 @@
+"""Web pages that are one file: text escaped, sounds and pictures inside, nothing loaded.
+
+A fragment is a part of a page: its HTML, its style and the scripts that it needs. Templates lie in
+templates/ and escape whatever they are given; only Markup passes as it is. A page names the hashes
+of its own scripts, so that a browser runs no other, whatever a recording may be called, and it
+forbids every load from a network.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+import jinja2
+import numpy as np
+from jinja2.utils import htmlsafe_json_dumps
+from markupsafe import Markup
+from numpy.typing import NDArray
+
+from dafxtool import __version__
+from dafxtool.errors import InputError
+from dafxtool.plots.base import typeset
+from dafxtool.utils.files import atomic_write, check_free
+
+SUFFIXES = (".html", ".htm")
+MIME_TYPES = {"mp3": "audio/mpeg", "flac": "audio/flac", "png": "image/png"}
+
+
+@dataclass(frozen=True)
+class Fragment:
+    """A part of a page; scripts run in their order, each once however many fragments want it."""
+
+    html: Markup
+    style: str = ""
+    scripts: tuple[str, ...] = ()
+
+
+def is_page(path: Path) -> bool:
+    """Is that the name of a page?"""
+    return path.suffix.lower() in SUFFIXES
+
+
+def check_page_path(path: Path, overwrite: bool) -> None:
+    """Refuse the name of a page before the work that leads to it."""
+    if not is_page(path):
+        raise InputError(f"{path} ends in {path.suffix!r}: a page ends in .html.")
+    if path.is_dir():
+        raise InputError(f"{path} is a folder: give a file name.")
+    check_free(path, overwrite)
+
+
+@lru_cache(maxsize=1)
+def _templates() -> jinja2.Environment:
+    environment = jinja2.Environment(
+        loader=jinja2.PackageLoader("dafxtool"),
+        autoescape=True,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        undefined=jinja2.StrictUndefined,
+    )
+    environment.filters["typeset"] = typeset
+    return environment
+
+
+def fill(template: str, **values: Any) -> Markup:
+    """A template of templates/ with its values, which are escaped."""
+    return Markup(_templates().get_template(template).render(**values))
+
+
+def asset(name: str) -> str:
+    """The text of a script or a style sheet of templates/."""
+    return files("dafxtool").joinpath("templates", name).read_text("utf-8")
+
+
+def data_uri(content: bytes, kind: str) -> str:
+    """Bytes of a sound or a picture (mp3, flac, png) as an address that holds them."""
+    return f"data:{MIME_TYPES[kind]};base64,{base64.b64encode(content).decode()}"
+
+
+def script_data(value: Any) -> Markup:
+    """JSON that can stand inside of <script>: no letter in it ends the script or begins a tag."""
+    return htmlsafe_json_dumps(value, separators=(",", ":"), allow_nan=False)
+
+
+def packed(array: NDArray[Any]) -> str:
+    """The bytes of an array in base64, rows one after the other, for a script to unpack."""
+    return base64.b64encode(np.ascontiguousarray(array).tobytes()).decode()
+
+
+def page(title: str, fragments: Sequence[Fragment], introduction: str = "") -> str:
+    """A whole page: a heading, a line below it, and the fragments."""
+    scripts = list(dict.fromkeys(script for each in fragments for script in each.scripts))
+    styles = [asset("page.css"), *dict.fromkeys(each.style for each in fragments if each.style)]
+    hashes = [base64.b64encode(hashlib.sha256(each.encode()).digest()).decode() for each in scripts]
+    return fill(
+        "page.html",
+        title=title,
+        introduction=introduction,
+        version=__version__,
+        fragments=[each.html for each in fragments],
+        styles=[Markup(style) for style in styles],
+        scripts=[Markup(script) for script in scripts],
+        allowed_scripts=" ".join(f"'sha256-{each}'" for each in hashes) or "'none'",
+    )
+
+
+def write_page(path: Path, text: str, overwrite: bool = False) -> None:
+    """Write a page; errors of files.writing."""
+    with atomic_write(path, overwrite) as temporary:
+        temporary.write_bytes(text.encode("utf-8", "backslashreplace"))
