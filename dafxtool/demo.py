@@ -17,6 +17,7 @@ from dafxtool.cli._defaults import TRY_ON
 from dafxtool.config import Configuration
 from dafxtool.dataset.render import render
 from dafxtool.effects.builtin import builtin_effects
+from dafxtool.effects.effect import EffectChoice
 from dafxtool.errors import OutputExistsError
 from dafxtool.latents.embed import embed
 from dafxtool.latents.examples import load_example
@@ -28,7 +29,7 @@ from dafxtool.latents.reconstruct import (
     reconstruct_pairs,
     write_reconstruction_table,
 )
-from dafxtool.latents.table import Chosen, write_latents
+from dafxtool.latents.table import write_latents
 from dafxtool.models.run import Run, load_run
 from dafxtool.spectrogram.compute import compute_spectrograms
 from dafxtool.training.tensorboard import TensorBoardCallback, draw_training
@@ -78,7 +79,7 @@ class _Demo:
         self.result = DemoResult(folder)
         self.configuration = _configuration(seed)
         known = builtin_effects()
-        self.effects: list[Chosen] = [(known[name], {}) for name in EFFECTS]
+        self.effects: list[EffectChoice] = [(known[name], {}) for name in EFFECTS]
 
     def run(self) -> DemoResult:
         self._render()

@@ -17,10 +17,10 @@ from typing import IO, Any
 import click
 
 from dafxtool import __version__
-from dafxtool.cli._options import printable
 from dafxtool.errors import DafxError, ElsewhereError
 from dafxtool.utils import signals
 from dafxtool.utils.files import disk_sentence
+from dafxtool.utils.text import printable
 
 # In the order in which a day's work uses them, which is the order that help shows.
 COMMANDS = (

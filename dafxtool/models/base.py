@@ -17,6 +17,24 @@ from dafxtool.models.linear_basis import LinearBasis
 MIN_LOG_VARIANCE, MAX_LOG_VARIANCE = -12.0, 6.0
 
 
+@dataclass(frozen=True)
+class Shard:
+    """The rows of a batch that one process has: the number-th of `size` equal parts."""
+
+    number: int = 0
+    size: int = 1
+
+    def of(self, rows: Any) -> Any:
+        """This process's part of something with as many rows as the whole batch."""
+        if self.size == 1:
+            return rows
+        n = len(rows) // self.size
+        return rows[self.number * n : (self.number + 1) * n]
+
+
+ALL_ROWS = Shard()
+
+
 class RowDropout(nn.Dropout):
     """Dropout whose draw hangs on a row's place in the whole batch, whoever has that row."""
 
@@ -128,21 +146,3 @@ def squared_error(reconstruction: Tensor, spectrogram: Tensor) -> Tensor:
 def count_parameters(model: nn.Module) -> int:
     """Trained numbers; what was measured is not among them."""
     return sum(parameter.numel() for parameter in model.parameters())
-
-
-@dataclass(frozen=True)
-class Shard:
-    """The rows of a batch that one process has: the number-th of `size` equal parts."""
-
-    number: int = 0
-    size: int = 1
-
-    def of(self, rows: Any) -> Any:
-        """This process's part of something with as many rows as the whole batch."""
-        if self.size == 1:
-            return rows
-        n = len(rows) // self.size
-        return rows[self.number * n : (self.number + 1) * n]
-
-
-ALL_ROWS = Shard()

@@ -3,6 +3,11 @@
 from __future__ import annotations
 
 import os
+
+try:
+    import fcntl
+except ImportError:  # replaced by filelock when the branches meet
+    fcntl = None  # type: ignore[assignment]
 import re
 import threading
 from collections.abc import Iterator
