@@ -13,7 +13,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from dafxtool import presets, synthesis
-from dafxtool.cli._defaults import TRY_ON
+from dafxtool.api.defaults import TRY_ON
 from dafxtool.config import Configuration
 from dafxtool.dataset.render import render
 from dafxtool.effects.builtin import builtin_effects
@@ -79,7 +79,9 @@ class _Demo:
         self.result = DemoResult(folder)
         self.configuration = _configuration(seed)
         known = builtin_effects()
-        self.effects: list[EffectChoice] = [(known[name], {}) for name in EFFECTS]
+        self.effects: list[EffectChoice] = [
+            EffectChoice(known[name], {}) for name in EFFECTS
+        ]
 
     def run(self) -> DemoResult:
         self._render()

@@ -9,7 +9,7 @@ from datasets import N_SAMPLES, RATE
 
 from dafxtool import storage
 from dafxtool.audio.io import encode
-from dafxtool.cli._defaults import pairs_of_run
+from dafxtool.api.defaults import pairs_of_run
 from dafxtool.errors import FormatError, OutputExistsError, PluginError
 from dafxtool.evaluation import evaluate
 from dafxtool.evaluation.evaluate import Score

@@ -11,7 +11,7 @@ import pytest
 from datasets import CONFIGURATION, RATE, chosen
 
 from dafxtool import presets, storage, synthesis
-from dafxtool.cli._defaults import (
+from dafxtool.api.defaults import (
     built_in_recordings,
     chosen_effects,
     configuration_for,
@@ -138,12 +138,12 @@ def test_half_a_corpus_is_none(here, monkeypatch):
 
 
 def test_without_a_gpu_and_a_preset_the_small_one_is_taken_and_said(monkeypatch, told):
-    monkeypatch.setattr("dafxtool.cli._defaults.n_cuda_devices", lambda: 0)
+    monkeypatch.setattr("dafxtool.api.defaults.n_cuda_devices", lambda: 0)
     assert configuration_for(None, None, {}, told).preset == "small"
     assert "'small'" in told.lines[0]
     assert configuration_for("week6", None, {}, told).preset == "week6"
     assert len(told.lines) == 1
-    monkeypatch.setattr("dafxtool.cli._defaults.n_cuda_devices", lambda: 1)
+    monkeypatch.setattr("dafxtool.api.defaults.n_cuda_devices", lambda: 1)
     assert configuration_for(None, None, {}, told).preset == "default"
 
 

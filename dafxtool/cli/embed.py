@@ -46,7 +46,7 @@ def command(inputs: tuple[Path, ...], **options: Any) -> None:
       dafxtool embed my-recordings --effect overdrive --effect delay:time=250 -o latents.npz
     """
     from dafxtool import storage
-    from dafxtool.cli._defaults import chosen_effects, newest_file
+    from dafxtool.api.defaults import chosen_effects, newest_file
     from dafxtool.config import SPLITS
     from dafxtool.latents.embed import embed
     from dafxtool.latents.table import check_output, write_latents

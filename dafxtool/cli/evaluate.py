@@ -65,7 +65,7 @@ def command(run: Path | None, **options: Any) -> None:
       dafxtool evaluate runs/small-1 --pairs pairs.h5 --csv scores.csv
       dafxtool evaluate runs/week6-1 --json > week6.json
     """
-    from dafxtool.cli._defaults import pairs_of_run
+    from dafxtool.api.defaults import pairs_of_run
     from dafxtool.evaluation.evaluate import evaluate
     from dafxtool.evaluation.results import draw, write_scores
     from dafxtool.models.run import load_run

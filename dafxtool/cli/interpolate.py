@@ -147,7 +147,7 @@ def _counted(number: int, thing: str) -> str:
 
 def _ends(recordings: tuple[Path, ...], run: Any, options: dict[str, Any], progress: Any) -> Any:
     """The two pairs that the arguments name; a usage error when they name another number."""
-    from dafxtool.cli._defaults import effects_of_run
+    from dafxtool.api.defaults import effects_of_run
     from dafxtool.latents.examples import load_example
 
     if len(recordings) > 2:

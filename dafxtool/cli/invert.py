@@ -68,7 +68,7 @@ def command(source: Path | None, **options: Any) -> None:
       dafxtool invert wet.npz --phase-from dry.wav -o wet.wav
     """
     from dafxtool import storage
-    from dafxtool.cli._defaults import newest_file
+    from dafxtool.api.defaults import newest_file
     from dafxtool.latents.invert import CHANNELS, STFT_KEYS, invert_file
 
     progress = progress_from(options["quiet"])

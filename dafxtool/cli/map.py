@@ -76,7 +76,7 @@ def command(inputs: tuple[Path, ...], **options: Any) -> None:
       dafxtool map my-recordings --effect overdrive --effect delay --effect reverb
     """
     from dafxtool import storage
-    from dafxtool.cli._defaults import chosen_effects, newest_with_sound
+    from dafxtool.api.defaults import chosen_effects, newest_with_sound
     from dafxtool.latents.embed import embed
     from dafxtool.latents.latent_map import (
         draw_latent_map,

@@ -65,7 +65,7 @@ def command(inputs: tuple[Path, ...], **options: Any) -> None:
     """
     from dafxtool import storage
     from dafxtool.audio.io import find_recordings
-    from dafxtool.cli._defaults import effects_of_run, newest_file
+    from dafxtool.api.defaults import effects_of_run, newest_file
     from dafxtool.latents.examples import load_example
     from dafxtool.latents.reconstruct import (
         draw_reconstructions,

@@ -66,7 +66,7 @@ def command(run: Path | None, **options: Any) -> None:
       dafxtool report runs/small-1 -o small-1.html --title "Small model, first week"
       dafxtool report --pairs pairs.h5 --without evaluation --points 100
     """
-    from dafxtool.cli._defaults import pairs_of_run
+    from dafxtool.api.defaults import pairs_of_run
     from dafxtool.models.run import load_run
     from dafxtool.web.page import check_page_path
     from dafxtool.web.report import write_report

@@ -85,7 +85,7 @@ def command(inputs: tuple[Path, ...], **options: Any) -> None:
       dafxtool sweep my-recordings --effect chorus --effect delay:feedback=60 --csv sweep.csv
     """
     from dafxtool import storage
-    from dafxtool.cli._defaults import effects_of_run, newest_file
+    from dafxtool.api.defaults import effects_of_run, newest_file
     from dafxtool.latents.sweep import (
         check_effects,
         draw_sweep,

@@ -145,7 +145,7 @@ def _plan(
 ) -> tuple[Path, Path, Configuration]:
     """The spectrograms to train on, made where there are none, the run's folder, and how."""
     from dafxtool import storage
-    from dafxtool.cli._defaults import newest_file, spectrograms_for
+    from dafxtool.api.defaults import newest_file, spectrograms_for
     from dafxtool.models.run import RUNS_FOLDER, new_run_path, newest_run
 
     run = options["output"]
@@ -164,7 +164,7 @@ def _configuration(
 ) -> tuple[Configuration, Path | None]:
     """What to train with; when resuming, what the run was begun with, and its data."""
     from dafxtool import presets
-    from dafxtool.cli._defaults import configuration_for
+    from dafxtool.api.defaults import configuration_for
     from dafxtool.models.checkpoint import read_checkpoint
 
     training = {key: options[key] for key in OVERRIDDEN}

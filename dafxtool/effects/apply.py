@@ -12,7 +12,7 @@ from dafxtool.effects.builtin import (
     builtin_effects,
     checked_audio,
 )
-from dafxtool.effects.effect import Effect
+from dafxtool.effects.effect import Effect, EffectChoice
 from dafxtool.effects.vst3.audit import (
     DOES_NOT_STICK,
 )
@@ -27,7 +27,7 @@ from dafxtool.utils.text import near_names
 
 def parse_effect(
     text: str, known: Mapping[str, Effect] | None = None
-) -> tuple[Effect, dict[str, float]]:
+) -> EffectChoice:
     """The effect and the values that "NAME[:parameter=value[,...]]" asks for.
 
     Values are in the parameter's unit, which may be written behind them ("time=350ms",
@@ -51,7 +51,7 @@ def parse_effect(
             found = f"sets {key!r} twice" if equals else f"has {item.strip()!r} without a value"
             raise EffectError(f"the effect {text!r} {found}: write {name}:parameter=value,...")
         values[key] = effect.parameter(key).parse(value, name)
-    return effect, values
+    return EffectChoice(effect, values)
 
 
 def apply(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -196,4 +196,8 @@ def sweep_settings(
     return swept or [base]
 
 
-EffectChoice = tuple[Effect, dict[str, float]]  # an effect and the parameters that are held fixed
+class EffectChoice(NamedTuple):
+    """An effect and the parameters that keep a fixed value; the others take what is drawn."""
+
+    effect: Effect
+    fixed: dict[str, float]

@@ -41,25 +41,27 @@ def configuration_for(
 
 
 def chosen_effects(
-    names: Sequence[str],
+    names: Sequence[str | EffectChoice],
     plugin_files: Sequence[Path],
     sample_rate: int,
     default: Sequence[str] = DEFAULT_EFFECTS,
     progress: Progress = SILENT,
 ) -> list[EffectChoice]:
-    """Effects as `--effect` and `--plugin` name them; plugins alone mean all of their effects."""
+    """Parse effects; plugins without a named effect stand for all of their effects."""
     known = known_effects(plugin_files, sample_rate, progress)
     if not names and plugin_files:
         names = [name for name, effect in known.items() if effect.plugin]
     if not names:
         names = default
         progress.say(f"no --effect: taking {' and '.join(default)}")
-    return [parse_effect(text, known) for text in names]
+    return [
+        each if isinstance(each, EffectChoice) else parse_effect(each, known) for each in names
+    ]
 
 
 def effects_of_run(
     described: Sequence[Mapping[str, Any]],
-    names: Sequence[str],
+    names: Sequence[str | EffectChoice],
     plugin_files: Sequence[Path],
     sample_rate: int,
     progress: Progress = SILENT,
@@ -69,7 +71,7 @@ def effects_of_run(
         return chosen_effects(names, plugin_files, sample_rate, progress=progress)
     effects = [Effect.from_dict(dict(each)) for each in described]
     progress.say(f"no --effect: taking {' and '.join(effect.name for effect in effects)}")
-    return [(effect.at(sample_rate), {}) for effect in effects]
+    return [EffectChoice(effect.at(sample_rate), {}) for effect in effects]
 
 
 def built_in_recordings(progress: Progress = SILENT) -> list[Path]:
@@ -180,3 +182,8 @@ def spectrograms_for(
     except ConfigError:  # what an earlier analysis left belongs to other pairs
         compute_spectrograms(source, output, wanted, overwrite=True, **arguments)
     return output
+
+
+def loaded_run(run: Run | PathLike | None, device: str = "auto") -> Run:
+    """Return a run as it is, or load it; None is the newest run in runs/."""
+    return run if isinstance(run, Run) else load_run(as_path(run), device)

@@ -1,0 +1,147 @@
+"""Map latents to a plane, as a figure or an interactive page."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+from dafxtool import storage
+from dafxtool.api import defaults, display
+from dafxtool.api.arguments import (
+    SILENT,
+    Effects,
+    PathLike,
+    Paths,
+    Progress,
+    as_effects,
+    as_path,
+    as_paths,
+    as_splits,
+    check_alone,
+    is_hdf5,
+)
+from dafxtool.latents import latent_map as stage
+from dafxtool.latents.embed import embed
+from dafxtool.latents.latent_map import Projection
+from dafxtool.latents.table import Latents, held_out, held_out_of, read_latents
+from dafxtool.models.run import Run
+from dafxtool.utils.outputs import check_outputs
+from dafxtool.web import latent_map as page
+from dafxtool.web.latent_map import MapAudio
+from dafxtool.web.page import check_page_path, is_page
+
+
+@dataclass(frozen=True, repr=False)
+class MapResult(display.Displayed):
+    """Latents, their places in the plane, and what was written.
+
+    points      (n, 2)
+    page_audio  what a page plays; None for a figure or a silent page
+    """
+
+    latents: Latents
+    projection: Projection
+    title: str
+    output: Path | None
+    is_page: bool
+    page_audio: MapAudio | None
+
+    def __repr__(self) -> str:
+        counts = ", ".join(f"{n} {name}" for name, n in self.counts().items())
+        return f"MapResult({len(self.latents)} segments: {counts})"
+
+    def counts(self) -> dict[str, int]:
+        """Return the number of segments of each effect."""
+        names = self.latents.effects()
+        return {name: names.count(name) for name in dict.fromkeys(names)}
+
+    def _parts(self) -> Iterator[str]:
+        draw = partial(
+            stage.draw_latent_map,
+            latents=self.latents,
+            projection=self.projection,
+            title=self.title,
+        )
+        yield display.figure(draw, self.title)
+
+
+def latent_map(
+    inputs: Paths = None,
+    *,
+    run: Run | PathLike | None = None,
+    effects: Effects = None,
+    plugins: Paths = None,
+    split: str | Sequence[str] | None = None,
+    method: str = stage.DEFAULT_METHOD,
+    part: str = "effect",
+    points: int | None = None,
+    title: str | None = None,
+    output: PathLike | None = None,
+    csv: PathLike | None = None,
+    seed: int = 0,
+    device: str = "auto",
+    overwrite: bool = False,
+    progress: Progress = SILENT,
+) -> MapResult:
+    """Map the latents of inputs to a plane: one point for each segment.
+
+    inputs   one pairs, spectrograms or latents file, or recordings; None takes the newest pairs
+             file in the working folder
+    run      a loaded run or its path; None takes the newest in runs/. Not used for a latents file
+    split    of an HDF5 file; None takes what training has not seen
+    method   of projection
+    part     "effect": the latents that represent the effect; "all": all of them
+    points   of a page, how many have audio
+    output   a figure (.png, .svg, .pdf) or a page (.html); None writes none
+    csv      table of points
+
+    InputError, RecordingError, FormatError, OutputExistsError, DiskError.
+    """
+    sources = as_paths(inputs) or [defaults.newest_with_sound()]
+    path, table = as_path(output), as_path(csv)
+    as_page = path is not None and is_page(path)
+    if path and as_page:
+        check_page_path(path, overwrite)
+    check_outputs(None if as_page else path, table, overwrite=overwrite)
+    check_alone(sources)
+    loaded, sounds = None, None
+    if is_hdf5(sources[0]) and storage.kind_of(sources[0]) == storage.LATENTS:
+        latents = read_latents(sources[0])
+        rows = latents.labels.rows_of(as_splits(split) or held_out(latents.labels))
+        latents = latents.take(rows)
+    else:
+        loaded = defaults.loaded_run(run, device)
+        rate = loaded.configuration.segments.sample_rate
+        chosen = defaults.chosen_effects(
+            as_effects(effects), as_paths(plugins), rate, default=(), progress=progress
+        )
+        splits = as_splits(split) or held_out_of(sources[0])
+        latents = embed(sources, loaded, chosen, splits, progress=progress)
+        if as_page:
+            sounds = page.sounds_of(sources[0], latents, loaded, splits)
+    progress.say(f"projecting {len(latents)} latents with {method}")
+    projection = stage.latent_map(latents, method, seed, part)
+    title = title or stage.map_title(latents)
+    page_audio = None
+    if path and as_page:
+        silent = f"{sources[0].name} holds no audio. Map the pairs or the recordings to hear it."
+        page_audio = page.write_map_page(
+            path,
+            latents,
+            projection,
+            loaded,
+            sounds,
+            points or page.N_POINTS,
+            title,
+            silent if sounds is None else "",
+            seed,
+            overwrite,
+            progress,
+        )
+    elif path:
+        stage.draw_latent_map(path, latents, projection, title, overwrite)
+    if table:
+        stage.write_map_table(table, latents, projection, overwrite)
+    return MapResult(latents, projection, title, path, as_page, page_audio)
