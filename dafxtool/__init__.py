@@ -19,7 +19,7 @@ __version__ = "0.2.0"
 _HOMES = {
     "load_audio": "dafxtool.audio.io",
     "save_audio": "dafxtool.audio.io",
-    "effects": "dafxtool.api.effects",
+    "list_effects": "dafxtool.api.effects",
     "apply_effect": "dafxtool.api.effects",
     "render": "dafxtool.api.render",
     "compute_spectrograms": "dafxtool.api.spectrogram",
@@ -37,7 +37,7 @@ _HOMES = {
 __all__ = list(_HOMES)
 
 if TYPE_CHECKING:
-    from dafxtool.api.effects import apply_effect, effects
+    from dafxtool.api.effects import apply_effect, list_effects
     from dafxtool.api.embed import embed
     from dafxtool.api.evaluate import evaluate
     from dafxtool.api.interpolate import interpolate

@@ -51,7 +51,7 @@ class EffectTable(display.Displayed):
         yield display.table(HEADER, self.rows())
 
 
-def effects(
+def list_effects(
     names: Sequence[str] | str = (),
     *,
     plugins: Paths = None,
