@@ -1,12 +1,10 @@
-"""What every figure is made with: theme, text in inches, page and files; and tables of numbers.
+"""Shared parts of all figures: theme, text measured in inches, pages, and saving.
 
-The conventions of the whole family (spectrogram_figures, map_figures, curve_figures):
-
-Arrays in, one file out: PNG, SVG or PDF by the suffix of the path. These four modules are the homes
-of matplotlib and PIL. None touches pyplot, so they work without a display and from threads: a
-figure is made, drawn and saved inside of theme(). Pages are laid out by hand in inches from their
-top left corner, so that a long label makes the page grow instead of running into its neighbour.
-Sizes of text are in points. Every colour, font and size that figures share is here.
+Conventions of the package: arrays in, one file out (PNG, SVG or PDF by the suffix of the path).
+matplotlib and PIL are imported in this package only. pyplot is not used, so figures work without a
+display and in threads: build, draw and save a figure inside theme(). Pages are laid out in inches
+from their top left corner, so that a long label enlarges the page instead of overlapping its
+neighbour. Text sizes are in points. Colours, fonts and sizes that figures share are defined here.
 """
 
 from __future__ import annotations
@@ -37,7 +35,7 @@ from dafxtool.utils.outputs import check_figure_path
 
 DOTS_PER_INCH = 200
 MARGIN = 0.12  # inches, around a page
-N_COLUMNS = {1: 1, 2: 2, 4: 2}  # of so many small panels; else three
+N_COLUMNS = {1: 1, 2: 2, 4: 2}  # number of small panels -> columns; three for other numbers
 
 # --- the theme: every colour, font and size is here ---------------------------------------------
 
@@ -55,15 +53,15 @@ PALETTE = (
     "#0072B2", "#E69F00", "#009E73", "#D55E00", "#56B4E9", "#CC79A7", "#333333", "#B5A70A",
 )  # fmt: skip
 MARKERS = ("o", "^", "s", "D", "v", "P", "X", "p")
-# Helvetica's kind first; DejaVu comes with matplotlib and has the letters that the others lack.
+# Helvetica and its relatives first. DejaVu comes with matplotlib and has the missing letters.
 FONTS = ("Helvetica", "Arial", "Liberation Sans", "DejaVu Sans", "Noto Sans CJK JP")
 TITLE_PT, LABEL_PT, TICK_PT = 10.0, 8.0, 7.0
 LINE_SPACING = 1.2
 THEME: dict[str, Any] = {
     "font.size": LABEL_PT,
     "text.color": INK,
-    "text.parse_math": False,  # a "$" in the name of a file is a dollar
-    "text.hinting": "no_hinting",  # widths in proportion, as measured, at every resolution
+    "text.parse_math": False,  # file names may contain "$"
+    "text.hinting": "no_hinting",  # widths scale with the resolution, as text_width_in assumes
     "axes.edgecolor": INK,
     "axes.labelcolor": INK,
     "axes.labelsize": LABEL_PT,
@@ -78,18 +76,18 @@ THEME: dict[str, Any] = {
     **{f"{axis}tick.major.width": 0.6 for axis in "xy"},
     **{f"{axis}tick.major.pad": 2.0 for axis in "xy"},
 }
-_DRAWING = threading.RLock()  # matplotlib's settings belong to the process: one drawing at a time
+_DRAWING = threading.RLock()  # matplotlib's settings are global to the process
 
 
 @contextmanager
 def theme() -> Iterator[None]:
-    """Our look whatever the user's matplotlibrc says, and theirs again afterwards."""
+    """Apply the theme in place of the user's matplotlibrc, and restore that at the end."""
     installed = set(font_manager.get_font_names())
     settings: dict[Any, Any] = {**matplotlib.rcParamsDefault, **THEME}
     settings |= {"font.family": [name for name in FONTS if name in installed]}
-    del settings["backend"]  # a notebook's own stays in force
+    del settings["backend"]  # keep a notebook's own
     with _DRAWING, matplotlib.rc_context(settings), warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message="Glyph .* missing")  # drawn as a box
+        warnings.filterwarnings("ignore", message="Glyph .* missing")  # it is drawn as a box
         yield
 
 
@@ -97,18 +95,18 @@ def theme() -> Iterator[None]:
 
 
 def text_width_in(text: str, size_pt: float, weight: str = "normal") -> float:
-    """Width of one line of text in inches."""
+    """Return the width of one line of text in inches."""
     font = font_manager.FontProperties(size=size_pt, weight=weight)
     return float(TextToPath().get_text_width_height_descent(text, font, ismath=False)[0]) / 72
 
 
 def text_height_in(text: str, size_pt: float) -> float:
-    """Height of wrapped text in inches; no text has none."""
+    """Return the height of wrapped text in inches; 0 for empty text."""
     return (text.count("\n") + 1) * size_pt * LINE_SPACING / 72 if text else 0.0
 
 
 def typeset(text: str) -> str:
-    """A true minus before numbers, and numbers kept on one line with their units."""
+    """Use true minus signs, and keep numbers on one line with their units."""
     text = re.sub(r"(?<![\w-])-(?=\d)", "\N{MINUS SIGN}", " ".join(text.split()))
     return re.sub(r"(?<=\d) (?=(dB|Hz|kHz|ms|s|st|bit|%)\b|%)", "\N{NO-BREAK SPACE}", text)
 
@@ -116,12 +114,12 @@ def typeset(text: str) -> str:
 def wrap(text: str, width_in: float, size_pt: float, weight: str = "normal") -> str:
     """Break text into lines of at most width_in inches.
 
-    Lines that are there already stay. Breaks come between the clauses of a label ("drive 12 dB,
-    tone 3 kHz") where that fits, else between words, else (names of files) inside of a word.
+    Existing line breaks are kept. Breaks are placed between the clauses of a label ("drive 12 dB,
+    tone 3 kHz") where possible, else between words, else inside a word (file names).
     """
 
     def fits(line: str) -> bool:
-        # Screens of few dots set letters wider than measured, by up to 3 %.
+        # At low resolutions text is up to 3 % wider than measured.
         return 1.03 * text_width_in(line.rstrip(" "), size_pt, weight) <= width_in
 
     def pack(pieces: Sequence[str], finer: Sequence[str]) -> list[str]:
@@ -144,7 +142,7 @@ def wrap(text: str, width_in: float, size_pt: float, weight: str = "normal") -> 
 
 
 def format_number(value: float, _position: object = None) -> str:
-    """1500 as "1500", 20000 as "20k", 3e6 as "3M", and a true minus."""
+    """Format 1500 as "1500", 20000 as "20k", 3e6 as "3M", with a true minus sign."""
     if abs(value) >= 1e6:
         text = f"{value / 1e6:g}M"
     else:
@@ -153,12 +151,12 @@ def format_number(value: float, _position: object = None) -> str:
 
 
 def linear_locator(integer: bool = False) -> MaxNLocator:
-    """At most five even steps of round numbers."""
+    """Return a locator of at most five equal steps of round numbers."""
     return MaxNLocator(5, steps=[1, 2, 2.5, 5, 10], integer=integer)
 
 
 def log_locator(values: NDArray[np.float64]) -> LogLocator:
-    """1, 2, 5, 10 where there is room for them, over wide spans powers of ten only."""
+    """Return a locator of 1, 2, 5, 10 for narrow ranges, of powers of ten for wide ones."""
     few = values.max() < 500 * values.min()
     return LogLocator(subs=(1.0, 2.0, 5.0) if few else (1.0,), numticks=9)
 
@@ -180,7 +178,7 @@ class Page:
         return self.figure.add_axes(box)
 
     def text(self, left: float, top: float, text: str, size: float, **style: Any) -> None:
-        """Wrapped text below `top`, by its baselines: letters with tails do not lift the others."""
+        """Draw wrapped text below `top`, aligned by baselines, so that descenders shift nothing."""
         for index, line in enumerate(text.split("\n") if text else []):
             baseline = top + (0.92 + index * LINE_SPACING) * size / 72
             x, y = left / self.width, 1 - baseline / self.height
@@ -190,7 +188,7 @@ class Page:
         self.text(left, bottom - text_height_in(text, size), text, size, **style)
 
     def turned(self, left: float, middle: float, text: str, size: float, **style: Any) -> None:
-        """Text that reads upwards, to the right of `left` and centred at `middle`."""
+        """Draw text rotated by 90 degrees, to the right of `left` and centred at `middle`."""
         style |= {"rotation": 90, "va": "center", "ha": "left", "multialignment": "center"}
         x, y = left / self.width, 1 - middle / self.height
         self.figure.text(x, y, text, size=size, linespacing=LINE_SPACING, **style)
@@ -204,7 +202,7 @@ class Page:
 def save_figure(
     figure: Figure, path: Path, overwrite: bool, colours: Image.Image | None = None
 ) -> None:
-    """Write a figure; a PNG with the given palette where there is one."""
+    """Write a figure; `colours` is the palette of a PNG with indexed colours."""
     check_figure_path(path)
     kind = path.suffix.lower()[1:]
     # No dates, so that the same figure drawn twice is the same file.
@@ -215,14 +213,14 @@ def save_figure(
             image = image.quantize(palette=colours, dither=Image.Dither.NONE)
             image.save(unfinished, dpi=(DOTS_PER_INCH, DOTS_PER_INCH))
         else:
-            # Into memory first: matplotlib's PDF has no words for a disk that is full.
+            # Into memory first: matplotlib's PDF writer does not report a full disk.
             drawn = io.BytesIO()
             figure.savefig(drawn, format=kind, dpi=DOTS_PER_INCH, metadata=metadata)
             unfinished.write_bytes(drawn.getbuffer())
 
 
 def figure_pixels(figure: Figure, dots_per_inch: float) -> NDArray[np.uint8]:
-    """(height, width, 3)"""
+    """Render a figure to pixels (height, width, 3)."""
     canvas = FigureCanvasAgg(figure)
     figure.set_dpi(dots_per_inch)
     canvas.draw()

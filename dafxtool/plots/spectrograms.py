@@ -2,8 +2,7 @@
 
 Spectrograms are linear magnitudes (n_bins, n_frames), lowest frequency first. They are drawn in dB
 re the loudest bin of the whole sheet, time to the right, frequency up on the ERB-rate scale. A
-difference is one magnitude over another in dB, white where they agree. Pages, files and the rest
-are as in drawing.
+difference is one magnitude over another in dB, white where they are equal.
 """
 
 from __future__ import annotations
@@ -45,13 +44,13 @@ from dafxtool.utils.outputs import check_figure_path
 
 FLOOR_DB = -80.0
 GAP, GROUP_GAP = 0.08, 0.24  # inches
-COLOUR_BAR = 0.62  # inches, with its numbers and its name
+COLOUR_BAR = 0.62  # inches, with its tick labels and its name
 
 
 def erb_rate(frequency_hz: ArrayLike) -> NDArray[np.float64]:
-    """Height of a frequency on the frequency axis: equivalent rectangular bandwidths below it.
+    """Convert frequencies to ERB rate: the number of equivalent rectangular bandwidths below.
 
-    Nearly linear below 200 Hz and logarithmic above, as hearing is.
+    The frequency axis: nearly linear below 200 Hz and logarithmic above, as hearing is.
     Glasberg & Moore 1990, Hearing Research 47, equation 4.
     """
     return 21.4 * np.log10(1 + 0.00437 * np.asarray(frequency_hz, dtype=np.float64))
@@ -63,7 +62,7 @@ class Panel:
 
     magnitude  (n_bins, n_frames), linear
     title      above the panel, such as "MSE 0.0898"
-    minus      (n_bins, n_frames), linear; with it the panel shows magnitude over minus in dB
+    minus      (n_bins, n_frames), linear; if given, the panel shows magnitude over minus in dB
     """
 
     magnitude: ArrayLike
@@ -75,14 +74,14 @@ class Panel:
 class Sheet:
     """Spectrograms in rows and columns under one colour scale.
 
-    panels          rows of columns, None for an empty place
+    panels          rows of columns, None for an empty cell
     frequencies_hz  (n_bins,), rising; frame_times_s (n_frames,), rising
-    row_labels      one a row ("dry", "wet"), or none
-    column_labels   one a column ("t = 0.25"), or none
-    column_groups   heading and number of columns of each group, from left to right; groups are set
-                    apart by a gap: (("original A", 1), ("decoded", 7), ("original B", 1)). Only the
-                    first line of a heading is bold
-    floor_db        what is weaker, re the loudest bin of the sheet, has the darkest colour
+    row_labels      one for each row ("dry", "wet"), or none
+    column_labels   one for each column ("t = 0.25"), or none
+    column_groups   heading and number of columns of each group, from left to right; groups are
+                    separated by a gap: (("original A", 1), ("decoded", 7), ("original B", 1)).
+                    Only the first line of a heading is bold
+    floor_db        level re the loudest bin of the sheet that has the darkest colour
     """
 
     panels: Sequence[Sequence[Panel | None]]
@@ -98,22 +97,20 @@ class Sheet:
     def __post_init__(self) -> None:
         n_columns = len(self.panels[0]) if self.panels else 0
         if n_columns == 0 or not any(panel for row in self.panels for panel in row):
-            raise InputError("a sheet without a panel cannot be drawn: give it at least one.")
+            raise InputError("a sheet has no panel. Give it at least one.")
         if any(len(row) != n_columns for row in self.panels):
             found = [len(row) for row in self.panels]
-            raise InputError(f"the rows of a sheet have {found} panels: fill them up with None.")
+            raise InputError(f"the rows of a sheet have {found} panels. Fill them up with None.")
         self._check_count("row labels", len(self.row_labels), len(self.panels))
         self._check_count("column labels", len(self.column_labels), n_columns)
         self._check_count("columns in groups", sum(n for _, n in self.column_groups), n_columns)
         if not self.floor_db < 0:
-            raise InputError(
-                f"the floor of a sheet is {self.floor_db} dB: it has to be below 0 dB."
-            )
+            raise InputError(f"floor_db is {self.floor_db} (expected a value below 0).")
 
     @staticmethod
     def _check_count(what: str, found: int, wanted: int) -> None:
         if found not in (0, wanted):
-            raise InputError(f"a sheet has {found} {what} for {wanted}: give {wanted}, or none.")
+            raise InputError(f"a sheet has {found} {what} (expected {wanted} or none).")
 
 
 def _checked_magnitude(magnitude: ArrayLike, shape: tuple[int, int]) -> NDArray[np.float64]:
@@ -121,8 +118,8 @@ def _checked_magnitude(magnitude: ArrayLike, shape: tuple[int, int]) -> NDArray[
     if array.shape != shape or np.iscomplexobj(array):
         kind = "complex" if np.iscomplexobj(array) else "real"
         raise InputError(
-            f"a spectrogram is {kind} of shape {array.shape}, while its axes want real magnitudes "
-            f"of shape {shape}: pass (n_bins, n_frames)."
+            f"a spectrogram is {kind} of shape {array.shape} (expected real magnitudes of shape "
+            f"{shape}: n_bins, n_frames)."
         )
     array = array.astype(np.float64)
     if not (np.isfinite(array) & (array >= 0)).all():
@@ -151,18 +148,18 @@ def frequency_weights(frequencies_hz: ArrayLike, n_rows: int) -> NDArray[np.floa
 
 
 def colour_table() -> NDArray[np.uint8]:
-    """The colours of a spectrogram from the floor to the loudest, (256, 3) red, green, blue."""
+    """Return the colours of a spectrogram from the floor to the loudest, (256, 3) RGB."""
     colours = matplotlib.colormaps[SPECTROGRAM_COLOURS](np.arange(256), bytes=True)
     return np.asarray(colours[:, :3], dtype=np.uint8)
 
 
 def _difference_colours() -> LinearSegmentedColormap:
-    # An odd number of colours, so that white is one of them.
+    # An odd number of colours, so that the middle one is white.
     return LinearSegmentedColormap.from_list("difference", DIFFERENCE_COLOURS, N=257)
 
 
 class _Spectrograms:
-    """What the panels of a sheet share: axes, the loudest bin, and the images in dB."""
+    """Shared by the panels of a sheet: axes, the loudest bin, and the images in dB."""
 
     N_ROWS = 400  # a panel of 2 inches at 200 dots per inch
 
@@ -188,18 +185,18 @@ class _Spectrograms:
         for axis, least in ((self.frequencies, 2), (self.times, 1)):
             if axis.ndim != 1 or len(axis) < least or not (np.diff(axis) > 0).all():
                 raise InputError(
-                    f"an axis of a spectrogram has shape {axis.shape} or does not rise: "
-                    f"pass at least {least} rising frequencies in Hz or times in s."
+                    f"an axis of a spectrogram has shape {axis.shape} or does not rise (expected "
+                    f"at least {least} rising frequencies in Hz or times in s)."
                 )
 
     @staticmethod
     def _limit(differences: list[NDArray[np.float64]]) -> float:
-        """Covers 99 % of the differences, rounded up to 10 dB: a few bins do not pale the rest."""
+        """Return the range of the colours: 99 % of the differences, rounded up to 10 dB."""
         return max(10.0, 10 * math.ceil(np.percentile(np.abs(differences), 99) / 10))
 
     @property
     def extent(self) -> tuple[float, float, float, float]:
-        """Left and right in s, bottom and top in ERB; each frame reaches half way to the next."""
+        """Left and right in s, bottom and top in ERB; a frame extends half way to the next."""
         half = (self.times[1] - self.times[0]) / 2 if len(self.times) > 1 else 0.005
         low, high = erb_rate(self.frequencies[[0, -1]])
         return self.times[0] - half, self.times[-1] + half, float(low), float(high)
@@ -211,7 +208,7 @@ class _Spectrograms:
         return 10 * np.log10(np.maximum(power, 10 ** (self.floor_db / 10)))
 
     def image(self, panel: Panel) -> NDArray[np.float64]:
-        """(N_ROWS, n_frames) in dB, lowest frequency first."""
+        """Return the image of a panel (N_ROWS, n_frames) in dB, lowest frequency first."""
         shown = self.decibels(panel.magnitude)
         return shown if panel.minus is None else shown - self.decibels(panel.minus)
 
@@ -230,11 +227,11 @@ class _Spectrograms:
 
 
 def frequency_ticks(frequencies_hz: ArrayLike, height_in: float) -> list[float]:
-    """Those of 100, 200, 500, 1000 ... Hz that fit on an axis of this height without touching."""
+    """Choose from 100, 200, 500, 1000 ... Hz those that fit on an axis of this height."""
     lowest, highest = np.asarray(frequencies_hz, dtype=np.float64)[[0, -1]]
     inches_per_erb = height_in / float(erb_rate(highest) - erb_rate(lowest))
     ticks: list[float] = []
-    # Powers of ten first: where there is room for some only, they are the ones to keep.
+    # Powers of ten first: they are kept where there is little room.
     for tick in (factor * 10.0**power for factor in (1, 2, 5) for power in range(2, 6)):
         gaps = np.abs(erb_rate(tick) - erb_rate(ticks)) * inches_per_erb
         if lowest <= tick <= highest and (gaps > TICK_PT * 1.1 / 72).all():
@@ -243,7 +240,7 @@ def frequency_ticks(frequencies_hz: ArrayLike, height_in: float) -> list[float]:
 
 
 def time_ticks(start_s: float, end_s: float, width_in: float) -> list[float]:
-    """Round times whose labels stay apart, and inside of the panel at its right end."""
+    """Choose round times whose labels neither overlap nor leave the panel at its right end."""
     wanted_step = (end_s - start_s) * max(0.34 / width_in, 0.15)
     power = 10.0 ** math.floor(math.log10(wanted_step))
     step = next(factor * power for factor in (1, 2, 5, 10) if factor * power >= wanted_step * 0.999)
@@ -259,7 +256,7 @@ def _hertz(value: float) -> str:
 
 @dataclass(frozen=True)
 class _Heading:
-    """The wrapped heading of some columns, and the ends of its rule in inches."""
+    """The wrapped heading of a column group, and the ends of its rule in inches."""
 
     name: str
     details: str
@@ -273,7 +270,7 @@ class _Heading:
 
 @dataclass
 class _SheetLayout:
-    """Where everything on a sheet is, in inches from its top left corner, and its wrapped text."""
+    """Positions on a sheet in inches from its top left corner, and its wrapped text."""
 
     sheet: Sheet
     panel_width: float = 0.0
@@ -342,7 +339,7 @@ class _SheetLayout:
 
 
 def sheet_figure(sheet: Sheet) -> Figure:
-    """The sheet as a matplotlib figure; for files there is draw_sheet."""
+    """Draw a sheet as a matplotlib figure; draw_sheet writes a file."""
     with theme():
         spectrograms, layout = _Spectrograms(sheet), _SheetLayout(sheet)
         page = Page(layout.width, layout.height)
@@ -369,7 +366,7 @@ def _draw_panel(
     start, end, _, _ = spectrograms.extent
     hertz = frequency_ticks(spectrograms.frequencies, layout.panel_height)
     seconds = time_ticks(start, end, layout.panel_width)
-    # Numbers at the left end of each row and the lower end of each column only.
+    # Tick labels only at the left end of each row and the lower end of each column.
     leftmost = not any(panels[row][:column])
     lowest = not any(below[column] for below in panels[row + 1 :])
     axes.set_yticks(erb_rate(hertz), [_hertz(tick) for tick in hertz] if leftmost else [])
@@ -414,7 +411,7 @@ def _draw_sheet_bars(page: Page, layout: _SheetLayout, images: Mapping[bool, Axe
 
 
 def _sheet_palette() -> Image.Image:
-    """The colours of a sheet in steps of half a dB; such a PNG is a third as large as full RGB."""
+    """Return the colours of a sheet in steps of 0.5 dB: such a PNG is a third of the size of RGB."""
     magma, grey = matplotlib.colormaps[SPECTROGRAM_COLOURS], matplotlib.colormaps["gray"]
     shares = ((magma, 160), (_difference_colours(), 65), (grey, 31))
     steps = [colours(np.linspace(0, 1, n))[:, :3] for colours, n in shares]
@@ -426,8 +423,8 @@ def _sheet_palette() -> Image.Image:
 def draw_sheet(path: Path, sheet: Sheet, overwrite: bool = False) -> None:
     """Draw a sheet of spectrograms into a PNG, SVG or PDF file.
 
-    InputError for another suffix and for magnitudes that are negative, not finite or of a shape
-    that the axes do not have; OutputExistsError and DiskError as files.writing has them.
+    InputError for another suffix and for magnitudes that are negative, not finite or of another
+    shape than the axes; OutputExistsError and DiskError as of files.atomic_write.
     """
     check_figure_path(path)
     with theme():
@@ -443,13 +440,13 @@ def draw_spectrogram(
     floor_db: float = FLOOR_DB,
     overwrite: bool = False,
 ) -> None:
-    """Draw one spectrogram, a sheet of a single panel."""
+    """Draw one spectrogram: a sheet of a single panel."""
     panels = [[Panel(magnitude)]]
     sheet = Sheet(panels, frequencies_hz, frame_times_s, title=title, floor_db=floor_db)
     draw_sheet(path, sheet, overwrite)
 
 
 def render_rgb(sheet: Sheet, dots_per_inch: int = 100) -> NDArray[np.uint8]:
-    """The sheet as pixels (height, width, 3), as TensorBoard takes them (dataformats="HWC")."""
+    """Draw a sheet as pixels (height, width, 3), TensorBoard's dataformats="HWC"."""
     with theme():
         return figure_pixels(sheet_figure(sheet), dots_per_inch)
