@@ -1,19 +1,16 @@
-"""What several commands have in common: options, progress, the printing of results.
-
-An option used twice is a decorator here, so that it has one name, one help text and one meaning.
-Paths are never checked while parsing: a missing file is the library's to report, in a sentence
-that names it, with an exit status of 1.
-"""
+"""Options that several commands share: one name, one help text and one meaning each."""
 
 from __future__ import annotations
 
 import math
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar
 
-import click
+import rich_click as click
+
+from dafxtool.cli import _checks, _completion
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -21,7 +18,7 @@ PRESETS = ("week6", "default", "small")
 
 
 class PathType(click.Path):
-    """A path; what an unset variable of the shell leaves is none."""
+    """A path; an empty name, as an unset shell variable leaves, is a usage error."""
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
         if str(value) == "":
@@ -30,24 +27,24 @@ class PathType(click.Path):
 
 
 class Number(click.FloatRange):
-    """A number in a range; 'nan' and 'inf' are none."""
+    """A finite number in a range."""
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
         number = super().convert(value, param, ctx)
         if not math.isfinite(number):
-            self.fail(f"{value} is no number that can be used", param, ctx)
+            self.fail(f"{value} is not a finite number", param, ctx)
         return number
 
 
 PATH = PathType(path_type=Path)
 SECONDS = Number(min=0)
-SHARE = Number(min=0, max=1, max_open=True)
+FRACTION = Number(min=0, max=1, max_open=True)
 TRANSFORM_LENGTH = click.IntRange(min=2, max=1 << 20)
 SAMPLE_RATE = click.IntRange(min=8000, max=768_000)
 
 
 class DeviceType(click.ParamType):
-    """auto, cpu, cuda or cuda:N; whether it is there is found out when it is used."""
+    """auto, cpu, cuda or cuda:N."""
 
     name = "device"
 
@@ -56,15 +53,12 @@ class DeviceType(click.ParamType):
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
         if not re.fullmatch(r"auto|cpu|cuda(:\d+)?", value):
-            self.fail(f"{value!r} is none of auto, cpu, cuda, cuda:0, cuda:1, ...", param, ctx)
+            self.fail(f"unknown device {value!r} (expected auto, cpu, cuda or cuda:N)", param, ctx)
         return str(value)
 
 
-# --- options ----------------------------------------------------------------------------------
-
-
-def output_option(default: str, what: str = "Where to write it.") -> Callable[[F], F]:
-    """-o/--output, as `output: Path | None`; `default` says in words what None becomes."""
+def output_option(default: str, what: str = "Output file.") -> Callable[[F], F]:
+    """-o/--output, as `output: Path | None`; `default` describes what None becomes."""
     return click.option(
         "-o", "--output", type=PATH, metavar="PATH", help=f"{what}  [default: {default}]"
     )
@@ -77,62 +71,69 @@ def seed_option(default: int | None = 0) -> Callable[[F], F]:
         "--seed",
         type=click.IntRange(min=0, max=2**32 - 1),
         default=default,
-        help=f"Of everything random: the same seed, the same result.  [default: {shown}]",
+        help=f"Random seed.  [default: {shown}]",
     )
 
 
-def _cores(ctx: click.Context, param: click.Parameter, value: int | None) -> int:
-    from dafxtool.utils.device import usable_cores
-
-    return value or usable_cores()
-
-
 overwrite_option = click.option(
-    "--overwrite", is_flag=True, help="Replace the output when it is there already."
+    "--overwrite", is_flag=True, help="Replace outputs that exist already."
 )
 resume_option = click.option(
     "--resume",
     is_flag=True,
-    help="Go on from what the output holds; start where it holds nothing.",
+    help="Resume an interrupted run; start from scratch if there is none.",
 )
 strict_option = click.option(
-    "--strict", is_flag=True, help="Stop at a recording that cannot be used; else it is skipped."
+    "--strict",
+    is_flag=True,
+    help="Stop at a recording that cannot be used, instead of skipping it.",
 )
-json_option = click.option(
-    "--json", "as_json", is_flag=True, help="Print the result as JSON, for other programs."
+json_option = click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
+_quiet_option = click.option("-q", "--quiet", is_flag=True, help="Print the result only.")
+_verbose_option = click.option(
+    "-v",
+    "--verbose",
+    is_flag=True,
+    help="Also print what was decided and why: defaults, devices, skipped files.",
 )
-quiet_option = click.option(
-    "-q", "--quiet", is_flag=True, help="Print no progress and no remarks, only the result."
-)
+
+
+def progress_options(command: F) -> F:
+    """-q/--quiet and -v/--verbose."""
+    return _quiet_option(_verbose_option(command))
+
+
 workers_option = click.option(
     "--workers",
     type=click.IntRange(min=1),
     metavar="N",
-    callback=_cores,
-    help="Processes that work at the same time.  [default: one for each core]",
+    help="Number of worker processes.  [default: one for each core]",
 )
 dask_option = click.option(
     "--dask",
     metavar="ADDRESS",
-    help="Work on a Dask cluster, given its scheduler's address, instead of in --workers.",
+    help="Address of a Dask scheduler whose workers to use in place of --workers.",
 )
 device_option = click.option(
     "--device",
     type=DeviceType(),
     default="auto",
-    help="Where to compute; auto is CUDA where there is a GPU, else the CPU.  [default: auto]",
+    callback=_checks.device,
+    help="Device of the computation; auto is CUDA where there is a GPU, else the CPU.  "
+    "[default: auto]",
 )
 preset_option = click.option(
     "--preset",
     type=click.Choice(PRESETS),
-    help="Values to start from; --config and single options go over them.  "
+    help="Configuration to start from; --config and single options override it.  "
     "[default: default with a GPU, else small]",
 )
 config_option = click.option(
     "--config",
     type=PATH,
+    callback=_checks.config,
     metavar="FILE",
-    help="TOML file with values over those of the preset, such as a run's config.toml.",
+    help="TOML file that overrides the preset, such as a run's config.toml.",
 )
 
 
@@ -143,14 +144,15 @@ def _limit_plugins(ctx: click.Context, param: click.Parameter, value: float) -> 
 
 
 def plugin_option(command: F) -> F:
-    """--plugin, as `plugins: tuple[Path, ...]`, and --plugin-timeout, which sees to itself."""
+    """--plugin, as `plugins: tuple[Path, ...]`, and --plugin-timeout."""
     plugin = click.option(
         "--plugin",
         "plugins",
         type=PATH,
+        callback=_checks.plugins,
         multiple=True,
         metavar="FILE",
-        help="VST3 plugin whose effects to know besides the built-in ones; repeat for more.",
+        help="VST3 plugin whose effects to add to the built-in ones; repeat for more.",
     )
     timeout = click.option(
         "--plugin-timeout",
@@ -161,38 +163,36 @@ def plugin_option(command: F) -> F:
         show_default=True,
         envvar="DAFXTOOL_PLUGIN_TIMEOUT",
         metavar="SECONDS",
-        help="What a plugin gets for loading, and for each segment; then it is stopped.",
+        help="Time limit in s for loading a plugin, and for each segment.",
     )
     return plugin(timeout(command))
 
 
 run_option = click.option(
-    "--run", type=PATH, metavar="FOLDER", help="Run to use.  [default: the newest in runs/]"
+    "--run",
+    type=PATH,
+    callback=_checks.run,
+    shell_complete=_completion.runs,
+    metavar="FOLDER",
+    help="Run folder or checkpoint file.  [default: the newest in runs/]",
 )
-csv_option = click.option("--csv", type=PATH, metavar="FILE", help="Write the numbers too.")
+csv_option = click.option("--csv", type=PATH, metavar="FILE", help="CSV file for the numbers.")
 method_option = click.option(
     "--method",
     type=click.Choice(("griffin-lim", "fast", "best")),
     default="fast",
     show_default=True,
-    help="How phases are found for the sound.",
+    help="Method of phase retrieval.",
 )
 
 
 def split_option(default: str) -> Callable[[F], F]:
-    """--split, as `split`: a tuple of names, or None for the default."""
+    """--split, as `split`: a name, or None for the default."""
     return click.option(
         "--split",
         type=click.Choice(("train", "validation", "test", "all")),
-        callback=lambda ctx, param, value: _splits(value),
-        help=f"Of a pairs, spectrograms or latents file.  [default: {default}]",
+        help=f"Split of a pairs, spectrograms or latents file.  [default: {default}]",
     )
-
-
-def _splits(value: str | None) -> tuple[str, ...] | None:
-    if value is None:
-        return None
-    return ("train", "validation", "test") if value == "all" else (value,)
 
 
 def effect_options(command: F) -> F:
@@ -202,17 +202,8 @@ def effect_options(command: F) -> F:
         "effects",
         multiple=True,
         metavar="NAME[:PARAMETER=VALUE,...]",
-        help="Effect, with the parameters to hold at a value (ms, dB, Hz, %); repeat for more. "
-        "'dafxtool effects' lists them.",
+        shell_complete=_completion.effects,
+        help="Effect, with parameters to hold at a value in their unit (ms, dB, Hz, %); repeat "
+        "for more. 'dafxtool effects' lists effects.",
     )
     return effect(plugin_option(command))
-
-
-def is_hdf5(path: Path) -> bool:
-    return path.suffix.lower() in (".h5", ".hdf5")
-
-
-def alone(sources: Sequence[Path]) -> None:
-    """A usage error where an HDF5 file does not come alone."""
-    if len(sources) > 1:
-        raise click.UsageError("name one HDF5 file alone, or recordings and folders.")

@@ -1,42 +1,39 @@
-"""?."""
+"""Print results: tables, lines and JSON on standard output, progress on standard error."""
 
 from __future__ import annotations
 
 import json
 import math
 import sys
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, is_dataclass
 from pathlib import Path
 from typing import Any
 
-import click
+import rich_click as click
 
 from dafxtool.utils.progress import SILENT, Progress, TerminalProgress
-from dafxtool.utils.text import printable
+from dafxtool.utils.text import counted, printable
 
-MOST_LINES_OF_LOST = 20
+MAX_FAILURE_LINES = 20
 WIDE = 10_000  # columns of a table that goes to a file or another program: nothing wraps
 
 
-# --- reporting --------------------------------------------------------------------------------
-
-
-def progress_from(quiet: bool) -> Progress:
-    """What a command hands to the library: silent, or a bar that ends when the command does."""
+def progress_from(options: dict[str, Any]) -> Progress:
+    """Remove quiet and verbose from options, and return the progress that they ask for."""
+    quiet, verbose = options.pop("quiet"), options.pop("verbose")
     if quiet:
         return SILENT
-    progress = TerminalProgress()
+    progress = TerminalProgress(verbose=verbose)
     click.get_current_context().call_on_close(progress.finish)
     return progress
 
 
 @dataclass(frozen=True)
 class Table:
-    """Rows of text under headings; `right` names the columns of numbers, set flush right.
+    """Rows of text under headings; `right` names the columns that are aligned to the right.
 
-    On a narrow terminal the last column is the one that wraps.
+    On a narrow terminal the last column wraps.
     """
 
     columns: Sequence[str]
@@ -45,10 +42,10 @@ class Table:
 
 
 def report(result: Mapping[str, Any], as_json: bool, shown: Iterable[str | Table]) -> None:
-    """Print a command's result on standard output: as JSON, or as lines and tables to read."""
+    """Print a command's result: as JSON, or as lines and tables to read."""
     if as_json:
         text = json.dumps(plain(result), indent=2, ensure_ascii=False, allow_nan=False)
-        if not _can_be_written(text) or _harmless(text) != text:
+        if not _can_be_encoded(text) or _printable_lines(text) != text:
             text = json.dumps(plain(result), indent=2, allow_nan=False)
         click.echo(text)
         return
@@ -56,67 +53,40 @@ def report(result: Mapping[str, Any], as_json: bool, shown: Iterable[str | Table
         if isinstance(item, Table):
             _print_table(item)
         else:
-            item = _harmless(item)
-            click.echo(item if _can_be_written(item) else item.encode("ascii", "backslashreplace"))
+            _print_line(_printable_lines(item))
 
 
-def sounds_line(sounds: Sequence[object], folder: Path | None) -> list[str]:
-    """How many sounds were written beside a figure, if any."""
-    return [f"{len(sounds)} sounds -> {folder}"] if sounds else []
+def audio_line(files: Sequence[object], folder: Path | None) -> list[str]:
+    """Return how many audio files were written beside a figure, if any."""
+    return [f"{counted(len(files), 'audio file')} -> {folder}"] if files else []
 
 
 def skipped_lines(skipped: Sequence[tuple[str, str]]) -> list[str]:
-    """What was left out and why, to be listed at the end."""
+    """List skipped recordings and the reasons."""
     if not skipped:
         return []
-    count = f"{len(skipped)} recording{'s'[: len(skipped) - 1]} skipped:"
-    return [count, *(f"  {printable(reason)}" for _, reason in skipped)]
+    head = f"{counted(len(skipped), 'recording')} skipped:"
+    return [head, *(f"  {printable(reason)}" for _, reason in skipped)]
 
 
-@contextmanager
-def cluster_at(address: str | None, progress: Progress) -> Iterator[Any]:
-    """The Cluster at an address; None where no address was given."""
-    if address is None:
-        yield None
-        return
-    from dafxtool.utils.dask_cluster import DaskCluster
-
-    with DaskCluster(address, progress) as cluster:
-        yield cluster
-
-
-def lost_lines(lost: Sequence[tuple[int, str, str]]) -> list[str]:
-    """Pairs that could not be made and why, to be listed at the end: by reason, the first few."""
-    if not lost:
+def failure_lines(failed: Sequence[tuple[int, str, str]]) -> list[str]:
+    """List pairs that failed: for each reason the first one and how many more there are."""
+    if not failed:
         return []
     by_reason: dict[str, list[tuple[int, str]]] = {}
-    for row, setting, reason in lost:
+    for row, setting, reason in failed:
         by_reason.setdefault(reason, []).append((row, setting))
-    lines = [f"{len(lost)} pair{'s'[: len(lost) - 1]} lost:"]
+    lines = [f"{counted(len(failed), 'pair')} failed:"]
     for reason, which in by_reason.items():
         row, setting = which[0]
         others = f" and {len(which) - 1} more" if len(which) > 1 else ""
         lines.append(f"  row {row}, {printable(setting)}{others}: {printable(reason)}")
-    most = MOST_LINES_OF_LOST
-    return lines[: most + 1] + ([f"  and {len(lines) - 1 - most} more"] * (len(lines) > most + 1))
-
-
-def _harmless(text: str) -> str:
-    """Printable line by line."""
-    return "\n".join(map(printable, text.split("\n")))
-
-
-def _can_be_written(text: str) -> bool:
-    """Does standard output take all of its letters?"""
-    try:
-        text.encode(getattr(sys.stdout, "encoding", None) or "utf-8")
-    except UnicodeEncodeError:
-        return False
-    return True
+    hidden = len(lines) - 1 - MAX_FAILURE_LINES
+    return lines[: MAX_FAILURE_LINES + 1] + ([f"  and {hidden} more"] if hidden > 0 else [])
 
 
 def plain(value: Any) -> Any:
-    """value in JSON's types: paths as text, arrays as lists, what is not finite as null."""
+    """Convert to JSON types: paths to text, arrays to lists, NaN and infinity to null."""
     if is_dataclass(value) and not isinstance(value, type):
         return plain(asdict(value))
     if isinstance(value, Mapping):
@@ -127,9 +97,26 @@ def plain(value: Any) -> Any:
         return value if math.isfinite(value) else None
     if value is None or isinstance(value, (str, bool, int)):
         return value
-    if hasattr(value, "tolist"):  # numpy's and torch's arrays and numbers
+    if hasattr(value, "tolist"):  # arrays and numbers of numpy and torch
         return plain(value.tolist())
     return str(value)
+
+
+def _printable_lines(text: str) -> str:
+    return "\n".join(map(printable, text.split("\n")))
+
+
+def _can_be_encoded(text: str) -> bool:
+    """Whether standard output can encode every character."""
+    try:
+        text.encode(getattr(sys.stdout, "encoding", None) or "utf-8")
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def _print_line(text: str) -> None:
+    click.echo(text if _can_be_encoded(text) else text.encode("ascii", "backslashreplace"))
 
 
 def _print_table(table: Table) -> None:
@@ -138,7 +125,7 @@ def _print_table(table: Table) -> None:
     from rich.text import Text
 
     drawn = RichTable(box=None, pad_edge=False, padding=(0, 2, 0, 0))
-    for column in table.columns:  # as Text, so that rich reads no markup in [brackets]
+    for column in table.columns:  # as Text, so that rich interprets no markup in [brackets]
         justify: Any = "right" if column in table.right else "left"
         last = column == table.columns[-1]
         drawn.add_column(Text(column), justify=justify, no_wrap=not last, overflow="fold")
@@ -148,5 +135,4 @@ def _print_table(table: Table) -> None:
     with console.capture() as capture:
         console.print(drawn)
     for line in capture.get().splitlines():
-        line = line.rstrip()
-        click.echo(line if _can_be_written(line) else line.encode("ascii", "backslashreplace"))
+        _print_line(line.rstrip())

@@ -1,37 +1,38 @@
-"""dafxtool demo: the whole way once, small, on the built-in corpus."""
+"""dafxtool demo."""
 
 from __future__ import annotations
 
 from pathlib import Path
 from typing import Any
 
-import click
+import rich_click as click
 
 from dafxtool.cli._options import (
     device_option,
     json_option,
     output_option,
     overwrite_option,
-    quiet_option,
+    progress_options,
     seed_option,
     workers_option,
 )
 from dafxtool.cli._output import Table, progress_from, report
 
 
-@click.command(short_help="Go the whole way once, small.")
-@output_option("dafxtool-demo", "The folder.")
+@click.command(short_help="Run the whole pipeline once, small.")
+@output_option("dafxtool-demo", "Output folder.")
 @seed_option()
 @workers_option
 @device_option
 @overwrite_option
 @json_option
-@quiet_option
-def command(output: Path | None, as_json: bool, quiet: bool, **options: Any) -> None:
-    """Go the whole way once on a built-in corpus: render, train, map, interpolate, invert.
+@progress_options
+def command(as_json: bool, **options: Any) -> None:
+    """Run the whole pipeline on the built-in recordings: render, train, map, interpolate, invert.
 
-    Takes under three minutes on two cores and ends with a table of what was written. Every step is
-    what its command does; only the dataset is small.
+    Takes about three minutes on two cores and ends with a table of what was written. Every step is
+    what its command does; only the dataset is small. A second call completes what an interrupted
+    one left.
 
     \b
     Examples:
@@ -40,7 +41,8 @@ def command(output: Path | None, as_json: bool, quiet: bool, **options: Any) -> 
     """
     from dafxtool.demo import demo
 
-    result = demo(output or Path("dafxtool-demo"), progress=progress_from(quiet), **options)
+    folder = options.pop("output") or Path("dafxtool-demo")
+    result = demo(folder, progress=progress_from(options), **options)
     rows = [
         (step, f"{seconds:.0f} s", str(path), what) for step, seconds, path, what in result.written
     ]
@@ -49,8 +51,8 @@ def command(output: Path | None, as_json: bool, quiet: bool, **options: Any) -> 
         {"folder": result.folder, "written": result.written},
         as_json,
         [
-            Table(("step", "time", "written", "what"), rows, right=("time",)),
-            f"{total:.0f} s in all. Look at {result.folder / 'interpolation-effects.png'}, "
-            f"listen to {result.folder / 'interpolation-effects'}.",
+            Table(("step", "time", "written", "what it is"), rows, right=("time",)),
+            f"{total:.0f} s. See {folder / 'interpolation-effects.png'}, hear "
+            f"{folder / 'interpolation-effects'}.",
         ],
     )

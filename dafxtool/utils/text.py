@@ -53,3 +53,8 @@ def duration(seconds: float) -> str:
     minutes, rest = divmod(max(0, round(seconds)), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes}:{rest:02d}"
+
+
+def counted(number: int, noun: str) -> str:
+    """Return a number with its noun: "1 pair", "2 pairs"."""
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"
