@@ -1,23 +1,34 @@
 """What several commands have in common: options, progress, the printing of results.
 
 An option used twice is a decorator here, so that it has one name, one help text and one meaning.
-Paths are never checked while parsing: a missing file is the library's to report, in a sentence
-that names it, with an exit status of 1.
+A missing file is reported in a sentence that names it, with an exit status of 1, before anything
+slow is imported (`checks`).
 """
 
 from __future__ import annotations
 
 import math
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
+from functools import wraps
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 import click
+
+from dafxtool.cli._checks import (
+    checked,
+    config,
+    device,
+    effects,
+    plugins,
+    run,
+)
 
 F = TypeVar("F", bound=Callable[..., Any])
 
 PRESETS = ("week6", "default", "small")
+NAMES_OF_SKIPPED = 3
 
 
 class PathType(click.Path):
@@ -116,11 +127,15 @@ dask_option = click.option(
     metavar="ADDRESS",
     help="Work on a Dask cluster, given its scheduler's address, instead of in --workers.",
 )
-device_option = click.option(
-    "--device",
-    type=DeviceType(),
-    default="auto",
-    help="Where to compute; auto is CUDA where there is a GPU, else the CPU.  [default: auto]",
+device_option = checked(
+    click.option(
+        "--device",
+        type=DeviceType(),
+        default="auto",
+        help="Where to compute; auto is CUDA where there is a GPU, else the CPU.  [default: auto]",
+    ),
+    "device",
+    device,
 )
 preset_option = click.option(
     "--preset",
@@ -128,11 +143,15 @@ preset_option = click.option(
     help="Values to start from; --config and single options go over them.  "
     "[default: default with a GPU, else small]",
 )
-config_option = click.option(
-    "--config",
-    type=PATH,
-    metavar="FILE",
-    help="TOML file with values over those of the preset, such as a run's config.toml.",
+config_option = checked(
+    click.option(
+        "--config",
+        type=PATH,
+        metavar="FILE",
+        help="TOML file with values over those of the preset, such as a run's config.toml.",
+    ),
+    "config",
+    config,
 )
 
 
@@ -163,11 +182,18 @@ def plugin_option(command: F) -> F:
         metavar="SECONDS",
         help="What a plugin gets for loading, and for each segment; then it is stopped.",
     )
-    return plugin(timeout(command))
+    return checked(plugin, "plugins", plugins)(timeout(command))
 
 
-run_option = click.option(
-    "--run", type=PATH, metavar="FOLDER", help="Run to use.  [default: the newest in runs/]"
+run_option = checked(
+    click.option(
+        "--run",
+        type=PATH,
+        metavar="FOLDER",
+        help="Run to use.  [default: the newest in runs/]",
+    ),
+    "run",
+    run,
 )
 csv_option = click.option("--csv", type=PATH, metavar="FILE", help="Write the numbers too.")
 method_option = click.option(
@@ -197,6 +223,12 @@ def _splits(value: str | None) -> tuple[str, ...] | None:
 
 def effect_options(command: F) -> F:
     """--effect and --plugin, as `effects: tuple[str, ...]` and `plugins: tuple[Path, ...]`."""
+
+    @wraps(command)
+    def checked(*arguments: Any, **options: Any) -> Any:
+        effects(options["effects"], options["plugins"])
+        return command(*arguments, **options)
+
     effect = click.option(
         "--effect",
         "effects",
@@ -205,14 +237,4 @@ def effect_options(command: F) -> F:
         help="Effect, with the parameters to hold at a value (ms, dB, Hz, %); repeat for more. "
         "'dafxtool effects' lists them.",
     )
-    return effect(plugin_option(command))
-
-
-def is_hdf5(path: Path) -> bool:
-    return path.suffix.lower() in (".h5", ".hdf5")
-
-
-def alone(sources: Sequence[Path]) -> None:
-    """A usage error where an HDF5 file does not come alone."""
-    if len(sources) > 1:
-        raise click.UsageError("name one HDF5 file alone, or recordings and folders.")
+    return effect(plugin_option(cast(F, checked)))

@@ -13,6 +13,7 @@ from typing import Any
 
 import click
 
+from dafxtool.cli._options import NAMES_OF_SKIPPED
 from dafxtool.utils.progress import SILENT, Progress, TerminalProgress
 from dafxtool.utils.text import printable
 
@@ -66,11 +67,21 @@ def sounds_line(sounds: Sequence[object], folder: Path | None) -> list[str]:
 
 
 def skipped_lines(skipped: Sequence[tuple[str, str]]) -> list[str]:
-    """What was left out and why, to be listed at the end."""
+    """List what was skipped and why: one line for each reason, with the first files."""
     if not skipped:
         return []
-    count = f"{len(skipped)} recording{'s'[: len(skipped) - 1]} skipped:"
-    return [count, *(f"  {printable(reason)}" for _, reason in skipped)]
+    by_reason: dict[str, list[tuple[str, str]]] = {}
+    for path, text in skipped:
+        by_reason.setdefault(text.removeprefix(path), []).append((path, text))
+    lines = [f"{len(skipped)} recording{'s'[: len(skipped) - 1]} skipped:"]
+    for reason, files in by_reason.items():
+        text = files[0][1]
+        if len(files) > 1:
+            names = ", ".join(Path(path).name for path, _ in files[:NAMES_OF_SKIPPED])
+            more = ", ..." if len(files) > NAMES_OF_SKIPPED else ""
+            text = f"{len(files)} files: {reason.removeprefix(':').strip()} ({names}{more})"
+        lines.append(f"  {printable(text)}")
+    return lines
 
 
 @contextmanager

@@ -1,4 +1,4 @@
-"""dafxtool demo: the whole way once, small, on the built-in corpus."""
+"""Run the whole pipeline once, small, on the built-in recordings."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from dafxtool.cli._options import (
 from dafxtool.cli._output import Table, progress_from, report
 
 
-@click.command(short_help="Go the whole way once, small.")
+@click.command(short_help="Run the whole pipeline once, small.")
 @output_option("dafxtool-demo", "The folder.")
 @seed_option()
 @workers_option
@@ -28,29 +28,35 @@ from dafxtool.cli._output import Table, progress_from, report
 @json_option
 @quiet_option
 def command(output: Path | None, as_json: bool, quiet: bool, **options: Any) -> None:
-    """Go the whole way once on a built-in corpus: render, train, map, interpolate, invert.
+    """Run the whole pipeline on the built-in recordings: render, train, map, interpolate, invert.
 
-    Takes under three minutes on two cores and ends with a table of what was written. Every step is
-    what its command does; only the dataset is small.
+    Takes two to three minutes on two cores and ends with a table of what was written. Every step
+    is what its command does; only the dataset is small. A second call completes what an interrupted
+    one left. --overwrite runs all steps again.
 
     \b
     Examples:
       dafxtool demo
       dafxtool demo -o somewhere --seed 1
     """
+    from dafxtool.utils.outputs import check_folder
+
+    output = output or Path("dafxtool-demo")
+    check_folder(output, overwrite=True)
     from dafxtool.demo import demo
 
-    result = demo(output or Path("dafxtool-demo"), progress=progress_from(quiet), **options)
+    result = demo(output, progress=progress_from(quiet), **options)
     rows = [
         (step, f"{seconds:.0f} s", str(path), what) for step, seconds, path, what in result.written
     ]
     total = sum(seconds for _, seconds, _, _ in result.written)
     report(
-        {"folder": result.folder, "written": result.written},
+        {"folder": result.folder, "written": result.written, "n_bytes": result.n_bytes},
         as_json,
         [
             Table(("step", "time", "written", "what"), rows, right=("time",)),
-            f"{total:.0f} s in all. Look at {result.folder / 'interpolation-effects.png'}, "
-            f"listen to {result.folder / 'interpolation-effects'}.",
+            f"{total:.0f} s and {result.n_bytes / 1e6:.0f} MB in {result.folder}. Look at "
+            f"{result.folder / 'interpolation-effects.png'}, listen to "
+            f"{result.folder / 'interpolation-effects'}.",
         ],
     )

@@ -7,7 +7,9 @@ from typing import TYPE_CHECKING
 
 import click
 
+from dafxtool.cli import _checks
 from dafxtool.cli._options import (
+    PATH,
     SAMPLE_RATE,
     json_option,
     plugin_option,
@@ -20,7 +22,9 @@ if TYPE_CHECKING:
 
 
 @click.command(short_help="Examine this machine, and plugins.")
-@click.argument("files", nargs=-1, metavar="[PLUGIN]...", type=click.Path(path_type=Path))
+@_checks.checked(
+    click.argument("files", nargs=-1, metavar="[PLUGIN]...", type=PATH), "files", _checks.plugins
+)
 @plugin_option
 @click.option(
     "--sample-rate",

@@ -7,6 +7,7 @@ from typing import Any
 
 import click
 
+from dafxtool.cli import _checks
 from dafxtool.cli._options import (
     PATH,
     device_option,
@@ -46,22 +47,27 @@ def command(inputs: tuple[Path, ...], **options: Any) -> None:
       dafxtool embed my-recordings --effect overdrive --effect delay:time=250 -o latents.npz
     """
     from dafxtool import storage
-    from dafxtool.cli._defaults import chosen_effects, newest_file
+    from dafxtool.api.defaults import chosen_effects, newest_file
     from dafxtool.config import SPLITS
-    from dafxtool.latents.embed import embed
-    from dafxtool.latents.table import check_output, write_latents
-    from dafxtool.models.run import load_run
-    from dafxtool.utils import locks
+    from dafxtool.utils import outputs
+    from dafxtool.utils.locks import sole_writer
 
     progress = progress_from(options["quiet"])
-    run = load_run(options["run"], options["device"])
-    sources = list(inputs) or [newest_file([storage.PAIRS, storage.SPECTROGRAMS])]
+    _checks.need_run(options)
+    kinds = (storage.PAIRS, storage.SPECTROGRAMS)
+    sources = list(inputs) or [newest_file(kinds)]
+    _checks.sources(sources, kinds)
     output = options["output"] or Path("latents.h5")
-    check_output(output, sources, options["overwrite"])
+    outputs.check_latents_path(output, sources, options["overwrite"])
+    from dafxtool.latents.embed import embed
+    from dafxtool.latents.table import write_latents
+    from dafxtool.models.run import load_run
+
+    run = load_run(options["run"], options["device"])
     rate = run.configuration.segments.sample_rate
     effects = chosen_effects(options["effects"], options["plugins"], rate, default=())
     splits = options["split"] or SPLITS
-    with locks.sole_writer(output):
+    with sole_writer(output):
         latents = embed(sources, run, effects, splits, options["strict"], progress)
         write_latents(latents, output, options["overwrite"])
     n_latent = latents.latent.shape[1]

@@ -7,6 +7,7 @@ from typing import Any
 
 import click
 
+from dafxtool.cli import _checks
 from dafxtool.cli._options import (
     PATH,
     csv_option,
@@ -21,7 +22,7 @@ from dafxtool.cli._output import Table, progress_from, report
 
 
 @click.command(short_help="Say how good a run is, on unseen recordings.")
-@click.argument("run", required=False, type=PATH)
+@_checks.checked(click.argument("run", required=False, type=PATH), "run", _checks.run)
 @click.option(
     "--pairs",
     type=PATH,
@@ -65,15 +66,20 @@ def command(run: Path | None, **options: Any) -> None:
       dafxtool evaluate runs/small-1 --pairs pairs.h5 --csv scores.csv
       dafxtool evaluate runs/week6-1 --json > week6.json
     """
-    from dafxtool.cli._defaults import pairs_of_run
+    from dafxtool import storage
+    from dafxtool.api.defaults import pairs_of_run
+    from dafxtool.utils import outputs
+
+    progress = progress_from(options["quiet"])
+    _checks.need_run({"run": run})
+    if options["pairs"]:
+        _checks.file(options["pairs"], (storage.PAIRS,))
+    output = options["output"] or Path("evaluation.png")
+    outputs.check_outputs(output, options["csv"], overwrite=options["overwrite"])
     from dafxtool.evaluation.evaluate import evaluate
     from dafxtool.evaluation.results import draw, write_scores
     from dafxtool.models.run import load_run
-    from dafxtool.utils.outputs import check_outputs
 
-    progress = progress_from(options["quiet"])
-    output = options["output"] or Path("evaluation.png")
-    check_outputs(output, options["csv"], overwrite=options["overwrite"])
     loaded = load_run(run, options["device"])
     pairs = options["pairs"] or pairs_of_run(loaded.data, progress=progress)
     made = evaluate(

@@ -7,6 +7,7 @@ from typing import Any
 
 import click
 
+from dafxtool.cli._checks import checked, need_run, recording
 from dafxtool.cli._options import (
     PATH,
     SECONDS,
@@ -33,11 +34,25 @@ from dafxtool.cli._output import (
 @output_option("interpolation.png", "A figure: .png, .svg or .pdf.")
 @run_option
 @effect_options
-@click.option(
-    "--wet-a", type=PATH, metavar="FILE", help="The wet sound of A, instead of an effect."
+@checked(
+    click.option(
+        "--wet-a",
+        type=PATH,
+        metavar="FILE",
+        help="The wet sound of A, instead of an effect.",
+    ),
+    "wet_a",
+    recording,
 )
-@click.option(
-    "--wet-b", type=PATH, metavar="FILE", help="The wet sound of B, instead of an effect."
+@checked(
+    click.option(
+        "--wet-b",
+        type=PATH,
+        metavar="FILE",
+        help="The wet sound of B, instead of an effect.",
+    ),
+    "wet_b",
+    recording,
 )
 @click.option("--start-a", type=SECONDS, metavar="SECONDS", help="Where A's segment begins.")
 @click.option("--start-b", type=SECONDS, metavar="SECONDS", help="Where B's segment begins.")
@@ -71,6 +86,15 @@ def command(recordings: tuple[Path, ...], **options: Any) -> None:
       dafxtool interpolate a.wav b.wav --effect overdrive --steps 9 --spherical -o sheet.pdf
       dafxtool interpolate dry.wav --wet-a amp-low.wav --wet-b amp-high.wav
     """
+    from dafxtool.audio.find_recordings import find_recordings
+    from dafxtool.utils import outputs
+
+    progress = progress_from(options["quiet"])
+    _check_usage(recordings, options)
+    need_run(options)
+    find_recordings(recordings)
+    output = options["output"] or Path("interpolation.png")
+    outputs.check_outputs(output, options["csv"], options["audio"], options["overwrite"])
     from dafxtool.latents.interpolate import (
         draw_interpolation,
         interpolate,
@@ -78,14 +102,8 @@ def command(recordings: tuple[Path, ...], **options: Any) -> None:
         write_interpolation_table,
     )
     from dafxtool.models.run import load_run
-    from dafxtool.utils.outputs import check_outputs
 
-    progress = progress_from(options["quiet"])
     run = load_run(options["run"], options["device"])
-    output = options["output"] or Path("interpolation.png")
-    if options["detailed"]:
-        _check_detailed(recordings, options)
-    check_outputs(output, options["csv"], options["audio"], options["overwrite"])
     a, b = _ends(recordings, run, options, progress)
     made = interpolate(a, b, run, options["steps"], options["spherical"], options["detailed"])
     draw_interpolation(output, made, run, options["overwrite"])
@@ -124,6 +142,30 @@ def command(recordings: tuple[Path, ...], **options: Any) -> None:
     )
 
 
+def _check_usage(recordings: tuple[Path, ...], options: dict[str, Any]) -> None:
+    """Refuse arguments that do not go together, before anything slow is imported."""
+    if len(recordings) > 2:
+        raise click.UsageError(f"{len(recordings)} recordings were named: name one or two.")
+    has_wets = (options["wet_a"] is not None, options["wet_b"] is not None)
+    if all(has_wets) and (options["effects"] or options["plugins"]):
+        raise click.UsageError("--wet-a and --wet-b leave nothing for --effect or --plugin to do.")
+    if options["effects"] and not all(has_wets):
+        _check_number(len(options["effects"]), recordings, any(has_wets))
+    if options["detailed"]:
+        _check_detailed(recordings, options)
+
+
+def _check_number(n_effects: int, recordings: tuple[Path, ...], has_wet: bool) -> None:
+    """Two effects for one recording; one or two for two recordings or with a wet one."""
+    least = 1 if len(recordings) == 2 or has_wet else 2
+    if not least <= n_effects <= 2:
+        wanted = "two, such as --effect delay --effect overdrive" if least == 2 else "one or two"
+        raise click.UsageError(
+            f"{_counted(n_effects, 'effect')} for {_counted(len(recordings), 'recording')}: "
+            f"name {wanted}."
+        )
+
+
 def _check_detailed(recordings: tuple[Path, ...], options: dict[str, Any]) -> None:
     if len(recordings) > 1:
         raise click.UsageError(
@@ -147,28 +189,17 @@ def _counted(number: int, thing: str) -> str:
 
 def _ends(recordings: tuple[Path, ...], run: Any, options: dict[str, Any], progress: Any) -> Any:
     """The two pairs that the arguments name; a usage error when they name another number."""
-    from dafxtool.cli._defaults import effects_of_run
+    from dafxtool.api.defaults import effects_of_run
     from dafxtool.latents.examples import load_example
 
-    if len(recordings) > 2:
-        raise click.UsageError(f"{len(recordings)} recordings were named: name one or two.")
     wets = (options["wet_a"], options["wet_b"])
     needed = 1 if len(recordings) == 2 or any(wets) else 2
     effects: list[Any] = []
-    if all(wets) and (options["effects"] or options["plugins"]):
-        raise click.UsageError("--wet-a and --wet-b leave nothing for --effect or --plugin to do.")
     if not all(wets):
         rate = run.configuration.segments.sample_rate
         names, plugins = options["effects"], options["plugins"]
         effects = effects_of_run(run.effects[:needed], names, plugins, rate, progress)
-        if not 1 <= len(effects) <= 2 or (needed == 2 and len(effects) < 2):
-            wanted = (
-                "two, such as --effect delay --effect overdrive" if needed == 2 else "one or two"
-            )
-            raise click.UsageError(
-                f"{_counted(len(effects), 'effect')} for {_counted(len(recordings), 'recording')}: "
-                f"name {wanted}."
-            )
+        _check_number(len(effects), recordings, any(wets))  # a run or a plugin may have others
     paths = (recordings[0], recordings[-1])
     starts = (options["start_a"], options["start_b"])
     if len(recordings) == 1 and starts[1] is None:

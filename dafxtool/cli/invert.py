@@ -7,6 +7,7 @@ from typing import Any
 
 import click
 
+from dafxtool.cli._checks import checked, recording
 from dafxtool.cli._options import (
     PATH,
     TRANSFORM_LENGTH,
@@ -36,11 +37,15 @@ from dafxtool.cli._output import Table, progress_from, report
 @run_option
 @method_option
 @click.option("--iterations", type=click.IntRange(min=0), help="More are better and slower.")
-@click.option(
-    "--phase-from",
-    type=PATH,
-    metavar="FILE",
-    help="Start from this recording's phase: the dry one.",
+@checked(
+    click.option(
+        "--phase-from",
+        type=PATH,
+        metavar="FILE",
+        help="Start from this recording's phase: the dry one.",
+    ),
+    "phase_from",
+    recording,
 )
 @click.option("--n-fft", type=TRANSFORM_LENGTH, help="Of an array that does not say.")
 @click.option("--hop-length", type=click.IntRange(min=1), help="Of an array that does not say.")
@@ -68,7 +73,7 @@ def command(source: Path | None, **options: Any) -> None:
       dafxtool invert wet.npz --phase-from dry.wav -o wet.wav
     """
     from dafxtool import storage
-    from dafxtool.cli._defaults import newest_file
+    from dafxtool.api.defaults import newest_file
     from dafxtool.latents.invert import CHANNELS, STFT_KEYS, invert_file
 
     progress = progress_from(options["quiet"])

@@ -7,13 +7,12 @@ from typing import Any
 
 import click
 
+from dafxtool.cli import _checks
 from dafxtool.cli._options import (
     PATH,
-    alone,
     csv_option,
     device_option,
     effect_options,
-    is_hdf5,
     json_option,
     output_option,
     overwrite_option,
@@ -31,12 +30,17 @@ from dafxtool.cli._output import progress_from, report, skipped_lines
 @run_option
 @effect_options
 @split_option("held out")
-@click.option(
-    "--method",
-    type=click.Choice(("umap", "pca")),
-    default="umap",
-    show_default=True,
-    help="umap keeps neighbours together, pca keeps distances.",
+@_checks.checked(
+    click.option(
+        "--method",
+        type=click.Choice(("tsne", "umap", "pca")),
+        default="tsne",
+        show_default=True,
+        help="Projection to two dimensions: tsne and umap keep neighbours together, pca keeps "
+        "distances; umap needs the extra dafxtool[umap].",
+    ),
+    "method",
+    _checks.projection,
 )
 @click.option(
     "--part",
@@ -76,37 +80,42 @@ def command(inputs: tuple[Path, ...], **options: Any) -> None:
       dafxtool map my-recordings --effect overdrive --effect delay --effect reverb
     """
     from dafxtool import storage
-    from dafxtool.cli._defaults import chosen_effects, newest_with_sound
+    from dafxtool.api.defaults import chosen_effects, newest_with_sound
+    from dafxtool.utils import outputs
+
+    progress = progress_from(options["quiet"])
+    output = options["output"] or Path("map.png")
+    is_page = outputs.is_page(output)
+    if is_page:
+        outputs.check_page_path(output, options["overwrite"])
+    elif options["n_points"]:
+        raise click.UsageError("--points is for a page: give --output a name that ends in .html.")
+    table = options["csv"]
+    outputs.check_outputs(None if is_page else output, table, overwrite=options["overwrite"])
+    sources = list(inputs) or [newest_with_sound()]
+    _checks.sources(sources, (storage.PAIRS, storage.SPECTROGRAMS, storage.LATENTS))
+    is_embedded = _checks.is_hdf5(sources[0]) and storage.kind_of(sources[0]) == storage.LATENTS
+    if not is_embedded:
+        _checks.need_run(options)
     from dafxtool.latents.embed import embed
     from dafxtool.latents.latent_map import (
         draw_latent_map,
+        identical_lines,
         latent_map,
         map_title,
         write_map_table,
     )
     from dafxtool.latents.table import held_out, held_out_of, read_latents
-    from dafxtool.models.run import load_run
-    from dafxtool.utils.outputs import check_outputs
-    from dafxtool.web import page
     from dafxtool.web.latent_map import N_POINTS, sounds_of, write_map_page
 
-    progress = progress_from(options["quiet"])
-    sources = list(inputs) or [newest_with_sound()]
-    output = options["output"] or Path("map.png")
-    is_page = page.is_page(output)
-    if is_page:
-        page.check_page_path(output, options["overwrite"])
-    elif options["n_points"]:
-        raise click.UsageError("--points is for a page: give --output a name that ends in .html.")
-    check_outputs(None if is_page else output, options["csv"], overwrite=options["overwrite"])
-    if any(map(is_hdf5, sources)):
-        alone(sources)
     run, sounds = None, None
     silent_because = f"This map is silent: {sources[0].name} holds no sound. "
-    if is_hdf5(sources[0]) and storage.kind_of(sources[0]) == storage.LATENTS:
+    if is_embedded:
         latents = read_latents(sources[0])
         latents = latents.take(latents.labels.rows_of(options["split"] or held_out(latents.labels)))
     else:
+        from dafxtool.models.run import load_run
+
         run = load_run(options["run"], options["device"])
         rate = run.configuration.segments.sample_rate
         effects = chosen_effects(options["effects"], options["plugins"], rate, default=())
@@ -145,6 +154,7 @@ def command(inputs: tuple[Path, ...], **options: Any) -> None:
             "path": output,
             "method": options["method"],
             "segments": counts,
+            "identical": projection.n_identical,
             **heard,
             "skipped": latents.skipped,
         },
@@ -152,6 +162,7 @@ def command(inputs: tuple[Path, ...], **options: Any) -> None:
         [
             f"{len(latents)} segments ({', '.join(f'{n} {name}' for name, n in counts.items())}) "
             f"-> {output}",
+            *identical_lines(projection),
             *([f"the page is silent: {sources[0]} holds no sound"] if silent else []),
             *skipped_lines(latents.skipped),
         ],

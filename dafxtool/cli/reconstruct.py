@@ -7,13 +7,12 @@ from typing import Any
 
 import click
 
+from dafxtool.cli import _checks
 from dafxtool.cli._options import (
     PATH,
-    alone,
     csv_option,
     device_option,
     effect_options,
-    is_hdf5,
     json_option,
     output_option,
     overwrite_option,
@@ -64,8 +63,19 @@ def command(inputs: tuple[Path, ...], **options: Any) -> None:
       dafxtool reconstruct guitar.wav --effect overdrive:drive=30 --audio sounds
     """
     from dafxtool import storage
-    from dafxtool.audio.io import find_recordings
-    from dafxtool.cli._defaults import effects_of_run, newest_file
+    from dafxtool.api.defaults import effects_of_run, newest_file
+    from dafxtool.audio.find_recordings import find_recordings
+    from dafxtool.utils import outputs
+
+    progress = progress_from(options["quiet"])
+    _checks.need_run(options)
+    sources = list(inputs) or [newest_file([storage.PAIRS])]
+    _checks.sources(sources, (storage.PAIRS,))
+    are_pairs = _checks.is_hdf5(sources[0])
+    if options["rows"] and not are_pairs:
+        raise click.UsageError("--row is for a pairs file; recordings are cut where they are full.")
+    output = options["output"] or Path("reconstruction.png")
+    outputs.check_outputs(output, options["csv"], options["audio"], options["overwrite"])
     from dafxtool.latents.examples import load_example
     from dafxtool.latents.reconstruct import (
         draw_reconstructions,
@@ -76,15 +86,9 @@ def command(inputs: tuple[Path, ...], **options: Any) -> None:
         write_reconstruction_table,
     )
     from dafxtool.models.run import load_run
-    from dafxtool.utils.outputs import check_outputs
 
-    progress = progress_from(options["quiet"])
     run = load_run(options["run"], options["device"])
-    sources = list(inputs) or [newest_file([storage.PAIRS])]
-    output = options["output"] or Path("reconstruction.png")
-    check_outputs(output, options["csv"], options["audio"], options["overwrite"])
-    if any(map(is_hdf5, sources)):
-        alone(sources)
+    if are_pairs:
         made, table = reconstruct_pairs(
             sources[0],
             run,
@@ -95,10 +99,6 @@ def command(inputs: tuple[Path, ...], **options: Any) -> None:
         )
     else:
         rate = run.configuration.segments.sample_rate
-        if options["rows"]:
-            raise click.UsageError(
-                "--row is for a pairs file; recordings are cut where they are full."
-            )
         names, plugins = options["effects"], options["plugins"]
         effects = effects_of_run(run.effects[:2], names, plugins, rate, progress)
         paths = find_recordings(sources)

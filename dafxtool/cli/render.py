@@ -119,7 +119,7 @@ def command(recordings: tuple[Path, ...], **options: Any) -> None:
       dafxtool render guitar.wav --effect delay --settings sweep --steps 9 -o sweep.h5
       dafxtool render guitar.wav --plugin ZamTube.vst3 -o wet-files/
     """
-    from dafxtool.cli._defaults import built_in_recordings, chosen_effects, configuration_for
+    from dafxtool.api.defaults import built_in_recordings, chosen_effects, configuration_for
     from dafxtool.dataset.render import render
     from dafxtool.effects.vst3.isolation import time_limit_s
     from dafxtool.presets import overridden

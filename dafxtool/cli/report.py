@@ -7,6 +7,7 @@ from typing import Any
 
 import click
 
+from dafxtool.cli import _checks
 from dafxtool.cli._options import (
     PATH,
     device_option,
@@ -22,7 +23,7 @@ PARTS = ("map", "sweeps", "evaluation")
 
 
 @click.command(short_help="Write one page about a run, to send.")
-@click.argument("run", required=False, type=PATH)
+@_checks.checked(click.argument("run", required=False, type=PATH), "run", _checks.run)
 @output_option("report.html", "A page: .html.")
 @click.option(
     "--pairs",
@@ -66,14 +67,19 @@ def command(run: Path | None, **options: Any) -> None:
       dafxtool report runs/small-1 -o small-1.html --title "Small model, first week"
       dafxtool report --pairs pairs.h5 --without evaluation --points 100
     """
-    from dafxtool.cli._defaults import pairs_of_run
-    from dafxtool.models.run import load_run
-    from dafxtool.web.page import check_page_path
-    from dafxtool.web.report import write_report
+    from dafxtool import storage
+    from dafxtool.api.defaults import pairs_of_run
+    from dafxtool.utils import outputs
 
     progress = progress_from(options["quiet"])
+    _checks.need_run({"run": run})
+    if options["pairs"]:
+        _checks.file(options["pairs"], (storage.PAIRS,))
     output = options["output"] or Path("report.html")
-    check_page_path(output, options["overwrite"])
+    outputs.check_page_path(output, options["overwrite"])
+    from dafxtool.models.run import load_run
+    from dafxtool.web.report import write_report
+
     loaded = load_run(run, options["device"])
     made = write_report(
         output,

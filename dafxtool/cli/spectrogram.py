@@ -68,7 +68,7 @@ def command(pairs: Path | None, **options: Any) -> None:
       dafxtool spectrogram pairs.h5 --n-fft 1024 --hop-length 256 --window-length 1024
     """
     from dafxtool import presets, storage
-    from dafxtool.cli._defaults import configuration_for, newest_file
+    from dafxtool.api.defaults import configuration_for, newest_file
     from dafxtool.spectrogram.compute import compute_spectrograms, segment_size
 
     progress = progress_from(options["quiet"])
@@ -80,7 +80,7 @@ def command(pairs: Path | None, **options: Any) -> None:
         {"spectrogram": {key: options[key] for key in keys}},
         progress,
     )
-    with storage.Hdf5Reader(source, storage.PAIRS) as reader:
+    with storage.Reader(source, storage.PAIRS) as reader:
         configuration = presets.with_segments_of(configuration, *segment_size(reader))
     with cluster_at(options["dask"], progress) as cluster:
         result = compute_spectrograms(

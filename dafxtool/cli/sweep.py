@@ -8,13 +8,12 @@ from typing import Any
 
 import click
 
+from dafxtool.cli import _checks
 from dafxtool.cli._options import (
     PATH,
-    alone,
     csv_option,
     device_option,
     effect_options,
-    is_hdf5,
     json_option,
     output_option,
     overwrite_option,
@@ -85,7 +84,15 @@ def command(inputs: tuple[Path, ...], **options: Any) -> None:
       dafxtool sweep my-recordings --effect chorus --effect delay:feedback=60 --csv sweep.csv
     """
     from dafxtool import storage
-    from dafxtool.cli._defaults import effects_of_run, newest_file
+    from dafxtool.api.defaults import effects_of_run, newest_file
+    from dafxtool.utils import outputs
+
+    progress = progress_from(options["quiet"])
+    _checks.need_run(options)
+    sources = list(inputs) or [newest_file([storage.PAIRS])]
+    _checks.sources(sources, (storage.PAIRS,))
+    output = options["output"] or Path("sweep.png")
+    _check_outputs(output, options)
     from dafxtool.latents.sweep import (
         check_effects,
         draw_sweep,
@@ -95,12 +102,7 @@ def command(inputs: tuple[Path, ...], **options: Any) -> None:
         write_sweep_table,
     )
     from dafxtool.models.run import load_run
-    from dafxtool.utils.outputs import check_outputs
 
-    progress = progress_from(options["quiet"])
-    sources = list(inputs) or [newest_file([storage.PAIRS])]
-    if any(map(is_hdf5, sources)):
-        alone(sources)
     run = load_run(options["run"], options["device"])
     config = run.configuration.segments
     movable = [effect for effect in run.effects if effect["parameters"]]
@@ -109,10 +111,10 @@ def command(inputs: tuple[Path, ...], **options: Any) -> None:
     )
     chosen = check_effects(chosen, options["values"], options["segments"], config)
     names = [effect.name for effect, _ in chosen]
-    figures = _named(options["output"] or Path("sweep.png"), names)
+    figures = _named(output, names)
     pairs = _named(options["pairs"], names) if options["pairs"] else []
     for figure in (*figures, *pairs):
-        check_outputs(figure, options["csv"], overwrite=options["overwrite"])
+        outputs.check_outputs(figure, options["csv"], overwrite=options["overwrite"])
     made = sweep(
         sources,
         run,
@@ -150,6 +152,18 @@ def command(inputs: tuple[Path, ...], **options: Any) -> None:
             *skipped_lines(skipped),
         ],
     )
+
+
+def _check_outputs(output: Path, options: dict[str, Any]) -> None:
+    """Refuse unusable outputs as far as they are known: a run names effects, and plugins do."""
+    from dafxtool.utils import outputs
+
+    outputs.check_outputs(None, options["csv"], overwrite=options["overwrite"])
+    names = [text.partition(":")[0].strip().lower() for text in options["effects"]]
+    for path in filter(None, (output, options["pairs"])):
+        outputs.check_figure_path(path)
+        for figure in _named(path, names) if names and not options["plugins"] else ():
+            outputs.check_outputs(figure, overwrite=options["overwrite"])
 
 
 def _named(path: Path, effects: list[str]) -> list[Path]:

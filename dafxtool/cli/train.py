@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from dafxtool.cli._checks import file, is_one_of_several
 from dafxtool.cli._options import (
     PATH,
     Number,
@@ -109,6 +110,8 @@ def command(data: Path | None, **options: Any) -> None:
       dafxtool train --resume
       torchrun --nproc-per-node=2 -m dafxtool train spectrograms.h5    # on two GPUs
     """
+    if not is_one_of_several():  # else the first process checks, and tells the others
+        _check(data, options)
     from dafxtool.training.distributed import joined
     from dafxtool.training.tensorboard import TensorBoardCallback, begin_wandb, draw_training
     from dafxtool.training.train import train
@@ -140,17 +143,60 @@ def command(data: Path | None, **options: Any) -> None:
             raise KeyboardInterrupt
 
 
+def _check(data: Path | None, options: dict[str, Any]) -> None:
+    """Refuse what cannot be trained on or written, before torch is imported."""
+    from importlib.util import find_spec
+
+    from dafxtool import storage
+    from dafxtool.api.defaults import newest_file
+    from dafxtool.errors import MissingDependencyError
+    from dafxtool.models.checkpoint import (
+        check_run_is_free,
+        find_checkpoint,
+    )
+    from dafxtool.utils.progress import SILENT
+
+    if options["wandb"] and find_spec("wandb") is None:
+        raise MissingDependencyError("wandb", "logging to Weights & Biases (--wandb)")
+    run = _run_of(options)
+    if run:
+        check_run_is_free(run, options["resume"], options["overwrite"])
+    last = run / "checkpoints" / "last.pt" if run else None
+    is_resumed = bool(options["resume"] and last and last.exists())
+    if is_resumed:
+        find_checkpoint(last)
+    else:
+        _fresh_configuration(options, SILENT)
+    kinds = (storage.SPECTROGRAMS, storage.PAIRS)
+    if data:
+        file(data, kinds)
+    elif not is_resumed:  # a run says what data it was trained on
+        newest_file(kinds)
+
+
+def _run_of(options: dict[str, Any]) -> Path | None:
+    """Run folder that was named or is resumed; None for a new one."""
+    from dafxtool.models.checkpoint import (
+        RUNS_FOLDER,
+        newest_run,
+    )
+
+    run: Path | None = options["output"]
+    folder = RUNS_FOLDER
+    if options["resume"] and run is None and list(folder.glob("*/checkpoints/last.pt")):
+        return newest_run()
+    return run
+
+
 def _plan(
     data: Path | None, options: dict[str, Any], device: str, progress: Progress
 ) -> tuple[Path, Path, Configuration]:
     """The spectrograms to train on, made where there are none, the run's folder, and how."""
     from dafxtool import storage
-    from dafxtool.cli._defaults import newest_file, spectrograms_for
-    from dafxtool.models.run import RUNS_FOLDER, new_run_path, newest_run
+    from dafxtool.api.defaults import newest_file, spectrograms_for
+    from dafxtool.models.checkpoint import new_run_path
 
-    run = options["output"]
-    if options["resume"] and run is None and list(RUNS_FOLDER.glob("*/checkpoints/last.pt")):
-        run = newest_run()
+    run = _run_of(options)
     configuration, saved_data = _configuration(options, run, progress)
     if data is None:
         data = saved_data or newest_file([storage.SPECTROGRAMS, storage.PAIRS])
@@ -164,20 +210,28 @@ def _configuration(
 ) -> tuple[Configuration, Path | None]:
     """What to train with; when resuming, what the run was begun with, and its data."""
     from dafxtool import presets
-    from dafxtool.cli._defaults import configuration_for
     from dafxtool.models.checkpoint import read_checkpoint
 
-    training = {key: options[key] for key in OVERRIDDEN}
-    training |= {"max_steps": options["steps"], "max_minutes": options["minutes"]}
-    overrides = {"training": training, "model": {"n_latent": options["latents"]}}
     last = run / "checkpoints" / "last.pt" if run else None
     if options["resume"] and last and last.exists():
         contents = read_checkpoint(last)
         saved = presets.from_dict(contents["configuration"], str(last))
         data = Path(contents["data"]["spectrograms"])
-        made = presets.overridden(saved, overrides)
+        made = presets.overridden(saved, _overrides(options))
         return made, data if data.exists() else None
-    return configuration_for(options["preset"], options["config"], overrides, progress), None
+    return _fresh_configuration(options, progress), None
+
+
+def _fresh_configuration(options: dict[str, Any], progress: Progress) -> Configuration:
+    from dafxtool.api.defaults import configuration_for
+
+    return configuration_for(options["preset"], options["config"], _overrides(options), progress)
+
+
+def _overrides(options: dict[str, Any]) -> dict[str, dict[str, Any]]:
+    training = {key: options[key] for key in OVERRIDDEN}
+    training |= {"max_steps": options["steps"], "max_minutes": options["minutes"]}
+    return {"training": training, "model": {"n_latent": options["latents"]}}
 
 
 def _with_epochs(configuration: Configuration, source: Path, epochs: float | None) -> Configuration:
@@ -187,7 +241,7 @@ def _with_epochs(configuration: Configuration, source: Path, epochs: float | Non
 
     if epochs is None:
         return configuration
-    with storage.Hdf5Reader(source, storage.SPECTROGRAMS) as reader:
+    with storage.Reader(source, storage.SPECTROGRAMS) as reader:
         n_rows = max(1, len(reader.labels.rows_of(("train",))))
     training = configuration.training
     steps = max(1, round(epochs * max(1, n_rows // training.batch_size)))
