@@ -1,6 +1,6 @@
 """Segments embedded each second, from files, beside analysis and model on tensors in memory.
 
-    python benchmarks/bench_embed.py                   # the built-in corpus
+    python benchmarks/bench_embed.py                   # the built-in recordings
     python benchmarks/bench_embed.py --recordings FOLDER
 
 Ours goes from pairs.h5, from spectrograms.h5 and from a folder of recordings to latents, reading
@@ -23,7 +23,7 @@ from common import Timings, check, options, print_header, print_rates, recording
 from numpy.typing import NDArray
 
 from dafxtool import storage
-from dafxtool.audio.io import find_recordings
+from dafxtool.audio.find_recordings import find_recordings
 from dafxtool.config import Configuration
 from dafxtool.dataset.render import render
 from dafxtool.dataset.segments import consecutive_segments
@@ -97,7 +97,7 @@ def some_files(named: Path, folder: Path, most: int) -> Path:
 
 def measure_pairs(run: Run, scratch: Path, rounds: int, where: str) -> None:
     pairs, spectrograms = scratch / "pairs.h5", scratch / "spectrograms.h5"
-    with storage.Hdf5Reader(pairs, storage.PAIRS) as reader:
+    with storage.Reader(pairs, storage.PAIRS) as reader:
         sound = reader.rows(slice(None))
     values = spectrogram_batches(run, sound)
     check_values(run, sound, pairs)
@@ -163,7 +163,7 @@ def spectrogram_batches(run: Run, sound: NDArray[np.float32]) -> list[torch.Tens
 
 
 def read(pairs: Path) -> None:
-    with storage.Hdf5Reader(pairs, storage.PAIRS) as reader:
+    with storage.Reader(pairs, storage.PAIRS) as reader:
         for start in range(0, len(reader), BATCH):
             reader.rows(slice(start, start + BATCH))
 

@@ -191,16 +191,15 @@ def write_file(path: Path, made: Configuration, n_rows: int) -> None:
     ]
     described = {
         "spectrogram": asdict(made.spectrogram),
-        **{"mean": mean, "deviation": deviation, "dtype": "float16", "pairs": {}},
+        **{"mean": mean, "std": deviation, "dtype": "float16", "pairs": {}},
     }
     columns = {
         "spectrogram": (stored.shape[1:], np.dtype("float16")),
-        **{"mean": ((), np.float32), "deviation": ((), np.float32)},
-        **storage.label_columns(effects, 1),
+        **{"mean": ((), np.float32), "std": ((), np.float32)},
     }
     total = n_rows + 4
     with storage.writing_rows(
-        path, storage.SPECTROGRAMS, columns, total, described, effects, recordings
+        path, storage.SPECTROGRAMS, columns, np.arange(total) % 2, described, effects, recordings
     ) as writer:
         for start in range(0, total, 16):
             rows = np.arange(start, min(start + 16, total))
@@ -209,7 +208,7 @@ def write_file(path: Path, made: Configuration, n_rows: int) -> None:
                 start,
                 spectrogram=stored[rows % N_PAIRS],
                 mean=np.full(len(rows), mean, np.float32),
-                deviation=np.full(len(rows), deviation, np.float32),
+                std=np.full(len(rows), deviation, np.float32),
                 effect=rows % 2,
                 setting=np.full((len(rows), 1), 0.5),
                 setting_text=storage.encode_texts(["level=0.5"] * len(rows)),

@@ -1,6 +1,6 @@
 """How near, and how quickly, magnitudes are inverted, beside torchaudio and librosa.
 
-    python benchmarks/bench_inversion.py                          # the built-in corpus
+    python benchmarks/bench_inversion.py                          # the built-in recordings
     python benchmarks/bench_inversion.py --speech FOLDER --recordings FOLDER --limit 40
     python benchmarks/bench_inversion.py --recordings FOLDER --limit 6 --seconds 3
 
@@ -26,6 +26,7 @@ import numpy as np
 import torch
 from common import check, print_header
 
+from dafxtool.audio.find_recordings import find_recordings
 from dafxtool.config import SpectrogramConfig
 from dafxtool.spectrogram.phase_retrieval import METHODS, invert, spectral_convergence_db
 from dafxtool.spectrogram.stft import magnitude
@@ -53,7 +54,7 @@ class Found(NamedTuple):
 def main() -> None:
     options = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     options.add_argument(
-        "--recordings", type=Path, help="folder of recordings; else the built-in corpus"
+        "--recordings", type=Path, help="folder of recordings; else the built-in ones"
     )
     options.add_argument("--speech", type=Path, help="folder of recordings of speech, for PESQ")
     options.add_argument("--limit", type=int, default=20, help="how many clips, evenly picked")
@@ -71,7 +72,7 @@ def main() -> None:
         Clip(sound[:n_samples], is_speech)
         for folder, is_speech in given
         for sound in evenly(recorded(folder, share), share)
-    ] or [Clip(sound[:n_samples], False) for sound in evenly(synthetic(), chosen.limit)]
+    ] or [Clip(sound[:n_samples], False) for sound in evenly(built_in(), chosen.limit)]
     total = sum(len(clip.sound) for clip in clips) / SAMPLE_RATE
     n_speech = sum(clip.is_speech for clip in clips)
     print(
@@ -92,18 +93,18 @@ def evenly(items: list, limit: int) -> list:
 
 def recorded(folder: Path, limit: int) -> list[np.ndarray]:
     """Recordings of a second or more, picked evenly from the folder."""
-    from dafxtool.audio.io import find_recordings, load_audio
+    from dafxtool.audio.io import load_audio
 
     paths = evenly(find_recordings([folder]), 2 * limit)
     sounds = [load_audio(path, SAMPLE_RATE)[0] for path in paths]
     return [sound for sound in sounds if len(sound) >= SAMPLE_RATE and np.abs(sound).max() > 1e-3]
 
 
-def synthetic() -> list[np.ndarray]:
-    """One recording of each family of the built-in corpus."""
-    from dafxtool.synthesis import corpus
+def built_in() -> list[np.ndarray]:
+    """Read one built-in recording of each family."""
+    from dafxtool.audio.example_recordings import CLIPS
 
-    return list({family: sound for family, _, sound in corpus(0, SAMPLE_RATE)}.values())
+    return [clip.read() for clip in {clip.family: clip for clip in CLIPS}.values()]
 
 
 def print_sizes(sizes: tuple[int, int, int], clips: list[Clip]) -> None:

@@ -1,6 +1,6 @@
 """Pairs analysed each second, beside the bare transform and beside a loop with librosa.
 
-    python benchmarks/bench_spectrogram.py                   # the built-in corpus
+    python benchmarks/bench_spectrogram.py                   # the built-in recordings
     python benchmarks/bench_spectrogram.py --recordings FOLDER
 
 Ours goes from pairs.h5 to spectrograms.h5. The floor is torch.stft alone, on audio that is in
@@ -61,11 +61,11 @@ def measure(scratch: Path, rounds: int) -> None:
     emptied(kept)()
     ours(pairs, kept)
     by_librosa(files[:8], kept)
-    with storage.Hdf5Reader(pairs, storage.PAIRS) as reader:
+    with storage.Reader(pairs, storage.PAIRS) as reader:
         sound = torch.from_numpy(reader.rows(slice(None)))
-    with storage.Hdf5Reader(kept / "dataset.h5", storage.SPECTROGRAMS) as reader:
+    with storage.Reader(kept / "dataset.h5", storage.SPECTROGRAMS) as reader:
         written = reader.rows(slice(None))
-        constants = reader.configuration["mean"], reader.configuration["deviation"]
+        constants = reader.configuration["mean"], reader.configuration["std"]
     check_values(sound, written, constants, [kept / f"{path.stem}.npy" for path in files[:8]])
     timings = side_by_side(
         {

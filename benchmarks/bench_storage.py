@@ -1,6 +1,6 @@
 """Ways to keep spectrograms in HDF5: how large, how quickly written, and read as train reads them.
 
-    python benchmarks/bench_storage.py                   # the built-in corpus
+    python benchmarks/bench_storage.py                   # the built-in recordings
     python benchmarks/bench_storage.py --recordings FOLDER
 
 Each way gets the same spectrograms, batch by batch, and gives batches of 16 rows drawn at random;
@@ -89,7 +89,7 @@ def some_spectrograms(recordings: Path, scratch: Path, n_pairs: int) -> NDArray[
     render([recordings], scratch / "pairs.h5", effects, pairs_per_effect=n_pairs // 2)
     made = scratch / "spectrograms.h5"
     compute_spectrograms(scratch / "pairs.h5", made, CONFIG, device="cpu")
-    with storage.Hdf5Reader(made, storage.SPECTROGRAMS) as reader:
+    with storage.Reader(made, storage.SPECTROGRAMS) as reader:
         values: NDArray[np.float16] = reader.rows(slice(None))
     return values
 
@@ -105,7 +105,7 @@ def measure(values: NDArray[np.float16], folder: Path, rounds: int) -> None:
         reading[name] = partial(way.read, paths[name], batches)
     emptied(folder)()
     written = timed(writing, rounds, before=None)
-    with storage.Hdf5Reader(paths[OURS], storage.SPECTROGRAMS) as reader:
+    with storage.Reader(paths[OURS], storage.SPECTROGRAMS) as reader:
         check(np.array_equal(reader.rows(batches[0]), values[batches[0]]), "rows come back changed")
     show(values, paths, written, timed(reading, rounds), len(batches) * BATCH)
 
@@ -138,12 +138,12 @@ def show(
 def write_ours(path: Path, values: NDArray[np.float16]) -> None:
     """As `spectrogram` writes, labels left out."""
     columns = {"spectrogram": (values.shape[1:], values.dtype)}
-    described = {"spectrogram": asdict(CONFIG), "mean": 0.0, "deviation": 1.0, "pairs": {}}
+    described = {"spectrogram": asdict(CONFIG), "mean": 0.0, "std": 1.0, "pairs": {}}
     with storage.writing_rows(
         path,
         storage.SPECTROGRAMS,
-        {**columns, **storage.label_columns(EFFECTS, 1)},
-        len(values),
+        columns,
+        np.zeros(len(values), np.int64),
         described,
         EFFECTS,
         RECORDINGS,
@@ -154,7 +154,7 @@ def write_ours(path: Path, values: NDArray[np.float16]) -> None:
 
 
 def read_ours(path: Path, batches: list[NDArray[np.int64]]) -> None:
-    with storage.Hdf5Reader(path, storage.SPECTROGRAMS) as reader:
+    with storage.Reader(path, storage.SPECTROGRAMS) as reader:
         for rows in batches:
             reader.rows(rows)
 

@@ -1,6 +1,6 @@
 """Segments trained on each second, beside the bare step on one batch that is never changed.
 
-    python benchmarks/bench_train.py                         # the built-in corpus
+    python benchmarks/bench_train.py                         # the built-in recordings
     python benchmarks/bench_train.py --recordings FOLDER
 
 The preset is small, the device the CPU. Ours is the loop of dafxtool.training.train.train itself, from
@@ -86,7 +86,7 @@ def unobserved(n_steps: int) -> Configuration:
 
 def measure(data: Path, scratch: Path, made: Configuration, rounds: int) -> None:
     n_steps, size = made.training.max_steps, made.training.batch_size
-    with storage.Hdf5Reader(data, storage.SPECTROGRAMS) as reader:
+    with storage.Reader(data, storage.SPECTROGRAMS) as reader:
         rows = SplitLoader(reader, reader.labels.rows_of(("train",)), "cpu")
         n_rows, n_bytes = len(rows), len(rows) * reader.bytes_a_row
         check_weights(data, scratch / "checked", unobserved(4), rows)

@@ -116,18 +116,18 @@ def options(
     parser.add_argument("--rounds", type=int, default=rounds, help=f"timed rounds [{rounds}]")
     if recordings:
         parser.add_argument(
-            "--recordings", type=Path, help="folder of recordings; else the built-in corpus"
+            "--recordings", type=Path, help="folder of recordings; else the built-in ones"
         )
     return parser
 
 
 def recordings_in(named: Path | None, scratch: Path) -> Path:
-    """The folder that was named, or the built-in corpus, written into the scratch folder."""
+    """The folder that was named, or the built-in recordings, copied into the scratch folder."""
     if named:
         return named
-    from dafxtool.synthesis import write_corpus
+    from dafxtool.audio.example_recordings import write_clips
 
-    write_corpus(scratch / "recordings")
+    write_clips(scratch / "recordings")
     return scratch / "recordings"
 
 

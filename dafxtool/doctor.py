@@ -21,6 +21,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 from dafxtool import __version__
+from dafxtool.audio.av_reader import has_av
 from dafxtool.effects.effect import Effect
 from dafxtool.errors import DafxError
 from dafxtool.utils.device import usable_cores
@@ -34,9 +35,14 @@ OLDEST_PYTHON = (3, 10)
 TORCH_PAIR = "pip install torch==2.14.1 torchaudio==2.11.1"
 REINSTALL = "install dafxtool again, with its dependencies: pip install dafxtool"
 ROOM_FOR_PRESET = 4 * 2**30  # bytes; pairs and spectrograms of the default preset for two effects
-ROOM_FOR_A_WORKER = 16 * 2**20  # bytes of shared memory a rendering process, in the default preset
-LOSSLESS = ("wav", "aiff", "flac")
-LOSSY = ("ogg", "mp3")
+CODECS = {  # name: format and subtype of libsndfile
+    "WAV": ("WAV", "PCM_16"),
+    "AIFF": ("AIFF", "PCM_16"),
+    "FLAC": ("FLAC", "PCM_16"),
+    "Ogg Vorbis": ("OGG", "VORBIS"),
+    "Opus": ("OGG", "OPUS"),
+    "MP3": ("MP3", "MPEG_LAYER_III"),
+}
 
 
 @dataclass(frozen=True)
@@ -70,9 +76,8 @@ def examine(
         _h5py,
         _matplotlib,
         _cores,
-        _shared_memory,
         _disk,
-        *(_optional(name, purpose) for name, purpose in OPTIONAL),
+        *(_optional(*each) for each in OPTIONAL),
     ]
     checks = [look() for look in looks]
     for path in plugins:
@@ -122,14 +127,13 @@ PACKAGES = (
     ("numpy", "numpy"),
     ("scipy", "scipy.signal"),
     ("scikit-learn", "sklearn.neighbors"),
-    # These two are not imported: compiling umap takes longer than all the rest.
-    ("umap-learn", ""),
-    ("tensorboard", ""),
+    ("tensorboard", ""),  # not imported: that takes longer than all the rest
     ("rich", "rich"),
     ("tqdm", "tqdm"),
 )
 
 OPTIONAL = (
+    ("umap-learn", "only 'dafxtool map --method umap' needs it", "umap"),
     ("wandb", "only logs on W&B need it"),
     ("dask", "only rendering on a cluster needs it"),
 )
@@ -160,12 +164,12 @@ def _package(name: str, module: str) -> Callable[[], Check]:
     return look
 
 
-def _optional(name: str, purpose: str) -> Callable[[], Check]:
+def _optional(name: str, purpose: str, extra: str = "") -> Callable[[], Check]:
     def look() -> Check:
         try:
             return Check(name, "ok", f"{version(name)} (optional)")
         except PackageNotFoundError:
-            mend = f"{purpose}: pip install 'dafxtool[{name}]'"
+            mend = f"{purpose}: pip install 'dafxtool[{extra or name}]'"
             return Check(name, "missing", "not installed (optional)", mend)
 
     return look
@@ -278,7 +282,7 @@ def _pedalboard() -> Check:
     try:
         found = version(what)
     except PackageNotFoundError:
-        mend = "to read audio and apply effects (training needs neither): pip install pedalboard"
+        mend = "to apply effects (training does not need them): pip install pedalboard"
         return Check(what, "missing", "not installed", mend)
     failure = _import_failure(what)
     if failure:
@@ -294,37 +298,41 @@ def _pedalboard() -> Check:
 
 
 def _codecs() -> Check:
-    if _import_failure("pedalboard"):
-        return Check("audio files", "missing", "not looked at, for pedalboard is not here")
-    failures = [kind for kind in (*LOSSLESS, *LOSSY) if not _reads_back(kind)]
-    good = [kind for kind in (*LOSSLESS, *LOSSY) if kind not in failures]
-    found = f"reads and writes {', '.join(good) or 'nothing'}"
-    if "wav" in failures:
-        return Check("audio files", "broken", found, "pip install -U pedalboard")
+    what = "audio files"
+    failure = _import_failure("soundfile")
+    if failure:
+        install = "to read and write audio (training needs neither): pip install soundfile"
+        return Check(what, "missing", f"soundfile {failure.removeprefix('which ')}", install)
+    failures = [name for name, (kind, subtype) in CODECS.items() if not _reads_back(kind, subtype)]
+    works = [name for name in CODECS if name not in failures]
+    found = f"reads and writes {', '.join(works) or 'nothing'}"
+    found += "; PyAV reads M4A, WMA and video files" if has_av() else ""
+    if "WAV" in failures:
+        return Check(what, "broken", found, "pip install -U soundfile")
     if failures:
-        mend = f"convert {', '.join(failures)} to WAV or FLAC first"
-        return Check("audio files", "warning", found, mend)
-    return Check("audio files", "ok", found)
+        return Check(what, "warning", found, f"convert {', '.join(failures)} to WAV or FLAC first")
+    if not has_av():
+        found += "; M4A, WMA and video files need PyAV (pip install 'dafxtool[av]')"
+    return Check(what, "ok", found)
 
 
-def _reads_back(kind: str) -> bool:
-    """Does a tone survive being written and read, in memory?"""
+def _reads_back(kind: str, subtype: str) -> bool:
+    """Write a tone into memory, read it, and compare its level."""
     import numpy as np
-    from pedalboard.io import AudioFile
+    import soundfile
 
-    sample_rate = 44_100
-    tone = np.sin(2 * np.pi * 441.0 * np.arange(sample_rate) / sample_rate).astype(np.float32) / 2
+    sample_rate = 48_000
+    tone = np.sin(2 * np.pi * 480.0 * np.arange(sample_rate) / sample_rate) / 2
+    memory = io.BytesIO()
     try:
-        memory = io.BytesIO()
-        with AudioFile(memory, "w", samplerate=sample_rate, num_channels=1, format=kind) as file:
-            file.write(tone)
+        with soundfile.SoundFile(memory, "w", sample_rate, 1, subtype, format=kind) as file:
+            for start in range(0, sample_rate, 4800):
+                file.write(tone[start : start + 4800])
         memory.seek(0)
-        with AudioFile(memory) as file:
-            back = file.read(file.frames)[0]
-    except Exception:  # whatever a codec raises, it does not work
+        back, _ = soundfile.read(memory)
+    except (soundfile.SoundFileError, ValueError, TypeError):
         return False
-    # Lossy codecs shift and pad, so the level is compared and not the samples.
-    level = float(np.sqrt(np.mean(back[4096:-4096] ** 2))) if len(back) > 10_000 else 0.0
+    level = float(np.sqrt(np.mean(back[4096:-4096] ** 2))) if len(back) == sample_rate else 0.0
     return abs(level - np.sqrt(0.125)) < 0.02
 
 
@@ -359,18 +367,6 @@ def _matplotlib() -> Check:
 
 def _cores() -> Check:
     return Check("cores", "ok", f"{usable_cores()} of {os.cpu_count()}, which --workers takes")
-
-
-def _shared_memory() -> Check:
-    folder = Path("/dev/shm")
-    if not folder.is_dir():
-        return Check("shared memory", "ok", "the system's own")
-    free = shutil.disk_usage(folder).free
-    found = f"{_gigabytes(free)} free in {folder}"
-    if free < ROOM_FOR_A_WORKER * usable_cores():
-        mend = "use fewer --workers, or give the container more (docker run --shm-size 2g)"
-        return Check("shared memory", "warning", found, mend)
-    return Check("shared memory", "ok", found)
 
 
 def _disk() -> Check:

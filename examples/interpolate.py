@@ -6,7 +6,7 @@ python interpolate.py [RECORDING]
 import sys
 from pathlib import Path
 
-from dafxtool import synthesis
+from dafxtool.audio.example_recordings import LUTE
 from dafxtool.effects.apply import parse_effect
 from dafxtool.latents.examples import load_example
 from dafxtool.latents.interpolate import draw_interpolation, interpolate, sound_interpolation
@@ -14,9 +14,9 @@ from dafxtool.models.run import load_run
 
 
 def main() -> None:
-    path = Path(sys.argv[1]) if len(sys.argv) > 1 else Path("guitar.wav")
+    path = Path(sys.argv[1]) if len(sys.argv) > 1 else Path("lute.wav")
     if not path.exists():
-        synthesis.write_example(path, "strings")
+        LUTE.write_wav(path)
     run = load_run()
     a = load_example(path, run, parse_effect("delay:time=300,mix=50"))
     b = load_example(path, run, parse_effect("overdrive:drive=30"))

@@ -5,8 +5,8 @@ python invert_magnitude.py
 
 from pathlib import Path
 
-from dafxtool import synthesis
-from dafxtool.audio.io import save_audio
+from dafxtool.audio.example_recordings import BARITONE
+from dafxtool.audio.writer import save_audio
 from dafxtool.config import SpectrogramConfig
 from dafxtool.effects.apply import apply
 from dafxtool.effects.builtin import builtin_effects
@@ -16,7 +16,7 @@ from dafxtool.spectrogram.stft import magnitude
 
 def main() -> None:
     config = SpectrogramConfig(n_samples=65_536)
-    dry = synthesis.recording("voice", 0)[: config.n_samples]
+    dry = BARITONE.read()[: config.n_samples]
     reverb = builtin_effects()["reverb"]
     wet, _ = apply(reverb, dry, config.sample_rate, reverb.default_setting())
     target = magnitude(wet, config)

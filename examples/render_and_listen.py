@@ -6,16 +6,17 @@ python render_and_listen.py [RECORDING]
 import sys
 from pathlib import Path
 
-from dafxtool import synthesis
-from dafxtool.audio.io import load_audio, save_audio
+from dafxtool.audio.example_recordings import LUTE
+from dafxtool.audio.io import load_audio
 from dafxtool.audio.level import normalise_peak
+from dafxtool.audio.writer import save_audio
 from dafxtool.effects.apply import apply, parse_effect
 
 
 def main() -> None:
-    path = Path(sys.argv[1]) if len(sys.argv) > 1 else Path("guitar.wav")
+    path = Path(sys.argv[1]) if len(sys.argv) > 1 else Path("lute.wav")
     if not path.exists():
-        synthesis.write_example(path, "strings")
+        LUTE.write_wav(path)
     dry, sample_rate = load_audio(path)
     dry = normalise_peak(dry, -12.0)
     for time in (60, 250, 700):

@@ -12,7 +12,7 @@ output=${2:-study}
 pairs=${PAIRS:-2000}
 preset=${PRESET:-default}
 read -r -a train <<<"${TRAIN:---minutes 120}"
-read -r -a method <<<"${MAP:---method umap}"
+read -r -a method <<<"${MAP:---method tsne}"
 mkdir -p "$output"
 
 two=(--effect overdrive --effect delay)

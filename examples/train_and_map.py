@@ -7,7 +7,8 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 
-from dafxtool import presets, synthesis
+from dafxtool import presets
+from dafxtool.audio.example_recordings import write_clips
 from dafxtool.dataset.render import render
 from dafxtool.effects.builtin import builtin_effects
 from dafxtool.latents.embed import embed
@@ -19,7 +20,7 @@ from dafxtool.training.train import train
 
 def main(folder: str = "recordings", pairs_per_effect: str = "60", steps: str = "60") -> None:
     if not Path(folder).is_dir():
-        synthesis.write_corpus(Path(folder))
+        write_clips(Path(folder))
     preset = presets.PRESETS["small"]
     preset = replace(preset, training=replace(preset.training, max_steps=int(steps)))
     known = builtin_effects()

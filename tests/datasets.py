@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from dafxtool.audio.io import save_audio
+from dafxtool.audio.writer import save_audio
 from dafxtool.config import (
     Configuration,
     ModelConfig,

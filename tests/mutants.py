@@ -125,10 +125,8 @@ def answer_all(reader: Callable[..., object]) -> None:
     for line in sys.stdin:
         _forget_peak()
         before, began = _memory("VmRSS"), time.monotonic()
-        told = ""
         try:
-            reader(*json.loads(line))
-            outcome = "read"
+            outcome, told = "read", str(reader(*json.loads(line)) or "")
         except DafxError as error:
             outcome, told = "refused", str(error)
         except BaseException:
@@ -157,7 +155,10 @@ def _memory(name: str, process: int | str = "self") -> int:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What became of one file: read, refused, escaped (no DafxError), crashed, hung or too large"""
+    """Result of reading one file: read, refused, escaped (no DafxError), crashed, hung or too large
+
+    told  what the reader returned, or the error
+    """
 
     what: str
     told: str
@@ -167,14 +168,25 @@ class Outcome:
 
 @dataclass
 class Tally:
-    """Figures of many outcomes, and those that may not be."""
+    """Figures of many outcomes, and those that may not be.
 
+    known           what the reader returns for undamaged files
+    has_checksums   anything else is a failure: wrong samples that nobody notices
+    """
+
+    known: frozenset[str] = frozenset()
+    has_checksums: bool = False
     outcomes: list[Outcome] = field(default_factory=list)
     wrong: list[str] = field(default_factory=list)
+    n_other: int = 0  # read, but not as an undamaged file
 
     def add(self, name: str, outcome: Outcome) -> None:
         self.outcomes.append(outcome)
-        if outcome.what not in ("read", "refused") or outcome.grown > LARGEST_GROWTH:
+        self.n_other += (
+            outcome.what == "read" and bool(self.known) and outcome.told not in self.known
+        )
+        is_wrong = self.has_checksums and outcome.what == "read" and outcome.told not in self.known
+        if outcome.what not in ("read", "refused") or outcome.grown > LARGEST_GROWTH or is_wrong:
             self.wrong.append(
                 f"{name}: {outcome.what}, {outcome.grown / 2**20:.0f} MiB, {outcome.told}"
             )
@@ -186,6 +198,7 @@ class Tally:
         return (
             f"{len(self.outcomes)} tried: "
             + ", ".join(f"{number} {what}" for what, number in count.items())
+            + f" ({self.n_other} with other samples)" * bool(self.known)
             + f"; at most {max(o.seconds for o in self.outcomes):.1f} s and "
             f"{max(o.grown for o in self.outcomes) / 2**20:.0f} MiB"
         )

@@ -16,6 +16,7 @@ from typing import Any
 import h5py
 import numpy as np
 import torch
+from arrays import row_arrays, take_rows
 from datasets import RATE, with_training, write_recordings
 from nursery import Nursery
 
@@ -92,21 +93,23 @@ def check_rows(output: Path, whole: Path, n_reported: int) -> None:
     if n_reported:
         assert rows_done(output) >= n_reported, "what was told is not there"
     if rows_done(output):
-        with h5py.File(partial, "r") as file, h5py.File(whole, "r") as complete:
-            done = np.flatnonzero(file["done"][:])
-            for name in set(complete) - {"effects", "recordings", "done"}:
-                np.testing.assert_array_equal(file[name][:][done], complete[name][:][done])
+        done = np.flatnonzero(row_arrays(partial)["done"])
+        complete = row_arrays(whole)
+        stored = take_rows(row_arrays(partial), done, complete)
+        wanted = take_rows(complete, done, complete)
+        for name in set(wanted) - {"done"}:
+            np.testing.assert_array_equal(stored[name], wanted[name])
 
 
 # --- a folder of audio ----------------------------------------------------------------------------
 
 
 def pairs_done(output: Path) -> int:
-    for name in ("pairs.csv", ".pairs.csv.partial"):
-        if (output / name).exists():
-            lines = (output / name).read_bytes().splitlines()
-            return len([line for line in lines if line[:1].isdigit()])
-    return 0
+    """Pairs in the table, or in the pairs file that the folder will be exported from."""
+    table = output / "pairs.csv"
+    if table.exists():
+        return len([line for line in table.read_bytes().splitlines() if line[:1].isdigit()])
+    return rows_done(output / ".pairs.h5")
 
 
 def check_pairs(output: Path, whole: Path, n_reported: int) -> None:

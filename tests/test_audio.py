@@ -1,4 +1,4 @@
-"""Reading, seeking, resampling and refusing, against tones, soundfile and hand-made files."""
+"""Resample, read, refuse, find and write recordings, against tones and hand-made files."""
 
 from __future__ import annotations
 
@@ -8,21 +8,22 @@ import wave
 
 import numpy as np
 import pytest
+import soundfile
 
+from dafxtool.audio.find_recordings import _walk, find_recordings
+from dafxtool.audio.frame_checks import mp3_frame_length
 from dafxtool.audio.io import (
-    SUFFIXES,
     AudioInfo,
-    _walk,
-    find_recordings,
     load_audio,
     load_segment,
     read_info,
     resampled_length,
-    save_audio,
 )
-from dafxtool.audio.resample import resample
+from dafxtool.audio.resample import required_span, resample, resample_span
+from dafxtool.audio.writer import save_audio
 from dafxtool.errors import InputError, OutputExistsError, RecordingError
 
+KINDS = {".opus": "OGG", ".aif": "AIFF", ".aifc": "AIFF"}
 RATES = (8000, 11025, 16000, 22050, 32000, 44100, 48000, 96000, 192000)
 
 
@@ -40,12 +41,12 @@ def level_db(samples):
     return 10 * np.log10(np.mean(np.square(samples, dtype=np.float64)) + 1e-30)
 
 
-def encode(path, samples, rate, **how):
-    """Any kind of file that pedalboard writes, MP3 and Ogg Vorbis among them."""
-    from pedalboard.io import AudioFile
-
-    with AudioFile(str(path), "w", rate, len(samples), **how) as file:
-        file.write(samples)
+def encode(path, samples, rate, subtype=None, kind=None, **how):
+    """Write (n_channels, n_samples) with libsndfile."""
+    kind = kind or KINDS.get(path.suffix, path.suffix[1:].upper())
+    with soundfile.SoundFile(path, "w", rate, len(samples), subtype, format=kind, **how) as file:
+        for start in range(0, samples.shape[1], 4096):  # libsndfile crashes on long blocks of Ogg
+            file.write(samples[:, start : start + 4096].T)
     return path
 
 
@@ -68,18 +69,41 @@ def test_a_tone_in_the_pass_band_keeps_its_level_and_its_place_in_time(from_rate
     lower = min(from_rate, to_rate)
     for frequency in (0.02 * lower, 0.3 * lower, 0.44 * lower):
         made = resample(tone(frequency, from_rate), from_rate, to_rate)
-        wanted = tone(frequency, to_rate)
-        assert len(made) == len(wanted) == to_rate
+        assert len(made) == to_rate
         inside = slice(to_rate // 5, -to_rate // 5)
-        error = (made.astype(np.float64) - wanted)[inside]
-        assert level_db(error) - level_db(wanted[inside]) < -95
+        carrier = np.exp(-2j * np.pi * frequency * np.arange(to_rate) / to_rate)
+        window = np.hanning(len(made[inside]))
+        found = np.sum(made[inside] * carrier[inside] * window) / np.sum(window)  # 0.25 / i
+        assert abs(20 * np.log10(abs(found) / 0.25)) < 0.01  # dB
+        assert abs(np.angle(found * 1j)) < 1e-5  # radians: 1e-5 of a period
+        error = made - 0.5 * abs(found) / 0.25 * np.sin(
+            2 * np.pi * frequency * np.arange(to_rate) / to_rate
+        )
+        assert level_db(error[inside]) - level_db(made[inside]) < -100
 
 
-@pytest.mark.parametrize("from_rate", [32_000, 44_100, 48_000, 96_000, 192_000])
-def test_what_the_lower_rate_cannot_hold_vanishes(from_rate):
-    for frequency in (12_100, 13_000, 15_000, 0.49 * from_rate):
-        made = resample(tone(frequency, from_rate), from_rate, 24_000)[5000:-5000]
-        assert level_db(made) - level_db(tone(frequency, from_rate)) < -95
+@pytest.mark.parametrize("to_rate", [16_000, 24_000, 44_100])
+@pytest.mark.parametrize("from_rate", [32_000, 44_100, 48_000, 88_200, 96_000, 192_000])
+def test_what_the_lower_rate_cannot_hold_vanishes(from_rate, to_rate):
+    for frequency in (0.501 * to_rate, 0.54 * to_rate, 0.62 * to_rate, 0.49 * from_rate):
+        if 0.501 * to_rate <= frequency < 0.5 * from_rate:
+            sound = tone(frequency, from_rate)
+            made = resample(sound, from_rate, to_rate)[5000:-5000]
+            assert level_db(made) - level_db(sound) < -120
+
+
+@pytest.mark.parametrize("to_rate", [16_000, 24_000, 44_100])
+@pytest.mark.parametrize("from_rate", [*RATES, 88_200, 22_255])
+def test_every_span_has_the_bits_of_the_complete_recording(from_rate, to_rate):
+    sound = noise(3 * from_rate)[0]
+    whole = resample(sound, from_rate, to_rate)
+    rng = np.random.default_rng(from_rate)
+    for start in (0, len(whole) - 100, *rng.integers(0, len(whole) - 100, 5).tolist()):
+        stop = min(len(whole), start + int(rng.integers(1, 50_000)))
+        first, last = required_span(start, stop, from_rate, to_rate)
+        first, last = max(first, 0), min(last, len(sound))
+        found = resample_span(sound[first:last], first, start, stop, from_rate, to_rate)
+        assert np.array_equal(found, whole[start:stop])
 
 
 @pytest.mark.parametrize("from_rate", [8000, 16_000, 22_050])
@@ -93,7 +117,7 @@ def test_raising_the_rate_adds_no_images(from_rate):
 
 def test_a_constant_stays_what_it_is():
     made = resample(np.full(4000, 0.25, np.float32), 22_050, 24_000)
-    np.testing.assert_allclose(made[500:-500], 0.25, atol=1e-7)
+    np.testing.assert_allclose(made[500:-500], 0.25, atol=2e-7)
 
 
 def test_an_impulse_stays_at_its_time_and_spreads_evenly():
@@ -118,23 +142,6 @@ def test_axes_before_the_last_are_kept():
     np.testing.assert_array_equal(made[1, 2], resample(sound[1, 2], 48_000, 24_000))
 
 
-@pytest.mark.parametrize("from_rate", [8_000, 44_100, 96_000])
-def test_rounding_stays_130_db_below_the_sound(from_rate):
-    """The same filter, added up sample by sample in float64."""
-    sound = np.random.default_rng(3).standard_normal(from_rate // 5).astype(np.float32)
-    made = resample(sound, from_rate, 24_000)
-    lower = min(from_rate, 24_000)
-    half_width_s = (100 - 7.95) / (2.285 * 2 * np.pi * 0.05 * lower) / 2
-    beta = 0.1102 * (100 - 8.7)
-    chosen = np.arange(len(made) // 3, len(made) // 3 + 300)
-    times = np.arange(len(sound)) / from_rate - chosen[:, None] / 24_000
-    window = np.i0(beta * np.sqrt(np.clip(1 - (times / half_width_s) ** 2, 0, 1)))
-    weights = np.sinc(2 * 0.475 * lower * times) * window * (abs(times) < half_width_s)
-    exact = (weights / weights.sum(axis=1, keepdims=True)) @ sound.astype(np.float64)
-    error = np.sqrt(np.mean((made[chosen] - exact) ** 2) / np.mean(exact**2))
-    assert error < 10 ** (-130 / 20)
-
-
 def test_the_same_rate_changes_nothing():
     sound = noise(1000)
     made = resample(sound, 24_000, 24_000)
@@ -145,7 +152,7 @@ def test_the_same_rate_changes_nothing():
 def test_rates_without_a_common_divisor_can_be_resampled():
     made = resample(tone(1000, 22_255), 22_255, 24_000)
     error = (made - tone(1000, 24_000))[2000:-2000]
-    assert level_db(error) < -110
+    assert level_db(error) < -100
 
 
 @pytest.mark.parametrize("rates", [(0, 24_000), (24_000, -1), (24_000, 22_050.5)])
@@ -157,20 +164,24 @@ def test_impossible_rates_are_refused(rates):
 # Reading
 
 
+VARIABLE = {"bitrate_mode": "VARIABLE", "compression_level": 0.4}
+CONSTANT = {"bitrate_mode": "CONSTANT"}
 FILES = {
-    "16.wav": {"bit_depth": 16},
-    "24.wav": {"bit_depth": 24},
-    "float.wav": {"bit_depth": 32},
-    "16.aiff": {"bit_depth": 16},
-    "16.flac": {"bit_depth": 16},
-    "24.flac": {"bit_depth": 24},
-    "vorbis.ogg": {"quality": "96 kbps"},
-    "constant.mp3": {"quality": 128},
-    "variable.mp3": {"quality": "V5"},
+    "16.wav": {"subtype": "PCM_16"},
+    "24.wav": {"subtype": "PCM_24"},
+    "float.wav": {"subtype": "FLOAT"},
+    "16.aiff": {"subtype": "PCM_16"},
+    "16.flac": {"subtype": "PCM_16"},
+    "24.flac": {"subtype": "PCM_24"},
+    "vorbis.ogg": {"subtype": "VORBIS"},
+    "opus.opus": {"subtype": "OPUS"},
+    "constant.mp3": {"subtype": "MPEG_LAYER_III", **CONSTANT},
+    "variable.mp3": {"subtype": "MPEG_LAYER_III", **VARIABLE},
 }
+LOSSY = ("ogg", "opus", "mp3")
 
 
-@pytest.mark.parametrize("from_rate", [44_100, 24_000])
+@pytest.mark.parametrize("from_rate", [48_000, 24_000])
 @pytest.mark.parametrize("name", FILES)
 def test_a_segment_is_to_the_bit_a_slice_of_the_whole(tmp_path, name, from_rate):
     path = encode(tmp_path / name, noise(3 * from_rate, 2), from_rate, **FILES[name])
@@ -188,18 +199,17 @@ def test_a_segment_is_to_the_bit_a_slice_of_the_whole(tmp_path, name, from_rate)
         np.testing.assert_array_equal(tail, whole[-777:])
 
 
-@pytest.mark.parametrize("name", [name for name in FILES if not name.endswith(("mp3", "ogg"))])
+@pytest.mark.parametrize("name", [name for name in FILES if not name.endswith(LOSSY)])
 def test_lossless_files_hold_what_was_written(tmp_path, name):
-    """pedalboard, which writes here, rounds down and multiplies by another full scale."""
     sound = noise(5000, 2)
     made, rate = load_audio(encode(tmp_path / name, sound, 22_050, **FILES[name]), channel="2")
     assert rate == 22_050
     np.testing.assert_allclose(made, sound[1], atol=1.01 * 2**-15)
 
 
-@pytest.mark.parametrize("name", ["vorbis.ogg", "constant.mp3"])
+@pytest.mark.parametrize("name", ["vorbis.ogg", "opus.opus", "constant.mp3"])
 def test_lossy_files_sound_like_what_was_written(tmp_path, name):
-    path = encode(tmp_path / name, tone(1000, 44_100)[None], 44_100, **FILES[name])
+    path = encode(tmp_path / name, tone(1000, 48_000)[None], 48_000, **FILES[name])
     made, _ = load_audio(path, 24_000)
     spectrum = np.abs(np.fft.rfft(made[:24_000]))
     assert np.argmax(spectrum) == pytest.approx(1000, abs=1)
@@ -217,21 +227,6 @@ def test_every_sample_format_of_wav_is_read(tmp_path):
         np.testing.assert_allclose(load_audio(path)[0], sound[:, 0], atol=error)
 
 
-def test_reading_agrees_with_another_decoder(tmp_path):
-    soundfile = pytest.importorskip("soundfile")
-    sound = noise(9000, 2).T
-    kinds = {"PCM_16": ("wav", "aiff", "flac"), "PCM_24": ("wav", "aiff", "flac")}
-    kinds |= {"PCM_U8": ("wav",), "PCM_S8": ("aiff",), "FLOAT": ("wav",), "DOUBLE": ("wav",)}
-    for subtype, suffixes in kinds.items():
-        for suffix in suffixes:
-            path = tmp_path / f"{subtype}.{suffix}"
-            soundfile.write(path, sound, 32_000, subtype=subtype)
-            theirs, _ = soundfile.read(path)
-            np.testing.assert_allclose(load_audio(path)[0], theirs[:, 0], atol=1e-8)
-            mean = theirs.mean(axis=1)
-            np.testing.assert_allclose(load_audio(path, channel="mean")[0], mean, atol=1e-7)
-
-
 def test_the_lowest_whole_number_is_minus_one(tmp_path):
     lowest = np.array([[-(2**15)], [2**15 - 1], [1]], dtype="<i2")
     made, _ = load_audio(riff(tmp_path / "a.wav", lowest, 1, 16))
@@ -240,28 +235,39 @@ def test_the_lowest_whole_number_is_minus_one(tmp_path):
 
 def test_channels(tmp_path):
     sound = noise(1000, 3)
-    path = encode(tmp_path / "three.wav", sound, 24_000, bit_depth=32)
+    path = encode(tmp_path / "three.wav", sound, 24_000, subtype="FLOAT")
     assert read_info(path) == AudioInfo(24_000, 3, 1000)
     np.testing.assert_array_equal(load_audio(path)[0], sound[0])
     np.testing.assert_array_equal(load_audio(path, channel="3")[0], sound[2])
     np.testing.assert_allclose(load_audio(path, channel="mean")[0], sound.mean(axis=0), atol=1e-7)
-    with pytest.raises(RecordingError, match="3 channels, so there is no channel 4"):
+    with pytest.raises(RecordingError, match=r"no channel 4 \(found 3 channels\)"):
         load_audio(path, channel="4")
     for unknown in ("left", "0", "-1", "1.5"):
-        with pytest.raises(InputError, match="unknown: give first, mean, or a number"):
+        with pytest.raises(InputError, match="Give first, mean, or a number"):
             load_audio(path, channel=unknown)
 
 
-def test_an_mp3_without_a_length_in_it_is_counted(tmp_path):
-    path = encode(tmp_path / "tone.mp3", tone(500, 44_100, 2.0)[None], 44_100, quality=128)
+@pytest.mark.parametrize("n_channels", [1, 2])
+@pytest.mark.parametrize("rate", [8000, 22_050, 24_000, 32_000, 44_100, 48_000])
+@pytest.mark.parametrize("how", [CONSTANT, VARIABLE], ids=["constant", "variable"])
+def test_an_mp3_without_a_tag_is_read_to_its_end(tmp_path, how, rate, n_channels):
+    """Only its frames tell how long it is. Without the tag, its encoder's delay is unknown."""
+    sound = np.concatenate([noise(3 * rate, n_channels), 0.01 * noise(3 * rate, n_channels)], 1)
+    path = encode(tmp_path / "a.mp3", sound, rate, "MPEG_LAYER_III", **how)
+    tagged, _ = load_audio(path)
+    assert len(tagged) == sound.shape[1]
+    bare = path.with_name("bare.mp3")
     data = path.read_bytes()
-    whole = read_info(path)
-    tag = data.find(b"Xing") if b"Xing" in data[:200] else data.find(b"Info")
-    bare = tmp_path / "bare.mp3"
-    bare.write_bytes(data[data.find(data[:2], tag) :])  # from the second frame on
-    info = read_info(bare)
-    assert abs(info.n_samples - whole.n_samples) <= 2 * 1152
-    assert len(load_audio(bare)[0]) == info.n_samples
+    bare.write_bytes(data[mp3_frame_length(data[:4]) :])
+    found, _ = load_audio(bare)
+    per_frame = 1152 if rate >= 32_000 else 576
+    assert (len(found) + 529) % per_frame == 0 and len(found) >= len(tagged) + 576
+    np.testing.assert_allclose(
+        found[576 + 2000 :][: len(tagged) - 4000], tagged[2000:-2000], atol=1e-5
+    )
+    bare.write_bytes(bare.read_bytes()[:-50])
+    with pytest.raises(RecordingError, match=r"bare\.mp3: truncated"):
+        read_info(bare)
 
 
 @pytest.mark.parametrize(
@@ -269,7 +275,9 @@ def test_an_mp3_without_a_length_in_it_is_counted(tmp_path):
 )
 def test_what_is_outside_cannot_be_read(tmp_path, start, n_samples):
     path = encode(tmp_path / "short.wav", noise(1000), 24_000)
-    with pytest.raises(RecordingError, match=r"short\.wav has 1000 samples at 24000 Hz"):
+    with pytest.raises(
+        RecordingError, match=r"short\.wav: no samples .* \(found 1000 samples at 24000 Hz"
+    ):
         load_segment(path, start, n_samples, 24_000)
 
 
@@ -280,46 +288,50 @@ def test_a_segment_of_no_length_is_empty(tmp_path):
 
 def test_a_segment_decodes_no_more_than_it_needs(tmp_path):
     """The rest of the file is NaN, which would be refused."""
-    sound = noise(44_100)
-    sound[:, :20_000] = np.nan
-    sound[:, 30_000:] = np.nan
-    path = encode(tmp_path / "islands.wav", sound, 44_100, bit_depth=32)
+    start, n_samples = 120_000, 5000
+    first, last = required_span(start, start + n_samples, 44_100, 24_000)
+    sound = noise(441_000)
+    sound[:, :first] = np.nan
+    sound[:, last:] = np.nan
+    path = encode(tmp_path / "islands.wav", sound, 44_100, subtype="FLOAT")
     info = read_info(path)
-    start, n_samples = 20_500 * 80 // 147, 9000 * 80 // 147
+    assert last - first < 4 * 44_100
     assert np.isfinite(load_segment(path, start, n_samples, 24_000, info=info)).all()
     with pytest.raises(RecordingError, match="NaN or infinite"):
-        load_segment(path, start - 500, n_samples, 24_000, info=info)
+        load_segment(path, start - 40_000, n_samples, 24_000, info=info)
 
 
 def test_infinite_samples_are_refused(tmp_path):
     sound = noise(1000)
     sound[0, 7] = np.inf
-    path = encode(tmp_path / "loud.wav", sound, 24_000, bit_depth=32)
-    with pytest.raises(RecordingError, match=r"loud\.wav holds samples that are NaN or infinite"):
+    path = encode(tmp_path / "loud.wav", sound, 24_000, subtype="FLOAT")
+    with pytest.raises(RecordingError, match=r"loud\.wav: holds NaN or infinite"):
         load_audio(path, 24_000)
 
 
 # Refusing
 
 
-@pytest.mark.parametrize("name", ["16.wav", "float.wav", "16.aiff", "16.flac", "variable.mp3"])
+@pytest.mark.parametrize("name", FILES)
 def test_cut_off_files_are_refused(tmp_path, name):
     """The decoder would make up for what is missing with silence."""
-    whole = encode(tmp_path / name, noise(44_100, 2), 44_100, **FILES[name])
+    whole = encode(tmp_path / name, noise(48_000, 2), 48_000, **FILES[name])
     read_info(whole)
     data = whole.read_bytes()
     for part in (0.9, 0.5, 0.05):
         whole.write_bytes(data[: int(len(data) * part)])
-        with pytest.raises(RecordingError, match=f"{name} is cut off, or was never finished"):
+        with pytest.raises(RecordingError, match=f"{name}: (truncated|cannot be decoded)"):
             read_info(whole)
 
 
-@pytest.mark.parametrize("suffix", SUFFIXES)
+@pytest.mark.parametrize("suffix", [".wav", ".AIFF", ".flac", ".ogg", ".mp3", ".m4a"])
 @pytest.mark.parametrize("content", [b"To be, or not to be\n" * 50, bytes(500), b"\xff\xfb\x90"])
 def test_what_is_no_recording_is_refused(tmp_path, suffix, content):
     path = tmp_path / f"text{suffix}"
     path.write_bytes(content)
-    with pytest.raises(RecordingError, match=rf"text\{suffix} (is no recording|holds no samples)"):
+    with pytest.raises(
+        RecordingError, match=rf"text\{suffix}: (not a recording|holds no samples|truncated)"
+    ):
         load_audio(path)
 
 
@@ -328,24 +340,24 @@ def test_what_is_no_recording_is_refused(tmp_path, suffix, content):
 def test_a_beginning_alone_is_refused(tmp_path, head, length):
     path = tmp_path / "beginning.wav"
     path.write_bytes(head + bytes(range(length)))
-    with pytest.raises(RecordingError, match=r"beginning\.wav"):
+    with pytest.raises(RecordingError, match=r"beginning\.wav: "):
         read_info(path)
 
 
 def test_missing_empty_and_folder(tmp_path):
-    with pytest.raises(RecordingError, match=r"nothing\.wav does not exist"):
+    with pytest.raises(RecordingError, match=r"nothing\.wav: does not exist"):
         read_info(tmp_path / "nothing.wav")
     (tmp_path / "empty.wav").touch()
-    with pytest.raises(RecordingError, match=r"empty\.wav is empty"):
+    with pytest.raises(RecordingError, match=r"empty\.wav: empty"):
         load_audio(tmp_path / "empty.wav")
-    with pytest.raises(RecordingError, match="is a folder"):
+    with pytest.raises(RecordingError, match=": a folder"):
         read_info(tmp_path)
 
 
 def test_a_file_without_samples_is_refused(tmp_path):
     with wave.open(str(tmp_path / "none.wav"), "wb") as file:
         file.setparams((1, 2, 24_000, 0, "NONE", ""))
-    with pytest.raises(RecordingError, match=r"none\.wav holds no samples"):
+    with pytest.raises(RecordingError, match=r"none\.wav: holds no samples"):
         read_info(tmp_path / "none.wav")
 
 
@@ -354,12 +366,10 @@ def test_a_file_that_changed_since_it_was_probed_is_refused(tmp_path):
     info = read_info(path)
     for sound, rate in ((noise(500), 24_000), (noise(1000), 16_000), (noise(500, 2), 24_000)):
         encode(path, sound, rate)
-        with pytest.raises(
-            RecordingError, match=r"a\.wav has changed since it was first looked at"
-        ):
+        with pytest.raises(RecordingError, match=r"a\.wav: has changed since it was first read"):
             load_segment(path, 0, 1000, 24_000, info=info)
     path.unlink()
-    with pytest.raises(RecordingError, match=r"a\.wav has vanished since it was first looked at"):
+    with pytest.raises(RecordingError, match=r"a\.wav: has vanished since it was first read"):
         load_segment(path, 0, 1000, 24_000, info=info)
 
 
@@ -367,12 +377,12 @@ def test_a_file_that_changed_since_it_was_probed_is_refused(tmp_path):
 
 
 def test_recordings_are_found_once_and_in_order(tmp_path):
-    names = ["b.wav", "a.FLAC", "deep/er/c.mp3", "deep/d.ogg", "e.aif"]
+    names = ["b.wav", "a.FLAC", "deep/er/c.mp3", "deep/d.ogg", "e.aif", "f.WMA", "deep/g.Opus"]
     hidden = [".hidden.wav", ".folder/x.wav", "notes.txt"]
     for name in names + hidden:
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).touch()
-    wanted = ["a.FLAC", "b.wav", "e.aif", "deep/d.ogg", "deep/er/c.mp3"]
+    wanted = ["a.FLAC", "b.wav", "e.aif", "f.WMA", "deep/d.ogg", "deep/g.Opus", "deep/er/c.mp3"]
     paths = [tmp_path, tmp_path / "deep", tmp_path / "b.wav"]
     assert find_recordings(paths) == [tmp_path / name for name in wanted]
 
@@ -397,7 +407,7 @@ def test_a_file_is_taken_whatever_its_suffix(tmp_path):
 
 
 def test_missing_paths_and_folders_without_recordings_are_refused(tmp_path):
-    with pytest.raises(InputError, match="nowhere does not exist"):
+    with pytest.raises(InputError, match="nowhere: does not exist"):
         find_recordings([tmp_path / "nowhere"])
     (tmp_path / "notes.txt").touch()
     with pytest.raises(InputError, match="holds no recordings"):
@@ -470,20 +480,20 @@ def test_what_cannot_be_written_is_refused(tmp_path, name, sound, match):
     assert not os.listdir(tmp_path)
 
 
+@pytest.mark.parametrize("subtype", ["VORBIS", "OPUS"])
 @pytest.mark.parametrize("n_channels", [1, 2])
-def test_the_beginning_of_an_ogg_is_the_same_wherever_it_is_entered(tmp_path, n_channels):
-    """Entered within its first page, pedalboard gives up to 12,288 wrong samples."""
-    from pedalboard.io import AudioFile
+def test_an_ogg_is_the_same_wherever_it_is_entered(tmp_path, n_channels, subtype):
+    """libsndfile gives wrong samples where it enters the last page."""
 
     rng = np.random.default_rng(3)
     sound = rng.normal(0, 0.2, (n_channels, 60_000)).astype(np.float32)
     path = tmp_path / "noise.ogg"
-    with AudioFile(str(path), "w", 44_100, n_channels) as file:
-        file.write(sound)
+    encode(path, sound, 48_000, subtype)
     whole, rate = load_audio(path)
-    for start in [1, 95, 1050, 2991, 4158, 9000, *rng.integers(0, 40_000, 20).tolist()]:
-        found = load_segment(path, start, 15_000, rate)
-        assert np.array_equal(found, whole[start : start + 15_000]), start
+    late = [59_000, 55_000, 50_000, 44_000]
+    for start in [1, 95, 1050, 2991, 4158, 9000, *rng.integers(0, 59_000, 20).tolist(), *late]:
+        found = load_segment(path, start, 1000, rate)
+        assert np.array_equal(found, whole[start : start + 1000]), start
 
 
 @pytest.mark.corpus

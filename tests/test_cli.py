@@ -223,17 +223,19 @@ def test_the_shared_options_have_their_defaults():
     }
 
 
-def test_the_shared_options_take_values_and_missing_files():
+def test_the_shared_options_take_values(tmp_path):
+    plugin = tmp_path / "plugin.vst3"
+    plugin.touch()
     values = parsed(
-        *("-o", "a b.h5", "--workers", "3", "--device", "cuda:1", "--preset", "week6"),
-        *("--effect", "delay:time=300", "--effect", "overdrive", "--plugin", "missing.vst3"),
+        *("-o", "a b.h5", "--workers", "3", "--device", "cpu", "--preset", "week6"),
+        *("--effect", "delay:time=300", "--effect", "overdrive", "--plugin", str(plugin)),
     )
     assert values["output"] == Path("a b.h5")
     assert values["workers"] == 3
-    assert values["device"] == "cuda:1"
+    assert values["device"] == "cpu"
     assert values["preset"] == "week6"
     assert values["effects"] == ("delay:time=300", "overdrive")
-    assert values["plugins"] == (Path("missing.vst3"),)
+    assert values["plugins"] == (plugin,)
 
 
 @pytest.mark.parametrize(

@@ -12,9 +12,9 @@ from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 
-import h5py
 import numpy as np
 import pytest
+from arrays import row_arrays
 from datasets import SEGMENTS, SPECTROGRAM, SPLIT, chosen, write_recordings
 
 from dafxtool.dataset.render import render
@@ -65,11 +65,6 @@ def dask(tmp_path_factory):
                 time.sleep(0.1)
             assert len(cluster._threads()) == 2
         yield address[0], workers
-
-
-def columns(path):
-    with h5py.File(path) as file:
-        return {name: file[name][:] for name in file if name not in ("effects", "recordings")}
 
 
 class KillsAWorker(Progress):
@@ -125,7 +120,7 @@ def test_a_render_on_a_cluster_is_the_same_though_a_worker_dies(dask, tmp_path, 
         assert len(cluster._threads()) == 1
     assert progress.worker is None  # it was killed on the way
     assert result.n_pairs == 180
-    first, second = columns(here), columns(there)
+    first, second = row_arrays(here), row_arrays(there)
     for name in first:
         assert np.array_equal(first[name], second[name], equal_nan=name == "setting"), name
 
@@ -143,7 +138,7 @@ def test_spectrograms_of_a_cluster_are_the_same(dask, tmp_path):
             compute_spectrograms(
                 pairs, tmp_path / "there.h5", config, overwrite=True, cluster=cluster
             )
-        first, second = columns(tmp_path / "here.h5"), columns(tmp_path / "there.h5")
+        first, second = row_arrays(tmp_path / "here.h5"), row_arrays(tmp_path / "there.h5")
         for name in first:
             assert np.array_equal(first[name], second[name], equal_nan=name == "setting"), name
 
@@ -167,7 +162,7 @@ def test_the_commands_take_an_address(dask, tmp_path, invoke):
     made = invoke("spectrogram", pairs, "--n-fft", 256, "--hop-length", 64, "--window-length", 256,
                   "--dask", dask[0], "-o", spectrograms)  # fmt: skip
     assert made.exit_code == 0, made.output
-    assert len(columns(spectrograms)["spectrogram"]) == 5
+    assert len(row_arrays(spectrograms)["spectrogram"]) == 5
 
 
 def test_errors_of_tasks_are_ours(dask):

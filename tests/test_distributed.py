@@ -7,6 +7,7 @@ import socket
 import subprocess
 import sys
 import time
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 
@@ -20,6 +21,7 @@ from dafxtool import presets
 from dafxtool.errors import ConfigError, ElsewhereError
 from dafxtool.models.base import Shard
 from dafxtool.models.checkpoint import read_checkpoint
+from dafxtool.models.factory import build_model
 from dafxtool.training import distributed
 from dafxtool.training.distributed import ProcessGroup, joined, n_own_rows
 from dafxtool.training.run_writer import read_metrics
@@ -78,7 +80,10 @@ with joined("cpu"):
     seen["residual"] = [result.ended, result.steps]
     train(data, folder / "residual", with_training(max_steps=16), "cpu", resume=True)
     train(data, folder / "labels", LABELS_ALONG, "cpu")
-    train(data, folder / "convolutional", CONVOLUTIONAL, "cpu")
+    try:
+        train(data, folder / "convolutional", CONVOLUTIONAL, "cpu")
+    except Exception as error:
+        seen["convolutional"] = [type(error).__name__, str(error)]
     minutes = replace(ENDLESS, training=replace(ENDLESS.training, max_minutes=0.02))
     result = train(data, folder / "minutes", minutes, "cpu")
     seen["minutes"] = [result.ended, result.steps]
@@ -151,15 +156,32 @@ def test_two_processes_share_what_labels_teach_along_the_way(both, spectrograms_
     )
 
 
-def test_two_processes_share_their_batch_norms(both, spectrograms_file, tmp_path):
-    """A bias before a norm has no gradient but rounding, which Adam makes steps of: left out."""
-    train(spectrograms_file, tmp_path / "run", CONVOLUTIONAL, "cpu")
-    names = ("step", "loss", "dry_error", "wet_error", "kl")
-    found, wanted = (curve(run, names) for run in (both[0] / "convolutional", tmp_path / "run"))
-    np.testing.assert_allclose(found, wanted, rtol=1e-4)
-    found, wanted = weights(both[0] / "convolutional"), weights(tmp_path / "run")
-    for name in ("encoder.0.weight", "encoder.1.weight", "encoder.1.running_var"):
-        torch.testing.assert_close(found[name], wanted[name], rtol=1e-3, atol=1e-5, msg=name)
+def test_batch_norms_of_several_cpu_processes_are_refused_by_the_first(both):
+    first, second = (seen["convolutional"] for seen in both[1])
+    assert first[0] == "ConfigError" and second[0] == "ElsewhereError"
+    assert first[1] == (
+        "the model has batch normalisation, as in the preset week6, which 2 CPU processes cannot "
+        "share: use one process, or CUDA devices."
+    )
+    assert not (both[0] / "convolutional").exists()
+
+
+@pytest.mark.parametrize("preset", ["week6", "default", "small"])
+def test_of_the_presets_only_week6_is_refused_in_several_cpu_processes(preset):
+    model = build_model(replace(presets.PRESETS[preset].model), (2, 129, 33))
+    refusal = pytest.raises(ConfigError) if preset == "week6" else nullcontext()
+    with refusal:
+        distributed.check_batch_norms(model, ProcessGroup(Shard(0, 2)))
+    distributed.check_batch_norms(model, ProcessGroup(Shard(0, 2), "cuda:0"))
+    distributed.check_batch_norms(model, ProcessGroup())
+
+
+def test_on_cuda_batch_norms_become_those_of_torch():
+    module = nn.Sequential(nn.Conv2d(2, 4, 3), nn.BatchNorm2d(4))
+    assert distributed.with_shared_batch_norms(module, ProcessGroup()) is module
+    shared = distributed.with_shared_batch_norms(module, ProcessGroup(Shard(0, 2), "cuda:0"))
+    assert isinstance(shared[1], nn.SyncBatchNorm)
+    assert list(shared.state_dict()) == list(module.state_dict())
 
 
 def test_the_first_process_alone_writes_and_decides(both):

@@ -45,9 +45,10 @@ def test_every_check_that_is_not_ok_tells_how_to_mend_it(checks):
         assert check.mend or check.state == "ok", check
 
 
-def test_pedalboard_reads_and_writes_all_formats(checks):
-    pytest.importorskip("pedalboard")
-    assert checks["audio files"].found == "reads and writes wav, aiff, flac, ogg, mp3"
+def test_libsndfile_reads_and_writes_all_formats(checks):
+    pytest.importorskip("soundfile")
+    found = "reads and writes WAV, AIFF, FLAC, Ogg Vorbis, Opus, MP3; "
+    assert checks["audio files"].found.startswith(found) and "PyAV" in checks["audio files"].found
 
 
 def test_torchaudio_that_does_not_load_is_one_warning_with_the_tested_pair(monkeypatch):
@@ -105,11 +106,11 @@ def test_an_optional_package_that_is_not_there_is_only_missing(missing):
 
 
 def test_codecs_that_fail_are_named(monkeypatch):
-    pytest.importorskip("pedalboard")
-    monkeypatch.setattr(doctor, "_reads_back", lambda kind: kind != "mp3")
+    pytest.importorskip("soundfile")
+    monkeypatch.setattr(doctor, "_reads_back", lambda kind, subtype: kind != "MP3")
     check = doctor._codecs()
-    assert (check.state, check.mend) == ("warning", "convert mp3 to WAV or FLAC first")
-    monkeypatch.setattr(doctor, "_reads_back", lambda kind: False)
+    assert (check.state, check.mend) == ("warning", "convert MP3 to WAV or FLAC first")
+    monkeypatch.setattr(doctor, "_reads_back", lambda kind, subtype: False)
     assert doctor._codecs().state == "broken"
 
 
@@ -122,17 +123,18 @@ def test_a_full_disk_is_a_warning(monkeypatch, tmp_path):
     assert check.found == f"1.0 GB free in {tmp_path}, which the default preset may fill"
 
 
-def test_a_plugin_that_is_not_there_is_broken_and_the_exit_status_says_so(
+def test_a_plugin_that_does_not_load_is_broken_and_the_exit_status_says_so(
     invoke, monkeypatch, tmp_path
 ):
     monkeypatch.setattr(doctor, "PACKAGES", ())
-    result = invoke("doctor", tmp_path / "nothing.vst3", "--json", "--quiet")
+    (tmp_path / "text.vst3").write_text("not a plugin")
+    result = invoke("doctor", tmp_path / "text.vst3", "--json", "--quiet")
     assert result.exit_code == 1
     answer = json.loads(result.stdout)
     assert answer["ok"] is False
-    (check,) = [check for check in answer["checks"] if check["what"].endswith("nothing.vst3")]
+    (check,) = [check for check in answer["checks"] if check["what"].endswith("text.vst3")]
     assert check["state"] == "broken"
-    assert "nothing.vst3" in check["found"]
+    assert "text.vst3" in check["found"]
 
 
 def test_a_plugin_that_loads_tells_its_effects(plugin):

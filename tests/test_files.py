@@ -11,7 +11,10 @@ from pathlib import Path
 import pytest
 
 from dafxtool.errors import DiskError, OutputExistsError
+from dafxtool.utils import files
 from dafxtool.utils.files import atomic_write, disk_errors, unused_name
+
+posix_only = pytest.mark.skipif(sys.platform == "win32", reason="Windows has no such thing")
 
 
 def test_nothing_has_the_name_until_all_is_written(tmp_path):
@@ -57,6 +60,7 @@ def test_an_output_that_appears_meanwhile_is_kept(tmp_path):
     assert path.read_text() == "theirs"
 
 
+@posix_only
 def test_a_link_stays_a_link(tmp_path):
     target, link = tmp_path / "target.csv", tmp_path / "link.csv"
     target.write_text("before")
@@ -67,6 +71,7 @@ def test_a_link_stays_a_link(tmp_path):
     assert target.read_text() == "after"
 
 
+@posix_only
 def test_a_folder_or_a_device_is_no_output(tmp_path):
     with pytest.raises(DiskError, match="that is a folder"), atomic_write(tmp_path, overwrite=True):
         pass
@@ -97,6 +102,7 @@ def test_what_the_disk_says_names_the_output(tmp_path, number, sentence):
     assert os.listdir(tmp_path) == []
 
 
+@posix_only
 def test_a_limit_of_the_system_is_a_sentence_and_leaves_nothing(tmp_path):
     """The real thing: the system refuses the second thousand bytes."""
     program = f"""
@@ -137,3 +143,63 @@ def test_a_free_name_counts_up_before_the_suffix(tmp_path):
     assert unused_name(path) == tmp_path / "map-2.png"
     (tmp_path / "map-2.png").symlink_to(tmp_path / "nowhere")
     assert unused_name(path) == tmp_path / "map-3.png"
+
+
+def in_use(path: Path, winerror: int) -> PermissionError:
+    """What Windows raises for a file that another program has open."""
+    error = PermissionError(errno.EACCES, "in use", str(path))
+    error.winerror = winerror  # type: ignore[attr-defined]
+    return error
+
+
+def test_a_file_that_is_in_use_for_a_moment_is_replaced_afterwards(tmp_path, monkeypatch):
+    path, calls, replace = tmp_path / "table.csv", [], os.replace
+
+    def busy(source, target):
+        calls.append(target)
+        if len(calls) < 4:
+            raise in_use(target, 32)
+        replace(source, target)
+
+    monkeypatch.setattr(os, "replace", busy)
+    monkeypatch.setattr(files, "SECONDS_BETWEEN_TRIES", 0.0)
+    with atomic_write(path) as temporary:
+        temporary.write_text("whole")
+    assert path.read_text() == "whole" and len(calls) == 4
+
+
+@pytest.mark.parametrize(("winerror", "n_calls"), [(32, files.MOST_TRIES), (1, 1), (None, 1)])
+def test_a_file_that_stays_in_use_is_a_sentence(tmp_path, monkeypatch, winerror, n_calls):
+    calls = []
+
+    def busy(source, target):
+        calls.append(target)
+        raise in_use(target, winerror)
+
+    monkeypatch.setattr(os, "replace", busy)
+    monkeypatch.setattr(files, "SECONDS_BETWEEN_TRIES", 0.0)
+    with (
+        pytest.raises(DiskError, match="no permission"),
+        atomic_write(tmp_path / "a.csv") as temporary,
+    ):
+        temporary.write_text("whole")
+    assert len(calls) == n_calls and os.listdir(tmp_path) == []
+
+
+@pytest.mark.parametrize("is_portable", [False, True])
+def test_reserved_bytes_are_zeros_and_what_was_there_stays(tmp_path, monkeypatch, is_portable):
+    if is_portable:
+        monkeypatch.delattr(os, "posix_fallocate", raising=False)
+    monkeypatch.setattr(files, "RESERVED_BYTES", 1000)
+    path = tmp_path / "file"
+    with path.open("wb") as file:
+        file.write(b"begin")
+        file.seek(2500)
+        file.write(b"end")  # before it, a hole
+    content = path.read_bytes()
+    files.reserve(path)
+    assert path.read_bytes() == content
+    files.reserve(path, 9999)
+    assert path.read_bytes() == content + bytes(9999 - len(content))
+    if is_portable and sys.platform != "win32":
+        assert path.stat().st_blocks * 512 >= 9999, "the hole has no place on the disk"

@@ -6,14 +6,16 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import soundfile
 from browsers import opened, until
 from datasets import N_SAMPLES, RATE, chosen, write_recordings
 
 from dafxtool import storage
-from dafxtool.audio.io import encode
+from dafxtool.audio.writer import encode
 from dafxtool.errors import InputError, OutputExistsError
 from dafxtool.latents.embed import embed
-from dafxtool.latents.latent_map import Projection, latent_map
+from dafxtool.latents.latent_map import latent_map
+from dafxtool.latents.projection import Projection
 from dafxtool.latents.table import write_latents
 from dafxtool.plots.scatter import label_style
 from dafxtool.plots.spectrograms import colour_table, erb_rate
@@ -72,12 +74,10 @@ def data_of(path):
 
 
 def decoded_sound(uri):
-    from pedalboard.io import AudioFile
-
     kind, content = uri.split(",")
     assert kind == "data:audio/mpeg;base64"
-    with AudioFile(io.BytesIO(base64.b64decode(content))) as file:
-        return file.read(file.frames), file.samplerate
+    samples, rate = soundfile.read(io.BytesIO(base64.b64decode(content)), always_2d=True)
+    return samples.T, rate
 
 
 # Sound --------------------------------------------------------------------------------------------
@@ -85,32 +85,25 @@ def decoded_sound(uri):
 
 @pytest.mark.parametrize(("rate", "kind"), [(8000, "mp3"), (24000, "flac"), (24000, "mp3")])
 def test_encoded_sound_is_the_sound(rate, kind):
-    from pedalboard.io import AudioFile
-
     time_s = np.arange(rate) / rate
     tone = (0.25 * np.sin(2 * np.pi * 440 * time_s) * np.exp(-3 * time_s)).astype(np.float32)
-    with AudioFile(io.BytesIO(encode(tone, rate, kind))) as file:
-        read, found = file.read(file.frames)[0], file.samplerate
-    assert found == rate
+    read, found = soundfile.read(io.BytesIO(encode(tone, rate, kind)))
+    assert found == rate and len(read) == len(tone)
     if kind == "flac":
         np.testing.assert_allclose(read, tone, atol=1 / 32767)
     else:
-        assert len(tone) <= len(read) <= len(tone) + MP3_PADDING
-        lag = np.argmax(np.correlate(read[: rate // 2], tone[: rate // 4], "valid"))
-        np.testing.assert_allclose(read[lag:][: rate // 2], tone[: rate // 2], atol=0.03)
+        np.testing.assert_allclose(read, tone, atol=0.04)
 
 
 def test_rates_that_mp3_does_not_know_become_higher_ones():
-    from pedalboard.io import AudioFile
-
-    with AudioFile(io.BytesIO(encode(np.zeros(20_000), 20_000, "mp3"))) as file:
-        assert (file.samplerate, file.frames > 22_050) == (22_050, True)
+    read, rate = soundfile.read(io.BytesIO(encode(np.zeros(20_000), 20_000, "mp3")))
+    assert (rate, len(read)) == (22_050, 22_050)
 
 
 @pytest.mark.parametrize(
     ("samples", "kind", "sentence"),
     [
-        (np.zeros(100), "ogg", "use mp3 or flac"),
+        (np.zeros(100), "ogg", "Use mp3 or flac"),
         (np.full(100, np.nan), "mp3", "NaN or infinite"),
         (np.full(100, 2.0), "flac", "peaks at"),
     ],
@@ -124,14 +117,14 @@ def test_the_page_holds_the_sound_of_the_pairs(page_file, pairs_file):
     carried = data_of(page_file)["carried"]
     rows = carried["rows"]
     assert len(rows) == N_SOUNDING
-    with storage.Hdf5Reader(pairs_file, storage.PAIRS) as reader:
+    with storage.Reader(pairs_file, storage.PAIRS) as reader:
         # A plucked string: of noise, MP3 keeps what is heard and not the waves.
         slot = next(i for i, row in enumerate(rows) if reader.labels.folder_of(row) == "plucks")
         pair = reader.rows(np.array([rows[slot]]))[0]
     for channel, wanted in enumerate(pair):
         sound, rate = decoded_sound(carried["sounds"][carried["sounds_of"][slot][channel]])
         assert rate == RATE and len(sound) == 1
-        assert N_SAMPLES <= sound.shape[1] <= N_SAMPLES + MP3_PADDING
+        assert sound.shape[1] == N_SAMPLES
         spectra = [np.abs(np.fft.rfft(each, 16384)) for each in (sound[0], wanted)]
         assert np.corrcoef(*spectra)[0, 1] > 0.95
 
@@ -338,7 +331,7 @@ def test_a_name_that_is_taken_is_refused_before_the_work(latents, projection, tm
     (tmp_path / "map.html").write_text("mine")
     with pytest.raises(OutputExistsError):
         write_map_page(tmp_path / "map.html", latents, projection)
-    with pytest.raises(InputError, match=r"ends in .html"):
+    with pytest.raises(InputError, match=r"expected .html"):
         write_map_page(tmp_path / "map.txt", latents, projection)
     assert (tmp_path / "map.html").read_text() == "mine"
 

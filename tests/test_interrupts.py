@@ -1,4 +1,3 @@
-import os
 import signal
 import subprocess
 import sys
@@ -15,7 +14,7 @@ from dafxtool.utils.progress import SILENT
 
 @pytest.fixture(autouse=True)
 def handlers_put_back():
-    kept = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    kept = {number: signal.getsignal(number) for number in signals.SIGNALS}
     yield
     for number, handler in kept.items():
         signal.signal(number, handler)
@@ -24,11 +23,11 @@ def handlers_put_back():
         signals.watch()  # forget what was noted
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("number", signals.SIGNALS)
 def test_an_interrupt_is_raised_at_once(number):
     signals.watch()
     with pytest.raises(KeyboardInterrupt):
-        os.kill(os.getpid(), number)
+        signal.raise_signal(number)
 
 
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
@@ -38,7 +37,7 @@ def test_an_interrupt_that_python_forgets_is_raised_at_the_next_step():
 
     signals.watch()
     thing = Anything()
-    reference = weakref.ref(thing, lambda _: os.kill(os.getpid(), signal.SIGINT))
+    reference = weakref.ref(thing, lambda _: signal.raise_signal(signal.SIGINT))
     del thing  # the callback's KeyboardInterrupt is printed, and that is all
     assert reference() is None
     with pytest.raises(KeyboardInterrupt):
@@ -46,10 +45,18 @@ def test_an_interrupt_that_python_forgets_is_raised_at_the_next_step():
     SILENT.advance()  # once is enough
 
 
+@pytest.mark.parametrize("told", [False, True])
+def test_the_end_of_a_command_puts_every_handler_back(told):
+    signals.watch()
+    signals.leave(told)
+    expected = signal.SIG_DFL if told else signal.SIG_IGN
+    assert {signal.getsignal(number) for number in signals.SIGNALS} == {expected}
+
+
 def test_a_new_command_forgets_the_interrupt_of_the_last():
     signals.watch()
     with pytest.raises(KeyboardInterrupt):
-        os.kill(os.getpid(), signal.SIGINT)
+        signal.raise_signal(signal.SIGINT)
     signals.watch()
     SILENT.advance()
 
@@ -57,14 +64,15 @@ def test_a_new_command_forgets_the_interrupt_of_the_last():
 def test_in_a_step_an_interrupt_waits_for_its_end_and_a_second_one_does_not():
     signals.watch()
     with signals.deferred():
-        os.kill(os.getpid(), signal.SIGINT)
+        signal.raise_signal(signal.SIGINT)
         with pytest.raises(KeyboardInterrupt):
             signals.check()
-        os.kill(os.getpid(), signal.SIGINT)
+        signal.raise_signal(signal.SIGINT)
         with pytest.raises(KeyboardInterrupt):
-            os.kill(os.getpid(), signal.SIGINT)
+            signal.raise_signal(signal.SIGINT)
 
 
+@pytest.mark.skipif(sys.platform == "win32", reason="os.kill ends a process on Windows")
 def test_signals_that_come_while_one_is_being_noted_do_not_stop_the_process_for_ever():
     """A second one at every line of what the first one runs, as from a queue in a hurry."""
     program = """

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 from datasets import N_SAMPLES, RATE, SPECTROGRAM
 
-from dafxtool.audio.io import load_audio, save_audio
+from dafxtool.audio.io import load_audio
+from dafxtool.audio.writer import save_audio
 from dafxtool.errors import (
     ConfigError,
     DafxError,

@@ -1,8 +1,6 @@
 import csv
 import errno
-import os
 import shutil
-import signal
 import subprocess
 import sys
 import time
@@ -14,7 +12,7 @@ import pytest
 from datasets import N_SAMPLES, RATE, SEGMENTS, SPLIT, chosen, write_recordings
 
 from dafxtool import storage
-from dafxtool.audio import io
+from dafxtool.audio import io, writer
 from dafxtool.config import SPLITS
 from dafxtool.dataset.plan import SEGMENTS_A_SETTING, render_row
 from dafxtool.dataset.render import render, rerender_row
@@ -26,6 +24,7 @@ from dafxtool.errors import (
     InputError,
     OutputExistsError,
 )
+from dafxtool.storage.layout import longest_setting_text
 
 
 @pytest.fixture(scope="module")
@@ -46,7 +45,7 @@ def rendered(recordings, tmp_path_factory):
 
 
 def test_a_file_holds_what_was_asked_for(rendered):
-    with storage.Hdf5Reader(rendered, storage.PAIRS) as reader:
+    with storage.Reader(rendered, storage.PAIRS) as reader:
         labels, sound = reader.labels, reader.rows(slice(None))
     assert sound.shape == (24, 2, N_SAMPLES)
     assert sound.dtype == np.float32
@@ -62,7 +61,7 @@ def test_a_file_holds_what_was_asked_for(rendered):
 
 
 def test_the_dry_segment_is_where_its_row_says(rendered):
-    with storage.Hdf5Reader(rendered, storage.PAIRS) as reader:
+    with storage.Reader(rendered, storage.PAIRS) as reader:
         labels, sound = reader.labels, reader.rows(slice(None))
     for row in range(24):
         whole = io.load_audio(Path(labels.path_of(row)), RATE)[0]
@@ -73,7 +72,7 @@ def test_the_dry_segment_is_where_its_row_says(rendered):
 
 
 def test_every_pair_can_be_rendered_again_to_the_bit(rendered):
-    with storage.Hdf5Reader(rendered, storage.PAIRS) as reader:
+    with storage.Reader(rendered, storage.PAIRS) as reader:
         sound = reader.rows(slice(None))
     for row in range(24):
         np.testing.assert_array_equal(rerender_row(rendered, row), sound[row])
@@ -88,21 +87,21 @@ def test_the_bytes_do_not_depend_on_the_number_of_workers(recordings, rendered, 
 
 def test_a_longer_dataset_begins_with_the_shorter_one(recordings, rendered, tmp_path):
     render_small(recordings, tmp_path / "longer.h5", pairs_per_effect=20)
-    with storage.Hdf5Reader(tmp_path / "longer.h5", storage.PAIRS) as longer:
-        with storage.Hdf5Reader(rendered, storage.PAIRS) as shorter:
+    with storage.Reader(tmp_path / "longer.h5", storage.PAIRS) as longer:
+        with storage.Reader(rendered, storage.PAIRS) as shorter:
             np.testing.assert_array_equal(longer.rows(slice(0, 24)), shorter.rows(slice(None)))
 
 
 def test_another_seed_is_another_dataset(recordings, rendered, tmp_path):
     render_small(recordings, tmp_path / "other.h5", seed=4)
-    with storage.Hdf5Reader(tmp_path / "other.h5", storage.PAIRS) as other:
-        with storage.Hdf5Reader(rendered, storage.PAIRS) as reader:
+    with storage.Reader(tmp_path / "other.h5", storage.PAIRS) as other:
+        with storage.Reader(rendered, storage.PAIRS) as reader:
             assert not np.array_equal(other.rows(slice(None)), reader.rows(slice(None)))
 
 
 def test_clean_leaves_the_sound_as_it_was(recordings, tmp_path):
     render_small(recordings, tmp_path / "clean.h5", effects=("clean",))
-    with storage.Hdf5Reader(tmp_path / "clean.h5", storage.PAIRS) as reader:
+    with storage.Reader(tmp_path / "clean.h5", storage.PAIRS) as reader:
         sound = reader.rows(slice(None))
     np.testing.assert_allclose(sound[:, 1], sound[:, 0], atol=1e-7)
 
@@ -114,7 +113,7 @@ def test_static_settings_are_one_for_all(recordings, tmp_path):
     render(
         [recordings], tmp_path / "s.h5", [(effect, fixed)], SEGMENTS, SPLIT, 6, settings="static"
     )
-    with storage.Hdf5Reader(tmp_path / "s.h5", storage.PAIRS) as reader:
+    with storage.Reader(tmp_path / "s.h5", storage.PAIRS) as reader:
         settings = [reader.labels.setting_of(row) for row in range(6)]
     assert settings == [effect.complete(fixed)] * 6
 
@@ -132,7 +131,7 @@ def test_a_sweep_plays_every_setting_on_the_same_segment(recordings, tmp_path):
         settings="sweep",
         steps=3,
     )
-    with storage.Hdf5Reader(tmp_path / "sweep.h5", storage.PAIRS) as reader:
+    with storage.Reader(tmp_path / "sweep.h5", storage.PAIRS) as reader:
         dry, labels = reader.rows(slice(None))[:, 0], reader.labels
     np.testing.assert_array_equal(dry[:n_settings], np.tile(dry[0], (n_settings, 1)))
     assert not np.array_equal(dry[0], dry[n_settings])
@@ -150,7 +149,7 @@ def test_each_segment_meets_every_setting_of_each_effect(recordings, tmp_path):
     assert n_settings == [6, 9]
     output = tmp_path / "sweep.h5"
     render([recordings], output, effects, SEGMENTS, SPLIT, settings="sweep", steps=3)
-    with storage.Hdf5Reader(output, storage.PAIRS) as reader:
+    with storage.Reader(output, storage.PAIRS) as reader:
         labels = reader.labels
     for index, count in enumerate(n_settings):
         rows = np.flatnonzero(labels.effect == index)
@@ -176,7 +175,7 @@ def test_a_grid_holds_all_combinations(recordings, tmp_path):
         steps=3,
     )
     assert result.n_pairs == 9 * SEGMENTS_A_SETTING
-    with storage.Hdf5Reader(tmp_path / "g.h5", storage.PAIRS) as reader:
+    with storage.Reader(tmp_path / "g.h5", storage.PAIRS) as reader:
         found = {tuple(row[:2]) for row in reader.labels.setting[:9]}
     assert len(found) == 9
 
@@ -186,14 +185,12 @@ def test_a_folder_of_audio_files_holds_the_same_sound(recordings, rendered, tmp_
     render_small(recordings, folder)
     with (folder / "pairs.csv").open() as file:
         table = list(csv.DictReader(file))
-    with storage.Hdf5Reader(rendered, storage.PAIRS) as reader:
+    with storage.Reader(rendered, storage.PAIRS) as reader:
         for row in (0, 11, 23):
             for channel, kind in enumerate(("dry", "wet")):
                 sound, rate = io.load_audio(folder / table[row][kind])
                 assert rate == RATE
-                np.testing.assert_allclose(
-                    sound, reader.rows(np.array([row]))[0, channel], atol=2**-22
-                )
+                np.testing.assert_array_equal(sound, reader.rows(np.array([row]))[0, channel])
             assert table[row]["setting"] == reader.labels.setting_text[row]
     with pytest.raises(OutputExistsError, match="holds pairs already"):
         render_small(recordings, folder)
@@ -245,7 +242,7 @@ def test_a_killed_render_is_resumed_to_the_same_bytes(recordings, tmp_path, work
     script.write_text(code)
     n_killed = 0
     for _ in range(2):
-        process = subprocess.Popen([sys.executable, str(script)], start_new_session=True)
+        process = subprocess.Popen([sys.executable, str(script)])
         partial = storage.partial_path(killed)
         deadline = time.monotonic() + 60
         while process.poll() is None and time.monotonic() < deadline:
@@ -253,7 +250,7 @@ def test_a_killed_render_is_resumed_to_the_same_bytes(recordings, tmp_path, work
                 break
             time.sleep(0.005)
         if process.poll() is None:
-            os.killpg(process.pid, signal.SIGKILL)
+            process.kill()
             n_killed += 1
         process.wait()
     assert n_killed >= 1
@@ -292,7 +289,7 @@ def test_recordings_that_break_off_are_passed_over_and_listed(tmp_path):
     broken.write_bytes(data[: len(data) // 2])
     result = render_small(folder, tmp_path / "pairs.h5", pairs_per_effect=40)
     assert result.n_pairs == 80
-    with storage.Hdf5Reader(tmp_path / "pairs.h5", storage.PAIRS) as reader:
+    with storage.Reader(tmp_path / "pairs.h5", storage.PAIRS) as reader:
         assert np.isfinite(reader.rows(slice(None))).all()
 
 
@@ -317,27 +314,101 @@ def stopped(monkeypatch, n_rows, *arguments, **options):
             render_small(*arguments, **options)
 
 
-def test_a_folder_is_as_it_was_until_the_first_new_pair(recordings, tmp_path, monkeypatch):
-    folder, rest = tmp_path / "folder", {"overwrite": True, "seed": 4}
-    render_small(recordings, folder, pairs_per_effect=3)
-    before = contents(folder)
-    stopped(monkeypatch, 0, recordings, folder, **rest)
-    assert contents(folder) == before
+def full(*_, **__):
+    raise OSError(errno.ENOSPC, "No space left on device")
 
-    def full(*_, **__):
-        raise OSError(errno.ENOSPC, "No space left on device")
+
+@pytest.mark.parametrize("n_written", [0, 1, 17])
+def test_a_folder_keeps_its_older_pairs_until_all_new_ones_are_written(
+    recordings, tmp_path, monkeypatch, n_written
+):
+    folder, fresh, other = tmp_path / "folder", tmp_path / "fresh", {"seed": 4}
+    render_small(recordings, folder, pairs_per_effect=3)
+    before, write, written = contents(folder), writer.save_audio, []
+    stopped(monkeypatch, 5, recordings, folder, overwrite=True, **other)
+    assert before.items() <= contents(folder).items()
+
+    def fill_up(path, *rest, **options):
+        if len(written) == n_written:
+            full()
+        written.append(path)
+        write(path, *rest, **options)
 
     with monkeypatch.context() as patch:
-        patch.setattr(io, "save_audio", full)
+        patch.setattr(writer, "save_audio", fill_up)
         with pytest.raises(DiskError, match="full"):
-            render_small(recordings, folder, **rest)
+            render_small(recordings, folder, resume=True, **other)
+    after = contents(folder)
+    assert before.items() <= after.items()
+    assert set(after) - set(before) == {".pairs.h5"}
+    with pytest.raises(OutputExistsError, match="or --resume to continue"):
+        render_small(recordings, folder, **other)
+    render_small(recordings, folder, resume=True, **other)
+    render_small(recordings, fresh, **other)
+    assert contents(folder) == contents(fresh)
+
+
+@pytest.mark.parametrize("n_renamed", [0, 1, 20, 49])
+def test_an_export_that_is_killed_is_resumed_to_the_same_bytes(
+    recordings, tmp_path, monkeypatch, n_renamed
+):
+    """Even between the last steps, when older audio files are gone already."""
+    folder, fresh = tmp_path / "folder", tmp_path / "fresh"
+    render_small(recordings, fresh)
+    render_small(recordings, folder, seed=4, pairs_per_effect=20)
+    replace, renamed = Path.replace, []
+
+    def killed(path, target):
+        if len(renamed) == n_renamed and target.parent == folder:
+            raise Stop
+        renamed.append(target)
+        return replace(path, target)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "replace", killed)
+        with pytest.raises(Stop):
+            render_small(recordings, folder, overwrite=True)
+    assert not (folder / "pairs.csv").exists()
+    render_small(recordings, folder, resume=True)
+    assert contents(folder) == contents(fresh)
+
+
+def test_audio_of_somebody_else_is_not_replaced(recordings, tmp_path):
+    """A folder may hold files that are called like pairs and are in no table."""
+    folder = tmp_path / "folder"
+    writer.save_audio(folder / "000007_wet.wav", np.full(9, 0.5), RATE)
+    before = contents(folder)
+    for resume in (False, True):
+        with pytest.raises(OutputExistsError, match="holds pairs already"):
+            render_small(recordings, folder, resume=resume)
     assert contents(folder) == before
+
+
+def test_a_pairs_file_in_the_folder_is_left_alone(recordings, rendered, tmp_path):
+    """As with `render -o .` beside a pairs.h5."""
+    shutil.copy(rendered, tmp_path / "pairs.h5")
+    render_small(recordings, tmp_path, seed=4)
+    assert (tmp_path / "pairs.h5").read_bytes() == rendered.read_bytes()
+
+
+def test_a_folder_that_does_not_fit_on_the_disk_is_refused_before_rendering(
+    recordings, tmp_path, monkeypatch
+):
+    n_bytes = 2 * 24 * 2 * N_SAMPLES * 4  # the pairs file and the audio files
+
+    def usage(path):
+        return shutil._ntuple_diskusage(n_bytes, 1, n_bytes - 1)
+
+    monkeypatch.setattr(shutil, "disk_usage", usage)
+    with pytest.raises(DiskError, match=r"needs 1.6 MB until it is complete and the disk has"):
+        render_small(recordings, tmp_path / "folder")
+    assert not (tmp_path / "folder").exists()
 
 
 def test_an_overwriting_render_that_is_resumed_leaves_none_of_the_older_ones(
     recordings, tmp_path, monkeypatch
 ):
-    """Nor those of one that was begun over them, in another format, and never finished."""
+    """Nor those of one that was started over them, in another format, and never finished."""
     folder, fresh = tmp_path / "folder", tmp_path / "fresh"
     render_small(recordings, folder)
     stopped(monkeypatch, 20, recordings, folder, seed=4, audio_format="flac", overwrite=True)
@@ -366,7 +437,7 @@ def test_a_recording_that_was_edited_in_place_is_another_one(
     copy = Path(shutil.copytree(recordings, tmp_path / "recordings"))
     stopped(monkeypatch, 5, copy, tmp_path / name)
     sound, rate = io.load_audio(copy / "plucks" / "0.wav")
-    io.save_audio(copy / "plucks" / "0.wav", sound / 2, rate, overwrite=True)
+    writer.save_audio(copy / "plucks" / "0.wav", sound / 2, rate, overwrite=True)
     with pytest.raises((ConfigError, OutputExistsError), match=r"sources|other recordings"):
         render_small(copy, tmp_path / name, resume=True)
 
@@ -376,7 +447,7 @@ def test_a_long_setting_is_kept_whole(recordings, tmp_path):
     (effect, _) = chosen("gain")[0]
     named = replace(effect.parameters[0], name="level-of-" + 200 * "x")
     monster = replace(effect, parameters=(named,))
-    size = int(storage.label_columns([monster.to_dict()], 1)["setting_text"][1][1:])
+    size = longest_setting_text(monster.to_dict())
     for value in (named.minimum, named.maximum, 1 / 3, -1.1754944e-38):
         assert len(monster.setting_text({named.name: value})) <= size
 
@@ -385,7 +456,7 @@ def test_a_long_setting_is_kept_whole(recordings, tmp_path):
 def test_a_resume_never_mixes_in_other_recordings(recordings, tmp_path, monkeypatch, name):
     sound, rate = io.load_audio(recordings / "plucks" / "0.wav")
     for index in range(3):
-        io.save_audio(tmp_path / "more" / f"{index}.wav", sound, rate)
+        writer.save_audio(tmp_path / "more" / f"{index}.wav", sound, rate)
     output = tmp_path / name
 
     stopped(monkeypatch, 4, recordings, output)

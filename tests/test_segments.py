@@ -3,8 +3,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from dafxtool.audio.io import load_audio, save_audio
+from dafxtool.audio.io import load_audio
 from dafxtool.audio.level import is_silent, normalise_peak
+from dafxtool.audio.writer import save_audio
 from dafxtool.config import SPLITS, SegmentConfig, SplitConfig
 from dafxtool.dataset.recordings import build_catalogue, split_pattern
 from dafxtool.dataset.segments import (
@@ -171,7 +172,7 @@ def test_next_to_nothing_is_silence_and_never_infinite(peak):
 def test_impossible_configurations_are_refused():
     with pytest.raises(ConfigError, match=r"level_dbfs is 1000\.0: it has to be from -120\.0 to 0"):
         SegmentConfig(level_dbfs=1000.0)
-    with pytest.raises(InputError, match="give first, mean, or a number"):
+    with pytest.raises(InputError, match="Give first, mean, or a number"):
         SegmentConfig(channel="left")
     with pytest.raises(ConfigError, match="at most 1,000,000"):
         SegmentConfig(sample_rate=3 * 10**18)

@@ -5,7 +5,8 @@ import pytest
 from datasets import N_SAMPLES, RATE, chosen, write_recordings
 
 from dafxtool import storage
-from dafxtool.audio.io import load_audio, save_audio
+from dafxtool.audio.io import load_audio
+from dafxtool.audio.writer import save_audio
 from dafxtool.errors import InputError
 from dafxtool.latents.examples import load_example
 from dafxtool.latents.interpolate import (
@@ -15,7 +16,6 @@ from dafxtool.latents.interpolate import (
     sound_interpolation,
     write_interpolation_table,
 )
-from dafxtool.latents.latent_map import project
 from dafxtool.latents.reconstruct import draw_reconstructions, reconstruct, reconstruct_pairs
 from dafxtool.spectrogram.stft import compress
 
@@ -124,7 +124,7 @@ def test_figures_and_their_numbers(ends, run, tmp_path):
 
 def test_reconstruction_errors_are_means_over_the_held_out_pairs(pairs_file, run, tmp_path):
     made, table = reconstruct_pairs(pairs_file, run)
-    with storage.Hdf5Reader(pairs_file, storage.PAIRS) as reader:
+    with storage.Reader(pairs_file, storage.PAIRS) as reader:
         rows = reader.labels.rows_of(("test",))
         labels = reader.labels.take(rows)
         spectrograms = run.analyse(reader.rows(rows))[0]
@@ -145,39 +145,7 @@ def test_reconstruction_errors_are_means_over_the_held_out_pairs(pairs_file, run
 
 def test_rows_can_be_chosen(pairs_file, run):
     made, _ = reconstruct_pairs(pairs_file, run, rows=(3,))
-    with storage.Hdf5Reader(pairs_file, storage.PAIRS) as reader:
+    with storage.Reader(pairs_file, storage.PAIRS) as reader:
         np.testing.assert_array_equal(made[0].source.audio, reader.rows(np.array([3]))[0])
     with pytest.raises(InputError, match="has rows 0 to"):
         reconstruct_pairs(pairs_file, run, rows=(999,))
-
-
-def clusters(n: int) -> np.ndarray:
-    rng = np.random.default_rng(0)
-    centres = np.eye(3, 10) * 8
-    return (np.repeat(centres, n, axis=0) + rng.standard_normal((3 * n, 10))).astype(np.float32)
-
-
-@pytest.mark.parametrize("method", ["umap", "pca"])
-def test_projections_keep_clusters_apart_and_repeat(method):
-    projection = project(clusters(40), method, seed=1)
-    points = projection.points.reshape(3, 40, 2)
-    centres = points.mean(axis=1)
-    spread = np.linalg.norm(points - centres[:, None], axis=2).mean()
-    gaps = [np.linalg.norm(centres[i] - centres[j]) for i, j in ((0, 1), (0, 2), (1, 2))]
-    assert min(gaps) > 2 * spread
-    np.testing.assert_array_equal(project(clusters(40), method, seed=1).points, projection.points)
-
-
-def test_pca_is_that_of_the_covariance():
-    latents = clusters(30)
-    projection = project(latents, "pca")
-    values, vectors = np.linalg.eigh(np.cov(latents.T))
-    wanted = (latents - latents.mean(0)) @ vectors[:, ::-1][:, :2]
-    np.testing.assert_allclose(np.abs(projection.points), np.abs(wanted), atol=1e-3)
-    share = values[-1] / values.sum()
-    assert f"{share:.0%}" in projection.axis_names[0]
-
-
-def test_too_few_points_are_no_map():
-    with pytest.raises(InputError, match="a map of 3 segments"):
-        project(clusters(1), "umap")

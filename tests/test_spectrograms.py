@@ -23,10 +23,10 @@ def config(**values):
 
 def test_spectrograms_are_standardised_on_the_training_split(pairs_file, tmp_path):
     result = compute_spectrograms(pairs_file, tmp_path / "s.h5", SPECTROGRAM)
-    with storage.Hdf5Reader(tmp_path / "s.h5", storage.SPECTROGRAMS) as reader:
+    with storage.Reader(tmp_path / "s.h5", storage.SPECTROGRAMS) as reader:
         rows = reader.labels.rows_of(("train",))
         values = reader.rows(rows).astype(np.float64)
-        with storage.Hdf5Reader(pairs_file, storage.PAIRS) as pairs:
+        with storage.Reader(pairs_file, storage.PAIRS) as pairs:
             assert reader.labels.setting_text == pairs.labels.setting_text
             np.testing.assert_array_equal(reader.labels.split, pairs.labels.split)
     assert values.shape[1:] == result.shape == (2, 129, 65)
@@ -46,14 +46,14 @@ def test_a_stored_spectrogram_goes_back_to_linear_magnitude(
     rows = np.array([0, 5, 7])
     found, saved = read_magnitudes(tmp_path / "s.h5", rows)
     assert saved.standardisation == standardisation
-    with storage.Hdf5Reader(pairs_file, storage.PAIRS) as pairs:
+    with storage.Reader(pairs_file, storage.PAIRS) as pairs:
         wanted = np.asarray(magnitude(pairs.rows(rows), SPECTROGRAM))
     error = np.linalg.norm(found - wanted) / np.linalg.norm(wanted)
     assert 20 * np.log10(error) < decibels
 
 
 def test_segment_standardisation_forgets_loudness_and_keeps_the_difference(pairs_file):
-    with storage.Hdf5Reader(pairs_file, storage.PAIRS) as pairs:
+    with storage.Reader(pairs_file, storage.PAIRS) as pairs:
         sound = pairs.rows(np.array([0, 1]))
     loud, _ = analyse(sound, config(standardisation="segment"), 0, 1)
     quiet, constants = analyse(0.25 * sound, config(standardisation="segment"), 0, 1)
@@ -72,17 +72,17 @@ def test_negative_values_become_silence(pairs_file):
 def test_an_interrupted_analysis_is_resumed_to_the_same_bytes(pairs_file, tmp_path, monkeypatch):
     monkeypatch.setattr("dafxtool.spectrogram.compute.BATCH_BYTES", 3 * 2 * 129 * 65 * 8)
     compute_spectrograms(pairs_file, tmp_path / "whole.h5", SPECTROGRAM)
-    put = storage.Hdf5Writer.put
+    put = storage.Writer.put
 
     def put_then_die(self, start, **columns):
         put(self, start, **columns)
         if start >= 9:
             raise KeyboardInterrupt
 
-    monkeypatch.setattr(storage.Hdf5Writer, "put", put_then_die)
+    monkeypatch.setattr(storage.Writer, "put", put_then_die)
     with pytest.raises(KeyboardInterrupt):
         compute_spectrograms(pairs_file, tmp_path / "s.h5", SPECTROGRAM)
-    monkeypatch.setattr(storage.Hdf5Writer, "put", put)
+    monkeypatch.setattr(storage.Writer, "put", put)
     with pytest.raises(OutputExistsError, match="begun and not finished"):
         compute_spectrograms(pairs_file, tmp_path / "s.h5", SPECTROGRAM)
     compute_spectrograms(pairs_file, tmp_path / "s.h5", SPECTROGRAM, resume=True)
@@ -127,18 +127,18 @@ def test_the_bytes_do_not_depend_on_threads_batches_or_what_was_kept(
     torch.set_num_threads(n_threads)
     assert found[0] == found[1] == found[2]
     with (
-        storage.Hdf5Reader(path, storage.SPECTROGRAMS) as reader,
-        storage.Hdf5Reader(pairs_file, "pairs") as pairs,
+        storage.Reader(path, storage.SPECTROGRAMS) as reader,
+        storage.Reader(pairs_file, "pairs") as pairs,
     ):
         again, constants = analyse(
             pairs.rows(slice(None)),
             wanted,
             reader.configuration["mean"],
-            reader.configuration["deviation"],
+            reader.configuration["std"],
             dtype="float16",
         )
         np.testing.assert_array_equal(reader.rows(slice(None)), again)
-        np.testing.assert_array_equal(reader.column("deviation"), constants[:, 1])
+        np.testing.assert_array_equal(reader.column("std"), constants[:, 1])
 
 
 def test_mistakes_are_sentences(pairs_file, tmp_path):

@@ -1,5 +1,4 @@
 import errno
-import json
 import os
 import signal
 import subprocess
@@ -12,7 +11,7 @@ import numpy as np
 import pytest
 
 from dafxtool import storage
-from dafxtool.effects.effect import Effect
+from dafxtool.effects.effect import Effect, PluginFile, draw_setting
 from dafxtool.effects.parameter import Parameter
 from dafxtool.errors import (
     ConfigError,
@@ -25,9 +24,11 @@ from dafxtool.errors import (
 N_ROWS = 20
 GAIN = Effect("gain", (Parameter("level", "dB", 0.0, 100.0, 1.0),))
 EFFECTS = [Effect("clean").to_dict(), GAIN.to_dict()]
-CONFIGURATION = {"run": "r", "seed": 0, "n_content": 1, "scale": [1.0, 1.0, 1.0]}
+CONFIGURATION = {"run": "r", "seed": 0}
 RECORDINGS = [{"path": "/x/a.wav", "folder": "x", "split": "train", "track": 0}]
-COLUMNS = {"latent": ((3,), np.float32), **storage.label_columns(EFFECTS, 1)}
+COLUMNS = {"latent": ((3,), np.float32)}
+PARTS = [{"name": "content", "start": 0, "stop": 1}, {"name": "change", "start": 1, "stop": 3}]
+TABLES = {"parts": storage.make_table("parts", PARTS), "scale": np.ones(3, np.float32)}
 
 
 def begin(path, configuration=None, **options):
@@ -35,10 +36,11 @@ def begin(path, configuration=None, **options):
         path,
         storage.LATENTS,
         COLUMNS,
-        N_ROWS,
+        np.arange(N_ROWS) % 2,
         configuration or CONFIGURATION,
         EFFECTS,
         RECORDINGS,
+        tables=TABLES,
         **options,
     )
 
@@ -52,7 +54,7 @@ def put_rows(writer, rows, where):
         where,
         latent=rows[:, None] + np.array([0.0, 0.25, 0.5]),
         effect=rows % 2,
-        setting=rows[:, None] / 2,
+        setting=np.where(rows % 2 == 1, rows / 2, np.nan)[:, None],
         setting_text=storage.encode_texts([f"gain:level={row / 2}" for row in rows]),
         recording=np.zeros(len(rows), int),
         offset=rows * 10,
@@ -68,10 +70,11 @@ def test_rows_are_written_in_any_order(tmp_path, bulk):
         writer._by_row = {"latent"} if bulk == "latent" else set()
         for rows in np.split(order, [3, 4, 11]):
             put_rows(writer, rows, rows)
-    with storage.Hdf5Reader(path, storage.LATENTS) as reader:
+    with storage.Reader(path, storage.LATENTS) as reader:
         np.testing.assert_array_equal(reader.rows(slice(None))[:, 0], np.arange(N_ROWS))
         assert reader.labels.offset.tolist() == [10 * row for row in range(N_ROWS)]
-        assert reader.labels.setting[:, 0].tolist() == [row / 2 for row in range(N_ROWS)]
+        assert reader.labels.setting[1::2, 0].tolist() == [row / 2 for row in range(1, N_ROWS, 2)]
+        assert np.isnan(reader.labels.setting[::2]).all()  # clean has no parameters
         assert reader.labels.setting_text[7] == "gain:level=3.5"
 
 
@@ -81,7 +84,7 @@ def test_a_link_stays_and_leads_to_the_new_file(tmp_path):
         with begin(tmp_path / "link.h5", overwrite=True) as writer:
             put(writer, 0, N_ROWS)
         assert (tmp_path / "link.h5").is_symlink()
-        with storage.Hdf5Reader(tmp_path / "target.h5", storage.LATENTS) as reader:
+        with storage.Reader(tmp_path / "target.h5", storage.LATENTS) as reader:
             assert len(reader) == N_ROWS
 
 
@@ -93,7 +96,7 @@ def test_overwrite_wins_over_resume(tmp_path):
     with begin(path, {**CONFIGURATION, "seed": 1}, resume=True, overwrite=True) as writer:
         assert not writer.done().any()
         put(writer, 0, N_ROWS)
-    with storage.Hdf5Reader(path, storage.LATENTS) as reader:
+    with storage.Reader(path, storage.LATENTS) as reader:
         assert reader.configuration["seed"] == 1
 
 
@@ -115,7 +118,7 @@ def test_what_is_written_is_read_back(tmp_path):
         put(writer, 10, N_ROWS)
         put(writer, 0, 10)
         assert not path.exists()
-    with storage.Hdf5Reader(path, storage.LATENTS) as reader:
+    with storage.Reader(path, storage.LATENTS) as reader:
         assert len(reader) == N_ROWS
         labels = reader.labels
         assert [labels.effect_of(row) for row in (0, 1)] == ["clean", "gain"]
@@ -132,7 +135,8 @@ def test_what_is_written_is_read_back(tmp_path):
             reader.rows(np.array([3, 20]))
     with h5py.File(path) as file:
         assert file["latent"].maxshape[0] is None  # growable
-        assert json.loads(file.attrs["versions"])["h5py"] == h5py.__version__
+        assert file["settings/gain"].maxshape == (None,)
+        assert file.attrs["h5py_version"].decode() == h5py.__version__
 
 
 def test_an_unfinished_file_keeps_its_temporary_name_and_is_resumed(tmp_path):
@@ -170,7 +174,7 @@ def test_a_second_interrupt_while_the_first_is_dealt_with_loses_nothing(tmp_path
 
     with pytest.raises(KeyboardInterrupt), begin(path) as writer:
         put(writer, 0, 8)
-        monkeypatch.setattr(storage.Hdf5Writer, "done", interrupted)
+        monkeypatch.setattr(storage.Writer, "done", interrupted)
         raise KeyboardInterrupt
     monkeypatch.undo()
     with begin(path, resume=True) as writer:
@@ -239,7 +243,7 @@ def test_a_killed_writer_has_kept_what_it_reported(tmp_path, after):
     with begin(path, resume=True) as writer:
         assert writer.done()[: after + 1].all()
         put(writer, 0, N_ROWS)
-    with storage.Hdf5Reader(path, storage.LATENTS) as reader:
+    with storage.Reader(path, storage.LATENTS) as reader:
         np.testing.assert_array_equal(reader.rows(slice(None))[:, 0], np.arange(N_ROWS))
 
 
@@ -275,24 +279,29 @@ def test_wrong_kinds_of_file_are_named(tmp_path):
     with pytest.raises(
         FormatError, match="holds latents, not pairs: make it with 'dafxtool render'"
     ):
-        storage.Hdf5Reader(path, storage.PAIRS)
+        storage.Reader(path, storage.PAIRS)
     text = tmp_path / "text.h5"
     text.write_text("hello")
     with pytest.raises(FormatError, match="no HDF5 file"):
-        storage.Hdf5Reader(text, storage.PAIRS)
+        storage.Reader(text, storage.PAIRS)
     with pytest.raises(InputError, match="does not exist"):
-        storage.Hdf5Reader(tmp_path / "absent.h5", storage.PAIRS)
+        storage.Reader(tmp_path / "absent.h5", storage.PAIRS)
     other = tmp_path / "other.h5"
     with h5py.File(other, "w") as file:
         file["x"] = 1
     with pytest.raises(FormatError, match="unknown kind"):
-        storage.Hdf5Reader(other, storage.SPECTROGRAMS)
+        storage.Reader(other, storage.SPECTROGRAMS)
     assert storage.kind_of(path) == "latents"
     assert storage.kind_of(text) is None
+    with h5py.File(other, "r+") as file:
+        file.attrs["kind"], file.attrs["format_version"] = np.bytes_("paires"), 2
+    assert storage.kind_of(other) is None
+    with pytest.raises(FormatError, match="holds paires, not pairs"):
+        storage.Hdf5Reader(other, storage.PAIRS)
     with h5py.File(path, "r+") as file:
         file.attrs["format_version"] = 99
     with pytest.raises(FormatError, match="format version 99"):
-        storage.Hdf5Reader(path, storage.LATENTS)
+        storage.Reader(path, storage.LATENTS)
 
 
 def test_a_file_without_its_labels_is_damaged_not_a_traceback(tmp_path):
@@ -301,8 +310,8 @@ def test_a_file_without_its_labels_is_damaged_not_a_traceback(tmp_path):
         put(writer, 0, N_ROWS)
     with h5py.File(path, "r+") as file:
         del file["effect"]
-    with pytest.raises(FormatError, match="damaged or incomplete"):
-        storage.Hdf5Reader(path, storage.LATENTS)
+    with pytest.raises(FormatError, match="the array 'effect' is missing"):
+        storage.Reader(path, storage.LATENTS)
 
 
 @pytest.mark.parametrize(("n_rows", "most"), [(8000, 4000), (1024, 512), (184, 24), (10, 24)])
@@ -320,9 +329,120 @@ def test_rows_that_are_chunks_come_in_any_order_and_more_than_once(pairs_file):
     with h5py.File(pairs_file) as file:
         stored = file["audio"][:]
     wanted = [7, 3, 4, 11, 3, 7]
-    with storage.Hdf5Reader(pairs_file, storage.PAIRS) as reader:
+    with storage.Reader(pairs_file, storage.PAIRS) as reader:
         np.testing.assert_array_equal(reader.rows(np.array(wanted)), stored[wanted])
         np.testing.assert_array_equal(reader.rows(slice(2, 5)), stored[2:5])
         assert reader.rows(np.array([], int)).shape == (0, *stored.shape[1:])
         with pytest.raises(InputError, match="not 0 to 1000"):
             reader.rows(np.array([0, 1000]))
+
+
+# Effects, as they are and as they come back
+
+
+def plugin_file(**values):
+    about = {"version": "1.0", "sha256": "ab" * 32, "n_channels": 2, "sample_rate": 8000}
+    return PluginFile(**{"path": "/p/x.vst3", "plugin_name": None, **about, **values})
+
+
+MODES = Parameter("mode", "", 0, 2, 1, choices=("soft", "hard", "süß"), positions=(0.0, 0.4, 1.0))
+CURVE = {"scale": "tabulated", "positions": (0.0, 0.3, 1.0), "values": (5.0, 1.0, 0.5)}
+ROUND_TRIPS = {
+    "no parameters": Effect("clean"),
+    "units and text": Effect("a", (Parameter("t", "µs", 0.1, 9, 1 / 3, description="x" * 999),)),
+    "logarithmic": Effect("a", (Parameter("f", "Hz", 20, 9000, 100, "logarithmic"),)),
+    "choices": Effect("a", (MODES, Parameter("even", "", 0, 1, 0, choices=("off", "on")))),
+    "a curve": Effect("a", (Parameter("level", "dB", 0.5, 5, 1, **CURVE),)),
+    "a parameter called row": Effect("a", (Parameter("row", "", 0, 1, 0),)),
+    "a slash": Effect("a/b", (Parameter("x/y", "%", 0, 1, 0),)),
+    "dots": Effect("..", (Parameter(".", "%", 0, 1, 0),)),
+    "a percent sign": Effect("100%2F", (Parameter("%", "%", 0, 1, 0),)),
+    "more parameters than HDF5 has columns": Effect(
+        "synth", tuple(Parameter(f"parameter-number-{i}", "", 0, 1, 0) for i in range(2000))
+    ),
+    "a plugin": Effect(
+        "tube",
+        (MODES, Parameter("drive", "", 0, 1, 0)),
+        plugin=plugin_file(indices=(4, 9), left_out=(("meter", "no setting"),), repeatable=False),
+    ),
+    "one plugin of several": Effect("mda", (MODES,), plugin=plugin_file(plugin_name="mda Tape")),
+}
+
+
+@pytest.mark.parametrize("case", ROUND_TRIPS)
+def test_effects_and_settings_come_back_as_they_were(tmp_path, case):
+    effects = [Effect("other", (Parameter("x", "", 0, 1, 0),)), ROUND_TRIPS[case]]
+    settings = [draw_setting(effects[row % 2], np.random.default_rng(row)) for row in range(6)]
+    setting = np.full((6, max(1, *(len(effect.parameters) for effect in effects))), np.nan)
+    for row, each in enumerate(settings):
+        setting[row, : len(each)] = list(each.values())
+    effect = np.arange(6) % 2
+    texts = [effects[row % 2].setting_text(settings[row]) for row in range(6)]
+    about = {"segments": {"sample_rate": 8000, "n_samples": 5}}
+    described, columns = [each.to_dict() for each in effects], {"audio": ((2, 5), np.float32)}
+    made = (storage.PAIRS, columns, effect, about, described, RECORDINGS)
+    with storage.writing_rows(tmp_path / "e.h5", *made) as writer:
+        for row in (4, 1, 5, 0, 3, 2):
+            writer.put(
+                row,
+                audio=np.zeros((1, 2, 5)),
+                setting=setting[[row]],
+                setting_text=storage.encode_texts([texts[row]]),
+                recording=np.array([0]),
+                offset=np.array([0]),
+                split=np.array([row % 3]),
+                lost=storage.encode_texts([""]),
+            )
+    with storage.Hdf5Reader(tmp_path / "e.h5", storage.PAIRS) as reader:
+        assert [Effect.from_dict(each) for each in reader.labels.effects] == effects
+        assert [reader.labels.setting_of(row) for row in range(6)] == settings
+        assert reader.labels.setting_text == texts
+        np.testing.assert_array_equal(reader.labels.setting, setting)
+
+
+def test_more_effects_than_an_enum_can_name(tmp_path):
+    n_effects = 5000
+    effects = [Effect(f"effect-number-{index}").to_dict() for index in range(n_effects)]
+    columns = {"audio": ((2, 3), np.float32)}
+    about = {"segments": {"sample_rate": 8000, "n_samples": 3}}
+    made = (storage.PAIRS, columns, np.arange(n_effects)[::-1], about, effects, RECORDINGS)
+    nothing = np.zeros(n_effects, int)
+    with storage.writing_rows(tmp_path / "e.h5", *made) as writer:
+        audio = np.zeros((n_effects, 2, 3))
+        writer.put(0, audio=audio, recording=nothing, offset=nothing, split=nothing)
+    with storage.Hdf5Reader(tmp_path / "e.h5", storage.PAIRS) as reader:
+        assert reader.labels.effect_of(0) == "effect-number-4999"
+
+
+def test_a_configuration_may_be_longer_than_an_attribute(tmp_path):
+    long = {**CONFIGURATION, "notes": ["x" * 1000] * 1000}
+    with begin(tmp_path / "long.h5", long) as writer:
+        put(writer, 0, N_ROWS)
+    with storage.Hdf5Reader(tmp_path / "long.h5", storage.LATENTS) as reader:
+        assert reader.configuration == long
+
+
+def test_text_that_has_no_room_is_refused_and_reasons_end_with_a_character(tmp_path):
+    with pytest.raises(ValueError, match="there is room for"), begin(tmp_path / "x.h5") as writer:
+        writer.put(0, setting_text=storage.encode_texts(["x" * 10_000]))
+    (reason,) = storage.encode_texts(["é" * 400], 479).tolist()
+    assert reason.decode() == "é" * 239
+
+
+def test_a_row_of_another_effect_than_laid_out_is_refused(tmp_path):
+    with pytest.raises(ValueError, match="laid out"), begin(tmp_path / "x.h5") as writer:
+        writer.put(0, effect=np.array([1]))
+
+
+def test_remains_of_another_version_are_not_resumed(tmp_path):
+    path = tmp_path / "latents.h5"
+    with pytest.raises(KeyError), begin(path) as writer:
+        put(writer, 0, 8)
+        raise KeyError
+    with h5py.File(storage.partial_path(path), "r+") as file:
+        file.attrs["format_version"] = 1
+    with pytest.raises(ConfigError, match="another version of dafxtool: start again"):
+        with begin(path, resume=True):
+            pass
+    with begin(path, overwrite=True) as writer:
+        put(writer, 0, N_ROWS)

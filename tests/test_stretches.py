@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from datasets import RATE, write_recordings
 
-from dafxtool.audio import io
+from dafxtool.audio import io, writer
 from dafxtool.config import SegmentConfig, SplitConfig
 from dafxtool.dataset.plan import PairRenderer, make_plan
 from dafxtool.dataset.recordings import build_catalogue
@@ -64,7 +64,7 @@ def test_every_recording_is_read_once(recordings, reads):
 
 
 def test_what_lies_far_apart_is_not_read_in_between(tmp_path, reads):
-    io.save_audio(tmp_path / "long.wav", np.full(60 * RATE, 0.1, np.float32), RATE)
+    writer.save_audio(tmp_path / "long.wav", np.full(60 * RATE, 0.1, np.float32), RATE)
     catalogue = build_catalogue([tmp_path], CONFIG, SplitConfig(validation=0, test=0), 0)
     track = catalogue.tracks[0]
     wanted = [(track, 0), (track, 50 * RATE)]

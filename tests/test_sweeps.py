@@ -7,7 +7,7 @@ from datasets import N_SAMPLES, RATE, chosen, write_recordings
 from scipy.stats import spearmanr
 
 from dafxtool import storage
-from dafxtool.audio.io import save_audio
+from dafxtool.audio.writer import save_audio
 from dafxtool.effects.effect import sweep_settings
 from dafxtool.errors import ConfigError, EffectError, InputError
 from dafxtool.latents.embed import embed
@@ -174,7 +174,7 @@ def test_of_a_pairs_file_the_dry_side_of_held_out_pairs_is_taken(pairs_file, run
     labels = made.latents.labels
     assert {labels.split_of(row) for row in range(len(made))} == {"test"}
     assert len(set(labels.recording.tolist())) == 2
-    with storage.Hdf5Reader(pairs_file, storage.PAIRS) as reader:
+    with storage.Reader(pairs_file, storage.PAIRS) as reader:
         same = (reader.labels.recording == labels.recording[0]) & (
             reader.labels.offset == labels.offset[0]
         )

@@ -23,8 +23,13 @@ from dafxtool.errors import (
     OutputExistsError,
     TrainingError,
 )
-from dafxtool.models.checkpoint import read_checkpoint, save_checkpoint
-from dafxtool.models.run import load_run, new_run_path, newest_run
+from dafxtool.models.checkpoint import (
+    new_run_path,
+    newest_run,
+    read_checkpoint,
+    save_checkpoint,
+)
+from dafxtool.models.run import load_run
 from dafxtool.training.loader import SplitLoader
 from dafxtool.training.run_writer import read_metrics
 from dafxtool.training.schedules import beta_at, data_order, learning_rate_at
@@ -242,7 +247,7 @@ def test_the_loss_is_the_sum_of_its_parts():
 def test_a_style_that_was_fitted_to_labels_stays(spectrograms_file, label_steps):
     """Without that fit, they shape it in every step of training."""
     made = with_training(label_steps=label_steps)
-    with storage.Hdf5Reader(spectrograms_file, storage.SPECTROGRAMS) as reader:
+    with storage.Reader(spectrograms_file, storage.SPECTROGRAMS) as reader:
         rows = SplitLoader(reader, reader.labels.rows_of(("train",)), "cpu")
         n_effects = len(reader.labels.effects)
         trainer = Trainer(made, reader.row_shape, "cpu", n_effects, rows.n_parameters)
@@ -260,7 +265,7 @@ def test_a_style_that_was_fitted_to_labels_stays(spectrograms_file, label_steps)
 
 
 def test_rows_are_the_same_from_memory_and_from_the_file(spectrograms_file, monkeypatch):
-    with storage.Hdf5Reader(spectrograms_file, storage.SPECTROGRAMS) as reader:
+    with storage.Reader(spectrograms_file, storage.SPECTROGRAMS) as reader:
         rows = reader.labels.rows_of(("train",))
         held = SplitLoader(reader, rows, "cpu")
         monkeypatch.setattr("dafxtool.utils.device._free_memory", lambda: 0)

@@ -7,7 +7,6 @@ import json
 import os
 import pickle
 import re
-import shutil
 import unicodedata
 import zipfile
 from collections.abc import Callable
@@ -21,6 +20,7 @@ import pytest
 import torch
 from browsers import opened
 from datasets import RATE, SEGMENTS, SPLIT, chosen, write_recordings
+from numpy.lib.recfunctions import repack_fields
 
 import dafxtool
 from dafxtool import storage
@@ -30,7 +30,8 @@ from dafxtool.latents.embed import embed
 from dafxtool.latents.invert import invert_file
 from dafxtool.latents.latent_map import latent_map
 from dafxtool.models.checkpoint import read_checkpoint
-from dafxtool.storage.layout import checksum
+from dafxtool.storage.layout import TABLES, checksum, label_columns
+from dafxtool.storage.tables import make_table
 from dafxtool.web.latent_map import write_map_page
 from dafxtool.web.report import write_report
 
@@ -130,7 +131,7 @@ ODD_TYPES = {
 }
 
 
-@pytest.mark.parametrize("name", ["audio", "effect", "setting", "offset"])
+@pytest.mark.parametrize("name", ["audio", "effect", "settings/delay", "offset", "recordings"])
 @pytest.mark.parametrize("kind", ODD_TYPES)
 def test_arrays_of_odd_types_are_refused(pairs_file, tmp_path, name, kind):
     path = copied(pairs_file, tmp_path)
@@ -139,7 +140,7 @@ def test_arrays_of_odd_types_are_refused(pairs_file, tmp_path, name, kind):
         del file[name]
         file.create_dataset(name, shape, dtype=ODD_TYPES[kind])
     with pytest.raises(DafxError):
-        storage.Hdf5Reader(path, storage.PAIRS)
+        storage.Reader(path, storage.PAIRS)
 
 
 def copied(path: Path, folder: Path) -> Path:
@@ -170,69 +171,108 @@ def test_a_file_that_leads_to_other_files_is_refused(pairs_file, tmp_path, way):
             layout[:] = h5py.VirtualSource(str(secret), "audio", shape)
             file.create_virtual_dataset(name, layout)
     with pytest.raises(FormatError, match="leads to another"):
-        storage.Hdf5Reader(path, storage.PAIRS)
+        storage.Reader(path, storage.PAIRS)
     before = secret.read_bytes()
     os.rename(path, storage.partial_path(path))
     with h5py.File(storage.partial_path(path), "r+") as file:
-        saved, n_rows = json.loads(file.attrs["configuration"]), len(file["done"])
-        effects = [json.loads(text) for text in file["effects"].asstr()[:]]
-    columns = {"audio": (shape[1:], np.float32), **storage.label_columns(effects, 1)}
+        saved, n_rows = json.loads(file["configuration"][()]), len(file["done"])
+    with storage.Hdf5Reader(pairs_file, storage.PAIRS) as reader:
+        effects, effect = reader.labels.effects, reader.labels.effect
+    assert len(effect) == n_rows
+    columns = {"audio": (shape[1:], np.float32)}
     with pytest.raises(FormatError, match="leads to another"):
         with storage.writing_rows(
-            path, storage.PAIRS, columns, n_rows, saved, effects, [], resume=True
+            path, storage.PAIRS, columns, effect, saved, effects, [], resume=True
         ) as writer:
             writer.put(0, audio=np.ones((1, *shape[1:]), np.float32))
     assert secret.read_bytes() == before
 
 
-def _in_effect(**values):
-    return lambda configuration, effect, recording: effect.update(values)
+def in_segments(**values):
+    return lambda configuration, tables: configuration["segments"].update(values)
 
 
-def _in_parameter(**values):
-    return lambda configuration, effect, recording: effect["parameters"][0].update(values)
+def without(table, column):
+    def change(configuration, tables):
+        kept = [name for name in tables[table].dtype.names if name != column]
+        tables[table] = repack_fields(tables[table][kept])
+
+    return change
+
+
+def with_column(table, column, values, dtype):
+    """The column's type and values become others, in every line."""
+
+    def change(configuration, tables):
+        old = tables[table]
+        types = [(name, dtype if name == column else old.dtype[name]) for name in old.dtype.names]
+        new = np.zeros(len(old), types)
+        for name in old.dtype.names:
+            new[name] = values if name == column else old[name]
+        tables[table] = new
+
+    return change
+
+
+def with_choices(*choices):
+    lines = [{"effect": "delay", "parameter": "time", "choice": c, "position": 0} for c in choices]
+    return lambda configuration, tables: tables.update(choices=make_table("choices", lines))
+
+
+def without_lines(table):
+    return lambda configuration, tables: tables.update({table: tables[table][1:]})
 
 
 FORGERIES = {
-    "no segments": lambda configuration, effect, recording: configuration.pop("segments"),
-    "segments of text": lambda configuration, effect, recording: configuration.update(
-        segments={"n_samples": "many"}
+    "no segments": lambda configuration, tables: configuration.pop("segments"),
+    "segments of text": in_segments(n_samples="many"),
+    "another length": in_segments(n_samples=4095),
+    "a channel that is none": in_segments(channel="left"),
+    "an effect without a name": without("effects", "name"),
+    "a name that is a number": with_column("effects", "name", 7, "i4"),
+    "another name": with_column("effects", "name", b"relay", "S5"),
+    "a plugin that is none": with_column("effects", "is_plugin", 1, "u1"),
+    "a minimum of text": with_column("parameters", "minimum", b"x", "S1"),
+    "no minimum": without("parameters", "minimum"),
+    "an unending maximum": with_column("parameters", "maximum", np.inf, "f8"),
+    "a default out of range": with_column("parameters", "default", 1e9, "f8"),
+    "an unknown scale": with_column("parameters", "scale", b"x", "S1"),
+    "a nameless parameter": with_column("parameters", "name", b"", "S1"),
+    "a parameter too few": without_lines("parameters"),
+    "an effect too few": without_lines("effects"),
+    "a recording too few": without_lines("recordings"),
+    "one choice": with_choices("only"),
+    "a curve that is none": lambda configuration, tables: tables.update(
+        curves=make_table("parts", [{"name": "x", "start": 0, "stop": 1}])
     ),
-    "an effect without a name": lambda configuration, effect, recording: effect.pop("name"),
-    "a name that is a number": _in_effect(name=7),
-    "a parameter too many": _in_effect(colour="red"),
-    "a plugin that is a text": _in_effect(plugin="x"),
-    "a minimum of text": _in_parameter(minimum="x"),
-    "one choice": _in_parameter(choices=["only"]),
-    "choices of numbers": _in_parameter(choices=[1, 2]),
-    "an unending maximum": _in_parameter(maximum=float("inf")),
-    "no path": lambda configuration, effect, recording: recording.pop("path"),
-    "a folder that is none": lambda configuration, effect, recording: recording.update(folder=None),
-    "a channel that is none": lambda configuration, effect, recording: configuration[
-        "segments"
-    ].update(channel="left"),
-    "a length of text": lambda configuration, effect, recording: recording.update(n_samples="x"),
+    "no path": without("recordings", "path"),
+    "a folder of numbers": with_column("recordings", "folder", 1.0, "f8"),
+    "a length of text": with_column("recordings", "n_samples", b"x", "S1"),
 }
 
 
 @pytest.mark.parametrize("forgery", FORGERIES)
-def test_texts_of_a_strangers_file_are_checked_when_it_is_opened(pairs_file, tmp_path, forgery):
-    """Their digest is right: whoever makes a file makes that too."""
-    path = tmp_path / "pairs.h5"
-    shutil.copyfile(pairs_file, path)
+def test_the_tables_of_a_strangers_file_are_checked_when_it_is_opened(
+    pairs_file, tmp_path, forgery
+):
+    """The checksum is right: whoever writes a file writes that too."""
+    path = copied(pairs_file, tmp_path)
     with h5py.File(path, "r+") as file:
-        configuration = json.loads(file.attrs["configuration"])
-        effects, recordings = (
-            [json.loads(text) for text in file[name].asstr()[:]]
-            for name in ("effects", "recordings")
-        )
-        FORGERIES[forgery](configuration, effects[0], recordings[0])
-        tables = [[json.dumps(row) for row in table] for table in (effects, recordings)]
-        file["effects"][:], file["recordings"][:] = tables
-        file.attrs["configuration"] = json.dumps(configuration)
-        file.attrs["digest"] = checksum([file.attrs["configuration"], *tables[0], *tables[1]])
-    with pytest.raises(FormatError, match="is damaged or incomplete"):
+        configuration = json.loads(file["configuration"][()])
+        tables = {name: file[name][:] for name in TABLES if name in file}
+        FORGERIES[forgery](configuration, tables)
+        text = json.dumps(configuration).encode()
+        for name in (*tables, "configuration"):
+            if name in file:
+                del file[name]
+        for name, table in tables.items():
+            file.create_dataset(name, data=table)
+        file.create_dataset("configuration", data=np.bytes_(text))
+        tables = {name: tables[name] for name in TABLES if name in tables}
+        file.attrs["checksum"] = checksum([text, *tables.values()])
+    with pytest.raises(FormatError, match="Make it again with 'dafxtool render'") as refusal:
         storage.Hdf5Reader(path, storage.PAIRS)
+    assert "checksum" not in str(refusal.value) and "\n" not in str(refusal.value)
 
 
 # Data of these go from one of our own processes to another, and never through a file.
@@ -270,17 +310,17 @@ def renamed(
 
     change(effect, recording) is called with each of them
     """
-    with storage.Hdf5Reader(pairs, storage.PAIRS) as reader:
+    with storage.Reader(pairs, storage.PAIRS) as reader:
         labels, configuration = reader.labels, reader.configuration
         audio = reader.rows(slice(None))
     effects, recordings = deepcopy(labels.effects), deepcopy(labels.recordings)
     for number in range(max(len(effects), len(recordings))):
         change(effects[number % len(effects)], recordings[number % len(recordings)])
     columns = {"audio": (audio.shape[1:], np.float32)}
-    columns |= storage.label_columns(effects, labels.setting.shape[1])
-    made = (storage.PAIRS, columns, len(audio), configuration, effects, recordings)
+    made = (storage.PAIRS, columns, labels.effect, configuration, effects, recordings)
     rows = storage.label_rows(labels, slice(None))
-    rows["setting_text"] = storage.encode_texts([setting_text] * len(audio))
+    room = label_columns(effects, storage.PAIRS)["setting_text"][1].itemsize
+    rows["setting_text"] = storage.encode_texts([setting_text] * len(audio), room)
     with storage.writing_rows(folder / pairs.name, *made) as writer:
         writer.put(0, audio=audio, **rows)
     return folder / pairs.name
@@ -322,27 +362,25 @@ def test_names_of_effects_lead_to_no_other_folder(invoke, pairs_file, run_folder
     assert all(name.startswith("a/b/c/here/") for name in new), new
 
 
-def test_a_journal_leads_to_no_other_folder(tmp_path):
-    """Files outside of the folder are no pairs that are done, whatever the journal says."""
+def test_a_table_leads_to_no_other_folder(tmp_path):
+    """Whatever a folder holds, only files in it are read, replaced or removed."""
     recordings = write_recordings(tmp_path / "recordings")
-    folder, outside = tmp_path / "pairs", tmp_path / "outside.wav"
-    outside.write_bytes(b"keep")
+    folder, outside = tmp_path / "pairs", tmp_path / "outside"
+    outside.mkdir()
+    (outside / "000001_dry.wav").write_bytes(b"keep")
 
     def again(**options):
         render([recordings], folder, chosen("gain"), SEGMENTS, SPLIT, 4, **options)
 
     again()
     table = (folder / "pairs.csv").read_text()
-    (folder / "pairs.csv").unlink()
-    (folder / ".pairs.csv.partial").write_text(
-        table.replace("000001_dry.wav", "../outside.wav").replace("000001_wet", "../outside")
-    )
-    again(resume=True)
-    assert (folder / "pairs.csv").read_text() == table
-    assert outside.read_bytes() == b"keep"
-    (folder / "pairs.csv").write_text(table.replace("000001_dry.wav", "../outside.wav"))
+    (folder / "pairs.csv").write_text(table.replace("000001_dry", "../outside/000001_dry"))
     with pytest.raises(OutputExistsError, match="holds other pairs"):
         again(resume=True)
+    (folder / ".dafxtool-export-1").symlink_to(outside)
+    again(overwrite=True)
+    assert (folder / "pairs.csv").read_text() == table
+    assert [path.read_bytes() for path in outside.iterdir()] == [b"keep"]
 
 
 @pytest.mark.parametrize("text", ['preset = "../../x"', '[split]\nby = "../../x"'])
@@ -471,7 +509,7 @@ def test_a_file_names_the_plugin_that_made_it(invoke, plugin, tmp_path):
         *("--pairs-per-effect", 1, "--sample-rate", RATE, "--segment-seconds", 0.5),
     )
     assert done.exit_code == 0, done.output
-    with storage.Hdf5Reader(tmp_path / "p.h5", storage.PAIRS) as reader:
+    with storage.Reader(tmp_path / "p.h5", storage.PAIRS) as reader:
         named = reader.labels.effects[0]["plugin"]
     assert named["path"] == str(plugin)
     assert re.fullmatch("[0-9a-f]{64}", named["sha256"]) and named["version"]

@@ -10,7 +10,7 @@ import h5py
 import pytest
 from datasets import CONFIGURATION, RATE, chosen
 
-from dafxtool import presets, storage, synthesis
+from dafxtool import presets, storage
 from dafxtool.api.defaults import (
     built_in_recordings,
     chosen_effects,
@@ -21,6 +21,7 @@ from dafxtool.api.defaults import (
     pairs_of_run,
     spectrograms_for,
 )
+from dafxtool.audio import example_recordings
 from dafxtool.errors import DiskError, InputError
 from dafxtool.utils.progress import Progress
 
@@ -107,31 +108,33 @@ def test_a_damaged_file_beside_the_right_one_stops_nothing(here, pairs_file, tol
         with h5py.File(here / name, "r+") as file:
             file["split"][0] = 99
     assert spectrograms_for(pairs, CONFIGURATION, "cpu", told) == made
-    with storage.Hdf5Reader(pairs, storage.PAIRS) as reader:
+    with storage.Reader(pairs, storage.PAIRS) as reader:
         data = {"pairs": reader.configuration, "spectrograms": str(made)}
     assert pairs_of_run(data, here, told) == pairs
 
 
-def test_the_built_in_recordings_are_written_once_and_never_over_ones_own(here, told):
+def test_the_built_in_recordings_are_written_once_and_own_files_are_kept(here, told):
     (here / "a.wav").write_text("mine")
     assert built_in_recordings(told) == [Path("built-in-recordings")]
-    written = {path: path.stat().st_mtime_ns for path in here.rglob("*.wav")}
-    assert len(written) == 20 + 2
+    clips = list(here.glob("built-in-recordings/*/*.flac"))
+    written = {path: path.stat().st_mtime_ns for path in (*clips, here / "a.wav", here / "b.wav")}
+    assert len(clips) == 20
     assert (here / "a.wav").read_text() == "mine"
     assert "b.wav" in told.lines[0]
     assert "a.wav" not in told.lines[0]
     built_in_recordings(told)
-    assert {path: path.stat().st_mtime_ns for path in here.rglob("*.wav")} == written
+    assert {path: path.stat().st_mtime_ns for path in written} == written
+    assert {path.name for path in here.iterdir()} == {"built-in-recordings", "a.wav", "b.wav"}
 
 
-def test_half_a_corpus_is_none(here, monkeypatch):
-    whole = synthesis.write_corpus
+def test_an_interrupted_copy_of_the_clips_leaves_nothing(here, monkeypatch):
+    complete = example_recordings.write_clips
 
     def stopped(folder: Path) -> None:
-        whole(folder)
+        complete(folder)
         raise DiskError("full")
 
-    monkeypatch.setattr(synthesis, "write_corpus", stopped)
+    monkeypatch.setattr(example_recordings, "write_clips", stopped)
     with pytest.raises(DiskError):
         built_in_recordings()
     assert list(here.iterdir()) == []

@@ -11,7 +11,8 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from dafxtool import presets, storage, synthesis
+from dafxtool import presets, storage
+from dafxtool.audio.example_recordings import HELD_OUT, write_clips
 from dafxtool.config import Configuration
 from dafxtool.effects.apply import known_effects, parse_effect
 from dafxtool.effects.effect import Effect, EffectChoice
@@ -23,7 +24,7 @@ from dafxtool.utils.progress import SILENT, Progress
 
 DEFAULT_EFFECTS = ("overdrive", "delay")  # the report's first two
 BUILT_IN_FOLDER = Path("built-in-recordings")
-TRY_ON = {"a.wav": "strings", "b.wav": "voice"}  # copies to try a model on
+TRY_ON = dict(zip(("a.wav", "b.wav"), HELD_OUT, strict=True))
 
 
 def configuration_for(
@@ -75,24 +76,28 @@ def effects_of_run(
 
 
 def built_in_recordings(progress: Progress = SILENT) -> list[Path]:
-    """The built-in corpus as a folder here, and a.wav and b.wav to try things on."""
+    """Copy the example recordings into a folder here, and a.wav and b.wav to try a model on.
+
+    A copy, because a pairs file refers to its recordings: the folder moves with it, and an
+    installation may be updated or removed.
+    """
     folder = BUILT_IN_FOLDER
     if not folder.is_dir():
-        _write_corpus(folder)
-    told = f"no recordings named: taking the built-in ones, {folder}/"
-    missing = {name: family for name, family in TRY_ON.items() if not Path(name).exists()}
-    for name, family in missing.items():
-        synthesis.write_example(Path(name), family)
+        _copy_clips(folder)
+    message = f"no recordings named: taking the built-in ones, {folder}/"
+    missing = {name: clip for name, clip in TRY_ON.items() if not Path(name).exists()}
+    for name, clip in missing.items():
+        clip.write_wav(Path(name))
     if missing:
-        told += f"; {' and '.join(missing)}, written too, are there to try a model on"
-    progress.say(told)
+        message += f"; {' and '.join(missing)}, written too, are there to try a model on"
+    progress.say(message)
     return [folder]
 
 
-def _write_corpus(folder: Path) -> None:
-    """All of it or nothing: half a corpus would pass for a whole one the next time."""
+def _copy_clips(folder: Path) -> None:
+    """Write all clips or none: an incomplete folder would be used as it is the next time."""
     with disk_errors(folder), TemporaryDirectory(prefix=".", dir=folder.absolute().parent) as place:
-        synthesis.write_corpus(Path(place) / folder.name)
+        write_clips(Path(place) / folder.name)
         (Path(place) / folder.name).rename(folder)
 
 
@@ -106,7 +111,11 @@ def newest_file(kinds: Sequence[str], folder: Path = Path()) -> Path:
     if not found:
         others = [path for path in sorted(folder.glob("[!.]*.h5")) if path.is_file()]
         damaged = [path.name for path in others if not storage.kind_of(path)]
-        but = f" ({', '.join(damaged)}: damaged, or not of dafxtool)" if damaged else ""
+        but = (
+            f" ({', '.join(damaged)}: damaged, of another version, or not of dafxtool)"
+            if damaged
+            else ""
+        )
         first = (
             storage.PAIRS if storage.PAIRS in kinds else kinds[0]
         )  # the others are made of those
@@ -144,7 +153,7 @@ def pairs_of_run(
             and not path.name.startswith(".")
             and storage.kind_of(path) == storage.PAIRS
         ):
-            with suppress(FormatError), storage.Hdf5Reader(path, storage.PAIRS) as reader:
+            with suppress(FormatError), storage.Reader(path, storage.PAIRS) as reader:
                 if reader.configuration == data["pairs"]:
                     return path
     path = newest_file([storage.PAIRS], folder)
@@ -161,7 +170,7 @@ def spectrograms_for(
     """`source` itself where it holds spectrograms; of pairs, those made of them, or made now."""
     if storage.kind_of(source) == storage.SPECTROGRAMS:
         return source
-    with storage.Hdf5Reader(source, storage.PAIRS) as pairs:
+    with storage.Reader(source, storage.PAIRS) as pairs:
         made_of = pairs.configuration
         segments = made_of["segments"]
     wanted = presets.with_segments_of(
@@ -170,7 +179,7 @@ def spectrograms_for(
     for path in source.parent.glob("*.h5"):
         newer = path.is_file() and path.stat().st_mtime_ns >= source.stat().st_mtime_ns
         if newer and storage.kind_of(path) == storage.SPECTROGRAMS:
-            with suppress(FormatError), storage.Hdf5Reader(path, storage.SPECTROGRAMS) as reader:
+            with suppress(FormatError), storage.Reader(path, storage.SPECTROGRAMS) as reader:
                 saved = reader.configuration
                 if saved.get("pairs") == made_of and saved.get("spectrogram") == vars(wanted):
                     return path

@@ -1,267 +1,222 @@
-"""Headers that no decoder should be given: what they say cannot be, or makes it crash.
+"""Compare what an audio file promises with the bytes that it holds, before it is decoded.
 
-Rarer kinds of WAV go to a decoder of pedalboard's whose refusal is not looked at, and a crash;
-Ogg streams of different numbers of channels, one behind the other, make it read where nothing is.
-So both are looked at here, from their bytes alone. What is nothing known here passes.
+libsndfile shortens truncated files, estimates the length of an MP3 without a tag, and reads only
+the first of several Ogg streams, all without an error. So each container is read here from its
+bytes: its chunks, pages or frames have to reach the end of the file. Only tags (ID3, APE, Lyrics3)
+and zeros may follow. Positions and lengths are in bytes unless they say samples.
 """
 
 from __future__ import annotations
 
 import os
-import re
+import stat
 import struct
-import sys
-from collections.abc import Iterator
-from mmap import ACCESS_READ, mmap
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import BinaryIO, Literal
 
+from dafxtool.audio.frame_checks import (
+    REMEDY,
+    DamagedError,
+    Layout,
+    begin_of_audio,
+    check_flac,
+    check_mp3,
+    check_ogg,
+    check_rest,
+    cut_off,
+    end_of_audio,
+    mp3_frame_length,
+    read_at,
+)
 from dafxtool.errors import RecordingError
 
 MOST_CHANNELS = 256
-MOST_CHUNKS = 10_000  # that are looked at, of WAV and AIFF
-LOWEST_RATE, HIGHEST_RATE = 1000, 768_000  # Hz
-MOST_SAMPLES_A_BYTE = 8192  # of each channel: silence in Ogg Vorbis comes near it
+LOWEST_RATE_HZ, HIGHEST_RATE_HZ = 1000, 768_000
+MOST_SAMPLES_PER_BYTE = 8192  # of each channel: silence in Ogg Vorbis comes near it
+MOST_CHUNKS = 10_000
 
-# Bits of a sample in each kind of WAV that is decoded, by its number: whole numbers, ADPCM of
-# Microsoft, floating point, A-law, µ-law, ADPCM of the IMA, and whatever its subformat says.
-WAVE_BITS = {
-    1: (8, 16, 24, 32),
-    2: (4,),
-    3: (32, 64),
-    6: (8,),
-    7: (8,),
-    17: (4,),
-    65534: (8, 16, 24, 32, 64),
-}
-ADPCM = {2: 2, 17: 2}  # most channels
-HIGHEST_RATE_OF_RARE = 384_000  # Hz
+READABLE = "WAV, RF64, W64, AIFF, AU, CAF, FLAC, Ogg Vorbis, Opus or MP3"
 
-OGG_TAIL_BYTES = 1 << 18  # four of the largest pages
-OGG_PAGE = re.compile(rb"OggS\0.{9}(.{4})", re.DOTALL)
-OGG_BEGINNING = re.compile(rb"OggS\0.{21}.{1,4}?\x01vorbis\0{4}(.{5})", re.DOTALL)
+# Files that PyAV reads: bytes, where they stand, name.
+AV_MAGIC = (
+    (b"ftyp", 4, "MP4 or M4A"),
+    (b"\x30\x26\xb2\x75\x8e\x66\xcf\x11", 0, "WMA"),
+    (b"\x1a\x45\xdf\xa3", 0, "Matroska or WebM"),
+    (b"AVI ", 8, "AVI"),
+    (b"wvpk", 0, "WavPack"),
+    (b"MAC ", 0, "Monkey's Audio"),
+    (b"TTA1", 0, "TTA"),
+    (b"FLV\x01", 0, "Flash video"),
+)
+
+W64_TAIL = bytes.fromhex("f3acd3118cd100c04f8edb8a")  # of the names of all chunks but the first
+W64_RIFF = b"riff" + bytes.fromhex("2e91cf11a5d628db04c10000")
+
+# Lengths that writers leave who cannot go back to the header: ffmpeg, sox, and recorders that died.
+UNKNOWN_32 = frozenset(
+    {0, *range(0x7F000000, 0x7F000100), *range(0x7FFFF000, 1 << 31), *range(0xFFFFFF00, 1 << 32)}
+)
+UNKNOWN_64 = frozenset({0, (1 << 63) - 1, (1 << 64) - 1})
 
 
-def check_header(path: Path) -> None:
-    """RecordingError where a file's header says what cannot be decoded."""
+@dataclass(frozen=True)
+class _Form:
+    """How chunks are laid out in a container."""
+
+    container: str
+    header: str  # name and length of a chunk, in the codes of struct
+    samples: bytes  # name of the chunk that holds them
+    n_before: int = 0  # bytes of that chunk before the samples
+    align: int = 1
+    counts_header: bool = False  # in a chunk's length
+    unknown: frozenset[int] = UNKNOWN_64
+
+
+WAV = _Form("WAV", "<4sI", b"data", align=2, unknown=UNKNOWN_32)
+RIFX = replace(WAV, header=">4sI")
+AIFF = _Form("AIFF", ">4sI", b"SSND", n_before=8, align=2, unknown=UNKNOWN_32)
+CAF = _Form("CAF", ">4sQ", b"data", n_before=4)
+W64 = _Form("W64", "<16sQ", b"data" + W64_TAIL, align=8, counts_header=True)
+
+
+def inspect(path: Path) -> Layout:
+    """Find out what kind of audio file this is, and check that it is complete.
+
+    RecordingError  it is missing, empty, truncated, damaged, or of no kind that is known
+    """
     try:
+        if not stat.S_ISREG(os.stat(path).st_mode):
+            raise RecordingError(f"{path}: a folder, or no ordinary file. Name a recording.")
         with path.open("rb") as file:
-            head = file.read(12)
-            if head[:4] in (b"RIFF", b"RF64", b"BW64") and head[8:] == b"WAVE":
-                problem = _wave_problem(file)
-            elif head[:4] == b"FORM":
-                problem = _aiff_problem(file)
-            elif head[:4] == b"OggS":
-                problem = _ogg_problem(file)
-            else:
-                return
+            return _layout(file, os.fstat(file.fileno()).st_size)
+    except FileNotFoundError as error:
+        raise RecordingError(f"{path}: does not exist. Name a recording.") from error
     except OSError as error:
-        raise RecordingError(f"{path} cannot be read: {error.strerror or error}.") from error
-    if problem:
-        raise RecordingError(f"{path} {problem}: convert it, or leave it out.")
+        raise RecordingError(f"{path}: cannot be read ({error.strerror or error}).") from error
+    except DamagedError as error:
+        raise RecordingError(f"{path}: {error}") from error
 
 
-def refuse_implausible(
-    path: Path, n_bytes: int, sample_rate: float, n_channels: int, n_samples: int
-) -> None:
-    """RecordingError where what a decoder made of a header is more than a file can hold."""
-    if not LOWEST_RATE <= sample_rate <= HIGHEST_RATE:
-        found = f"{sample_rate:g} Hz"
-        wanted = f"{LOWEST_RATE} to {HIGHEST_RATE} Hz"
-    elif not 1 <= n_channels <= MOST_CHANNELS:
-        found, wanted = f"{n_channels} channels", f"1 to {MOST_CHANNELS}"
-    elif not 0 <= n_samples <= n_bytes * MOST_SAMPLES_A_BYTE:
-        found = f"{n_samples} samples in {n_bytes} bytes"
-        wanted = "what they can hold"
-    else:
-        return
-    raise RecordingError(
-        f"{path} has {found}, by its header (wanted {wanted}): it is damaged, leave it out."
+def _layout(file: BinaryIO, size: int) -> Layout:
+    if size == 0:
+        raise DamagedError("empty (0 bytes). Leave it out.")
+    begin, end = begin_of_audio(file), end_of_audio(file, size)
+    head = read_at(file, begin, 16)
+    for magic, kind, n_kind, form in (
+        (b"RIFF", b"WAVE", 12, WAV),
+        (b"RF64", b"WAVE", 12, WAV),
+        (b"BW64", b"WAVE", 12, WAV),
+        (b"RIFX", b"WAVE", 12, RIFX),
+        (b"FORM", b"AIFF", 12, AIFF),
+        (b"FORM", b"AIFC", 12, AIFF),
+        (b"caff", b"", 8, CAF),
+        (W64_RIFF, b"", 40, W64),
+    ):
+        if head.startswith(magic) and head[8 : 8 + len(kind)] == kind:
+            return _check_chunks(file, begin + n_kind, end, size, form)
+    if head[:4] in (b".snd", b"dns."):
+        return _check_au(file, begin, end, size)
+    if head[:4] == b"fLaC":
+        return check_flac(file, begin, end, size)
+    if head[:4] == b"OggS":
+        return check_ogg(file, begin, end, size)
+    if mp3_frame_length(head):
+        return check_mp3(file, begin, end, size)
+    for magic, at, name in AV_MAGIC:
+        if head[at : at + len(magic)] == magic:
+            return Layout(name, size, entry="start", needs_av=True)
+    raise DamagedError(
+        f"not a recording that can be read ({READABLE}). Convert it, or leave it out."
     )
 
 
-def _chunks(file: BinaryIO, order: str) -> Iterator[tuple[bytes, int]]:
-    """Name and length of each chunk of a WAV or AIFF file, which is at the chunk's first byte."""
-    size, position = file.seek(0, 2), 12
+def check_plausible(
+    path: Path, layout: Layout, sample_rate_hz: int, n_channels: int, n_samples: int
+) -> None:
+    """Raise RecordingError where a decoder reports what no file of this length can hold."""
+    if not LOWEST_RATE_HZ <= sample_rate_hz <= HIGHEST_RATE_HZ:
+        found = f"{sample_rate_hz} Hz, expected {LOWEST_RATE_HZ} to {HIGHEST_RATE_HZ} Hz"
+    elif not 1 <= n_channels <= MOST_CHANNELS:
+        found = f"{n_channels} channels, expected 1 to {MOST_CHANNELS}"
+    elif not 0 <= n_samples <= layout.n_bytes * MOST_SAMPLES_PER_BYTE:
+        found = f"{n_samples} samples in {layout.n_bytes} bytes"
+    elif layout.n_samples not in (None, n_samples):
+        found = f"{n_samples} samples in the header, {layout.n_samples} in the file"
+    else:
+        return
+    raise RecordingError(f"{path}: damaged header (found {found}). Leave it out.")
+
+
+# Containers of chunks
+
+
+def _check_chunks(file: BinaryIO, position: int, end: int, size: int, form: _Form) -> Layout:
+    """Walk the chunks to the end, and find the one that holds the samples."""
+    n_header = struct.calcsize(form.header)
+    layout, long_length = None, 0
     for _ in range(MOST_CHUNKS):
-        if position + 8 > size:
-            return
-        file.seek(position)
-        name, length = struct.unpack(f"{order}4sI", file.read(8))
-        yield name, length
-        position += 8 + length + length % 2
+        head = read_at(file, position, n_header)
+        if len(head) < n_header or position + n_header > end or not _is_chunk(head):
+            break
+        name, length = struct.unpack(form.header, head)
+        body = position + n_header
+        if form.counts_header and length not in form.unknown:
+            length = max(0, length - n_header)
+        if name == b"ds64":  # of RF64: lengths beyond 4 GB
+            long_length = int.from_bytes(read_at(file, body + 8, 8), "little")
+        if name == form.samples:
+            if layout:
+                raise DamagedError(f"holds two chunks of samples. {REMEDY}")
+            promised = long_length if length == 0xFFFFFFFF and long_length else length
+            length = _known_length(file, body, promised, end, form)
+            layout = Layout(form.container, size, n_data_bytes=length - form.n_before)
+            if promised != length and (form == CAF or promised == 0):  # libsndfile wants the length
+                layout = replace(layout, prefix=_with_length(file, body, length, form), begin=body)
+        position = body + length
+        if position > end:
+            raise cut_off(f"its chunk {name[:4].decode('ascii')!r} is incomplete")
+        if position % form.align and not any(read_at(file, position, 1)):
+            position += -position % form.align
+    if not layout:
+        raise cut_off("found no samples")
+    if position < end:
+        check_rest(file, position, end, "its last chunk")
+    return layout
 
 
-def _wave_problem(file: BinaryIO) -> str:
-    """What is wrong with the format of a WAV file; nothing where it can be decoded.
-
-    Every chunk is looked at, also behind the samples: the last format is the one that counts.
-    """
-    has_format = has_samples = False
-    for name, length in _chunks(file, "<"):
-        if name == b"fmt ":
-            problem = _format_problem(file.read(min(length, 16)))
-            if problem:
-                return problem
-            has_format = True
-        elif name == b"data":
-            has_samples = has_format
-    return "" if has_samples else "is a WAV file without samples, or without their format"
+def _with_length(file: BinaryIO, body: int, length: int, form: _Form) -> bytes:
+    """Return everything up to the samples, with their length put in."""
+    code = form.header[0] + form.header[-1]
+    n_code = struct.calcsize(code)
+    if length >> 8 * n_code:
+        raise DamagedError("its header does not hold its length. Convert it, or leave it out.")
+    return read_at(file, 0, body - n_code) + struct.pack(code, length)
 
 
-def _format_problem(chunk: bytes) -> str:
-    if len(chunk) < 16:
-        return "is a WAV file whose format is cut off"
-    kind, n_channels, rate, _, block, bits = struct.unpack("<HHIIHH", chunk)
-    if kind not in WAVE_BITS:
-        return ""  # refused by the decoder, without harm
-    if bits not in WAVE_BITS[kind]:
-        return f"is a WAV file of {bits} bits a sample in its format number {kind}"
-    if not 1 <= n_channels <= ADPCM.get(kind, MOST_CHANNELS):
-        return f"is a WAV file of {n_channels} channels in its format number {kind}"
-    if kind in (1, 65534) or (kind, bits) == (3, 32):
-        return ""
-    if not 1 <= rate <= HIGHEST_RATE_OF_RARE:
-        return f"is a WAV file of {rate} Hz in its format number {kind}"
-    smallest = 7 * n_channels if kind in ADPCM else n_channels  # the head of a block of ADPCM
-    if block <= smallest - (kind not in ADPCM):
-        return f"is a WAV file of blocks of {block} bytes in its format number {kind}"
-    return ""
+def _is_chunk(head: bytes) -> bool:
+    """Does this look like the header of a chunk? Names are text."""
+    return all(32 <= byte < 127 for byte in head[:4])
 
 
-def _aiff_problem(file: BinaryIO) -> str:
-    """What is wrong with the format of an AIFF file; nothing where it can be decoded."""
-    for name, _ in _chunks(file, ">"):
-        if name == b"COMM":
-            n_channels, _, bits = struct.unpack(">HIH", file.read(8).ljust(8, b"\0"))
-            if not 1 <= n_channels <= MOST_CHANNELS:
-                return f"is an AIFF file of {n_channels} channels"
-            if not 8 <= bits <= 64:
-                return f"is an AIFF file of {bits} bits a sample"
-    return ""
-
-
-def _ogg_problem(file: BinaryIO) -> str:
-    """Is it several streams, one behind the other, that differ in channels or sample rate?"""
-    size = file.seek(0, 2)
-    file.seek(max(0, size - OGG_TAIL_BYTES))
-    serials = set(OGG_PAGE.findall(file.read()))
-    file.seek(14)
-    if serials <= {file.read(4)}:
-        return ""
-    with mmap(file.fileno(), 0, access=ACCESS_READ) as whole:
-        beginnings = set(OGG_BEGINNING.findall(whole))
-    if len(beginnings) > 1:
-        return "holds several streams of different channels or sample rates"
-    return ""
-
-
-def flac_block(path: Path) -> int:
-    """Samples in each frame of a FLAC file; 0 where they differ, and of other kinds of files.
-
-    libFLAC, asked for a sample inside a frame, trusts that the frame has all channels.
-    """
-    with path.open("rb") as file:
-        head = file.read(12)
-    if head[:4] != b"fLaC":
+def _known_length(file: BinaryIO, body: int, length: int, end: int, form: _Form) -> int:
+    """Return the length of the samples; to the end of the file where the header leaves it open."""
+    left = end - body
+    if length == 0 and left >= 8 and _is_chunk(read_at(file, body, 4)):
         return 0
-    shortest, longest = struct.unpack(">HH", head[8:].ljust(4, b"\0"))
-    return longest if shortest == longest else 0
+    if length in form.unknown or length in (end, end - 8):  # the latter count the header too
+        return left
+    if length > left:
+        raise cut_off(f"found {left} bytes of samples, its header promises {length}")
+    return length
 
 
-# A header may promise this many bytes more than there are: some writers count the header too.
-SLACK_BYTES = 1024
-TRAILER_BYTES = 1 << 16  # of tags and padding behind the last frame of a FLAC file
-SHORTEST_MP3_FRAME = 24  # bytes, of 8 kbit/s at 24 kHz
-SHORTEST_FLAC_FRAME = 10  # bytes, of one channel of silence (RFC 9639, 9)
-
-
-def check_not_truncated(path: Path) -> None:
-    """RecordingError where a file is missing, empty, or ends before its own header says."""
-    try:
-        if not os.path.isfile(path) and os.path.exists(path):
-            raise RecordingError(f"{path} is a folder, or no ordinary file: name a recording.")
-        with open(path, "rb") as file:
-            size = os.fstat(file.fileno()).st_size
-            promised = _promised_bytes(file, size)
-    except FileNotFoundError as error:
-        raise RecordingError(f"{path} does not exist: name a recording that does.") from error
-    except OSError as error:
-        raise RecordingError(f"{path} cannot be read: {error.strerror or error}.") from error
-    if size == 0:
-        raise RecordingError(f"{path} is empty (0 bytes): leave it out.")
-    if promised - size > min(SLACK_BYTES, promised // 100):
-        raise RecordingError(
-            f"{path} is cut off, or was never finished: it has {size} bytes, and its header "
-            "promises more; copy or convert it again, or leave it out."
-        )
-
-
-def _promised_bytes(file: BinaryIO, size: int) -> int:
-    """How long the file says it is; its size where it says nothing."""
-    head = file.read(12)
-    begin = 0
-    if head[:3] == b"ID3":  # a tag before the sound; its length is in groups of seven bits
-        file.seek(6)
-        begin = 10 + sum(byte << (21 - 7 * i) for i, byte in enumerate(file.read(4)))
-        file.seek(begin)
-        head = file.read(4)
-    if head[:4] in (b"RIFF", b"RF64", b"BW64", b"FORM"):
-        return _promised_by_chunks(file, size, "big" if head[:4] == b"FORM" else "little")
-    if head[:4] == b"fLaC":
-        return _promised_by_flac(file, begin, size)
-    if head[:1] == b"\xff" or begin:
-        return _promised_by_mp3(file, begin, size)
-    return size
-
-
-def _promised_by_chunks(file: BinaryIO, size: int, order: Any) -> int:
-    """WAV and AIFF: where the chunk of samples ends."""
-    position, long_length = 12, 0
-    while position + 8 <= size:
-        file.seek(position)
-        name, length = file.read(4), int.from_bytes(file.read(4), order)
-        if name == b"ds64":  # lengths beyond 4 GB: of the whole, then of the samples
-            long_length = int.from_bytes(file.read(16)[8:], order)
-        if name in (b"data", b"SSND"):
-            return position + 8 + (long_length if length == 0xFFFFFFFF and long_length else length)
-        position += 8 + length + length % 2
-    return size
-
-
-def _promised_by_mp3(file: BinaryIO, begin: int, size: int) -> int:
-    """MP3: what the Xing or Info tag in the first frame tells."""
-    file.seek(begin)
-    frame = file.read(200)
-    at = max(frame.find(b"Xing"), frame.find(b"Info"))
-    flags = int.from_bytes(frame[at + 4 : at + 8], "big")
-    if at < 0:
-        return size
-    n_frames = int.from_bytes(frame[at + 8 : at + 12], "big") if flags & 1 else 0
-    at += 12 if flags & 1 else 8
-    n_bytes = int.from_bytes(frame[at : at + 4], "big") if flags & 2 else size - begin
-    return begin + max(n_bytes, n_frames * SHORTEST_MP3_FRAME)
-
-
-def _promised_by_flac(file: BinaryIO, begin: int, size: int) -> int:
-    """FLAC: as many of the shortest frames as STREAMINFO tells of, or the last one that it does."""
-    file.seek(begin + 8)
-    stream = file.read(34)
-    n_samples = int.from_bytes(stream[13:18], "big") & 0xFFFFFFFFF
-    longest = int.from_bytes(stream[2:4], "big")
-    promised = begin + n_samples // max(1, longest) * SHORTEST_FLAC_FRAME
-    if promised <= size and not _has_last_frame(file, begin, size, stream, n_samples):
-        return 2 * size
-    return max(size, promised)
-
-
-def _has_last_frame(file: BinaryIO, begin: int, size: int, stream: bytes, n_samples: int) -> bool:
-    """Is the header of the last frame that STREAMINFO tells of there? (RFC 9639, 8.2, 9.1)"""
-    shortest, longest = (int.from_bytes(stream[i : i + 2], "big") for i in (0, 2))
-    if not n_samples or shortest != longest or n_samples > longest * sys.maxunicode:
-        return True  # it does not tell, or its frames are of many lengths
-    largest_frame = longest * ((stream[12] >> 1 & 7) + 1) * 4
-    file.seek(max(begin + 42, size - 2 * largest_frame - TRAILER_BYTES))
-    # Frames are numbered in the code that UTF-8 has for letters.
-    number = chr((n_samples - 1) // longest).encode("utf-8", "surrogatepass")
-    return re.search(rb"\xff\xf8.." + re.escape(number), file.read(), re.DOTALL) is not None
+def _check_au(file: BinaryIO, begin: int, end: int, size: int) -> Layout:
+    order: Literal["big", "little"] = "big" if read_at(file, begin, 4) == b".snd" else "little"
+    offset, length = (int.from_bytes(read_at(file, begin + at, 4), order) for at in (4, 8))
+    left = end - begin - offset
+    length = left if length == 0xFFFFFFFF else length
+    if length > left:
+        raise cut_off(f"found {max(0, left)} bytes of samples, its header promises {length}")
+    check_rest(file, begin + offset + length, end, "the samples")
+    return Layout("AU", size, n_data_bytes=length)

@@ -10,12 +10,8 @@ from typing import Any
 
 import numpy as np
 
-from dafxtool.audio.io import (
-    AudioInfo,
-    find_recordings,
-    read_info,
-    resampled_length,
-)
+from dafxtool.audio.find_recordings import find_recordings
+from dafxtool.audio.io import AudioInfo, read_info, resampled_length
 from dafxtool.config import SPLITS, SegmentConfig, SplitConfig
 from dafxtool.errors import InputError, RecordingError
 from dafxtool.utils.progress import SILENT, Progress

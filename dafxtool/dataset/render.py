@@ -16,8 +16,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from dafxtool import storage
-from dafxtool.audio.io import SUFFIXES, AudioInfo
+from dafxtool import __version__, storage
+from dafxtool.audio.find_recordings import SUFFIXES
+from dafxtool.audio.io import AudioInfo
 from dafxtool.config import SPLITS, SegmentConfig, SplitConfig
 from dafxtool.dataset.failures import FailedPair, FailureSummary
 from dafxtool.dataset.pair import render_pair
@@ -25,7 +26,7 @@ from dafxtool.dataset.plan import PairRenderer, RenderPlan, make_plan
 from dafxtool.dataset.recordings import Recording, RecordingSet, Track, recording_rows
 from dafxtool.dataset.segments import cut_segment
 from dafxtool.dataset.workers import render_batches
-from dafxtool.dataset.writers import PairWriter, folder_sink, hdf5_sink
+from dafxtool.dataset.writers import check_folder, folder_sink, hdf5_sink
 from dafxtool.effects.effect import Effect, EffectChoice
 from dafxtool.effects.vst3.isolation import PLUGIN_SECONDS
 from dafxtool.errors import InputError, PluginError
@@ -82,14 +83,8 @@ def render(
     a plugin spoils a pair and strict is set, or spoils all of them.
     """
     segments, split = segments or SegmentConfig(), split or SplitConfig()
-    to_file = output.suffix.lower() in (".h5", ".hdf5")
-    if output.suffix.lower() in NO_FOLDERS and not output.is_dir():
-        raise InputError(
-            f"{output} is called like a file of another kind: give --output a name that ends in "
-            ".h5, or a folder's name for audio files."
-        )
-    if to_file:
-        storage.check_output(output, resume, overwrite)
+    to_file = _is_pairs_file(output)
+    _check_output(output, resume, overwrite)
     plan = make_plan(
         paths,
         effects,
@@ -115,12 +110,11 @@ def render(
         "versions": audio_versions(),
         "sources": digest_of_sources(plan),
     }
-    sink: PairWriter
-    skipped = dict(plan.catalogue.skipped)
     if to_file:
         opened = hdf5_sink(output, plan, described, resume, overwrite)
     else:
-        opened = folder_sink(output, plan, described, audio_format, resume, overwrite)
+        opened = folder_sink(output, plan, described, audio_format, resume, overwrite, progress)
+    skipped = dict(plan.catalogue.skipped)
     lost: list[FailedPair] = []
     losses = FailureSummary([effect for effect, _ in plan.effects])
     printed = PrintedLog(log_path(output))
@@ -163,9 +157,26 @@ def render(
     )
 
 
+def _is_pairs_file(output: Path) -> bool:
+    return output.suffix.lower() in (".h5", ".hdf5")
+
+
+def _check_output(output: Path, resume: bool, overwrite: bool) -> None:
+    """Refuse an output before recordings are read: InputError, OutputExistsError, DiskError."""
+    if _is_pairs_file(output):
+        storage.check_output(output, resume, overwrite)
+    elif output.suffix.lower() in NO_FOLDERS and not output.is_dir():
+        raise InputError(
+            f"{output} is called like a file of another kind: give --output a name that ends in "
+            ".h5, or a folder's name for audio files."
+        )
+    else:
+        check_folder(output, resume, overwrite)
+
+
 def log_path(output: Path) -> Path:
     """Where what plugins print during a render goes: beside a pairs file, or into the folder."""
-    if output.suffix.lower() in (".h5", ".hdf5"):
+    if _is_pairs_file(output):
         return output.with_name(f"{output.stem}.plugins.log")
     return output / "plugins.log"
 
@@ -197,7 +208,8 @@ def audio_versions() -> dict[str, str]:
     """Versions of what decides the bits of a pair."""
     from importlib.metadata import version
 
-    return {name: version(name) for name in ("dafxtool", "pedalboard", "numpy")}
+    packages = ("pedalboard", "soundfile", "soxr", "numpy")
+    return {"dafxtool": __version__, **{name: version(name) for name in packages}}
 
 
 def rerender_row(path: Path, row: int) -> NDArray[np.float32]:
@@ -205,10 +217,14 @@ def rerender_row(path: Path, row: int) -> NDArray[np.float32]:
 
     Bit-identical to what is stored, as long as the recordings and the plugin are what they were.
     """
-    with storage.Hdf5Reader(path, storage.PAIRS) as pairs:
+    with storage.Reader(path, storage.PAIRS) as pairs:
         if not 0 <= row < len(pairs):
             raise InputError(f"{path} has rows 0 to {len(pairs) - 1}, not {row}.")
         labels, saved = pairs.labels, pairs.configuration
+        if storage.HAND_MADE in saved:
+            raise InputError(
+                f"{path} was not written by 'dafxtool render': its rows cannot be rendered again."
+            )
     config = SegmentConfig(**saved["segments"])
     recordings = tuple(_recording(r) for r in labels.recordings)
     first, offset = int(labels.recording[row]), int(labels.offset[row])

@@ -1,23 +1,19 @@
 """Render the rows of a plan, in this process or in several.
 
-Audio comes back through shared memory; only settings and labels are pickled. A worker that dies or
-hangs is replaced: the row that it was at is tried once more by a fresh one, then it is given up
-with the reason, and everything else goes on. A plugin never runs in the process that writes.
+A worker that dies or hangs is replaced. A fresh one tries the row that it was at once more; if that
+fails too, the row is given up with the reason, and everything else goes on. A plugin never runs in
+the process that writes.
 """
 
 from __future__ import annotations
 
-import mmap
-import os
-import shutil
-import tempfile
+import queue
 import time
 from collections import Counter, deque
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
-from multiprocessing.connection import wait
-from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -32,7 +28,7 @@ from dafxtool.effects.vst3.isolation import (
     USES_OF_A_PROCESS,
     limit_time,
 )
-from dafxtool.errors import DiskError, PluginError
+from dafxtool.errors import PluginError
 from dafxtool.utils import signals
 from dafxtool.utils.child_process import (
     SECONDS_BETWEEN_LOOKS,
@@ -40,16 +36,16 @@ from dafxtool.utils.child_process import (
     Answer,
     ChildDied,
     ChildProcess,
+    Inbox,
+    Message,
     PrintedLog,
     Send,
 )
 from dafxtool.utils.dask_cluster import DaskCluster
-from dafxtool.utils.files import disk_sentence
 from dafxtool.utils.progress import SILENT, Progress
 
 ROWS_A_TASK = 16
 TASKS_A_WORKER = 2  # at a time: the next one is there before this one has ended
-SHARE_OF_SHARED_MEMORY = 0.8  # of what is free; other programs use it too
 SECONDS_BEFORE_WRITTEN = 10.0  # that a slow plugin's pairs may wait for the rest of their task
 MOST_TRIES = 2  # of a row
 MOST_LOST_IN_A_ROW = 5  # rows of one plugin at which workers died; then no more are tried
@@ -74,7 +70,7 @@ def render_batches(
     progress: Progress = SILENT,
     cluster: DaskCluster | None = None,
 ) -> Iterator[Batch]:
-    """Batches of rows as they become ready. Their audio is valid until the next one is asked for.
+    """Yield batches of rows as they become ready.
 
     plugin_seconds  that a plugin gets to load and process a segment
     printed         where the output of plugins goes
@@ -110,23 +106,20 @@ def _tasks(ordered: NDArray[np.int64]) -> list[list[int]]:
 # --- in the worker ------------------------------------------------------------------------------
 
 
-def begin_worker(plan: RenderPlan, descriptor: int) -> Answer:
-    """Answers (slot, rows): renders the rows into the slot and tells of each as it is done."""
+def start_worker(plan: RenderPlan) -> Answer:
+    """Return the function that renders a list of rows and sends each pair as it is done."""
     rows = PairRenderer(plan)
-    slots = _slots(descriptor, plan)
 
-    def work(request: tuple[int, list[int]], say: Send) -> None:
-        slot, wanted = request
-        made = 0
-        while made < len(wanted):  # a plugin that fails ends the rows' iterator
+    def work(wanted: list[int], send: Send) -> None:
+        n_done = 0
+        while n_done < len(wanted):  # a plugin that fails ends the iterator
             try:
-                for pair, failures in rows.render(wanted[made:]):
-                    slots[slot, made] = pair.audio
-                    say((_without_audio(pair), failures))
-                    made += 1
+                for pair, failures in rows.render(wanted[n_done:]):
+                    send((pair, failures))
+                    n_done += 1
             except PluginError as error:
-                say((error, []))
-                made += 1
+                send((error, []))
+                n_done += 1
 
     return work
 
@@ -169,17 +162,6 @@ def _tried_again(rows: PairRenderer, row: int) -> Pair | None:
         return None
 
 
-def _without_audio(pair: Pair) -> Pair:
-    return replace(pair, audio=np.empty((2, 0), np.float32))
-
-
-def _slots(descriptor: int, plan: RenderPlan) -> NDArray[np.float32]:
-    """(n_slots, ROWS_A_TASK, 2, n_samples) in the memory that processes share."""
-    memory = mmap.mmap(descriptor, 0)
-    flat = np.frombuffer(memory, np.float32)
-    return flat.reshape(-1, ROWS_A_TASK, 2, plan.segments.n_samples)
-
-
 # --- in the process that writes -----------------------------------------------------------------
 
 
@@ -189,12 +171,10 @@ class _Death(PluginError):
 
 @dataclass
 class _Task:
-    """Rows under way in a slot, and what the worker has told of the first ones of them."""
+    """Rows under way, and the results of the first ones of them."""
 
-    slot: int
     rows: list[int]
-    told: list[tuple[Pair | PluginError, list[tuple[str, str]]]] = field(default_factory=list)
-    first: int = 0  # place of the first row in the slot; those before it have been taken
+    results: list[tuple[Pair | PluginError, list[tuple[str, str]]]] = field(default_factory=list)
     taken: float = field(default_factory=time.monotonic)
 
 
@@ -212,7 +192,7 @@ class _Worker:
         if not self.tasks:
             return None
         task = self.tasks[0]
-        return task.rows[len(task.told)] if len(task.told) < len(task.rows) else None
+        return task.rows[len(task.results)] if len(task.results) < len(task.rows) else None
 
 
 class _Pool:
@@ -233,24 +213,19 @@ class _Pool:
         self.lost_in_a_row: Counter[int] = Counter()
         self.given_up: dict[int, str] = {}
         self.workers: list[_Worker] = []
+        self.inbox: Inbox = queue.SimpleQueue()
 
     def render(self, ordered: NDArray[np.int64]) -> Iterator[Batch]:
         # A worker with a plugin is given little at a time: what it loses is tried again.
         self.waiting.extend(_tasks(ordered))
-        in_flight = self.n_workers * (1 if self.has_plugin else TASKS_A_WORKER)
-        slot_bytes = ROWS_A_TASK * 2 * self.plan.segments.n_samples * 4
-        with _shared_memory(in_flight, slot_bytes) as memory:
-            self.descriptor = memory.fileno()
-            self.slots = _slots(self.descriptor, self.plan)
-            self.free = list(range(len(self.slots)))
-            try:
-                yield from self._batches()
-            finally:
-                for worker in self.workers:
-                    if worker.tasks:
-                        worker.child.kill()
-                    else:
-                        worker.child.close()
+        try:
+            yield from self._batches()
+        finally:
+            for worker in self.workers:
+                if worker.tasks:
+                    worker.child.kill()
+                else:
+                    worker.child.close()
 
     def _batches(self) -> Iterator[Batch]:
         while self.waiting or any(worker.tasks for worker in self.workers):
@@ -258,53 +233,51 @@ class _Pool:
             self._hand_out()
             for worker in [each for each in self.workers if each.died]:
                 yield from self._bury(worker, worker.died)
-            by_connection: dict[Any, _Worker] = {
-                worker.child.connection: worker for worker in self.workers
-            }
-            for connection in wait(list(by_connection), SECONDS_BETWEEN_LOOKS):
-                yield from self._hear(by_connection[connection])
+            with suppress(queue.Empty):
+                child, message = self.inbox.get(timeout=SECONDS_BETWEEN_LOOKS)
+                for worker in [each for each in self.workers if each.child is child]:
+                    yield from self._hear(worker, message)
             signals.check()
-            for worker in list(self.workers):
-                yield from self._look_at(worker)
+            if self.inbox.empty():  # else some that seem silent have not been heard yet
+                for worker in list(self.workers):
+                    yield from self._look_at(worker)
 
     def _hand_out(self) -> None:
         """Every worker gets what it may have under way; new ones begin where there is a need."""
         most = 1 if self.has_plugin else TASKS_A_WORKER
         for turn in range(most):
             for worker in list(self.workers):
-                if self.waiting and self.free and len(worker.tasks) <= turn:
+                if self.waiting and len(worker.tasks) <= turn:
                     if worker.n_made and self.tries[self.waiting[0][0]]:
                         self._retire(worker)  # what failed once is tried by a fresh one
                     else:
                         self._give(worker)
-        while self.waiting and self.free and len(self.workers) < self.n_workers:
-            arguments = (self.plan, self.descriptor)
-            worker = _Worker(
-                ChildProcess(begin_worker, arguments, self.printed, (self.descriptor,))
-            )
+        while self.waiting and len(self.workers) < self.n_workers:
+            child = ChildProcess(start_worker, (self.plan,), self.printed, self.inbox)
+            worker = _Worker(child)
             self.workers.append(worker)
             self._give(worker)
 
     def _give(self, worker: _Worker) -> None:
-        task = _Task(self.free.pop(), self.waiting.popleft())
+        task = _Task(self.waiting.popleft())
         if not worker.tasks and worker.child.ready:
             worker.child.last_heard = time.monotonic()  # it was idle, not silent
         worker.tasks.append(task)
         worker.child.title = self._title(task.rows[0])
         try:
-            worker.child.send((task.slot, task.rows))
+            seconds = self.plugin_seconds if self.has_plugin else float("inf")
+            worker.child.send(task.rows, seconds)
         except ChildDied as death:  # before it was asked: these rows are not to blame
             worker.died = f"crashed ({death})"
             worker.tasks.pop()
-            self.free.append(task.slot)
             self.waiting.appendleft(task.rows)
 
     def _title(self, row: int) -> str:
         return self.plan.effects[row % len(self.plan.effects)][0].name if self.has_plugin else ""
 
-    def _hear(self, worker: _Worker) -> Iterator[Batch]:
+    def _hear(self, worker: _Worker, message: Message | None) -> Iterator[Batch]:
         try:
-            kind, content = worker.child.receive()
+            kind, content = worker.child.unpack(message)
         except ChildDied as death:
             yield from self._bury(worker, f"crashed ({death})")
             return
@@ -313,7 +286,7 @@ class _Pool:
         task = worker.tasks[0]
         if kind == "said":
             made, failures = content
-            task.told.append((made, failures))
+            task.results.append((made, failures))
             worker.n_made += 1
             worker.noticed = False
             if (at := worker.row) is not None:
@@ -322,7 +295,7 @@ class _Pool:
                     yield from self._take(task)
             return
         worker.tasks.popleft()
-        yield from self._batch(task)
+        yield from self._made(task)
         if self.has_plugin and worker.n_made >= USES_OF_A_PROCESS:
             self._retire(worker)
 
@@ -363,47 +336,41 @@ class _Pool:
                 "--resume."
             )
         for task in worker.tasks:
-            rest = task.rows[len(task.told) :]
+            rest = task.rows[len(task.results) :]
             if rest and rest[0] == at:
                 own = self._effect_of(at).plugin
                 reason = f"the plugin {manner}" if own else f"a plugin's process {manner}"
-                task.told.append((_Death(reason), []))
+                task.results.append((_Death(reason), []))
                 rest = rest[1:]
             if rest:
                 self.waiting.appendleft(rest)
-            yield from self._batch(replace(task, rows=task.rows[: len(task.told)]))
+            yield from self._made(replace(task, rows=task.rows[: len(task.results)]))
 
     def _take(self, task: _Task) -> Iterator[Batch]:
         """What has come of a task so far; it goes on with the rest of its rows."""
-        n_told = len(task.told)
-        yield from self._made(replace(task, rows=task.rows[:n_told]))
-        task.rows, task.told = task.rows[n_told:], []
-        task.first, task.taken = task.first + n_told, time.monotonic()
+        n_done = len(task.results)
+        yield from self._made(replace(task, rows=task.rows[:n_done]))
+        task.rows, task.results, task.taken = task.rows[n_done:], [], time.monotonic()
 
     def _effect_of(self, row: int) -> Any:
         return self.plan.effects[row % len(self.plan.effects)][0]
 
-    def _batch(self, task: _Task) -> Iterator[Batch]:
-        """What came of a task, whose slot is free then."""
-        yield from self._made(task)
-        self.free.append(task.slot)  # what was in it has been taken
-
     def _made(self, task: _Task) -> Iterator[Batch]:
         """The pairs of a task; rows that failed once are tried again, each by itself."""
         rows, pairs, lost, failures = [], [], [], []
-        for position, (row, (made, unread)) in enumerate(zip(task.rows, task.told, strict=True)):
+        for row, (result, unread) in zip(task.rows, task.results, strict=True):
             effect = row % len(self.plan.effects)
             failures.extend(unread)
-            if isinstance(made, Pair):
+            if isinstance(result, Pair):
                 self.lost_in_a_row[effect] = 0
                 rows.append(row)
-                pairs.append(replace(made, audio=self.slots[task.slot, task.first + position]))
+                pairs.append(result)
                 continue
             self.tries[row] += 1
             if self.tries[row] < MOST_TRIES and effect not in self.given_up:
                 self.waiting.append([row])
             else:
-                lost.append(self._lose(row, made))
+                lost.append(self._lose(row, result))
         if rows or lost:
             yield Batch(np.array(rows, dtype=np.int64), pairs, lost, failures)
 
@@ -435,32 +402,3 @@ class _Pool:
                     lost.append(FailedPair(row, self.rows.unmade(row), reason))
         if lost:
             yield Batch(np.empty(0, np.int64), [], lost)
-
-
-def _shared_memory(n_slots: int, slot_bytes: int) -> IO[bytes]:
-    """Room for n_slots, or as many as there is room for: a container may have little of it.
-
-    A file without a name, which goes with the last process that has it, in memory where the system
-    keeps such files there. Memory that is promised and not there would kill the process that
-    touches it.
-    """
-    folder = Path("/dev/shm")  # where Linux keeps it
-    if folder.is_dir():
-        fitting = int(SHARE_OF_SHARED_MEMORY * shutil.disk_usage(folder).free) // slot_bytes
-        if fitting < 1:
-            raise DiskError(
-                f"{folder}, the shared memory of this machine, has no room for "
-                f"{slot_bytes / 1e6:.0f} MB: give the container more (docker run --shm-size 1g), "
-                "or take --workers 1."
-            )
-        n_slots = min(n_slots, fitting)
-    file = tempfile.TemporaryFile(dir=folder if folder.is_dir() else None)  # noqa: SIM115
-    try:
-        if hasattr(os, "posix_fallocate"):
-            os.posix_fallocate(file.fileno(), 0, n_slots * slot_bytes)
-        else:
-            file.truncate(n_slots * slot_bytes)
-    except OSError as error:
-        file.close()
-        raise DiskError(disk_sentence(error, Path(tempfile.gettempdir()))) from error
-    return file

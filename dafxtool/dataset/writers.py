@@ -5,34 +5,38 @@ from __future__ import annotations
 import csv
 import json
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field
+import shutil
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from dafxtool import storage
-from dafxtool.audio.io import save_audio
+from dafxtool.audio.writer import save_audio
 from dafxtool.config import SPLITS
 from dafxtool.dataset.failures import FailedPair
 from dafxtool.dataset.pair import Pair
-from dafxtool.dataset.plan import RenderPlan
+from dafxtool.dataset.plan import PairRenderer, RenderPlan
 from dafxtool.dataset.recordings import recording_rows
-from dafxtool.errors import InputError, OutputExistsError
-from dafxtool.utils import files, locks
+from dafxtool.errors import DiskError, OutputExistsError
+from dafxtool.utils import files
+from dafxtool.utils.locks import check_unlocked, sole_writer
+from dafxtool.utils.progress import SILENT, Progress
 
-LOST_TABLE = "lost.csv"
-JOURNAL = ".pairs.csv.partial"
-REPLACED = ".pairs.csv.replaced"  # names of sounds that are overwritten, or of no use then
-COLUMNS_OF_LOST = ("row", "effect", "setting", "split", "reason")
-SOUND_NAME = re.compile(r"[0-9]{6,}_(dry|wet)\.(wav|flac)")
+TABLE, DESCRIPTION, LOST_TABLE = "pairs.csv", "pairs.json", "lost.csv"
 COLUMNS_OF_CSV = ("row", "effect", "setting", "recording", "offset", "split", "dry", "wet")
+COLUMNS_OF_LOST = ("row", "effect", "setting", "split", "reason")
+AUDIO_NAME = re.compile(r"[0-9]{6,}_(dry|wet)\.(wav|flac)")
+WORKING_FILE = ".pairs.h5"  # what a folder is exported from
+STAGING = ".dafxtool-export-"  # beginning of the name of the folder that an export writes into
 
-# Of the table; a recording's name may be any bytes, and they stay what they are.
-TABLE: dict[str, Any] = {"newline": "", "encoding": "utf-8", "errors": "surrogateescape"}
+# A recording's name may be any bytes, and they stay what they are.
+CSV_FILE: dict[str, Any] = {"newline": "", "encoding": "utf-8", "errors": "surrogateescape"}
 
 
 class PairWriter(Protocol):
@@ -51,7 +55,7 @@ class PairWriter(Protocol):
 
 @dataclass
 class _Hdf5Sink:
-    writer: storage.Hdf5Writer
+    writer: storage.Writer
     plan: RenderPlan
 
     def done(self) -> NDArray[np.bool_]:
@@ -87,7 +91,7 @@ class _Hdf5Sink:
             recording=np.array([pair.recording for pair in pairs]),
             offset=np.array([pair.offset for pair in pairs]),
             split=np.array([SPLITS.index(pair.split) for pair in pairs]),
-            lost=storage.encode_texts([reason[: storage.MOST_REASON] for reason in reasons]),
+            lost=storage.encode_texts(reasons, storage.LONGEST_REASON),
             **columns,
         )
 
@@ -101,109 +105,28 @@ def hdf5_sink(
     output: Path, plan: RenderPlan, described: dict[str, Any], resume: bool, overwrite: bool
 ) -> Iterator[PairWriter]:
     effects = [effect.to_dict() for effect, _ in plan.effects]
-    columns = {
-        "audio": ((2, plan.segments.n_samples), np.float32),
-        **storage.label_columns(effects, plan.max_parameters),
-        **storage.LOST_COLUMN,
-    }
+    columns = {"audio": ((2, plan.segments.n_samples), np.float32)}
     recordings = recording_rows(plan.catalogue)
+    effect = np.arange(plan.n_rows) % len(effects)
+    about = {"sample_rate": plan.segments.sample_rate}
     with storage.writing_rows(
-        output,
-        storage.PAIRS,
-        columns,
-        plan.n_rows,
-        described,
-        effects,
-        recordings,
-        resume,
-        overwrite,
+        *(
+            output,
+            storage.PAIRS,
+            columns,
+            effect,
+            described,
+            effects,
+            recordings,
+            resume,
+            overwrite,
+        ),
+        attributes=about,
     ) as writer:
         yield _Hdf5Sink(writer, plan)
 
 
-@dataclass
-class _FolderSink:
-    folder: Path
-    plan: RenderPlan
-    suffix: str
-    journal: Path
-    begin: Callable[[], None] | None = None  # called before anything in the folder is changed
-    is_new: bool = False  # what the folder holds is of other pairs
-    has_written: bool = False
-    unmade: list[FailedPair] = field(default_factory=list)
-
-    def done(self) -> NDArray[np.bool_]:
-        found = np.zeros(self.plan.n_rows, dtype=bool)
-        if self.is_new:
-            return found
-        for row in _read_journal(self.journal):
-            number = int(row["row"])
-            names = self._names(number)
-            if number < self.plan.n_rows and (row["dry"], row["wet"]) == names:
-                found[number] = all((self.folder / name).exists() for name in names)
-        found[list(self.lost())] = True
-        return found
-
-    def lost(self) -> dict[int, str]:
-        if self.is_new:
-            return {}
-        return {
-            int(row[0]): row[-1]
-            for row in _read_table(self.folder / LOST_TABLE)[1:]
-            if row and row[0].isdecimal() and int(row[0]) < self.plan.n_rows
-        }
-
-    def put(
-        self, rows: NDArray[np.int64], pairs: Sequence[Pair], lost: Sequence[FailedPair]
-    ) -> None:
-        if self.begin:
-            self.begin()
-            self.begin = None
-        self.unmade.extend(lost)
-        for row, pair in zip(rows.tolist(), pairs, strict=True):
-            names = self._names(row)
-            for name, samples in zip(names, pair.audio, strict=True):
-                save_audio(
-                    self.folder / name, samples, self.plan.segments.sample_rate, overwrite=True
-                )
-                self.has_written = True
-            entry = (
-                row,
-                self.plan.effects[pair.effect][0].name,
-                _setting_text(self.plan, pair),
-                self.plan.catalogue.recordings[pair.recording].path,
-                pair.offset,
-                pair.split,
-                *names,
-            )
-            with self.journal.open("a", **TABLE) as file:
-                if self._is_torn():  # a full disk may have cut the last line off
-                    file.write("\n")
-                csv.writer(file).writerow(entry)
-
-    def _names(self, row: int) -> tuple[str, str]:
-        return f"{row:06d}_dry.{self.suffix}", f"{row:06d}_wet.{self.suffix}"
-
-    def _is_torn(self) -> bool:
-        with self.journal.open("rb") as file:
-            size = file.seek(0, 2)
-            file.seek(max(0, size - 1))
-            return size > 0 and file.read() != b"\n"
-
-
-def _read_table(path: Path) -> list[list[str]]:
-    if not path.exists():
-        return []
-    with path.open(**TABLE) as file:
-        return list(csv.reader(file))
-
-
-def _read_journal(path: Path) -> list[dict[str, str]]:
-    return [
-        dict(zip(COLUMNS_OF_CSV, row, strict=True))
-        for row in _read_table(path)
-        if len(row) == len(COLUMNS_OF_CSV) and row[0].isdecimal()  # no heading, no torn line
-    ]
+# --- a folder of audio files ---------------------------------------------------------------------
 
 
 @contextmanager
@@ -214,135 +137,207 @@ def folder_sink(
     suffix: str,
     resume: bool,
     overwrite: bool,
+    progress: Progress = SILENT,
 ) -> Iterator[PairWriter]:
-    """Files NNNNNN_dry.wav and NNNNNN_wet.wav, and pairs.csv once all of them are there.
+    """Render into a hidden pairs file in the folder, and export it when all rows are there.
 
-    Pairs that could not be made are in lost.csv, which is there only if there are any.
-
-    `described`, everything that decides them, is kept as pairs.json and compared by a resume. What
-    is overwritten stays until the first new pair is there.
+    The folder then holds NNNNNN_dry.wav and NNNNNN_wet.wav of each pair, pairs.csv, pairs.json with
+    everything that decides the pairs, and lost.csv if pairs failed. The pairs file is removed.
     """
-    table, journal = output / "pairs.csv", output / JOURNAL
-    description, replaced = output / "pairs.json", output / REPLACED
     effects = [effect.to_dict() for effect, _ in plan.effects]
     decided = {**described, "audio_format": suffix, "effects": effects}
-    saved = json.dumps(decided, sort_keys=True, indent=1)
+    description = json.dumps(decided, sort_keys=True, indent=1)
+    working = output / WORKING_FILE
+
+    def is_complete() -> bool:
+        has_table = (output / TABLE).exists() and not _is_started(output)
+        return resume and not overwrite and has_table
+
+    check_folder(output, resume, overwrite)
+    if not is_complete():
+        with files.disk_errors(output), sole_writer(output, is_folder=True):
+            if not is_complete():  # else another process has just finished it
+                check_folder(output, resume, overwrite)
+                _check_space(output, plan, suffix)
+                with hdf5_sink(working, plan, dict(described), resume, overwrite) as sink:
+                    yield sink
+                _export(working, output, plan, suffix, description, progress)
+                working.unlink()
+                return
+    yield _open_complete(output, plan, suffix, description)
+
+
+def check_folder(output: Path, resume: bool, overwrite: bool) -> None:
+    """Raise OutputExistsError where `folder_sink` would, before the work."""
     if output.exists() and not output.is_dir():
         raise OutputExistsError(f"{output} is a file: name a folder, or a file ending in .h5.")
-    locks.check_unlocked(output, is_folder=True)
-    keep = resume and not overwrite
-    if keep and table.exists():  # there is nothing left to do
-        yield _complete(output, plan, suffix, saved)
+    check_unlocked(output, is_folder=True)
+    has_table, is_started = (output / TABLE).exists(), _is_started(output)
+    if overwrite or (resume and (has_table or is_started)):
         return
-    with files.disk_errors(output), locks.sole_writer(output, is_folder=True):
-        if keep and table.exists():  # another process was quicker
-            yield _complete(output, plan, suffix, saved)
-            return
-        same = description.exists() and _text_of(description) == saved
-        begun = journal.exists()
-        if keep and begun and not same:
-            raise _other_pairs(output)
-        if (table.exists() or (begun and not resume)) and not overwrite:
-            raise OutputExistsError(
-                f"{output} holds pairs already: choose another --output, or use --overwrite"
-                + (", or --resume to go on." if begun else ".")
-            )
-        goes_on = resume and same and begun
-        kept = {
-            path: path.read_bytes()
-            for path in (table, journal, description, output / LOST_TABLE, replaced)
-            if path.exists()
-        }
+    if has_table or is_started or _audio_files(output):
+        raise OutputExistsError(
+            f"{output} holds pairs already: choose another --output, or use --overwrite"
+            + (", or --resume to continue." if is_started else ".")
+        )
 
-        def begin() -> None:
-            older = _names_of(
-                [row for path in (table, journal, replaced) for row in _read_table(path)]
-            )
-            if overwrite and older:
-                with files.atomic_write(replaced, overwrite=True) as temporary:
-                    temporary.write_text("".join(f"{name}\n" for name in sorted(older)))
-            if not goes_on:
-                journal.unlink(missing_ok=True)
-            table.unlink(missing_ok=True)
-            (output / LOST_TABLE).unlink(missing_ok=True)
-            with files.atomic_write(description, overwrite=True) as temporary:
-                temporary.write_text(saved)
-            journal.touch()
 
-        sink = _FolderSink(output, plan, suffix, journal, begin, is_new=not goes_on)
-        try:
-            yield sink
-            if sink.begin:  # there was nothing left to put
-                sink.begin()
-        except BaseException:
-            if not sink.begin and not sink.has_written and not goes_on:  # as it was before
-                for path in (table, journal, description, output / LOST_TABLE, replaced):
-                    if path in kept:
-                        path.write_bytes(kept[path])
-                    else:
-                        path.unlink(missing_ok=True)
-            raise
-        latest = {int(row["row"]): row for row in _read_journal(journal)}
-        lost = {each.row: each for each in sink.unmade if each.row not in latest}
-        missing = [row for row in range(plan.n_rows) if row not in latest and row not in lost]
-        if missing:
-            raise InputError(
-                f"{output}: {len(missing)} pairs are not in the journal, the first of them row "
-                f"{missing[0]}: run again with --resume."
-            )
+def _is_started(output: Path) -> bool:
+    """Is there the pairs file of an interrupted render or export?"""
+    working = output / WORKING_FILE
+    return working.exists() or storage.partial_path(working).exists()
+
+
+def _audio_files(output: Path) -> list[Path]:
+    """The audio files in a folder that have the names of pairs."""
+    if not output.is_dir():
+        return []
+    return [path for path in output.iterdir() if AUDIO_NAME.fullmatch(path.name)]
+
+
+def _names(row: int, suffix: str) -> tuple[str, str]:
+    return f"{row:06d}_dry.{suffix}", f"{row:06d}_wet.{suffix}"
+
+
+def _check_space(output: Path, plan: RenderPlan, suffix: str) -> None:
+    """Raise DiskError where the pairs file and the WAV files do not fit together.
+
+    FLAC files are not counted, because nobody knows their size beforehand.
+    """
+    copies = (not _is_started(output)) + (suffix == "wav")
+    n_bytes = copies * plan.n_rows * 2 * plan.segments.n_samples * np.float32().itemsize
+    free = shutil.disk_usage(output).free
+    if n_bytes > free:
+        raise DiskError(
+            f"{output} cannot be written, because it needs {n_bytes / 1e6:,.1f} MB until it is "
+            f"complete and the disk has {free / 1e6:,.1f} MB left: free some space, choose another "
+            "--output, or render fewer pairs."
+        )
+
+
+def _export(
+    working: Path, output: Path, plan: RenderPlan, suffix: str, description: str, progress: Progress
+) -> None:
+    """Write the pairs of a file as audio files and tables, then put them in place of older ones.
+
+    Everything is written beside the older files first. Until then the folder stays as it was; what
+    follows only renames, the table last.
+    """
+    for remains in output.glob(f"{STAGING}*"):
+        shutil.rmtree(remains, ignore_errors=True)
+    with TemporaryDirectory(prefix=STAGING, dir=output) as place:
+        staging = Path(place)
+        with storage.Reader(working, storage.PAIRS) as pairs:
+            lost = pairs.lost()
+            rows = [row for row in range(plan.n_rows) if row not in lost]
+            entries = _export_pairs(pairs, rows, staging, plan, suffix, progress)
+        _write_table(staging / TABLE, COLUMNS_OF_CSV, entries)
         if lost:
-            _write_lost(output / LOST_TABLE, plan, [lost[row] for row in sorted(lost)])
-        with files.atomic_write(table, overwrite=True) as temporary:
-            with temporary.open("w", **TABLE) as file:
-                writer = csv.DictWriter(file, COLUMNS_OF_CSV)
-                writer.writeheader()
-                writer.writerows(latest[row] for row in sorted(latest) if row < plan.n_rows)
-        journal.unlink()
-        older = _names_of(_read_table(replaced))
-        for name in older - {row[kind] for row in latest.values() for kind in ("dry", "wet")}:
-            (output / name).unlink(missing_ok=True)
-        replaced.unlink(missing_ok=True)
+            _write_table(staging / LOST_TABLE, COLUMNS_OF_LOST, _lost_entries(lost, plan))
+        with files.atomic_write(staging / DESCRIPTION) as temporary:
+            temporary.write_text(description, "utf-8")
+        (output / TABLE).unlink(missing_ok=True)
+        for older in (*_audio_files(output), output / LOST_TABLE):
+            older.unlink(missing_ok=True)
+        for path in sorted(staging.iterdir(), key=lambda path: path.name == TABLE):
+            path.replace(output / path.name)
 
 
-def _names_of(table: Sequence[Sequence[str]]) -> set[str]:
-    """The sounds that a table or journal names, as they are named here and nowhere else."""
-    return {name for row in table for name in row[-2:] if SOUND_NAME.fullmatch(name)}
+def _export_pairs(
+    pairs: storage.Reader,
+    rows: Sequence[int],
+    folder: Path,
+    plan: RenderPlan,
+    suffix: str,
+    progress: Progress,
+) -> list[tuple[Any, ...]]:
+    """Write the audio of each pair; return the lines of the table."""
+    labels, entries = pairs.labels, []
+    progress.start("exporting", len(rows), "pair")
+    for index, row in enumerate(rows):
+        names = _names(row, suffix)
+        for name, samples in zip(names, pairs.rows(slice(index, index + 1))[0], strict=True):
+            save_audio(folder / name, samples, plan.segments.sample_rate)
+        entries.append(
+            (
+                row,
+                plan.effects[int(labels.effect[index])][0].name,
+                labels.setting_text[index],
+                plan.catalogue.recordings[int(labels.recording[index])].path,
+                int(labels.offset[index]),
+                labels.split_of(index),
+                *names,
+            )
+        )
+        progress.advance()
+    progress.finish()
+    return entries
 
 
-def _write_lost(path: Path, plan: RenderPlan, lost: Sequence[FailedPair]) -> None:
-    with (
-        files.atomic_write(path, overwrite=True) as temporary,
-        temporary.open("w", **TABLE) as file,
+def _lost_entries(lost: Mapping[int, str], plan: RenderPlan) -> Iterator[tuple[Any, ...]]:
+    rows = PairRenderer(plan)
+    for row, reason in sorted(lost.items()):
+        pair = rows.unmade(row)
+        effect = plan.effects[pair.effect][0]
+        yield row, effect.name, effect.setting_text(pair.setting), pair.split, reason
+
+
+def _write_table(path: Path, columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
+    with files.atomic_write(path) as temporary, temporary.open("w", **CSV_FILE) as file:
+        csv.writer(file).writerows([columns, *rows])
+
+
+def _read_table(path: Path) -> list[list[str]]:
+    """The rows without the heading; none where there is no such file."""
+    if not path.exists():
+        return []
+    with path.open(**CSV_FILE) as file:
+        return [row for row in csv.reader(file) if row][1:]
+
+
+@dataclass
+class _CompleteFolder:
+    """A folder in which nothing is missing."""
+
+    n_rows: int
+    reasons: dict[int, str]
+
+    def done(self) -> NDArray[np.bool_]:
+        return np.ones(self.n_rows, dtype=bool)
+
+    def lost(self) -> dict[int, str]:
+        return self.reasons
+
+    def put(
+        self, rows: NDArray[np.int64], pairs: Sequence[Pair], lost: Sequence[FailedPair]
+    ) -> None:
+        raise ValueError("the folder is complete")
+
+
+def _open_complete(
+    output: Path, plan: RenderPlan, suffix: str, description: str
+) -> _CompleteFolder:
+    """Check that a folder with a table holds these pairs, each with its audio.
+
+    OutputExistsError  it holds others, or some are missing
+    """
+    path = output / DESCRIPTION
+    if not path.exists() or path.read_text("utf-8", "replace") != description:
+        raise OutputExistsError(
+            f"{output} holds pairs of other recordings or options: choose another --output, resume "
+            "with the same, or use --overwrite."
+        )
+    reasons = {
+        int(row[0]): row[-1] for row in _read_table(output / LOST_TABLE) if row[0].isdecimal()
+    }
+    expected = [
+        [str(row), *_names(row, suffix)] for row in range(plan.n_rows) if row not in reasons
+    ]
+    found = [[row[0], *row[-2:]] for row in _read_table(output / TABLE)]
+    if found != expected or not all(
+        (output / name).exists() for row in expected for name in row[1:]
     ):
-        writer = csv.writer(file)
-        writer.writerow(COLUMNS_OF_LOST)
-        for each in lost:
-            effect = plan.effects[each.pair.effect][0].name
-            setting = _setting_text(plan, each.pair)
-            writer.writerow((each.row, effect, setting, each.pair.split, each.reason))
-
-
-def _complete(output: Path, plan: RenderPlan, suffix: str, saved: str) -> _FolderSink:
-    """A folder whose table is there, with what a killed process may have left of its journal."""
-    description = output / "pairs.json"
-    if description.exists() and _text_of(description) != saved:
-        raise _other_pairs(output)
-    sink = _FolderSink(output, plan, suffix, output / "pairs.csv")
-    if not sink.done().all():
         raise OutputExistsError(
             f"{output} holds other pairs, or fewer: choose another --output, or use --overwrite."
         )
-    with suppress(OSError):
-        (output / JOURNAL).unlink()
-    return sink
-
-
-def _text_of(path: Path) -> str:
-    return path.read_text("utf-8", "replace")
-
-
-def _other_pairs(output: Path) -> OutputExistsError:
-    return OutputExistsError(
-        f"{output} holds pairs of other recordings or options: choose another --output, resume "
-        "with the same, or use --overwrite."
-    )
+    return _CompleteFolder(plan.n_rows, reasons)

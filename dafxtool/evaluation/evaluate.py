@@ -40,7 +40,7 @@ def evaluate(
 
     Raises InputError where there is nothing to judge on, FormatError for segments of another size.
     """
-    with storage.Hdf5Reader(pairs, storage.PAIRS) as reader:
+    with storage.Reader(pairs, storage.PAIRS) as reader:
         check_segments(reader, run)
         data = EvaluationData(reader, run, progress)
         scores, confusion = _recognition(data)

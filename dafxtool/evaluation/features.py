@@ -29,7 +29,7 @@ MOST_PICTURE_BYTES = 1.5e9  # of training spectrograms that principal components
 class EvaluationData:
     """The rows, their features, and the errors of what the model makes of the test rows."""
 
-    def __init__(self, reader: storage.Hdf5Reader, run: Run, progress: Progress) -> None:
+    def __init__(self, reader: storage.Reader, run: Run, progress: Progress) -> None:
         self.reader, self.run, self.labels = reader, run, reader.labels
         self.remarks: list[str] = []
         labels = reader.labels

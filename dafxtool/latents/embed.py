@@ -5,29 +5,26 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from itertools import islice, product
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from dafxtool import storage
-from dafxtool.audio.io import (
-    AudioInfo,
-    find_recordings,
-    read_info,
-    resampled_length,
-)
+from dafxtool.audio.find_recordings import find_recordings
+from dafxtool.audio.io import AudioInfo, read_info, resampled_length
 from dafxtool.config import SPLITS, SegmentConfig
 from dafxtool.dataset.pair import render_pair
 from dafxtool.dataset.segments import Segment, consecutive_segments
 from dafxtool.effects.builtin import builtin_effects
 from dafxtool.effects.effect import EffectChoice
 from dafxtool.errors import FormatError, InputError, RecordingError
-from dafxtool.latents.table import Latents, about, check_segments, labels_of, warn_if_trained_on
-from dafxtool.models.run import Run
 from dafxtool.utils.progress import SILENT, Progress
 from dafxtool.utils.threads import threads_for
+
+if TYPE_CHECKING:  # it imports torch, which a map of stored latents does not need
+    from dafxtool.models.run import Run
+from dafxtool.latents.table import Latents, about, check_segments, labels_of, warn_if_trained_on
 
 ROWS_A_BATCH = 32
 ROWS_A_THREAD = 8  # of a CPU, each of which takes a batch of its own
@@ -60,16 +57,18 @@ def embed(
 
 
 def _embed_spectrograms(path: Path, run: Run, splits: Sequence[str], progress: Progress) -> Latents:
+    import torch
+
     from dafxtool.config import SpectrogramConfig
 
-    with storage.Hdf5Reader(path, storage.SPECTROGRAMS) as reader:
+    with storage.Reader(path, storage.SPECTROGRAMS) as reader:
         theirs = SpectrogramConfig(**reader.configuration["spectrogram"])
         if theirs != run.spectrogram_config:
             raise FormatError(
                 f"{path} was analysed with {theirs}, the run {run.path} wants "
                 f"{run.spectrogram_config}: embed the pairs, or analyse them again."
             )
-        scale = float(reader.configuration["deviation"]) / run.deviation
+        scale = float(reader.configuration["std"]) / run.deviation
         shift = (float(reader.configuration["mean"]) - run.mean) / run.deviation
         same = theirs.standardisation == "segment" or (scale == 1.0 and shift == 0.0)
 
@@ -81,7 +80,7 @@ def _embed_spectrograms(path: Path, run: Run, splits: Sequence[str], progress: P
 
 
 def _embed_pairs(path: Path, run: Run, splits: Sequence[str], progress: Progress) -> Latents:
-    with storage.Hdf5Reader(path, storage.PAIRS) as reader:
+    with storage.Reader(path, storage.PAIRS) as reader:
         check_segments(reader, run)
         return _embed_rows(
             reader, lambda rows: run.embed_audio(reader.rows(rows)), run, splits, progress
@@ -89,7 +88,7 @@ def _embed_pairs(path: Path, run: Run, splits: Sequence[str], progress: Progress
 
 
 def _embed_rows(
-    reader: storage.Hdf5Reader,
+    reader: storage.Reader,
     latents_of: Callable[[NDArray[np.int64]], NDArray[np.float32]],
     run: Run,
     splits: Sequence[str],

@@ -12,7 +12,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from dafxtool.audio.io import save_audio
+from dafxtool.audio.writer import save_audio
 from dafxtool.errors import InputError
 from dafxtool.latents.examples import CHANNELS, Example
 from dafxtool.latents.reconstruct import _axes

@@ -2,7 +2,8 @@
 
 A .npz holds `magnitude`, linear and (n_bins, n_frames) or (n, n_bins, n_frames), and may say its
 `sample_rate`, `n_fft`, `hop_length`, `window_length` and `n_samples`; a .npy is the magnitude
-alone. Nothing is ever unpickled.
+alone. Nothing is ever unpickled. Modules that need torch are imported only once every input is
+checked.
 """
 
 from __future__ import annotations
@@ -16,20 +17,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dafxtool import storage
-from dafxtool.audio.io import (
-    BIT_DEPTHS,
-    SUFFIXES,
-    load_audio,
-    save_audio,
-)
+from dafxtool.audio.find_recordings import find_recordings
+from dafxtool.audio.io import load_audio
+from dafxtool.audio.writer import audio_paths, save_audio
 from dafxtool.config import SpectrogramConfig
 from dafxtool.errors import ConfigError, FormatError, InputError
-from dafxtool.latents.table import read_latents
-from dafxtool.models.run import load_run
+from dafxtool.models.checkpoint import find_checkpoint
 from dafxtool.spectrogram.compute import read_magnitudes
 from dafxtool.spectrogram.phase_retrieval import invert
 from dafxtool.spectrogram.transform import linear_magnitude
-from dafxtool.utils.files import check_free
 from dafxtool.utils.progress import SILENT, Progress
 
 CHANNELS = ("dry", "wet")
@@ -79,8 +75,9 @@ def invert_file(
     stft        values over those that an array's file says
     phase_from  recording of the dry sound; its beginning has to be that of the magnitude
     """
+    paths = check_inversion(source, output, rows, channels, run, phase_from, overwrite)
+
     found = list(_read(source, list(dict.fromkeys(rows)), channels, run, stft or {}))
-    paths = _paths(output, found, overwrite)
     known = None
     if phase_from is not None:
         known = load_audio(phase_from, found[0].config.sample_rate)[0]
@@ -106,18 +103,46 @@ def invert_file(
     return written
 
 
-def _paths(output: Path, found: Sequence[Magnitude], overwrite: bool) -> list[Path]:
-    """Where each sound goes; names that cannot be are refused before the work."""
-    if len(found) > 1 and (output.is_file() or output.suffix.lower() in SUFFIXES):
-        raise InputError(
-            f"{output} is the name of a file, and there are {len(found)} sounds: name a folder."
+def check_inversion(
+    source: Path,
+    output: Path,
+    rows: Sequence[int] = (0,),
+    channels: Sequence[str] = ("wet",),
+    run: Path | None = None,
+    phase_from: Path | None = None,
+    overwrite: bool = False,
+) -> list[Path]:
+    """Paths of the audio files that invert_file writes, after checking its input and output files.
+
+    torch is not imported.
+    """
+    rows = list(dict.fromkeys(rows))
+    if phase_from is not None:
+        find_recordings([phase_from])
+    if _is_array(source):
+        if not source.is_file():
+            raise InputError(f"{source} does not exist: check the name.")
+        return audio_paths(output, [_name(source, row) for row in rows], overwrite)
+    kind = storage.kind_of(source)
+    if kind not in (storage.SPECTROGRAMS, storage.LATENTS):
+        raise FormatError(
+            f"{source} holds {kind or 'nothing that can be inverted'}: wanted a spectrograms or "
+            "latents file, or magnitudes as .npy or .npz."
         )
-    paths = [output] if len(found) == 1 else [output / f"{each.name}.wav" for each in found]
-    for path in paths:
-        if path.suffix.lower() not in BIT_DEPTHS:
-            raise InputError(f"{path} cannot be written: give a sound .wav or .flac as its ending.")
-        check_free(path, overwrite)
-    return paths
+    with storage.Reader(source, kind) as reader:
+        _checked(rows, len(reader), source)
+        if kind == storage.LATENTS:
+            find_checkpoint(run or Path(reader.configuration["run"]))
+    names = [_name(source, row, channel) for row in rows for channel in channels]
+    return audio_paths(output, names, overwrite)
+
+
+def _is_array(source: Path) -> bool:
+    return source.suffix.lower() in (".npy", ".npz")
+
+
+def _name(source: Path, row: int, channel: str = "") -> str:
+    return "-".join(filter(None, (source.stem, f"{row:06d}", channel)))
 
 
 def fitted(sound: NDArray[np.float32], n_samples: int) -> NDArray[np.float32]:
@@ -132,15 +157,16 @@ def _read(
     run: Path | None,
     stft: Mapping[str, int],
 ) -> Iterator[Magnitude]:
-    suffix = source.suffix.lower()
-    if suffix in (".npy", ".npz"):
+    if _is_array(source):
         yield from _from_array(source, rows, stft)
         return
-    kind = storage.kind_of(source)
-    if kind == storage.SPECTROGRAMS:
+    if storage.kind_of(source) == storage.SPECTROGRAMS:
         values, config = read_magnitudes(source, np.asarray(rows))
         yield from _rows(source, rows, channels, values, config, decoded=False)
-    elif kind == storage.LATENTS:
+    else:
+        from dafxtool.latents.table import read_latents
+        from dafxtool.models.run import load_run
+
         latents = read_latents(source)
         model = load_run(run or Path(latents.run))
         if model.spectrogram_config.standardisation == "segment":
@@ -154,11 +180,6 @@ def _read(
         values = linear_magnitude(decoded, constants, model.spectrogram_config)
         config = model.spectrogram_config
         yield from _rows(source, rows, channels, values, config, decoded=True)
-    else:
-        raise FormatError(
-            f"{source} holds {kind or 'nothing that can be inverted'}: wanted a spectrograms or "
-            "latents file, or magnitudes as .npy or .npz."
-        )
 
 
 def _rows(
@@ -171,7 +192,7 @@ def _rows(
 ) -> Iterator[Magnitude]:
     for row, pair in zip(rows, values, strict=True):
         for channel in channels:
-            name = f"{source.stem}-{row:06d}-{channel}"
+            name = _name(source, row, channel)
             yield Magnitude(name, pair[CHANNELS.index(channel)], config, decoded)
 
 
@@ -180,13 +201,10 @@ def _from_array(source: Path, rows: Sequence[int], stft: Mapping[str, int]) -> I
     values = values[None] if values.ndim == 2 else values
     config = _config(source, values.shape[-2:], {**said, **stft})
     for row in _checked(rows, len(values), source):
-        name = f"{source.stem}-{row:06d}"
-        yield Magnitude(name, np.asarray(values[row], dtype=np.float32), config)
+        yield Magnitude(_name(source, row), np.asarray(values[row], dtype=np.float32), config)
 
 
 def _load(source: Path) -> tuple[NDArray[Any], dict[str, int]]:
-    if not source.is_file():
-        raise InputError(f"{source} does not exist: check the name.")
     try:
         loaded = np.load(source, allow_pickle=False)
         if isinstance(loaded, np.ndarray):

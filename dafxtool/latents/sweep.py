@@ -33,7 +33,7 @@ from dafxtool.errors import (
     RecordingError,
 )
 from dafxtool.latents.embed import ROWS_A_BATCH
-from dafxtool.latents.latent_map import principal_points
+from dafxtool.latents.projection import principal_points
 from dafxtool.latents.table import (
     Latents,
     about,
@@ -264,7 +264,7 @@ def _choose_segments(
 
 def _stored_segments(path: Path, run: Run, count: int, rng: np.random.Generator) -> _Heard:
     """Dry sides of pairs that training has not seen, each recording's first ones first."""
-    with storage.Hdf5Reader(path, storage.PAIRS) as reader:
+    with storage.Reader(path, storage.PAIRS) as reader:
         check_segments(reader, run)
         labels = reader.labels
         row_of: dict[tuple[int, int], int] = {}  # several pairs may be of one segment

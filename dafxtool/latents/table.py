@@ -11,7 +11,7 @@ import os
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,13 +20,13 @@ from dafxtool import storage
 from dafxtool.config import SPLITS
 from dafxtool.effects.effect import EffectChoice
 from dafxtool.errors import FormatError, InputError
-from dafxtool.models.run import Run
 from dafxtool.storage import Labels
-from dafxtool.utils.files import atomic_write, check_free
-from dafxtool.utils.locks import check_unlocked
+from dafxtool.utils.files import atomic_write
+from dafxtool.utils.outputs import LATENT_SUFFIXES
 from dafxtool.utils.progress import Progress
 
-FORMATS = (".h5", ".hdf5", ".csv", ".npz")
+if TYPE_CHECKING:  # it imports torch, which a map of stored latents does not need
+    from dafxtool.models.run import Run
 
 
 @dataclass(frozen=True)
@@ -65,7 +65,7 @@ class Latents:
         return replace(self, latent=self.latent[rows], labels=self.labels.take(rows))
 
 
-def check_segments(reader: storage.Hdf5Reader, run: Run) -> None:
+def check_segments(reader: storage.Reader, run: Run) -> None:
     """The pairs' segments have to be of the size that the run takes."""
     segments, wanted = reader.configuration["segments"], run.configuration.segments
     found = (segments["sample_rate"], segments["n_samples"])
@@ -105,23 +105,11 @@ def labels_of(
     )
 
 
-def check_output(output: Path, inputs: Sequence[Path], overwrite: bool) -> None:
-    """Refuse the name of a latents file before the work, not after."""
-    if output.suffix.lower() not in FORMATS:
-        raise InputError(f"{output} ends in {output.suffix!r}: use one of {', '.join(FORMATS)}.")
-    if output.is_dir():
-        raise InputError(f"{output} is a folder: give a file name.")
-    if output.exists() and any(each.exists() and output.samefile(each) for each in inputs):
-        raise InputError(f"{output} is what is to be embedded: choose another --output.")
-    check_unlocked(output)
-    check_free(output, overwrite)
-
-
 def write_latents(latents: Latents, output: Path, overwrite: bool = False) -> None:
     """Write HDF5, CSV or NPZ, by the ending of `output`."""
     suffix = output.suffix.lower()
-    if suffix not in FORMATS:
-        raise InputError(f"{output} ends in {suffix!r}: use one of {', '.join(FORMATS)}.")
+    if suffix not in LATENT_SUFFIXES:
+        raise InputError(f"{output} ends in {suffix!r}: use one of {', '.join(LATENT_SUFFIXES)}.")
     if suffix in (".h5", ".hdf5"):
         _write_hdf5(latents, output, overwrite)
         return
@@ -135,28 +123,33 @@ def write_latents(latents: Latents, output: Path, overwrite: bool = False) -> No
 
 def _write_hdf5(latents: Latents, output: Path, overwrite: bool) -> None:
     labels = latents.labels
-    columns = {
-        "latent": (latents.latent.shape[1:], np.float32),
-        **storage.label_columns(labels.effects, labels.setting.shape[1]),
-    }
     with storage.writing_rows(
         output,
         storage.LATENTS,
-        columns,
-        len(latents),
-        {
-            "run": latents.run,
-            "n_content": latents.n_content,
-            "n_style": latents.n_style,
-            "scale": [float(f"{value:.6g}") for value in latents.scale],
-        },
+        {"latent": (latents.latent.shape[1:], np.float32)},
+        labels.effect,
+        {"run": latents.run},
         labels.effects,
         labels.recordings,
         resume=False,
         overwrite=overwrite or not output.exists(),  # remains of a killed one are worth nothing
         rows_a_chunk=256,
+        tables={
+            "parts": storage.make_table("parts", _parts(latents)),
+            "scale": latents.scale.astype(np.float32),
+        },
     ) as writer:
         writer.put(0, latent=latents.latent, **storage.label_rows(labels, slice(None)))
+
+
+def _parts(latents: Latents) -> list[dict[str, Any]]:
+    """Which of the numbers are content, change and style; a model may not divide them."""
+    n_latent = latents.latent.shape[1]
+    if not latents.n_content and not latents.n_style:
+        return [{"name": "undivided", "start": 0, "stop": n_latent}]
+    first, last = latents.n_content, n_latent - latents.n_style
+    bounds = {"content": (0, first), "change": (first, last), "style": (last, n_latent)}
+    return [{"name": name, "start": a, "stop": b} for name, (a, b) in bounds.items()]
 
 
 def _named_columns(latents: Latents) -> dict[str, NDArray[Any]]:
@@ -188,14 +181,18 @@ def read_latents(path: Path) -> Latents:
     with storage.Hdf5Reader(path, storage.LATENTS) as reader:
         latent = np.asarray(reader.rows(slice(None)), dtype=np.float32)
         if not np.isfinite(latent).all():
-            raise FormatError(f"{path} holds latents that are NaN or infinite: make it again.")
+            raise FormatError(f"{path} holds latents that are NaN or infinite. Make it again.")
+        size = {
+            part["name"]: part["stop"] - part["start"]
+            for part in storage.read_table("parts", reader.table("parts"))
+        }
         return Latents(
             latent,
             reader.labels,
             str(reader.configuration["run"]),
-            int(reader.configuration["n_content"]),
-            int(reader.configuration.get("n_style", 0)),
-            np.array(reader.configuration["scale"], dtype=np.float32),
+            size.get("content", 0),
+            size.get("style", 0),
+            reader.table("scale").astype(np.float32),
         )
 
 
@@ -239,5 +236,5 @@ def held_out_of(path: Path) -> list[str]:
     kind = storage.kind_of(path) if path.suffix.lower() in (".h5", ".hdf5") else None
     if kind not in (storage.PAIRS, storage.SPECTROGRAMS):
         return ["test"]
-    with storage.Hdf5Reader(path, kind) as reader:
+    with storage.Reader(path, kind) as reader:
         return held_out(reader.labels)

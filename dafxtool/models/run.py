@@ -1,9 +1,4 @@
-"""Run folders: what a training left, and how a trained model is loaded from it.
-
-A checkpoint is plain tensors and builtins, loaded with `weights_only=True`, and rebuilds model and
-analysis by itself. `best.pt` is the model of the lowest validation loss, `last.pt` the newest one
-together with everything that training needs to go on.
-"""
+"""Load trained models: a checkpoint rebuilds model and analysis by itself."""
 
 from __future__ import annotations
 
@@ -24,12 +19,11 @@ from dafxtool.errors import (
     InputError,
 )
 from dafxtool.models.base import JointVAE
-from dafxtool.models.checkpoint import read_checkpoint
+from dafxtool.models.checkpoint import find_checkpoint, read_checkpoint
 from dafxtool.models.factory import build_model
 from dafxtool.spectrogram.transform import analyse, spectra
 from dafxtool.utils.device import pick_device
 
-RUNS_FOLDER = Path("runs")
 BATCH_BYTES = 64e6
 
 
@@ -104,19 +98,7 @@ class Run:
 
 def load_run(path: Path | None = None, device: str = "auto", checkpoint: str = "best") -> Run:
     """Load a run folder or a checkpoint file; None is the newest run of ./runs."""
-    path = path or newest_run()
-    file = path
-    if path.is_dir():
-        file = path / "checkpoints" / f"{checkpoint}.pt"
-        if not file.is_file():
-            file = path / "checkpoints" / "last.pt"
-        if not file.is_file():
-            raise InputError(
-                f"{path} holds no checkpoint: name a folder that 'dafxtool train' made, such as "
-                "runs/NAME."
-            )
-    elif not path.exists():
-        raise InputError(f"{path} does not exist: name a run that 'dafxtool train' made.")
+    path, file = find_checkpoint(path, checkpoint)
     return _rebuild(path, file, read_checkpoint(file), pick_device(device))
 
 
@@ -146,26 +128,6 @@ def _model(configuration: Configuration, shape: Sequence[int], file: Path) -> Jo
         return build_model(configuration.model, shape)
     except ConfigError as error:
         raise FormatError(f"{file} holds no model that can be: {error}") from error
-
-
-def newest_run(folder: Path = RUNS_FOLDER) -> Path:
-    """The run of ./runs whose checkpoint is the newest."""
-    found = sorted(
-        (file.stat().st_mtime_ns, str(file.parent.parent))
-        for file in folder.glob("*/checkpoints/last.pt")
-    )
-    if not found:
-        raise InputError(
-            f"there is no run in {folder}: make one with 'dafxtool train', or name one with --run."
-        )
-    return Path(found[-1][1])
-
-
-def new_run_path(preset: str, folder: Path = RUNS_FOLDER) -> Path:
-    """A free name for a run: small-1, small-2, ..."""
-    taken = {path.name for path in folder.glob(f"{preset}-*")}
-    number = next(n for n in range(1, len(taken) + 2) if f"{preset}-{n}" not in taken)
-    return folder / f"{preset}-{number}"
 
 
 def names_of(effects: Sequence[dict[str, Any]]) -> list[str]:

@@ -199,6 +199,9 @@ class Page:
         self.figure.add_artist(Line2D(x, y, transform=self.figure.transFigure, **style))
 
 
+# --- files --------------------------------------------------------------------------------------
+
+
 def save_figure(
     figure: Figure, path: Path, overwrite: bool, colours: Image.Image | None = None
 ) -> None:

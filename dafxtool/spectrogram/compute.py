@@ -73,8 +73,8 @@ def compute_spectrograms(
     if output.exists() and pairs_file.exists() and output.samefile(pairs_file):
         raise OutputExistsError(f"{output} holds the pairs themselves: choose another --output.")
     storage.check_output(output, resume, overwrite)
-    with storage.Hdf5Reader(pairs_file, storage.PAIRS) as pairs:
-        labels, identity = pairs.labels, pairs.identity()
+    with storage.Reader(pairs_file, storage.PAIRS) as pairs:
+        labels, fingerprint = pairs.labels, pairs.fingerprint()
         _check_sizes(pairs, config)
         chosen = pick_device(device if cluster is None else "cpu")
         batch = max(1, int(BATCH_BYTES // (2 * config.n_bins * config.n_frames * 8)))
@@ -86,27 +86,27 @@ def compute_spectrograms(
             described = {
                 "spectrogram": asdict(config),
                 "mean": mean,
-                "deviation": deviation,
+                "std": deviation,
                 "dtype": dtype,
                 "pairs": pairs.configuration,
-                "labels": identity,  # the same configuration may have lost other pairs
+                "labels": fingerprint,  # the same configuration may have lost other pairs
             }
             columns = {
                 "spectrogram": ((2, config.n_bins, config.n_frames), np.dtype(dtype)),
                 "mean": ((), np.float32),
-                "deviation": ((), np.float32),
-                **storage.label_columns(labels.effects, labels.setting.shape[1]),
+                "std": ((), np.float32),
             }
             with storage.writing_rows(
                 output,
                 storage.SPECTROGRAMS,
                 columns,
-                len(pairs),
+                labels.effect,
                 described,
                 labels.effects,
                 labels.recordings,
                 resume,
                 overwrite,
+                attributes=asdict(config),
             ) as writer:
                 analysis.fill(writer, mean, deviation, progress)
     return SpectrogramResult(
@@ -120,7 +120,7 @@ def compute_spectrograms(
     )
 
 
-def _check_sizes(pairs: storage.Hdf5Reader, config: SpectrogramConfig) -> None:
+def _check_sizes(pairs: storage.Reader, config: SpectrogramConfig) -> None:
     rate, n_samples = segment_size(pairs)
     if (rate, n_samples) != (config.sample_rate, config.n_samples):
         raise FormatError(
@@ -129,7 +129,7 @@ def _check_sizes(pairs: storage.Hdf5Reader, config: SpectrogramConfig) -> None:
         )
 
 
-def segment_size(pairs: storage.Hdf5Reader) -> tuple[int, int]:
+def segment_size(pairs: storage.Reader) -> tuple[int, int]:
     """Sample rate and n_samples of a pairs file."""
     segments = pairs.configuration["segments"]
     return int(segments["sample_rate"]), int(segments["n_samples"])
@@ -143,7 +143,7 @@ class _Analysis:
 
     def __init__(
         self,
-        pairs: storage.Hdf5Reader,
+        pairs: storage.Reader,
         config: SpectrogramConfig,
         device: str,
         threads: Threads,
@@ -191,7 +191,7 @@ class _Analysis:
         return sums[0][0] + sums[1][0], sums[0][1] + sums[1][1]
 
     def fill(
-        self, writer: storage.Hdf5Writer, mean: float, deviation: float, progress: Progress
+        self, writer: storage.Writer, mean: float, deviation: float, progress: Progress
     ) -> None:
         """Write the rows that are missing."""
         missing = np.flatnonzero(~writer.done())
@@ -208,7 +208,7 @@ class _Analysis:
                 int(rows[0]),
                 spectrogram=values,
                 mean=constants[:, 0],
-                deviation=constants[:, 1],
+                std=constants[:, 1],
                 **storage.label_rows(self.pairs.labels, chosen),
             )
             progress.advance(len(rows))
@@ -262,21 +262,26 @@ class _Analysis:
     ) -> Iterator[tuple[NDArray[np.int64], NDArray[Any], NDArray[np.float32]]]:
         assert self.cluster is not None
         requests = list(batches)
-        path, identity = self.pairs.path.absolute(), self.pairs.identity()
-        arguments = (path, identity, self.config, mean, deviation, dtype)
+        path, fingerprint = self.pairs.path.absolute(), self.pairs.fingerprint()
+        arguments = (path, fingerprint, self.config, mean, deviation, dtype)
         for position, made in self.cluster.answers(begin_on_cluster, arguments, requests):
             yield requests[position], *made
 
 
 def begin_on_cluster(
-    path: Path, identity: str, config: SpectrogramConfig, mean: float, deviation: float, dtype: str
+    path: Path,
+    fingerprint: str,
+    config: SpectrogramConfig,
+    mean: float,
+    deviation: float,
+    dtype: str,
 ) -> Callable[[NDArray[np.int64]], tuple[NDArray[Any], NDArray[np.float32]]]:
     """Answers rows of a pairs file with their spectrograms and constants, as `analyse` does.
 
-    The identity is part of what a worker keeps its answers by: the file may be rendered anew.
+    The fingerprint is part of what a worker keeps its answers by: the file may be rendered anew.
     """
-    pairs = storage.Hdf5Reader(path, storage.PAIRS)
-    if pairs.identity() != identity:
+    pairs = storage.Reader(path, storage.PAIRS)
+    if pairs.fingerprint() != fingerprint:
         pairs.close()
         raise FormatError(
             f"{path} holds other pairs on a worker of the cluster than here: give a path that "
@@ -298,8 +303,8 @@ def read_magnitudes(
     path: Path, rows: NDArray[np.int64]
 ) -> tuple[NDArray[np.float32], SpectrogramConfig]:
     """Linear magnitudes (n, 2, n_bins, n_frames) of rows of a spectrograms file."""
-    with storage.Hdf5Reader(path, storage.SPECTROGRAMS) as reader:
+    with storage.Reader(path, storage.SPECTROGRAMS) as reader:
         config = SpectrogramConfig(**reader.configuration["spectrogram"])
         stored = reader.rows(rows)
-        constants = np.stack([reader.column("mean"), reader.column("deviation")], axis=1)[rows]
+        constants = np.stack([reader.column("mean"), reader.column("std")], axis=1)[rows]
     return linear_magnitude(stored, constants, config), config

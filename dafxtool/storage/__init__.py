@@ -4,17 +4,16 @@ from __future__ import annotations
 
 from dafxtool.storage.layout import (
     LATENTS,
-    LOST_COLUMN,
-    MOST_REASON,
+    LONGEST_REASON,
     PAIRS,
     SPECTROGRAMS,
     Labels,
     encode_texts,
-    label_columns,
     label_rows,
     some_positions,
 )
-from dafxtool.storage.reader import Hdf5Reader, kind_of
+from dafxtool.storage.reader import HAND_MADE, Hdf5Reader, kind_of
+from dafxtool.storage.tables import make_table, read_table
 from dafxtool.storage.writer import (
     Hdf5Writer,
     check_output,
@@ -22,10 +21,14 @@ from dafxtool.storage.writer import (
     writing_rows,
 )
 
+# Names that other modules use.
+Reader = Hdf5Reader
+Writer = Hdf5Writer
+
 __all__ = [
+    "HAND_MADE",
     "LATENTS",
-    "LOST_COLUMN",
-    "MOST_REASON",
+    "LONGEST_REASON",
     "PAIRS",
     "SPECTROGRAMS",
     "Hdf5Reader",
@@ -34,9 +37,10 @@ __all__ = [
     "check_output",
     "encode_texts",
     "kind_of",
-    "label_columns",
     "label_rows",
+    "make_table",
     "partial_path",
+    "read_table",
     "some_positions",
     "writing_rows",
 ]

@@ -1,4 +1,8 @@
-"""What is in the HDF5 files: their kinds, the columns that rows have, and what marks them.
+"""Names, types and tables of the HDF5 files.
+
+Text has a fixed length everywhere: libhdf5 hangs on damaged variable-length text, and other
+readers do not take it. Each length is that of the longest text, so that nothing is cut. Text is
+UTF-8; bytes of a path that are no UTF-8 are stored as they are (Python's surrogateescape).
 
 `docs/formats.md` lists the arrays with shape, dtype and unit.
 """
@@ -6,9 +10,8 @@
 from __future__ import annotations
 
 import zlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import h5py
@@ -16,17 +19,28 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dafxtool.config import SPLITS
-from dafxtool.errors import FormatError
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 PAIRS, SPECTROGRAMS, LATENTS = "pairs", "spectrograms", "latents"
+BULK = {PAIRS: "audio", SPECTROGRAMS: "spectrogram", LATENTS: "latent"}
+MADE_BY = {PAIRS: "render", SPECTROGRAMS: "spectrogram", LATENTS: "embed"}
+SETTINGS = "settings"  # group of one table per effect
+ROW = "row"  # first column of these tables
+MANY_PARAMETERS = "values"  # their second column where the effect has too many parameters
+# Tables of a file that do not have one line per row, in the order of the checksum.
+TABLES = ("effects", "parameters", "choices", "curves", "left_out", "recordings", "parts", "scale")
 # What h5py and json raise for a file that is damaged.
 DAMAGES = (
     *(OSError, RuntimeError, KeyError, ValueError, TypeError),
     *(AttributeError, IndexError, OverflowError, MemoryError, RecursionError),
 )
 LONGEST_NUMBER = 64  # bytes, of a float32 written without an exponent
-BULK = {PAIRS: "audio", SPECTROGRAMS: "spectrogram", LATENTS: "latent"}
+LONGEST_REASON = 480  # bytes, of why a row holds no pair
+LARGEST_TYPE = 60_000  # bytes: HDF5 keeps a type in a header of at most 64 KB
+
+
+class FileProblem(ValueError):
+    """A clause that names the array and says what is wrong with it."""
 
 
 @dataclass(frozen=True)
@@ -102,40 +116,37 @@ def some_positions(n_rows: int, most: int) -> NDArray[np.int64]:
 
 
 def label_columns(
-    effects: Sequence[Mapping[str, Any]], max_parameters: int
+    effects: Sequence[Mapping[str, Any]], kind: str
 ) -> dict[str, tuple[tuple[int, ...], Any]]:
-    """The columns that pairs, spectrograms and latents have in common.
+    """Label arrays of one value per row: name -> (shape of a row, dtype).
 
     effects  descriptions, as Effect.to_dict() gives them
     """
-    longest = max((_longest_setting_text(effect) for effect in effects), default=0)
-    return {
-        "effect": ((), "i4"),
-        "setting": ((max_parameters,), "f8"),
-        "setting_text": ((), f"S{max(128 + 64 * max_parameters, longest)}"),
+    longest = max((longest_setting_text(effect) for effect in effects), default=1)
+    columns: dict[str, tuple[tuple[int, ...], Any]] = {
+        "effect": ((), enum_type([effect["name"] for effect in effects], "i4")),
+        "split": ((), enum_type(SPLITS, "i1")),
         "recording": ((), "i4"),
         "offset": ((), "i8"),
-        "split": ((), "i1"),
+        "setting_text": ((), text_type(longest)),
     }
+    if kind == PAIRS:
+        columns["lost"] = ((), text_type(LONGEST_REASON))
+    return columns
 
 
-def _longest_setting_text(effect: Mapping[str, Any]) -> int:
-    """Bytes, at the most, of the effect's name with the name and value of each parameter."""
-    return len(effect["name"].encode()) + sum(
-        len(each["name"].encode())
-        + max(LONGEST_NUMBER, *(len(choice.encode()) for choice in each["choices"]), 0)
-        + len("=,")
+def longest_setting_text(effect: Mapping[str, Any]) -> int:
+    """Upper bound, in bytes, of the effect's name with the name and value of each parameter."""
+    return len(encode_text(effect["name"])) + sum(
+        len(encode_text(each["name"]))
+        + max(LONGEST_NUMBER, *(len(encode_text(choice)) for choice in each["choices"]), 0)
+        + len("=,-99999")  # choices of one name are numbered
         for each in effect["parameters"]
     )
 
 
-# Of pairs: why a row holds no pair. Readers leave such rows out; nearly always there is none.
-MOST_REASON = 240
-LOST_COLUMN: dict[str, tuple[tuple[int, ...], Any]] = {"lost": ((), f"S{2 * MOST_REASON}")}
-
-
 def label_rows(labels: Labels, rows: slice) -> dict[str, NDArray[Any]]:
-    """Rows of labels as `Writer.put` takes them."""
+    """Rows of labels as `Hdf5Writer.put` takes them."""
     return {
         "effect": labels.effect[rows],
         "setting": labels.setting[rows],
@@ -146,13 +157,75 @@ def label_rows(labels: Labels, rows: slice) -> dict[str, NDArray[Any]]:
     }
 
 
-def encode_texts(texts: Sequence[str]) -> NDArray[Any]:
-    return np.array([text.encode() for text in texts])
+# Types
 
 
-def checksum(texts: Sequence[str]) -> int:
-    """A number that tells whether texts are what they were (CRC-32)."""
-    return zlib.crc32("\n".join(texts).encode("utf-8", "surrogateescape"))
+def text_type(n_bytes: int) -> np.dtype[Any]:
+    """UTF-8 text of a fixed length, filled up with zeros."""
+    return h5py.string_dtype("utf-8", max(1, n_bytes))
+
+
+def enum_type(names: Sequence[str], base: str) -> np.dtype[Any]:
+    """An enum of names, numbered from 0; plain integers where they are too many for HDF5."""
+    enum = h5py.enum_dtype({name: code for code, name in enumerate(names)}, base)
+    return enum if fits_header(enum) else np.dtype(base)
+
+
+def settings_type(parameters: Sequence[str]) -> np.dtype[Any]:
+    """A line of a settings table: the row number, then one value for each parameter."""
+    named = np.dtype([(ROW, "<i8"), *((column_name(each), "<f8") for each in parameters)])
+    if fits_header(named):
+        return named
+    return np.dtype([(ROW, "<i8"), (MANY_PARAMETERS, "<f8", (len(parameters),))])
+
+
+def fits_header(dtype: np.dtype[Any]) -> bool:
+    # About what HDF5 writes: 8 bytes more than each name, and 56 for a column.
+    enum = h5py.check_enum_dtype(dtype)
+    names, each = (enum, 16) if enum is not None else (dtype.names or (), 72)
+    return sum(len(encode_text(name)) + each for name in names) < LARGEST_TYPE
+
+
+def column_name(parameter: str) -> str:
+    """The name of a parameter's column."""
+    return f"{ROW}-parameter" if parameter == ROW else parameter
+
+
+def table_name(effect: str) -> str:
+    """The name of an effect's settings table: a slash would make a group of it."""
+    escaped = effect.replace("%", "%25").replace("/", "%2F")
+    return escaped.replace(".", "%2E") if set(escaped) == {"."} else escaped
+
+
+# Text
+
+
+def encode_text(text: str) -> bytes:
+    """UTF-8; bytes of a path that are no UTF-8 stay what they are."""
+    try:
+        return text.encode("utf-8", "surrogateescape")
+    except UnicodeEncodeError:  # a surrogate that stands for no byte
+        return text.encode("utf-8", "replace")
+
+
+def decode_text(text: bytes) -> str:
+    return text.decode("utf-8", "surrogateescape")
+
+
+def encode_texts(texts: Iterable[str], most: int | None = None) -> NDArray[Any]:
+    """Texts as `Hdf5Writer.put` takes them; of longer ones the first `most` bytes."""
+    encoded = [encode_text(text) for text in texts]
+    if most is not None:
+        encoded = [each[:most].decode("utf-8", "ignore").encode() for each in encoded]
+    return np.array(encoded, dtype=f"S{max(1, *map(len, encoded), 1)}")
+
+
+def checksum(contents: Iterable[bytes | NDArray[Any]]) -> int:
+    """CRC-32 of the bytes of texts and tables, one after another."""
+    found = 0
+    for each in contents:
+        found = zlib.crc32(each if isinstance(each, bytes) else each.tobytes(), found)
+    return found
 
 
 def row_is_chunk(array: h5py.Dataset) -> bool:
@@ -161,21 +234,3 @@ def row_is_chunk(array: h5py.Dataset) -> bool:
     return bool(
         array.ndim > 1 and array.chunks == (1, *array.shape[1:]) and not stored.get_nfilters()
     )
-
-
-def check_inside(file: h5py.File, path: Path) -> None:
-    """FormatError where an array lies elsewhere: a stranger's file may name any file of this disk.
-
-    HDF5 would follow it, read it into a report, or write over it.
-    """
-    for name in file:
-        inside = isinstance(file.get(name, getlink=True), h5py.HardLink)
-        item = file[name] if inside else None
-        if isinstance(item, h5py.Dataset):
-            inside = not item.is_virtual and not item.external
-        if not inside:
-            file.close()
-            raise FormatError(
-                f"{path}: {name!r} leads to another place, which may be any file of yours: make "
-                "the file again, or ask for one that holds its data itself."
-            )

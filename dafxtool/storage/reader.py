@@ -1,10 +1,10 @@
-"""Reading the HDF5 files, which may be damaged or come from a stranger."""
+"""Read the HDF5 files, which may be damaged or come from a stranger."""
 
 from __future__ import annotations
 
 import hashlib
 import json
-import math
+from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -13,21 +13,32 @@ import h5py
 import numpy as np
 from numpy.typing import NDArray
 
-from dafxtool import heaps
+from dafxtool.config import SpectrogramConfig
 from dafxtool.errors import ConfigError, FormatError, InputError
+from dafxtool.storage.labels import read_labels
 from dafxtool.storage.layout import (
     BULK,
     DAMAGES,
     FORMAT_VERSION,
     LATENTS,
+    MADE_BY,
     PAIRS,
     SPECTROGRAMS,
-    Labels,
-    check_inside,
+    TABLES,
+    FileProblem,
     checksum,
     row_is_chunk,
 )
-from dafxtool.storage.validation import check_descriptions, check_labels
+from dafxtool.storage.tables import read_table
+from dafxtool.storage.validation import (
+    Arrays,
+    check_descriptions,
+    check_row_arrays,
+    check_shape,
+    read_attribute,
+)
+
+HAND_MADE = "written_by_hand"  # in the configuration of pairs that `render` did not write
 
 
 class Hdf5Reader:
@@ -38,25 +49,32 @@ class Hdf5Reader:
         self._file = open_file(path, kind)
         try:
             self.kind = kind
-            check_inside(self._file, path)
-            self._check_arrays()
-            self._check_texts()
-            self.configuration: dict[str, Any] = json.loads(_attribute(self._file, "configuration"))
+            self._arrays = Arrays(self._file, path)
+            check_row_arrays(self._arrays, kind)
+            self._bulk = self._arrays.find(BULK[kind], may_be_packed=True)
+            self._row_is_chunk = row_is_chunk(self._bulk)
+            self._tables = {
+                name: self._arrays.read(name) for name in TABLES if name in self._arrays
+            }
+            self._check_checksum()
             self._kept = self._rows_kept()
-            self.labels = self._read_labels()
+            self.configuration = self._read_configuration()
+            self.labels = read_labels(self._arrays, self._tables, *self._segment_size())
             if self._kept is not None:
                 self.labels = self.labels.take(self._kept)
-            check_labels(self.labels)
             check_descriptions(kind, self.configuration, self.labels)
-            self._bulk = self._file[BULK[kind]]
-            self._row_is_chunk = row_is_chunk(self._bulk)
-            n_kept = len(self._bulk) if self._kept is None else len(self._kept)
-            if n_kept != len(self.labels) or not np.issubdtype(self._bulk.dtype, np.floating):
-                raise FormatError(f"{path}: {BULK[kind]!r} does not fit its labels: make it again.")
+            self._check_bulk()
+        except FileProblem as error:
+            self._file.close()
+            raise FormatError(
+                f"{path} is no complete {kind} file: {error}. Make it again with 'dafxtool "
+                f"{MADE_BY[kind]}', or see docs/formats.md."
+            ) from error
         except (*DAMAGES, ConfigError, InputError) as error:
             self._file.close()
             raise FormatError(
-                f"{path} is damaged or incomplete ({_reason(error)}): make it again."
+                f"{path} is damaged ({_reason(error)}). Make it again with 'dafxtool "
+                f"{MADE_BY[kind]}'."
             ) from error
         except FormatError:
             self._file.close()
@@ -87,7 +105,7 @@ class Hdf5Reader:
     def bytes_a_row(self) -> int:
         return int(np.prod(self._bulk.shape[1:])) * int(self._bulk.dtype.itemsize)
 
-    def identity(self) -> str:
+    def fingerprint(self) -> str:
         """SHA-256 of the configuration and all labels: other pairs have another one."""
         labels = self.labels
         found = hashlib.sha256(json.dumps(self.configuration, sort_keys=True).encode())
@@ -116,7 +134,7 @@ class Hdf5Reader:
             return np.asarray(self._read_sorted(where))[inverse]
         except (OSError, RuntimeError) as error:
             raise FormatError(
-                f"{self.path} cannot be read ({_reason(error)}): make it again."
+                f"{self.path} cannot be read ({_reason(error)}). Make it again."
             ) from error
 
     def _read_chunks(self, where: NDArray[np.int64], inverse: NDArray[np.int64]) -> NDArray[Any]:
@@ -152,47 +170,23 @@ class Hdf5Reader:
             values = np.asarray(self._file[name][:])
             return values if self._kept is None else values[self._kept]
         except KeyError as error:
-            raise FormatError(f"{self.path} has no column {name!r}: make it again.") from error
+            raise FormatError(f"{self.path} has no column {name!r}. Make it again.") from error
         except (OSError, RuntimeError) as error:
             raise FormatError(
-                f"{self.path} cannot be read ({_reason(error)}): make it again."
+                f"{self.path} cannot be read ({_reason(error)}). Make it again."
             ) from error
 
-    def _check_arrays(self) -> None:
-        """ValueError where an array cannot be what was written.
-
-        libhdf5 crashes on types that damage makes, and fills the memory with shapes that it makes.
-        """
-        n_bytes = self._file.id.get_filesize()
-        for name in self._file:
-            array = self._file[name]
-            if not isinstance(array, h5py.Dataset):
-                raise ValueError(f"{name!r} is no array")
-            is_text = h5py.check_string_dtype(array.dtype) is not None
-            if array.dtype.kind not in "iufS" and not is_text:
-                raise ValueError(f"{name!r} has a type that is never written")
-            if math.prod(array.shape) * array.dtype.itemsize > n_bytes:
-                raise ValueError(f"{name!r} would be larger than the file")
-
-    def _check_texts(self) -> None:
-        """ValueError where the texts are not those that were written, or cannot be read."""
-        for name in ("effects", "recordings"):
-            table = self._file[name]
-            position = table.id.get_offset()
-            if position and not heaps.texts_are_sound(self.path, position, table.size):
-                raise ValueError(f"the heap of {name!r} is broken")
-        texts = [
-            _attribute(self._file, "configuration"),
-            *(text for name in ("effects", "recordings") for text in self._file[name].asstr()[:]),
-        ]
-        if "digest" in self._file.attrs and _attribute(self._file, "digest") != checksum(texts):
-            raise ValueError("its texts are not those that were written")
+    def table(self, name: str) -> NDArray[Any]:
+        """A further table, e.g. the scale of latents."""
+        if name not in self._tables:
+            raise FormatError(f"{self.path} has no table {name!r}. Make it again.")
+        return self._tables[name]
 
     def lost(self) -> dict[int, str]:
         """Rows of the file that hold no pair, and why; the rows of this reader go without them."""
-        if "lost" not in self._file:
+        if "lost" not in self._arrays:
             return {}
-        reasons = np.asarray(self._file["lost"][:])
+        reasons = self._arrays.read("lost")
         return {
             row: reasons[row].decode("utf-8", "replace")
             for row in np.flatnonzero(reasons != b"").tolist()
@@ -203,54 +197,83 @@ class Hdf5Reader:
         lost = self.lost()
         if not lost:
             return None
-        return np.setdiff1d(np.arange(len(self._file["lost"])), list(lost))
+        return np.setdiff1d(np.arange(len(self._bulk)), list(lost))
 
-    def _read_labels(self) -> Labels:
-        file = self._file
-        return Labels(
-            effect=np.asarray(file["effect"][:], dtype=np.int64),
-            setting=np.asarray(file["setting"][:], dtype=np.float64),
-            setting_text=[text.decode("utf-8", "replace") for text in file["setting_text"][:]],
-            recording=np.asarray(file["recording"][:], dtype=np.int64),
-            offset=np.asarray(file["offset"][:], dtype=np.int64),
-            split=np.asarray(file["split"][:], dtype=np.int64),
-            effects=[json.loads(text) for text in file["effects"].asstr()[:]],
-            recordings=[json.loads(text) for text in file["recordings"].asstr()[:]],
-        )
+    def _check_checksum(self) -> None:
+        """FileProblem where configuration and tables are not what was written."""
+        if "checksum" not in self._file.attrs:
+            return  # written by hand
+        text = self._arrays.read("configuration").tobytes()
+        contents: list[bytes | NDArray[Any]] = [text, *self._tables.values()]
+        if read_attribute(self._file, "checksum") != checksum(contents):
+            raise FileProblem("its configuration or tables are not what was written (checksum)")
+
+    def _read_configuration(self) -> dict[str, Any]:
+        if "configuration" in self._arrays:
+            saved: dict[str, Any] = json.loads(bytes(self._arrays.read("configuration")[()]))
+            return saved
+        if self.kind != PAIRS:
+            raise FileProblem("the array 'configuration' is missing")
+        return _hand_made_configuration(self._arrays, self._tables)
+
+    def _segment_size(self) -> tuple[int, int]:
+        """Sample rate of the rows in Hz and their length, 1 where a file does not say."""
+        about = self.configuration.get("segments" if self.kind == PAIRS else "spectrogram", {})
+        return int(about.get("sample_rate", 1)), int(about.get("n_samples", 1))
+
+    def _check_bulk(self) -> None:
+        """FileProblem where the shape of a row is not what the configuration says."""
+        wanted: tuple[int | str, ...] = ("n", "n_latent")
+        if self.kind == PAIRS:
+            wanted = ("n", 2, self._segment_size()[1])
+        elif self.kind == SPECTROGRAMS:
+            wanted = ("n", 2, *SpectrogramConfig(**self.configuration["spectrogram"]).shape)
+        check_shape(BULK[self.kind], self._bulk.shape, wanted)
+        if self.kind == LATENTS:
+            n_latent = self._bulk.shape[1]
+            check_shape("scale", self.table("scale").shape, (n_latent,))
+            parts = read_table("parts", self.table("parts"))
+            stops = [0, *(part["stop"] for part in parts)]
+            if [part["start"] for part in parts] != stops[:-1] or stops[-1] != n_latent:
+                raise FileProblem(f"the table 'parts' does not divide {n_latent} numbers")
+
+
+def _hand_made_configuration(arrays: Arrays, tables: Mapping[str, NDArray[Any]]) -> dict[str, Any]:
+    """The least that a configuration of pairs says, from the arrays themselves."""
+    audio = arrays.find(BULK[PAIRS], may_be_packed=True)
+    check_shape(BULK[PAIRS], audio.shape, ("n", 2, "n_samples"))
+    if "sample_rate" not in audio.attrs:
+        raise FileProblem("the attribute 'sample_rate' (Hz) of the array 'audio' is missing")
+    kind = h5py.h5a.open(audio.id, b"sample_rate").get_type().get_class()
+    if kind not in (h5py.h5t.INTEGER, h5py.h5t.FLOAT):
+        raise FileProblem("the attribute 'sample_rate' of the array 'audio' is no number")
+    labels = [arrays.read(name) for name in ("effect", "split", "recording")]
+    return {
+        "segments": {
+            "sample_rate": int(audio.attrs["sample_rate"]),
+            "n_samples": int(audio.shape[2]),
+        },
+        HAND_MADE: checksum([*labels, *tables.values()]),  # tells two such files apart
+    }
 
 
 def kind_of(path: Path) -> str | None:
     """The kind of a dafxtool file, None for anything else that can be read."""
     _check_there(path, "check the name")
     try:
-        with _opened(path) as file:
-            return str(_attribute(file, "kind")) or None
+        with h5py.File(path, "r") as file:
+            if read_attribute(file, "format_version") != FORMAT_VERSION:
+                return None
+            found = read_attribute(file, "kind")
+            return found if found in BULK else None
     except DAMAGES:
         return None
 
 
-def _opened(path: Path) -> h5py.File:
-    if not heaps.front_is_sound(path, ("kind", "configuration")):
-        raise OSError("its heap is broken")
-    return h5py.File(path, "r")
-
-
-def _attribute(file: h5py.File, name: str) -> Any:
-    """A text or a whole number; libhdf5 crashes on other types that damage makes of them.
-
-    KeyError where there is none, ValueError where it is neither
-    """
-    kind = h5py.h5a.open(file.id, name.encode()).get_type()
-    is_text = kind.get_class() == h5py.h5t.STRING and kind.is_variable_str()
-    if not is_text and kind.get_class() != h5py.h5t.INTEGER:
-        raise ValueError(f"{name!r} is neither a text nor a number")
-    value = file.attrs[name]
-    return str(value) if is_text else int(value)
-
-
 def _reason(error: BaseException) -> str:
     """An error's text on one line, to stand in brackets in a sentence."""
-    return " ".join(str(error.args[0] if error.args else error).split())
+    is_key = isinstance(error, KeyError)  # whose text is in quotes
+    return " ".join(str(error.args[0] if is_key and error.args else error).split())
 
 
 def _check_there(path: Path, remedy: str) -> None:
@@ -261,27 +284,39 @@ def _check_there(path: Path, remedy: str) -> None:
 
 
 def open_file(path: Path, kind: str) -> h5py.File:
-    made_by = {PAIRS: "render", SPECTROGRAMS: "spectrogram", LATENTS: "embed"}[kind]
-    _check_there(path, f"make it with 'dafxtool {made_by}'")
+    """An HDF5 file of that kind and of this format version."""
+    _check_there(path, f"make it with 'dafxtool {MADE_BY[kind]}'")
     try:
-        file = _opened(path)
+        file = h5py.File(path, "r")
     except DAMAGES as error:
         raise FormatError(
             f"{path} is no HDF5 file that can be opened, or is not finished: wanted a {kind} file, "
-            f"made by 'dafxtool {made_by}'."
+            f"made by 'dafxtool {MADE_BY[kind]}'."
         ) from error
     try:
-        found = str(_attribute(file, "kind"))
-        version = _attribute(file, "format_version")
-    except DAMAGES:
-        found, version = "an unknown kind of file", 0
-    if found != kind:
+        problem = _other_kind(file, kind)
+    except FileProblem as error:
+        problem = f"is no {kind} file: {error}. See docs/formats.md"
+    except DAMAGES as error:
+        problem = f"is damaged ({_reason(error)}). Make it again with 'dafxtool {MADE_BY[kind]}'"
+    if problem:
         file.close()
-        raise FormatError(f"{path} holds {found}, not {kind}: make it with 'dafxtool {made_by}'.")
-    if version != FORMAT_VERSION:
-        file.close()
-        raise FormatError(
-            f"{path} has format version {version}, this dafxtool reads {FORMAT_VERSION}: make it "
-            "again."
-        )
+        raise FormatError(f"{path} {problem}.")
     return file
+
+
+def _other_kind(file: h5py.File, kind: str) -> str:
+    """What is wrong with a file's kind or version; empty where nothing is."""
+    if "format_version" not in file.attrs:
+        return f"holds an unknown kind of file, not {kind}: make it with 'dafxtool {MADE_BY[kind]}'"
+    version = read_attribute(file, "format_version")
+    if version != FORMAT_VERSION:
+        command = next((MADE_BY[each] for each in BULK if BULK[each] in file), MADE_BY[kind])
+        return (
+            f"has format version {version}, this dafxtool reads version {FORMAT_VERSION}. Make it "
+            f"again with 'dafxtool {command}'"
+        )
+    found = read_attribute(file, "kind") if "kind" in file.attrs else "an unknown kind of file"
+    if found != kind:
+        return f"holds {found}, not {kind}: make it with 'dafxtool {MADE_BY[kind]}'"
+    return ""

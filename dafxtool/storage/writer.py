@@ -1,4 +1,4 @@
-"""Writing the HDF5 files, so that nothing that was reported as written is lost.
+"""Write the HDF5 files, so that nothing that was reported as written is lost.
 
 A file that is being written bears a temporary name, `.NAME.partial`, beside its final one and is
 renamed when it is complete. Every array is laid out in full before the first row: after that a row
@@ -12,7 +12,6 @@ from __future__ import annotations
 import contextlib
 import errno
 import json
-import math
 import os
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
@@ -23,63 +22,72 @@ import h5py
 import numpy as np
 from numpy.typing import NDArray
 
-from dafxtool import __version__
 from dafxtool.errors import (
     ConfigError,
     DiskError,
+    FormatError,
     InputError,
     OutputExistsError,
 )
+from dafxtool.storage.contents import Contents, RowArray, lay_out
 from dafxtool.storage.layout import (
     DAMAGES,
     FORMAT_VERSION,
-    check_inside,
-    checksum,
-    row_is_chunk,
+    SETTINGS,
+    label_columns,
+    table_name,
 )
 from dafxtool.storage.reader import open_file
-from dafxtool.utils import files, locks
+from dafxtool.storage.tables import effect_tables, make_table
+from dafxtool.storage.validation import Arrays, read_attribute
+from dafxtool.utils import files
 from dafxtool.utils.files import REMEDIES, disk_sentence
+from dafxtool.utils.locks import check_unlocked, sole_writer
 
 BYTES_BETWEEN_SENDINGS = 1 << 26  # so that the disk works along, and little is left for the end
-LAYOUT_BYTES = 1 << 16  # about what HDF5 needs for itself
 
 
 class Hdf5Writer:
     """Rows of a file that is being written, in any order; use `writing_rows` to get one."""
 
-    def __init__(self, file: h5py.File, path: Path, partial: Path) -> None:
+    def __init__(self, file: h5py.File, path: Path, partial: Path, contents: Contents) -> None:
         self.path = path
         self._file = file
         self._partial = partial
-        self.n_rows = int(file["done"].shape[0])
-        # Held open: h5py swallows what goes wrong when a dataset is closed, and a full disk does.
-        self._arrays = {name: file[name] for name in file if name not in ("effects", "recordings")}
+        self.n_rows = contents.n_rows
+        self._arrays = {name: RowArray(file[name]) for name in (*contents.columns, "done")}
+        self._effect = contents.effect
+        self._settings = [
+            RowArray(file[f"{SETTINGS}/{table_name(effect['name'])}"])
+            if effect["parameters"]
+            else None
+            for effect in contents.effects
+        ]
+        self._line = np.zeros(self.n_rows, np.int64)  # of each row, in its effect's settings
+        for index in range(len(contents.effects)):
+            rows = contents.rows_of(index)
+            self._line[rows] = np.arange(len(rows))
         self._unsent_bytes = 0  # that the system may still hold back
-        self._row_bytes = {
-            name: array.dtype.itemsize * math.prod(array.shape[1:])
-            for name, array in self._arrays.items()
-        }
-        self._by_row = {name for name, array in self._arrays.items() if row_is_chunk(array)}
+        self._by_row = {name for name, array in self._arrays.items() if array.row_is_chunk}
 
     def done(self) -> NDArray[np.bool_]:
         """Which rows are written (n_rows,). Those that were lost are tried again by a resume."""
         marked = self.marked()
         if "lost" in self._arrays and self._partial != self.path:
-            marked[marked] = self._arrays["lost"][:][marked] == b""
+            marked[marked] = self._arrays["lost"].read()[marked] == b""
         return marked
 
     def lost(self) -> dict[int, str]:
         """Rows that `done` counts and that hold nothing, and why: of a complete file."""
         if "lost" not in self._arrays:
             return {}
-        reasons, done = self._arrays["lost"][:], self.done()
+        reasons, done = self._arrays["lost"].read(), self.done()
         rows = np.flatnonzero(done & (reasons != b"")).tolist()
         return {row: reasons[row].decode("utf-8", "replace") for row in rows}
 
     def marked(self) -> NDArray[np.bool_]:
         """Which rows are written or lost (n_rows,)."""
-        return np.asarray(self._arrays["done"][:], dtype=bool)
+        return self._arrays["done"].read().astype(bool)
 
     def put(
         self, rows: int | NDArray[np.int64], **columns: NDArray[Any] | Sequence[NDArray[Any]]
@@ -87,7 +95,8 @@ class Hdf5Writer:
         """Write rows of the named columns, then mark them as done.
 
         rows     the first of neighbouring rows, or each of them (n,), in any order
-        columns  (n, ...), or a list of n rows that lie anywhere, which saves copying them
+        columns  (n, ...), or a list of n rows that lie anywhere, which saves copying them;
+                 `setting` (n, max_parameters) goes into the tables of the rows' effects
         """
         count = len(next(iter(columns.values())))
         where = np.arange(rows, rows + count) if isinstance(rows, int) else np.asarray(rows)
@@ -96,20 +105,49 @@ class Hdf5Writer:
         order = np.argsort(where)
         if (np.diff(where[order]) == 0).any():
             raise ValueError(f"a row of {where.tolist()} is there twice")
+        effect, setting = columns.pop("effect", None), columns.pop("setting", None)
+        if effect is not None and not np.array_equal(effect, self._effect[where]):
+            raise ValueError("effect is not the one that the rows were laid out for")
         for name, values in columns.items():
+            if name in ("setting_text", "lost"):
+                self._check_length(name, np.asarray(values))
             shapes = {np.shape(each) for each in values}
-            if len(values) != count or shapes - {self._arrays[name].shape[1:]}:
+            if len(values) != count or shapes - {self._arrays[name].row_shape}:
                 raise ValueError(f"{name} has {len(values)} rows of {shapes} for {count} rows")
         with _disk_errors(self.path):
             for name, values in columns.items():
                 self._write(name, where, order, values)
+            if setting is not None:
+                self._write_settings(where, np.asarray(setting, np.float64))
             self._file.flush()
             self._write("done", where, order, np.ones(count, "u1"))
             self._file.flush()
-            self._unsent_bytes += sum(count * self._row_bytes[name] for name in columns)
+            self._unsent_bytes += sum(count * self._arrays[name].row_bytes for name in columns)
             if self._unsent_bytes >= BYTES_BETWEEN_SENDINGS:
                 files.send_to_disk(self._partial)
                 self._unsent_bytes = 0
+
+    def _check_length(self, name: str, texts: NDArray[Any]) -> None:
+        """ValueError where a text would be cut."""
+        longest, room = texts.dtype.itemsize, self._arrays[name].dtype.itemsize
+        if longest > room:
+            longest = int(np.char.str_len(texts).max(initial=0))
+        if longest > room:
+            raise ValueError(f"{name} has a text of {longest} bytes, there is room for {room}")
+
+    def _write_settings(self, where: NDArray[np.int64], setting: NDArray[np.float64]) -> None:
+        effect = self._effect[where]
+        for index in set(effect.tolist()):
+            array = self._settings[index]
+            if array is None:
+                continue
+            chosen = np.flatnonzero(effect == index)
+            chosen = chosen[np.argsort(where[chosen])]
+            n_parameters = array.dtype.itemsize // 8 - 1
+            lines = np.empty((len(chosen), 1 + n_parameters))  # a line is numbers of 8 bytes
+            lines[:, 1:] = setting[chosen, :n_parameters]
+            lines.view(np.int64)[:, 0] = where[chosen]
+            array.write(self._line[where[chosen]], lines.view(array.dtype)[:, 0])
 
     def _write(
         self,
@@ -120,27 +158,13 @@ class Hdf5Writer:
     ) -> None:
         array = self._arrays[name]
         if name in self._by_row:
-            first = (0,) * (array.ndim - 1)
             for row, each in zip(where.tolist(), values, strict=True):
-                whole = np.ascontiguousarray(each, dtype=array.dtype)
-                array.id.write_direct_chunk((row, *first), whole)
+                array.write_chunk(row, each)
         elif len(where):
-            _write_at(array, where[order], np.asarray(values)[order])
+            array.write(where[order], np.asarray(values)[order])
 
     def dtype(self, name: str) -> np.dtype[Any]:
         return self._arrays[name].dtype
-
-
-def _write_at(array: h5py.Dataset, rows: NDArray[np.int64], values: NDArray[Any]) -> None:
-    """Increasing rows in one go: h5py writes a list of rows one by one, each in 0.1 ms."""
-    breaks = np.flatnonzero(np.diff(rows) > 1) + 1
-    space, nothing = array.id.get_space(), (0,) * (array.ndim - 1)
-    combined = h5py.h5s.SELECT_SET
-    for run in np.split(rows, breaks):
-        space.select_hyperslab((int(run[0]), *nothing), (len(run), *array.shape[1:]), op=combined)
-        combined = h5py.h5s.SELECT_OR
-    whole = np.ascontiguousarray(values, dtype=array.dtype)
-    array.id.write(h5py.h5s.create_simple(whole.shape), space, whole)
 
 
 @contextlib.contextmanager
@@ -148,62 +172,76 @@ def writing_rows(
     path: Path,
     kind: str,
     columns: Mapping[str, tuple[tuple[int, ...], Any]],
-    n_rows: int,
+    effect: NDArray[np.int64],
     configuration: Mapping[str, Any],
     effects: Sequence[Mapping[str, Any]],
     recordings: Sequence[Mapping[str, Any]],
     resume: bool = False,
     overwrite: bool = False,
     rows_a_chunk: int = 1,
+    tables: Mapping[str, NDArray[Any]] | None = None,
+    attributes: Mapping[str, float | int | str] | None = None,
 ) -> Iterator[Hdf5Writer]:
-    """A Writer for `path`, renamed to it when the block ends and every row is done.
+    """A writer for `path`, renamed to it when the block ends and every row is done.
 
     The disk is asked for all the space at the start, so that a full one is met then and not hours
     later. Where nothing was written, nothing is left behind.
 
-    columns        name -> (shape of a row, dtype); the first one is the bulk, chunked by row
+    columns        name -> (shape of a row, dtype); the first one is the bulk, chunked by row; those
+                   of the labels are added
+    effect         (n,) index into `effects` of each row
     configuration  stored with the file, and compared before a partial file is taken up again
+    tables         of TABLES, what only this kind of file has
+    attributes     of the bulk
     """
     path = _behind_links(path)
     check_output(path, resume, overwrite)
-    saved = json.dumps(configuration, sort_keys=True)
+    contents = Contents(
+        kind,
+        {**columns, **label_columns(effects, kind)},
+        np.asarray(effect, np.int64),
+        json.dumps(configuration, sort_keys=True),
+        effects,
+        {
+            **effect_tables(effects),
+            "recordings": make_table("recordings", recordings),
+            **(tables or {}),
+        },
+        attributes or {},
+        rows_a_chunk,
+    )
     keep = resume and not overwrite
     if not (keep and path.exists()):
-        with locks.sole_writer(path):  # until the file has its name
+        with sole_writer(path):  # until the file has its name
             check_output(path, resume, overwrite)  # again: another process may have been quicker
             if not (keep and path.exists()):
-                laid_out = (columns, n_rows, saved, effects, recordings, rows_a_chunk)
-                with _writing(path, kind, keep, *laid_out) as writer:
+                with _writing(path, keep, contents) as writer:
                     yield writer
                 return
     with open_file(path, kind) as complete_file:  # there is nothing left to do
-        _check_same(complete_file, saved, path)
-        yield Hdf5Writer(complete_file, path, path)
+        _check_same(Arrays(complete_file, path), complete_file, contents.configuration, path)
+        yield Hdf5Writer(complete_file, path, path, contents)
 
 
 @contextlib.contextmanager
-def _writing(
-    path: Path,
-    kind: str,
-    resume: bool,
-    columns: Mapping[str, tuple[tuple[int, ...], Any]],
-    n_rows: int,
-    saved: str,
-    *described: Any,
-) -> Iterator[Hdf5Writer]:
+def _writing(path: Path, resume: bool, contents: Contents) -> Iterator[Hdf5Writer]:
     partial = partial_path(path)
     with _disk_errors(path):
         begun = partial.exists() and _opens(partial)  # which refuses one that is being written
         if resume and begun:
             file = _lock(partial, "r+")
-            check_inside(file, path)
-            _check_same(file, saved, path)
+            _check_same(Arrays(file, path), file, contents.configuration, path)
         else:
             partial.unlink(missing_ok=True)
-            file = _begin(path, kind, columns, n_rows, saved, *described)
+            file = _begin(path, contents)
     is_empty = False  # until it is known: a second Ctrl-C may come before that
     try:
-        writer = Hdf5Writer(file, path, partial)
+        try:
+            writer = Hdf5Writer(file, path, partial, contents)
+        except KeyError as error:  # a part of the file is not there any more
+            raise FormatError(
+                f"{path} is damaged ({error.args[0]}): start again with --overwrite."
+            ) from error
         try:
             yield writer
         finally:
@@ -217,8 +255,8 @@ def _writing(
     if not complete:
         raise InputError(f"{path}: not every row was written; run again with --resume.")
     with _disk_errors(path):
-        _sync(partial)
-        os.replace(partial, path)
+        files.sync(partial)
+        files.replace(partial, path)
 
 
 def partial_path(path: Path) -> Path:
@@ -235,7 +273,7 @@ def check_output(path: Path, resume: bool, overwrite: bool) -> None:
     """Refuse an output that `writing_rows` would refuse, before the work and not after it."""
     path = _behind_links(path)
     with _disk_errors(path):
-        locks.check_unlocked(path)
+        check_unlocked(path)
         _check_free(path, partial_path(path), resume, overwrite)
 
 
@@ -278,8 +316,17 @@ def _lock(path: Path, mode: str) -> h5py.File:
         ) from error
 
 
-def _check_same(file: h5py.File, saved: str, path: Path) -> None:
-    found = str(file.attrs.get("configuration", "{}"))
+def _check_same(arrays: Arrays, file: h5py.File, saved: str, path: Path) -> None:
+    try:
+        if read_attribute(file, "format_version") != FORMAT_VERSION:
+            file.close()
+            raise ConfigError(
+                f"{path} was begun by another version of dafxtool: start again with --overwrite."
+            )
+        found = bytes(arrays.read("configuration")[()]).decode()
+    except DAMAGES as error:
+        file.close()
+        raise FormatError(f"{path} is damaged ({error}): start again with --overwrite.") from error
     if found == saved:
         return
     old, new = json.loads(found), json.loads(saved)
@@ -291,32 +338,21 @@ def _check_same(file: h5py.File, saved: str, path: Path) -> None:
     )
 
 
-def _begin(
-    path: Path,
-    kind: str,
-    columns: Mapping[str, tuple[tuple[int, ...], Any]],
-    n_rows: int,
-    *described: Any,
-) -> h5py.File:
+def _begin(path: Path, contents: Contents) -> h5py.File:
     """A new partial file, laid out, with its place on the disk secured."""
-    row_bytes = sum(
-        int(np.prod(shape, dtype=np.float64)) * np.dtype(dtype).itemsize
-        for shape, dtype in columns.values()
-    )
-    saved, effects, recordings = described[:3]
-    texts = json.dumps([saved, *map(dict, effects), *map(dict, recordings)])
-    n_bytes = n_rows * row_bytes + LAYOUT_BYTES + len(texts)
+    n_bytes = contents.n_bytes()
     _check_space(path, n_bytes)
     partial = partial_path(path)
     try:
         partial.touch(exist_ok=False)
-        _reserve(partial, n_bytes)  # so that a quota is met while HDF5 has nothing open
+        files.reserve(partial, n_bytes)  # so that a quota is met while HDF5 has nothing open
     finally:
         partial.unlink(missing_ok=True)
     file = _lock(partial, "x")
     try:
-        _lay_out(file, kind, columns, n_rows, *described)
-        _reserve(partial)
+        lay_out(file, contents)
+        # HDF5 does not survive a disk that fills up.
+        files.reserve(partial)
     except BaseException:
         with contextlib.suppress(OSError, RuntimeError):
             file.close()
@@ -337,83 +373,6 @@ def _check_space(path: Path, n_bytes: int) -> None:
 
 def _megabytes(n_bytes: int) -> str:
     return f"{n_bytes / 1e9:,.1f} GB" if n_bytes >= 1e9 else f"{n_bytes / 1e6:,.1f} MB"
-
-
-def _reserve(partial: Path, n_bytes: int = 0) -> None:
-    """Give every byte of the file its place: HDF5 does not survive a disk that fills up.
-
-    n_bytes  how many are wanted where the file has fewer yet
-    """
-    if not hasattr(os, "posix_fallocate"):
-        return
-    descriptor = os.open(partial, os.O_RDWR)
-    try:
-        os.posix_fallocate(descriptor, 0, max(1, n_bytes, os.fstat(descriptor).st_size))
-    except OSError as error:
-        if error.errno not in (errno.EOPNOTSUPP, errno.EINVAL):
-            raise
-    finally:
-        os.close(descriptor)
-
-
-def _lay_out(
-    file: h5py.File,
-    kind: str,
-    columns: Mapping[str, tuple[tuple[int, ...], Any]],
-    n_rows: int,
-    configuration: str,
-    effects: Sequence[Mapping[str, Any]],
-    recordings: Sequence[Mapping[str, Any]],
-    rows_a_chunk: int,
-) -> None:
-    file.attrs["kind"] = kind
-    file.attrs["format_version"] = FORMAT_VERSION
-    file.attrs["configuration"] = configuration
-    tables = [[json.dumps(dict(row)) for row in table] for table in (effects, recordings)]
-    file.attrs["digest"] = checksum([configuration, *tables[0], *tables[1]])
-    saved = json.loads(configuration)
-    seed = saved.get("seed", saved.get("pairs", {}).get("seed"))
-    if seed is not None:  # latents have none: nothing about them is random
-        file.attrs["seed"] = seed
-    file.attrs["versions"] = json.dumps(
-        {"dafxtool": __version__, "h5py": h5py.__version__, "numpy": np.__version__}
-    )
-    for index, (name, (shape, dtype)) in enumerate(columns.items()):
-        rows = rows_a_chunk if index == 0 else max(1, n_rows)
-        _preallocate(file, name, (n_rows, *shape), np.dtype(dtype), rows)
-    _preallocate(file, "done", (n_rows,), np.dtype("u1"), max(1, n_rows), fill=True)
-    text = h5py.string_dtype("utf-8")
-    for name, table in zip(("effects", "recordings"), tables, strict=True):
-        file.create_dataset(name, data=table, dtype=text)
-    file.attrs["laid_out"] = True
-    file.flush()
-
-
-def _preallocate(
-    file: h5py.File,
-    name: str,
-    shape: tuple[int, ...],
-    dtype: np.dtype[Any],
-    rows_a_chunk: int,
-    fill: bool = False,
-) -> None:
-    """A growable dataset all of whose chunks have their place in the file from the start."""
-    properties = h5py.h5p.create(h5py.h5p.DATASET_CREATE)
-    properties.set_chunk((min(rows_a_chunk, max(1, shape[0])), *shape[1:]))
-    properties.set_alloc_time(h5py.h5d.ALLOC_TIME_EARLY)
-    properties.set_fill_time(h5py.h5d.FILL_TIME_ALLOC if fill else h5py.h5d.FILL_TIME_NEVER)
-    properties.set_obj_track_times(False)
-    space = h5py.h5s.create_simple(shape, (h5py.h5s.UNLIMITED, *shape[1:]))
-    type_id = h5py.h5t.py_create(dtype, logical=True)
-    h5py.h5d.create(file.id, name.encode(), type_id, space, dcpl=properties)
-
-
-def _sync(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 @contextlib.contextmanager

@@ -13,6 +13,7 @@ in one process ends all of them.
 from __future__ import annotations
 
 import atexit
+import inspect
 import os
 import re
 import sys
@@ -163,10 +164,11 @@ class ProcessGroup:
         for values in module.buffers():  # once: they stay, or follow from what all processes see
             self.send(values)
         devices = None if self.device == "cpu" else [torch.device(self.device)]
-        # static_graph: a module may have parameters that a configuration leaves unused.
-        return DistributedDataParallel(
-            module, device_ids=devices, broadcast_buffers=False, static_graph=True
-        )
+        options: dict[str, Any] = {"static_graph": True}  # some configurations leave parameters
+        known = inspect.signature(DistributedDataParallel).parameters  # unused
+        is_renamed = "forward_sync_buffers" in known  # after torch 2.11
+        options["forward_sync_buffers" if is_renamed else "broadcast_buffers"] = False
+        return DistributedDataParallel(module, device_ids=devices, **options)
 
 
 ALONE = ProcessGroup()
@@ -308,37 +310,19 @@ def n_own_rows(n_rows: int, group: ProcessGroup) -> int:
     return n_rows // group.size
 
 
-class SharedBatchNorm(nn.BatchNorm2d):
-    """Batch normalisation by the whole batch, on CPUs: torch's SyncBatchNorm is for GPUs alone."""
-
-    def forward(self, input: Tensor) -> Tensor:
-        if not self.training:
-            return super().forward(input)
-        from torch.distributed.nn.functional import all_reduce  # with a gradient
-
-        values = input.float()
-        count = dist.get_world_size() * values.numel() / values.shape[1]
-        mean = all_reduce(values.sum(dim=(0, 2, 3))) / count
-        centred = values - mean[:, None, None]
-        variance = all_reduce(centred.square().sum(dim=(0, 2, 3))) / count
-        with torch.no_grad():
-            assert self.running_mean is not None and self.running_var is not None
-            assert self.num_batches_tracked is not None and self.momentum is not None
-            self.num_batches_tracked += 1
-            self.running_mean.lerp_(mean, self.momentum)
-            self.running_var.lerp_(variance * (count / (count - 1)), self.momentum)
-        scale = self.weight * (variance + self.eps).rsqrt()
-        return (centred * scale[:, None, None] + self.bias[:, None, None]).to(input.dtype)
+def check_batch_norms(module: nn.Module, group: ProcessGroup) -> None:
+    """Refuse batch normalisation in several CPU processes: torch synchronises it on CUDA only."""
+    has_norms = any(isinstance(each, nn.modules.batchnorm._BatchNorm) for each in module.modules())
+    if has_norms and group.size > 1 and group.device == "cpu":
+        raise ConfigError(
+            f"the model has batch normalisation, as in the preset week6, which {group.size} CPU "
+            "processes cannot share: use one process, or CUDA devices."
+        )
 
 
-def with_shared_norms(module: nn.Module, group: ProcessGroup) -> nn.Module:
-    """The module, in place, its batch normalisations over the batches of all processes."""
+def with_shared_batch_norms(module: nn.Module, group: ProcessGroup) -> nn.Module:
+    """Return the module, in place, with its batch norms over the batches of all processes."""
     if group.size == 1:
         return module
-    if group.device != "cpu":
-        converted: nn.Module = nn.SyncBatchNorm.convert_sync_batchnorm(module)
-        return converted
-    for each in module.modules():
-        if type(each) is nn.BatchNorm2d:
-            each.__class__ = SharedBatchNorm
-    return module
+    converted: nn.Module = nn.SyncBatchNorm.convert_sync_batchnorm(module)
+    return converted

@@ -64,11 +64,7 @@ class SplitLoader:
     """
 
     def __init__(
-        self,
-        reader: storage.Hdf5Reader,
-        rows: NDArray[np.int64],
-        device: str,
-        n_neighbours: int = 1,
+        self, reader: storage.Reader, rows: NDArray[np.int64], device: str, n_neighbours: int = 1
     ) -> None:
         self.rows, self.device, self._reader = rows, device, reader
         self._copying = None if device == "cpu" else torch.cuda.Stream(device)
@@ -87,7 +83,7 @@ class SplitLoader:
     def constants(self, positions: NDArray[np.int64]) -> NDArray[np.float32]:
         """(n, 2): the mean and deviation that take each of these rows back."""
         rows = self.rows[positions]
-        return np.stack([self._reader.column(name)[rows] for name in ("mean", "deviation")], axis=1)
+        return np.stack([self._reader.column(name)[rows] for name in ("mean", "std")], axis=1)
 
     @property
     def n_parameters(self) -> int:
@@ -98,7 +94,7 @@ class SplitLoader:
         """The labels of these rows, on the device."""
         return self._targets[_sent(torch.from_numpy(positions), self._targets.effect.device)]
 
-    def _load(self, reader: storage.Hdf5Reader, device: str) -> Tensor:
+    def _load(self, reader: storage.Reader, device: str) -> Tensor:
         held: Tensor | None = None
         for start in range(0, len(self.rows), 64):
             part = torch.from_numpy(reader.rows(self.rows[start : start + 64])).to(device)

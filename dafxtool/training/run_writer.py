@@ -17,6 +17,7 @@ import torch
 from dafxtool import __version__, presets
 from dafxtool.errors import FormatError, OutputExistsError
 from dafxtool.models.checkpoint import (
+    check_run_is_free,
     check_same_data,
     check_same_model,
     read_checkpoint,
@@ -58,6 +59,7 @@ class RunWriter:
         self, path: Path, trainer: Trainer, about: dict[str, Any], resume: bool, overwrite: bool
     ) -> None:
         self.path, self.about = path, about
+        check_run_is_free(path, resume, overwrite)
         last = path / "checkpoints" / "last.pt"
         if resume and last.exists():
             state = read_checkpoint(last)
@@ -69,11 +71,6 @@ class RunWriter:
             raise OutputExistsError(
                 f"{path} holds a run without its last.pt, which is what --resume goes on from: "
                 "choose another --output, or replace the run with --overwrite."
-            )
-        elif not overwrite and not resume and list((path / "checkpoints").glob("*.pt")):
-            raise OutputExistsError(
-                f"{path} holds a run already: choose another --output, go on with --resume, or "
-                "replace it with --overwrite."
             )
         with disk_errors(path):
             (path / "checkpoints").mkdir(parents=True, exist_ok=True)
@@ -104,7 +101,7 @@ class RunWriter:
         rows = list(read_metrics(path)) if step and path.exists() else []
         with (
             atomic_write(path, overwrite=True) as temporary,
-            temporary.open("w", newline="") as file,
+            temporary.open("w", newline="", encoding="utf-8") as file,
         ):
             writer = csv.DictWriter(file, METRICS)
             writer.writeheader()
@@ -125,7 +122,7 @@ class RunWriter:
         if validated:
             row.update({f"validation_{k}": v for k, v in trainer.validation.items()})
         with disk_errors(self.path):
-            with (self.path / "metrics.csv").open("a", newline="") as file:
+            with (self.path / "metrics.csv").open("a", newline="", encoding="utf-8") as file:
                 csv.DictWriter(file, METRICS).writerow(row)
             for name, value in row.items():
                 if name not in ("step", "epoch", "seconds"):

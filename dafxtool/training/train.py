@@ -29,8 +29,9 @@ from dafxtool.training.loader import SplitLoader
 from dafxtool.training.run_writer import RunWriter
 from dafxtool.training.schedules import data_order
 from dafxtool.training.trainer import Trainer
-from dafxtool.utils import locks, signals
+from dafxtool.utils import signals
 from dafxtool.utils.files import disk_errors
+from dafxtool.utils.locks import sole_writer
 from dafxtool.utils.progress import SILENT, Progress
 
 Callback = Callable[[Trainer, RunWriter, SplitLoader], None]
@@ -75,7 +76,7 @@ def train(
         progress = progress if group.first else SILENT
         folder = validation = None
         with group.together():
-            reader = opened.enter_context(storage.Hdf5Reader(spectrograms, storage.SPECTROGRAMS))
+            reader = opened.enter_context(storage.Reader(spectrograms, storage.SPECTROGRAMS))
             configuration, shape = _configured(configuration, reader)
             training_rows = _rows(reader, ("train",))
             n_own_rows(min(configuration.training.batch_size, len(training_rows)), group)
@@ -89,7 +90,7 @@ def train(
                 group,
             )
             if group.first:
-                opened.enter_context(locks.sole_writer(run, is_folder=True))
+                opened.enter_context(sole_writer(run, is_folder=True))
                 validation = SplitLoader(
                     reader, _rows(reader, ("validation", "train")), group.device
                 )
@@ -107,7 +108,7 @@ def train(
 
 
 def _configured(
-    configuration: Configuration, reader: storage.Hdf5Reader
+    configuration: Configuration, reader: storage.Reader
 ) -> tuple[Configuration, tuple[int, ...]]:
     """The configuration with the analysis of the file, and the shape of its spectrograms."""
     analysis = SpectrogramConfig(**reader.configuration["spectrogram"])
@@ -122,7 +123,7 @@ def _configured(
     ), shape
 
 
-def _rows(reader: storage.Hdf5Reader, preferred: tuple[str, ...]) -> NDArray[np.int64]:
+def _rows(reader: storage.Reader, preferred: tuple[str, ...]) -> NDArray[np.int64]:
     """Rows of the first of these splits that has any."""
     for split in preferred:
         rows = reader.labels.rows_of((split,))
@@ -133,11 +134,11 @@ def _rows(reader: storage.Hdf5Reader, preferred: tuple[str, ...]) -> NDArray[np.
     )
 
 
-def _about(reader: storage.Hdf5Reader, path: Path) -> dict[str, Any]:
+def _about(reader: storage.Reader, path: Path) -> dict[str, Any]:
     """What a checkpoint says of its data."""
     return {
         "mean": float(reader.configuration["mean"]),
-        "deviation": float(reader.configuration["deviation"]),
+        "deviation": float(reader.configuration["std"]),
         "effects": reader.labels.effects,
         "data": {
             "spectrograms": str(path.absolute()),
@@ -148,7 +149,7 @@ def _about(reader: storage.Hdf5Reader, path: Path) -> dict[str, Any]:
     }
 
 
-def _paths(reader: storage.Hdf5Reader, split: str) -> list[str]:
+def _paths(reader: storage.Reader, split: str) -> list[str]:
     return [each["path"] for each in reader.labels.recordings if each["split"] == split]
 
 

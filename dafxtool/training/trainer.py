@@ -19,7 +19,12 @@ from dafxtool.models.factory import build_model
 from dafxtool.models.linear_basis import fit_linear_basis
 from dafxtool.models.residual import ResidualVAE
 from dafxtool.storage import some_positions
-from dafxtool.training.distributed import ALONE, ProcessGroup, with_shared_norms
+from dafxtool.training.distributed import (
+    ALONE,
+    ProcessGroup,
+    check_batch_norms,
+    with_shared_batch_norms,
+)
 from dafxtool.training.loader import SplitLoader, Targets
 from dafxtool.training.schedules import beta_at, learning_rate_at
 from dafxtool.training.style_pretraining import (
@@ -55,6 +60,7 @@ class Trainer:
         self.config = configuration.training
         torch.manual_seed(self.config.seed)
         self.model = build_model(configuration.model, shape).to(device)
+        check_batch_norms(self.model, group)
         self._images = self.model.image_layout and (device != "cpu" or self.compiles)
         if self._images:
             for each in self.model.parameters():
@@ -207,7 +213,7 @@ class Trainer:
         """
         if self.group.size == 1:
             return
-        with_shared_norms(self.model, self.group)
+        with_shared_batch_norms(self.model, self.group)
         self.model.take_share(self.group.share)
         self._forward = self.group.wrapped(self.model)
         if self._labels_along:

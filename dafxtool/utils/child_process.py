@@ -1,26 +1,30 @@
-"""Child processes for what may crash, hang or print: plugins run nowhere else.
+"""Run code that may crash, hang or print in child processes. Plugins run nowhere else.
 
-A child answers requests one after the other, for as long as it lives. Its parent sees that it has
-died, or is silent for too long, and goes on without it; whatever it prints goes to a `PrintedLog`.
-It is a new interpreter of its own, so it needs nothing of the script that began it, and may be
-begun from any process and thread. It ends with its parent, however that ends.
+A child answers requests one after the other. Its parent notices when the child dies or is silent
+for too long, and continues without it. Whatever the child prints goes to a `PrintedLog`. A child
+is a new interpreter: it does not import the script that started it, and any process and thread
+may start one. It ends with its parent, however the parent ends.
+
+Requests go through the child's standard input and messages come back through its standard output,
+which exist on every system. Each is a count of parts, their lengths, a pickle, and its arrays.
 """
 
 from __future__ import annotations
 
-import ctypes
+import faulthandler
 import os
+import pickle
+import queue
 import signal
+import struct
 import subprocess
 import sys
 import threading
 import time
 from collections.abc import Callable
 from contextlib import suppress
-from multiprocessing import Pipe
-from multiprocessing.connection import Connection
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from dafxtool.utils import signals
 
@@ -30,117 +34,137 @@ Answer = Callable[[Any, Send], Any]
 SECONDS_TO_START = 120.0  # an interpreter and numpy, on a machine that is busy with other things
 SECONDS_TO_END = 2.0
 SECONDS_BETWEEN_LOOKS = 0.2
-MOST_PRINTED_BYTES = 1 << 20  # that are kept of what children print
+SECONDS_OF_GRACE = 10.0  # after which a child that hangs ends itself, if nobody has killed it
+LONGEST_TIMER_SECONDS = 1e6
+MOST_PRINTED_BYTES = 1 << 20  # kept of what children print
+
+PROTOCOL = 5  # of pickle, which leaves arrays to be sent as they lie in memory
+HELLO = b"dafxtool: messages follow\n"  # ends what start-up files may print before `serve`
 
 _is_child = False
 
 
 class ChildDied(Exception):
-    """A child that ended without an answer; its text tells how."""
+    """A child ended without an answer; the text is the manner of death."""
 
 
 class ChildSilent(Exception):
-    """A child that has not said anything for as long as it was given."""
+    """A child sent nothing for as long as it was allowed."""
 
 
 def is_child() -> bool:
-    """Whether this process is one that is supervised, and may do what can crash."""
+    """Return whether this process is supervised and may run code that crashes."""
     return _is_child
 
 
 class PrintedLog:
-    """Where the output of children goes: the end of a file, which is made with the first byte.
+    """Collect the output of children in a file, which is created with the first byte.
 
-    So much is kept of it and no more, whatever is printed.
-
-    path  None: nothing is kept
+    path        None: keep nothing
+    most_bytes  size limit; further output is dropped
     """
 
     def __init__(self, path: Path | None, most_bytes: int = MOST_PRINTED_BYTES) -> None:
         self.path = path
-        self._left = most_bytes
+        self._bytes_left = most_bytes
         self._title = ""
         self._lock = threading.Lock()
-        self._begun = False
+        self._is_written = False
 
     def write(self, title: str, printed: bytes) -> None:
-        """Append what was printed, under a line that tells whose it is."""
+        """Append output under a line with the title of the child."""
         with self._lock:
-            if self.path is None or self._left <= 0:
+            if self.path is None or self._bytes_left <= 0 or not printed:
                 return
             head = f"--- {title}\n".encode("utf-8", "replace") if title != self._title else b""
             self._title = title
-            kept = head + printed[: self._left]
-            self._left -= len(kept)
-            if self._left <= 0:
+            kept = head + printed[: self._bytes_left]
+            self._bytes_left -= len(kept)
+            if self._bytes_left <= 0:
                 kept += b"\n--- the rest of what was printed is not kept\n"
             with suppress(OSError), self.path.open("ab") as file:
                 file.write(kept)
-                self._begun = True
+                self._is_written = True
 
     @property
     def written(self) -> bool:
-        """Whether there is anything in it."""
-        return self._begun
+        """Whether anything was written."""
+        return self._is_written
+
+
+Message = list[bytearray]  # a pickle and its arrays
+Inbox = queue.SimpleQueue[tuple["ChildProcess", "Message | None"]]  # None: the child has ended
 
 
 class ChildProcess:
-    """A process that answers.
+    """Start a process that answers requests.
 
-    begin, arguments  begin(*arguments) is called in the child, which imports it by its name, and
-                      returns the function that answers: answer(request, say), where say(message)
-                      sends something on the way
-    printed           where its output goes
-    descriptors       of open files that it is to have too, under the same numbers
+    start, arguments  start(*arguments) is called in the child, which imports it by its name. It
+                      returns the function that answers: answer(request, send), where send(message)
+                      sends something before the answer
+    printed           where the child's output goes
+    inbox             where its messages arrive, when several children share one; see `unpack`
     """
 
     def __init__(
         self,
-        begin: Callable[..., Answer],
+        start: Callable[..., Answer],
         arguments: tuple[Any, ...] = (),
         printed: PrintedLog | None = None,
-        descriptors: tuple[int, ...] = (),
+        inbox: Inbox | None = None,
     ) -> None:
-        self.connection, theirs = Pipe()
         self.printed = printed or PrintedLog(None)
         self.title = "a worker process"
-        # Linux ends it with the *thread* that began it, so other threads do without.
+        self._inbox: Inbox = queue.SimpleQueue() if inbox is None else inbox
+        # Linux ends a child with the *thread* that started it, so other threads do without.
         parent = os.getpid() if threading.current_thread() is threading.main_thread() else 0
-        code = f"from dafxtool.utils.child_process import serve; serve({theirs.fileno()}, {parent})"
-        with theirs:
-            self.process = subprocess.Popen(
-                [sys.executable, "-c", code],
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.STDOUT,
-                env=_environment(),
-                pass_fds=(theirs.fileno(), *descriptors),
-                start_new_session=True,  # Ctrl-C is the parent's to handle
-            )
-        self._drain = threading.Thread(target=self._keep_printed, daemon=True)
-        self._drain.start()
+        self.process = subprocess.Popen(
+            [
+                sys.executable,
+                "-c",
+                f"from dafxtool.utils.child_process import serve; serve({parent})",
+            ],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            env=_environment(),
+            start_new_session=True,  # keeps the terminal's signals away; Windows ignores it,
+            creationflags=getattr(subprocess, "CREATE_NO_WINDOW", 0),  # and needs this
+        )
+        self._threads = [
+            threading.Thread(target=target, daemon=True)
+            for target in (self._read_messages, self._keep_printed)
+        ]
+        for thread in self._threads:
+            thread.start()
         self.ready = False
         self.last_heard = time.monotonic()
-        with suppress(OSError):  # one that is dead already is found so when it is asked
-            self.connection.send(sys.path)  # first: begin may have to be found there
-            self.connection.send((begin, arguments))
+        with suppress(OSError):  # a child that is dead already is noticed at the first request
+            self._write(sys.path)  # first: `start` may have to be imported from there
+            self._write((start, arguments))
 
-    def send(self, request: Any) -> None:
-        """Ask; answers come in the order of the requests. Raises ChildDied."""
+    def send(self, request: Any, seconds: float = float("inf")) -> None:
+        """Send a request; answers come in the order of the requests. Raises ChildDied.
+
+        seconds  time limit for each message; a child that hangs past it ends itself in the end
+        """
         try:
-            self.connection.send(request)
+            self._write((request, seconds))
         except OSError:
             raise self._death() from None
 
-    def receive(self) -> tuple[str, Any]:
-        """The next message, waited for: ("ready", None) once, ("said", message), ("done", answer).
+    def receive(self, seconds: float | None = None) -> tuple[str, Any]:
+        """Return the next message; see `unpack`. Raises queue.Empty after seconds."""
+        return self.unpack(self._inbox.get(timeout=seconds)[1])
+
+    def unpack(self, message: Message | None) -> tuple[str, Any]:
+        """Return ("ready", None) once, then ("said", message) and ("done", answer).
 
         Raises ChildDied, and what the answering function raised.
         """
-        try:
-            kind, content = self.connection.recv()
-        except (EOFError, OSError):
-            raise self._death() from None
+        if message is None:
+            raise self._death()
+        kind, content = _loads(message)
         self.last_heard = time.monotonic()
         if kind == "failed":
             raise content
@@ -154,42 +178,49 @@ class ChildProcess:
         seconds_before_notice: float = float("inf"),
         notice: Callable[[], None] = lambda: None,
     ) -> Any:
-        """The answer to one request. Raises ChildDied, ChildSilent, and what was raised there.
+        """Return the answer to one request. Raises ChildDied, ChildSilent, and the child's error.
 
-        seconds                that it is given, from when it has started
+        seconds                time limit for each message, counted from when the child has started
         seconds_before_notice  after which notice() is called, once
         """
-        self.send(request)
-        asked, told = time.monotonic(), False
+        self.send(request, seconds)
+        asked, is_noticed = time.monotonic(), False
         limit = seconds if self.ready else max(seconds, SECONDS_TO_START)
         heard, kind, content = asked, "", None
         while kind != "done":
-            while not self.connection.poll(min(SECONDS_BETWEEN_LOOKS, seconds_before_notice)):
+            try:
+                kind, content = self.receive(min(SECONDS_BETWEEN_LOOKS, seconds_before_notice))
+                heard, limit = time.monotonic(), seconds  # it has started
+            except queue.Empty:
                 signals.check()
                 now = time.monotonic()
                 if now - heard > limit:
-                    raise ChildSilent
-                if now - asked > seconds_before_notice and not told:
-                    told = True
+                    raise ChildSilent from None
+                if now - asked > seconds_before_notice and not is_noticed:
+                    is_noticed = True
                     notice()
-            kind, content = self.receive()
-            heard, limit = time.monotonic(), seconds  # it has started
         return content
 
     def close(self) -> None:
         """Let it end, or end it."""
-        self.connection.close()  # which it takes as the end
+        self._close_input()  # which it takes as the end
         with suppress(subprocess.TimeoutExpired):
             self.process.wait(SECONDS_TO_END)
         self.kill()
 
     def kill(self) -> None:
-        """End it at once, and what it has begun."""
-        self.connection.close()
-        with suppress(OSError):
-            os.killpg(self.process.pid, signal.SIGKILL)
+        """End it at once, with all processes that it started."""
+        family = _descendants(self.process.pid) if self.process.poll() is None else []
+        self.process.kill()
+        for each in family:
+            each.kill()
+        if hasattr(os, "killpg"):  # also those whose own parent has ended
+            with suppress(OSError):
+                os.killpg(self.process.pid, signal.SIGKILL)
         self.process.wait()
-        self._drain.join(SECONDS_TO_END)
+        self._close_input()
+        for thread in self._threads:
+            thread.join(SECONDS_TO_END)
 
     def _death(self) -> ChildDied:
         with suppress(subprocess.TimeoutExpired):
@@ -197,15 +228,80 @@ class ChildProcess:
         self.kill()
         return ChildDied(_manner(self.process.returncode))
 
+    def _write(self, message: Any) -> None:
+        assert self.process.stdin is not None
+        try:
+            _write(self.process.stdin, message)
+        except ValueError as error:  # closed, since it has been killed
+            raise BrokenPipeError from error
+
+    def _close_input(self) -> None:
+        assert self.process.stdin is not None
+        with suppress(OSError):
+            self.process.stdin.close()
+
+    def _read_messages(self) -> None:
+        stream = self.process.stdout
+        assert stream is not None
+        with stream, suppress(OSError, ValueError, EOFError):
+            while not (line := stream.readline()).endswith(HELLO):
+                if not line:
+                    raise EOFError
+                self.printed.write(self.title, line)
+            self.printed.write(self.title, line.removesuffix(HELLO))
+            while True:
+                self._inbox.put((self, _read(stream)))
+        self._inbox.put((self, None))
+
     def _keep_printed(self) -> None:
-        pipe = self.process.stdout
-        assert pipe is not None
-        with pipe, suppress(OSError, ValueError):
-            while block := os.read(pipe.fileno(), 1 << 16):
+        stream = self.process.stderr
+        assert stream is not None
+        with stream, suppress(OSError, ValueError):
+            while block := os.read(stream.fileno(), 1 << 16):
                 self.printed.write(self.title, block)
 
 
+def _write(stream: IO[bytes], message: Any) -> None:
+    arrays: list[pickle.PickleBuffer] = []
+    pickled = pickle.dumps(message, PROTOCOL, buffer_callback=arrays.append)
+    parts = [memoryview(pickled), *(array.raw() for array in arrays)]
+    stream.write(struct.pack(f"<Q{len(parts)}Q", len(parts), *(part.nbytes for part in parts)))
+    for part in parts:
+        stream.write(part)
+    stream.flush()
+
+
+def _read(stream: IO[bytes]) -> Message:
+    """Return the next message. Raises EOFError at the end of the stream, also within a message."""
+    (n_parts,) = struct.unpack("<Q", _read_part(stream, 8))
+    sizes = struct.unpack(f"<{n_parts}Q", _read_part(stream, 8 * n_parts))
+    return [_read_part(stream, size) for size in sizes]
+
+
+def _read_part(stream: IO[bytes], n_bytes: int) -> bytearray:
+    part = bytearray(n_bytes)
+    if stream.readinto(part) < n_bytes:  # type: ignore[attr-defined]
+        raise EOFError
+    return part
+
+
+def _loads(message: Message) -> Any:
+    return pickle.loads(message[0], buffers=message[1:])
+
+
+def _descendants(process: int) -> list[Any]:
+    import psutil
+
+    try:
+        found: list[Any] = psutil.Process(process).children(recursive=True)
+    except psutil.Error:
+        return []
+    return found
+
+
 def _manner(status: int) -> str:
+    if status >= 1 << 31:  # of Windows: 0xC0000005 is an access violation
+        return f"exit status 0x{status:08X}"
     if status >= 0:
         return f"exit status {status}"
     try:
@@ -218,48 +314,100 @@ def _environment() -> dict[str, str]:
     package_folder = str(Path(__file__).resolve().parent.parent)
     inherited = os.environ.get("PYTHONPATH")
     paths = [package_folder, *([inherited] if inherited else [])]
-    return os.environ | {"PYTHONPATH": os.pathsep.join(paths), "PYTHONUNBUFFERED": "1"}
+    # PYTHONSAFEPATH: files of the current folder are no modules.
+    own = {"PYTHONPATH": os.pathsep.join(paths), "PYTHONUNBUFFERED": "1", "PYTHONSAFEPATH": "1"}
+    return os.environ | own
 
 
 # --- in the child -------------------------------------------------------------------------------
 
 
-def serve(descriptor: int, parent: int) -> None:
-    """What a child does: answer what comes through the connection, until that is closed."""
+def serve(parent: int) -> None:
+    """Answer the requests on standard input until it ends.
+
+    parent  process ID of the parent, 0 where its end is noticed by the end of the input only
+    """
     global _is_child
     _is_child = True
+    requests, messages = _take_streams()
+    _leave_interrupts_to_parent()
     _die_with(parent)
-    connection = Connection(descriptor)
-    os.set_inheritable(descriptor, False)  # a plugin's own children would keep it open
-    try:
-        sys.path[:] = connection.recv()
-        _answer_all(connection, *connection.recv())
-    except (EOFError, BrokenPipeError, ConnectionResetError):
-        pass  # the parent has no more questions
+    inbox: queue.SimpleQueue[Message] = queue.SimpleQueue()
+    threading.Thread(target=_read_requests, args=(requests, inbox), daemon=True).start()
+    with suppress(OSError):  # the parent has no more questions
+        sys.path[:] = _loads(inbox.get())
+        _answer_all(inbox, messages)
     _leave()
 
 
-def _answer_all(
-    connection: Connection, begin: Callable[..., Answer], arguments: tuple[Any, ...]
-) -> None:
+def _take_streams() -> tuple[IO[bytes], IO[bytes]]:
+    """Return the streams of requests and messages; what is printed goes to standard error.
+
+    The copies are not inherited by processes that a plugin starts, which would keep them open.
+    """
+    requests, messages = os.fdopen(os.dup(0), "rb"), os.fdopen(os.dup(1), "wb")
+    null = os.open(os.devnull, os.O_RDONLY)
+    os.dup2(null, 0)
+    os.close(null)
+    sys.stdout.flush()
+    os.dup2(2, 1)
+    messages.write(HELLO)
+    messages.flush()
+    return requests, messages
+
+
+def _leave_interrupts_to_parent() -> None:
+    """Ignore Ctrl-C, and let a crash end the process without a dialog."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    if sys.platform == "win32":
+        import msvcrt
+
+        msvcrt.SetErrorMode(msvcrt.SEM_FAILCRITICALERRORS | msvcrt.SEM_NOGPFAULTERRORBOX)
+
+
+def _read_requests(requests: IO[bytes], inbox: queue.SimpleQueue[Message]) -> None:
+    """Read ahead while the main thread works: the end of the input ends the process at once."""
+    with suppress(OSError, EOFError):
+        while True:
+            inbox.put(_read(requests))
+    _leave()
+
+
+def _answer_all(inbox: queue.SimpleQueue[Message], messages: IO[bytes]) -> None:
     try:
-        answer = begin(*arguments)
+        start, arguments = _loads(inbox.get())
+        answer = start(*arguments)
     except Exception as error:
-        connection.send(("failed", _sendable(error)))
+        _write(messages, ("failed", _sendable(error)))
         return
-    connection.send(("ready", None))
+    _write(messages, ("ready", None))
     while True:
-        request = connection.recv()
+        request, seconds = _loads(inbox.get())
+
+        def send(message: Any, limit: float = seconds) -> None:
+            _write(messages, ("said", message))
+            _limit_hang(limit)
+
+        _limit_hang(seconds)
         try:
-            done = answer(request, lambda message: connection.send(("said", message)))
+            done = answer(request, send)
         except Exception as error:
-            connection.send(("failed", _sendable(error)))
+            _write(messages, ("failed", _sendable(error)))
         else:
-            connection.send(("done", done))
+            _write(messages, ("done", done))
+        faulthandler.cancel_dump_traceback_later()
+
+
+def _limit_hang(seconds: float) -> None:
+    """End this process if native code hangs for longer, even while it holds Python's lock.
+
+    A parent that lives kills it earlier. Without a parent, no thread of Python could.
+    """
+    if seconds + SECONDS_OF_GRACE < LONGEST_TIMER_SECONDS:
+        faulthandler.dump_traceback_later(seconds + SECONDS_OF_GRACE, exit=True)
 
 
 def _sendable(error: Exception) -> Exception:
-    import pickle
     import traceback
 
     from dafxtool.errors import DafxError
@@ -272,24 +420,28 @@ def _sendable(error: Exception) -> Exception:
 
 
 def _die_with(parent: int) -> None:
-    """End when the parent has: at once where Linux can be asked to, else within a second.
+    """End when the parent has ended, beyond what the end of the input does.
 
-    parent  its number, 0 for one that is to be looked for only
+    Linux can be asked to kill the child, whatever that is doing. Elsewhere a copy of the parent
+    made by os.fork may keep the input open, so its process ID is watched; systems without fork
+    have no such copies.
     """
     if sys.platform == "linux" and parent:
+        import ctypes
+
         die_with_parent = 1  # PR_SET_PDEATHSIG
         ctypes.CDLL(None).prctl(die_with_parent, signal.SIGKILL)
-
     at_first = parent or os.getppid()
 
     def watch() -> None:
         while os.getppid() == at_first:
             time.sleep(1.0)
-        os._exit(1)
+        _leave()
 
-    threading.Thread(target=watch, daemon=True).start()
+    if hasattr(os, "fork"):
+        threading.Thread(target=watch, daemon=True).start()
 
 
 def _leave() -> None:
-    """End without goodbyes: what a plugin does at the end of its process may crash or hang."""
+    """End without cleanup: what a plugin does at the end of its process may crash or hang."""
     os._exit(0)

@@ -23,7 +23,7 @@ SECONDS_TO_CONNECT = 10.0
 SECONDS_FOR_WORKERS = 60.0  # that a cluster without workers is waited for
 SECONDS_BETWEEN_LOOKS = 0.5
 TASKS_A_THREAD = 3  # under way: one is done, one is on its way there, one on its way back
-PACKAGES = ("numpy", "pedalboard", "scipy", "torch")  # that decide the bits
+PACKAGES = ("numpy", "pedalboard", "scipy", "soundfile", "soxr", "torch")  # that decide the bits
 
 
 class DaskCluster:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import ctypes
 import os
-from pathlib import Path
+import re
+from importlib.metadata import version
 
 import torch
 
@@ -24,41 +25,54 @@ def n_cuda_devices() -> int:
     return 0
 
 
+def check_device(device: str) -> None:
+    """Refuse a CUDA device that the driver does not offer (ConfigError); torch is not imported."""
+    _check_name(device)
+    # AMD's GPUs are CUDA devices of a torch that is built for ROCm, and no CUDA driver knows them.
+    if device not in ("auto", "cpu") and "rocm" not in version("torch"):
+        _refuse_missing(device, n_cuda_devices())
+
+
 def pick_device(device: str) -> str:
     """auto becomes cuda where there is one, else cpu; a device that is not there is an error."""
+    _check_name(device)
     if device == "cpu":
         return "cpu"
 
     if device == "auto":
         return "cuda" if torch.cuda.is_available() else "cpu"
-    name, _, number = device.partition(":")
-    if name != "cuda" or (number and not number.isdigit()):
+    _refuse_missing(device, torch.cuda.device_count() if torch.cuda.is_available() else 0)
+    return device
+
+
+def _check_name(device: str) -> None:
+    if not re.fullmatch(r"auto|cpu|cuda(:\d+)?", device):
         raise ConfigError(f"device {device!r} is unknown: use auto, cpu, cuda or cuda:N.")
-    available = torch.cuda.device_count() if torch.cuda.is_available() else 0
-    if int(number or 0) >= available:
+
+
+def _refuse_missing(device: str, available: int) -> None:
+    if int(device.partition(":")[2] or 0) >= available:
         raise ConfigError(
             f"device {device!r} was asked for, and {available} CUDA devices are here: use "
             "--device cpu, or look with 'dafxtool doctor'."
         )
-    return device
 
 
 def _free_memory() -> int:
-    """Bytes of memory that can be taken without swapping."""
-    try:
-        for line in Path("/proc/meminfo").read_text().splitlines():
-            if line.startswith("MemAvailable:"):
-                return int(line.split()[1]) * 1024
-    except OSError:
-        pass
-    return 4 * 2**30
+    """Return the bytes of memory that can be taken without swapping."""
+    import psutil
+
+    return int(psutil.virtual_memory().available)
 
 
 # --- the machine --------------------------------------------------------------------------------
 
 
 def usable_cores() -> int:
-    """Cores that this process may use, which can be fewer than the machine has."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
+    """Return the number of cores that this process may use, at most those of the machine."""
+    import psutil
+
+    process = psutil.Process()
+    if hasattr(process, "cpu_affinity"):  # macOS has none
+        return len(process.cpu_affinity())
     return os.cpu_count() or 1

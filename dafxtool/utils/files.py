@@ -13,17 +13,13 @@ import errno
 import os
 import re
 import sys
+import time
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from dafxtool.errors import DiskError, OutputExistsError
-
-try:
-    import fcntl
-except ImportError:  # Windows has no flock: there two commands are not kept apart
-    fcntl = None  # type: ignore[assignment]
 
 # What a disk says, and what a person can do about it. Any other OSError is told in its own words.
 REMEDIES = {
@@ -45,6 +41,12 @@ PARTIAL = re.compile(r"\..+\.partial-(\d+)(\.[^.]*)?")  # what partial_name make
 SAMPLED_BYTES = 4096  # at the beginning, in the middle and at the end
 
 SYNC_FILE_RANGE_WRITE = 2  # of linux/fs.h
+
+# Windows does not replace a file that another program has open, if only to look for viruses.
+IN_USE = (5, 32)  # ERROR_ACCESS_DENIED, ERROR_SHARING_VIOLATION
+MOST_TRIES, SECONDS_BETWEEN_TRIES = 20, 0.1
+
+RESERVED_BYTES = 1 << 20  # written at a time
 
 
 @contextmanager
@@ -171,9 +173,48 @@ def send_to_disk(path: Path) -> None:
         os.close(descriptor)
 
 
+def sync(path: Path) -> None:
+    """Wait until the disk has all bytes of a file."""
+    with open(path, "rb+") as file:  # Windows syncs only what may be written
+        os.fsync(file.fileno())
+
+
+def replace(source: Path, target: Path) -> None:
+    """Give a file the name of another one, which it replaces; wait a little if that is in use."""
+    for tries in range(1, MOST_TRIES + 1):
+        try:
+            os.replace(source, target)
+            return
+        except PermissionError as error:
+            if getattr(error, "winerror", None) not in IN_USE or tries == MOST_TRIES:
+                raise
+        time.sleep(SECONDS_BETWEEN_TRIES)
+
+
+def reserve(path: Path, n_bytes: int = 0) -> None:
+    """Give every byte of an existing file its place on the disk; its content stays.
+
+    n_bytes  smallest size of the file afterwards; what is added is zeros
+    """
+    with open(path, "rb+", buffering=0) as file:
+        size = max(1, n_bytes, os.fstat(file.fileno()).st_size)
+        if hasattr(os, "posix_fallocate"):
+            try:
+                os.posix_fallocate(file.fileno(), 0, size)
+                return
+            except OSError as error:
+                if error.errno not in (errno.EOPNOTSUPP, errno.EINVAL):
+                    raise
+        for position in range(0, size, RESERVED_BYTES):
+            n_block = min(RESERVED_BYTES, size - position)
+            file.seek(position)
+            block = file.read(n_block)  # zeros where the file has a hole
+            file.seek(position)
+            file.write(block.ljust(n_block, b"\0"))
+
+
 def _settle(temporary: Path, path: Path, overwrite: bool) -> None:
     """Give the finished file its name, once its bytes are on the disk."""
-    with temporary.open("rb+") as file:
-        os.fsync(file.fileno())
+    sync(temporary)
     check_free(path, overwrite)  # again: another process may have been quicker
-    os.replace(temporary, path)
+    replace(temporary, path)

@@ -1,4 +1,7 @@
-"""?."""
+"""Check the paths of figures, tables, pages and audio before any work, and write tables as CSV.
+
+Nothing here imports a library that takes seconds to load.
+"""
 
 from __future__ import annotations
 
@@ -9,19 +12,11 @@ from typing import Any
 
 from dafxtool.errors import InputError, OutputExistsError
 from dafxtool.utils.files import atomic_write, check_free
+from dafxtool.utils.locks import check_unlocked
 
-SUFFIXES = (".png", ".svg", ".pdf")
-
-
-# --- files --------------------------------------------------------------------------------------
-
-
-def check_figure_path(path: Path) -> None:
-    """Refuse a suffix that no figure can have, before the work and not after it (InputError)."""
-    if path.suffix.lower() not in SUFFIXES:
-        raise InputError(
-            f"{path} has the suffix {path.suffix!r}: give a figure .png, .svg or .pdf."
-        )
+FIGURE_SUFFIXES = (".png", ".svg", ".pdf")
+PAGE_SUFFIXES = (".html", ".htm")
+LATENT_SUFFIXES = (".h5", ".hdf5", ".csv", ".npz")
 
 
 def check_outputs(
@@ -30,26 +25,71 @@ def check_outputs(
     sounds: Path | None = None,
     overwrite: bool = False,
 ) -> None:
-    """Refuse names of a figure, a table and a folder before the work that leads to them."""
+    """Refuse unusable paths of a figure, a table and a folder of audio files."""
     if figure:
         check_figure_path(figure)
-        check_free(figure, overwrite)
+        check_file(figure, overwrite)
     if table:
         check_table_path(table)
-        check_free(table, overwrite)
-    if sounds and sounds.exists() and not sounds.is_dir():
-        raise InputError(f"{sounds} is a file: name a folder for the sounds.")
-    if sounds and sounds.exists() and any(sounds.iterdir()) and not overwrite:
-        raise OutputExistsError(
-            f"{sounds} is not empty: choose another folder for the sounds, or replace what is "
-            "there with --overwrite."
+        check_file(table, overwrite)
+    if sounds:
+        check_folder(sounds, overwrite)
+
+
+def check_figure_path(path: Path) -> None:
+    """Refuse a suffix that no figure can have (InputError)."""
+    if path.suffix.lower() not in FIGURE_SUFFIXES:
+        raise InputError(
+            f"{path}: unknown suffix of a figure (found {path.suffix!r}, expected .png, .svg or "
+            ".pdf). Choose another --output."
         )
 
 
 def check_table_path(path: Path) -> None:
     """Refuse a suffix that no table can have (InputError)."""
     if path.suffix.lower() != ".csv":
-        raise InputError(f"{path} has the suffix {path.suffix!r}: give a table .csv as its suffix.")
+        raise InputError(
+            f"{path}: unknown suffix of a table (found {path.suffix!r}, expected .csv). Choose "
+            "another --csv."
+        )
+
+
+def check_folder(folder: Path, overwrite: bool) -> None:
+    """Refuse a folder of audio files that is a file, or is not empty without overwrite."""
+    if folder.exists() and not folder.is_dir():
+        raise InputError(f"{folder}: is a file (expected a folder). Choose another name.")
+    if folder.exists() and any(folder.iterdir()) and not overwrite:
+        raise OutputExistsError(
+            f"{folder}: is not empty. Use --overwrite or choose another folder."
+        )
+
+
+def is_page(path: Path) -> bool:
+    """Whether a path has the suffix of a web page."""
+    return path.suffix.lower() in PAGE_SUFFIXES
+
+
+def check_page_path(path: Path, overwrite: bool) -> None:
+    """Refuse an unusable path of a web page."""
+    if not is_page(path):
+        raise InputError(
+            f"{path}: unknown suffix of a page (found {path.suffix!r}, expected .html). Choose "
+            "another --output."
+        )
+    check_file(path, overwrite)
+
+
+def check_latents_path(path: Path, inputs: Sequence[Path], overwrite: bool) -> None:
+    """Refuse an unusable path of a latents file, and one of its own inputs."""
+    if path.suffix.lower() not in LATENT_SUFFIXES:
+        raise InputError(
+            f"{path}: unknown suffix of a latents file (found {path.suffix!r}, expected one of "
+            f"{', '.join(LATENT_SUFFIXES)}). Choose another --output."
+        )
+    if path.exists() and any(each.exists() and path.samefile(each) for each in inputs):
+        raise InputError(f"{path}: is an input of this command. Choose another --output.")
+    check_unlocked(path)
+    check_file(path, overwrite)
 
 
 def write_table(path: Path, columns: Mapping[str, Sequence[Any]], overwrite: bool = False) -> None:
@@ -71,3 +111,9 @@ def write_table(path: Path, columns: Mapping[str, Sequence[Any]], overwrite: boo
         writer.writerow(columns)
         for row in zip(*columns.values(), strict=True):
             writer.writerow([str(value) for value in row])  # str of a float is its shortest repr
+
+
+def check_file(path: Path, overwrite: bool) -> None:
+    if path.is_dir():
+        raise InputError(f"{path}: is a folder (expected a file). Choose another name.")
+    check_free(path, overwrite)

@@ -15,6 +15,11 @@ from contextlib import contextmanager
 from types import FrameType
 from typing import Any
 
+# Ctrl-C and a job queue's way of saying the same: SIGTERM, or SIGBREAK on Windows.
+SIGNALS = [
+    getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGBREAK") if hasattr(signal, name)
+]
+
 # A signal belongs to the process, and so do these. No Event: its lock would be taken twice by a
 # handler that is interrupted by the next signal, and the process would stand still for ever.
 _noted = False
@@ -29,8 +34,8 @@ def watch() -> None:
     if sys.unraisablehook is not _forgotten:
         _usual_hook, sys.unraisablehook = sys.unraisablehook, _forgotten
     if threading.current_thread() is threading.main_thread():
-        signal.signal(signal.SIGINT, _interrupted)
-        signal.signal(signal.SIGTERM, _interrupted)  # a job queue's way of saying the same
+        for number in SIGNALS:
+            signal.signal(number, _interrupted)
 
 
 def _forgotten(what: Any) -> None:
@@ -45,7 +50,7 @@ def leave(told: bool) -> None:
     A further one means nothing until that is told, and ends the process at once afterwards.
     """
     if threading.current_thread() is threading.main_thread():
-        for number in (signal.SIGINT, signal.SIGTERM):
+        for number in SIGNALS:
             signal.signal(number, signal.SIG_DFL if told else signal.SIG_IGN)
 
 

@@ -11,7 +11,8 @@ from typing import Any, Protocol
 import numpy as np
 from markupsafe import Markup
 
-from dafxtool.audio.io import encode, load_audio
+from dafxtool.audio.io import load_audio
+from dafxtool.audio.writer import encode
 from dafxtool.web.page import Fragment, asset, data_uri, fill
 
 # --- what a section is made of --------------------------------------------------------------------

@@ -14,28 +14,27 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from dafxtool import storage
-from dafxtool.audio.io import encode
 from dafxtool.dataset.pair import render_pair
 from dafxtool.dataset.segments import cut_recording
 from dafxtool.effects.effect import Effect
-from dafxtool.latents.latent_map import Projection, map_title
+from dafxtool.latents.latent_map import map_title
+from dafxtool.latents.projection import Projection
 from dafxtool.latents.table import Latents
-from dafxtool.models.run import Run
 from dafxtool.plots.base import INK, QUIET_INK, typeset
 from dafxtool.plots.scatter import ScatterPanel, label_style
 from dafxtool.plots.spectrograms import colour_table, erb_rate
+from dafxtool.utils import outputs
 from dafxtool.utils.progress import SILENT, Progress
 from dafxtool.utils.text import shown_name
 from dafxtool.web.page import (
     Fragment,
     asset,
-    check_page_path,
     data_uri,
     fill,
     packed,
@@ -55,6 +54,9 @@ from dafxtool.web.thumbnails import (
     shrink,
     to_levels,
 )
+
+if TYPE_CHECKING:
+    from dafxtool.models.run import Run
 
 N_POINTS = 60
 POSITIONS = (0.25, 0.5, 0.75)  # that are decoded between two points
@@ -107,7 +109,7 @@ def sounds_of(path: Path, latents: Latents, run: Run, splits: Sequence[str]) -> 
 
 
 def _stored(path: Path, splits: Sequence[str], rows: NDArray[np.int64]) -> NDArray[np.float32]:
-    with storage.Hdf5Reader(path, storage.PAIRS) as reader:
+    with storage.Reader(path, storage.PAIRS) as reader:
         return np.asarray(reader.rows(reader.labels.rows_of(splits)[rows]), dtype=np.float32)
 
 
@@ -297,9 +299,9 @@ def write_map_page(
     """Write the map as one page; with a run and sounds it can be heard.
 
     n_points  how many points carry sound, at most
-    Returns what the page carries; errors of pages.check_page_path and files.writing.
+    Returns what the page carries; errors of outputs.check_page_path and files.writing.
     """
-    check_page_path(path, overwrite)
+    outputs.check_page_path(path, overwrite)
     carried = None
     if run is not None and sounds is not None:
         carried = carry(latents, run, sounds, n_points, seed, progress)
@@ -415,7 +417,7 @@ def _carried_data(carried: MapAudio, sample_rate: int, n_samples: int) -> dict[s
             key = samples.tobytes()
             if key not in sounds:
                 sounds[key] = len(uris)
-                uris.append(data_uri(encode(samples, sample_rate, "mp3"), "mp3"))
+                uris.append(data_uri(audio.encode(samples, sample_rate, "mp3"), "mp3"))
             slot.append(sounds[key])
         slots.append(slot)
     highest_hz = sample_rate / 2

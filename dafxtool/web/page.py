@@ -24,11 +24,9 @@ from markupsafe import Markup
 from numpy.typing import NDArray
 
 from dafxtool import __version__
-from dafxtool.errors import InputError
 from dafxtool.plots.base import typeset
-from dafxtool.utils.files import atomic_write, check_free
+from dafxtool.utils.files import atomic_write
 
-SUFFIXES = (".html", ".htm")
 MIME_TYPES = {"mp3": "audio/mpeg", "flac": "audio/flac", "png": "image/png"}
 
 
@@ -39,20 +37,6 @@ class Fragment:
     html: Markup
     style: str = ""
     scripts: tuple[str, ...] = ()
-
-
-def is_page(path: Path) -> bool:
-    """Is that the name of a page?"""
-    return path.suffix.lower() in SUFFIXES
-
-
-def check_page_path(path: Path, overwrite: bool) -> None:
-    """Refuse the name of a page before the work that leads to it."""
-    if not is_page(path):
-        raise InputError(f"{path} ends in {path.suffix!r}: a page ends in .html.")
-    if path.is_dir():
-        raise InputError(f"{path} is a folder: give a file name.")
-    check_free(path, overwrite)
 
 
 @lru_cache(maxsize=1)

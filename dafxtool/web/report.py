@@ -22,10 +22,11 @@ from dafxtool.latents.table import (
     seen_in_training,
 )
 from dafxtool.models.run import Run
+from dafxtool.utils import outputs
 from dafxtool.utils.progress import SILENT, Progress
 from dafxtool.utils.text import shown_name
 from dafxtool.web.blocks import Block, Section, Words, _fragments
-from dafxtool.web.page import check_page_path, page, write_page
+from dafxtool.web.page import page, write_page
 from dafxtool.web.sections import (
     between_effects,
     between_recordings,
@@ -74,10 +75,10 @@ def write_report(
     n_points  of the interactive map that carry sound
     without   of OPTIONAL what shall be left out, which saves time and space
 
-    FormatError where the pairs are not of the run's size; errors of pages.check_page_path.
+    FormatError where the pairs are not of the run's size; errors of outputs.check_page_path.
     """
-    check_page_path(path, overwrite)
-    with storage.Hdf5Reader(pairs, storage.PAIRS) as reader:
+    outputs.check_page_path(path, overwrite)
+    with storage.Reader(pairs, storage.PAIRS) as reader:
         check_segments(reader, run)
     wanted: list[tuple[str, str, Callable[[], Sequence[Block]]]] = [
         ("data", "Data", lambda: data_blocks(pairs, run)),
@@ -118,7 +119,7 @@ def write_report(
 
 def _introduction(run: Run, pairs: Path) -> str:
     model = run.configuration.model
-    with storage.Hdf5Reader(pairs, storage.PAIRS) as reader:
+    with storage.Reader(pairs, storage.PAIRS) as reader:
         rows = reader.labels.rows_of(held_out(reader.labels))
         n_learnt = int(seen_in_training(reader.labels, rows, run).sum())
     seen = (

@@ -21,7 +21,12 @@ from dafxtool.latents import sweep as sweep_module
 from dafxtool.latents.embed import embed
 from dafxtool.latents.examples import CHANNELS, Example, source_of_pair
 from dafxtool.latents.interpolate import draw_interpolation, interpolate, sound_interpolation
-from dafxtool.latents.latent_map import draw_latent_map, latent_map, map_title
+from dafxtool.latents.latent_map import (
+    draw_latent_map,
+    identical_lines,
+    latent_map,
+    map_title,
+)
 from dafxtool.latents.reconstruct import (
     Reconstruction,
     draw_reconstructions,
@@ -62,7 +67,7 @@ LOUD_AMONG = 64  # pairs whose loudest segments become Figures 5 and 6
 
 def data_blocks(pairs: Path, run: Run) -> list[Block]:
     """What the pairs are made of, split by split, and the versions that made pairs and run."""
-    with storage.Hdf5Reader(pairs, storage.PAIRS) as reader:
+    with storage.Reader(pairs, storage.PAIRS) as reader:
         labels, made_of = reader.labels, reader.configuration
     segments = run.configuration.segments
     seconds = segments.n_samples / segments.sample_rate
@@ -140,7 +145,7 @@ def _environment(run: Path) -> dict[str, str]:
 
 def effect_blocks(pairs: Path, run: Run) -> list[Block]:
     """Every parameter of every effect, with the range that settings were drawn from."""
-    with storage.Hdf5Reader(pairs, storage.PAIRS) as reader:
+    with storage.Reader(pairs, storage.PAIRS) as reader:
         described, fixed = reader.labels.effects, reader.configuration.get("fixed", [])
     tables: list[Block] = []
     for index, each in enumerate(described):
@@ -202,8 +207,8 @@ def map_blocks(pairs: Path, run: Run, n_points: int, seed: int, progress: Progre
     """Figure 1 to click on, Figure 2 to print."""
     latents = _held_out_latents(pairs, run, progress)
     splits = [latents.labels.split_of(0)]
-    progress.say(f"projecting {len(latents)} latents with umap")
-    projection = latent_map(latents, "umap", seed)
+    progress.say(f"projecting {len(latents)} latents with t-SNE")
+    projection = latent_map(latents, seed=seed)
     sounds = sounds_of(pairs, latents, run, splits)
     assert sounds is not None  # of pairs there always are
     carried = carry(latents, run, sounds, n_points, seed, progress)
@@ -216,12 +221,13 @@ def map_blocks(pairs: Path, run: Run, n_points: int, seed: int, progress: Progre
         Words(
             f"Each of the {len(latents)} points is a held-out pair, each of the {n_names} colours "
             "an effect. Points lie together where what was done to the sound is alike to the model."
+            + "".join(f" {line}." for line in identical_lines(projection))
         ),
         Html(fragment),
         Figure(
             "Figure 1",
             None,
-            "The effect part of the latents by UMAP, which keeps neighbours together: near points "
+            "The effect part of the latents by t-SNE, which keeps neighbours together: near points "
             "are alike, distances between groups and their sizes say little. The map above can be "
             "clicked on.",
         ),
@@ -235,7 +241,7 @@ def map_blocks(pairs: Path, run: Run, n_points: int, seed: int, progress: Progre
 
 
 def _held_out_latents(pairs: Path, run: Run, progress: Progress) -> Latents:
-    with storage.Hdf5Reader(pairs, storage.PAIRS) as reader:
+    with storage.Reader(pairs, storage.PAIRS) as reader:
         splits = held_out(reader.labels)
     return embed([pairs], run, splits=splits, progress=progress)
 
@@ -332,7 +338,7 @@ def _segments(
     pairs: Path, run: Run, count: int, seed: int
 ) -> list[tuple[str, float, NDArray[np.float32]]]:
     """(recording, offset in seconds, dry segment): full ones, each of another recording."""
-    with storage.Hdf5Reader(pairs, storage.PAIRS) as reader:
+    with storage.Reader(pairs, storage.PAIRS) as reader:
         labels = reader.labels
         rows = labels.rows_of(held_out(labels))
         rows = np.sort(np.random.default_rng([seed, 9]).permutation(rows)[:LOUD_AMONG])

@@ -6,6 +6,7 @@ print happen in native code, with Python waiting for it.
 """
 
 import ctypes
+import faulthandler
 import os
 import signal
 import sys
@@ -39,11 +40,17 @@ class ReloadType:
 
 
 def crash():
+    if sys.platform == "win32":  # where ctypes would make an OSError of it
+        faulthandler._sigsegv()
     ctypes.string_at(0)
 
 
 def hang():
-    ctypes.PyDLL(None).sleep(3600)  # with the interpreter's lock, as native code may
+    """With the interpreter's lock, as native code may."""
+    if sys.platform == "win32":
+        ctypes.PyDLL("kernel32").Sleep(3_600_000)
+    else:
+        ctypes.PyDLL(None).sleep(3600)
 
 
 def spit():
@@ -96,7 +103,7 @@ class MadPlugin:
         if self.deed == "crash" or (self.deed == "sometimes" and loud):
             crash()
         if self.deed == "killed":
-            os.kill(os.getpid(), signal.SIGKILL)
+            os.kill(os.getpid(), getattr(signal, "SIGKILL", signal.SIGTERM))
         if self.deed == "exit":
             os._exit(3)
         if self.deed == "hang":
@@ -119,7 +126,7 @@ class MadPlugin:
         """In a thread of its own, while the others wait for work."""
         time.sleep(0.6)
         if self.n_processed == 1:
-            os.kill(os.getpid(), signal.SIGSEGV)
+            crash()
 
 
 def install():

@@ -291,5 +291,5 @@ def _flush_streams() -> None:
     for stream in (sys.stdout, sys.stderr):
         if stream is not None and not stream.closed:
             stream.flush()
-    if sys.platform != "win32":
-        ctypes.CDLL(None).fflush(None)  # what native code has printed and C still holds back
+    # What native code has printed and C still holds back.
+    ctypes.CDLL("ucrtbase" if sys.platform == "win32" else None).fflush(None)

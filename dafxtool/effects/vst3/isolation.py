@@ -83,9 +83,9 @@ def _examine_apart(
 
 def _begin_examining() -> child_process.Answer:
     def examine(
-        request: tuple[Path, int, int], say: child_process.Send
+        request: tuple[Path, int, int], send: child_process.Send
     ) -> list[tuple[Effect, Audit]]:
-        return examine_plugin(*request, lambda: say("it goes on"))
+        return examine_plugin(*request, lambda: send("still working"))
 
     return examine
 
@@ -157,4 +157,4 @@ atexit.register(_end_host)
 
 
 def _begin_applying() -> child_process.Answer:
-    return lambda request, say: apply_here(*request)
+    return lambda request, send: apply_here(*request)

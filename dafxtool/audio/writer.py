@@ -1,0 +1,157 @@
+"""Write audio files, and encode audio for web pages, with libsndfile (soundfile)."""
+
+from __future__ import annotations
+
+import io
+import math
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dafxtool.audio.find_recordings import SUFFIXES
+from dafxtool.audio.resample import Audio, resample
+from dafxtool.errors import InputError, MissingDependencyError
+from dafxtool.utils.files import atomic_write, check_free
+from dafxtool.utils.outputs import check_file
+
+BIT_DEPTHS = {".wav": (32, 24, 16), ".flac": (24, 16)}  # the first one is the default
+MP3_RATES_HZ = (8000, 11025, 12000, 16000, 22050, 24000, 32000, 44100, 48000)
+MP3_COMPRESSION = 0.6  # LAME's V6: about 40 kbit/s for one channel at 24 kHz
+BLOCK = 1 << 14  # samples: libsndfile keeps what it is given at once on its stack
+
+
+def save_audio(
+    path: Path,
+    audio: NDArray[Any],
+    sample_rate: int,
+    overwrite: bool = False,
+    bit_depth: int | None = None,
+) -> None:
+    """Write audio as WAV or FLAC, by the path's suffix, completely or not at all.
+
+    audio      (n_samples,) or (n_channels, n_samples), full scale 1.0
+    bit_depth  WAV: 32 (floating point, default), 24 or 16; FLAC: 24 (default) or 16
+
+    Only floating point holds values beyond full scale. Audio is never clipped: InputError where it
+    would have to be, for NaN and infinite samples, and for other kinds of files.
+    OutputExistsError and DiskError as of files.writing.
+    """
+    path = Path(path)
+    depths = BIT_DEPTHS.get(path.suffix.lower(), ())
+    depth = bit_depth or (depths[0] if depths else 0)
+    if depth not in depths:
+        raise InputError(
+            f"{path}: cannot be written{f' with {bit_depth} bits' if depths else ''}. "
+            "Use WAV (.wav, 32, 24 or 16 bits) or FLAC (.flac, 24 or 16 bits)."
+        )
+    samples = np.asarray(audio, dtype=np.float32)
+    samples = samples[None] if samples.ndim == 1 else samples
+    _check_samples(samples, depth, str(path))
+    check_free(path, overwrite)  # before the work
+    with atomic_write(path, overwrite) as temporary:
+        kind = path.suffix[1:].upper()
+        subtype = "FLOAT" if depth == 32 else f"PCM_{depth}"
+        temporary.write_bytes(_encoded(str(path), samples, sample_rate, kind, subtype))
+
+
+def encode(audio: NDArray[Any], sample_rate: int, kind: str) -> bytes:
+    """Encode audio as an MP3 or FLAC file (kind "mp3" or "flac"), to be put into a page.
+
+    audio  (n_samples,) or (n_channels, n_samples), full scale 1.0
+
+    FLAC has 16 bits. MP3 holds its exact length in a tag; sample rates that it does not know become
+    the next higher one.
+
+    InputError for other kinds, for NaN and infinite samples, and for a FLAC beyond full scale.
+    """
+    if kind not in ("mp3", "flac"):
+        raise InputError(f"Cannot encode audio as {kind!r}. Use mp3 or flac.")
+    samples = np.asarray(audio, dtype=np.float32)
+    samples = samples[None] if samples.ndim == 1 else samples
+    _check_samples(samples, 16 if kind == "flac" else 32, f"the {kind.upper()}")
+    if kind == "flac":
+        return _encoded("the FLAC", samples, sample_rate, "FLAC", "PCM_16")
+    if sample_rate not in MP3_RATES_HZ:
+        rate = next((each for each in MP3_RATES_HZ if each > sample_rate), MP3_RATES_HZ[-1])
+        samples = resample(samples, sample_rate, rate)
+        sample_rate = rate
+    options = {"bitrate_mode": "VARIABLE", "compression_level": MP3_COMPRESSION}
+    return _encoded("the MP3", samples, sample_rate, "MP3", "MPEG_LAYER_III", **options)
+
+
+def _check_samples(samples: Audio, depth: int, name: str) -> None:
+    if samples.ndim != 2 or not samples.size or len(samples) > samples.shape[1]:
+        raise InputError(
+            f"{name}: cannot write audio of the shape {samples.shape}. Give (n_samples,) or "
+            "(n_channels, n_samples)."
+        )
+    peak = float(np.abs(samples).max())
+    if not math.isfinite(peak):
+        raise InputError(f"{name}: not written, because the audio holds NaN or infinite samples.")
+    if depth != 32 and peak > 1:
+        raise InputError(
+            f"{name}: not written, because the audio peaks at {20 * math.log10(peak):+.1f} dBFS, "
+            f"which {depth} bits cannot hold. Lower it, or write a WAV file of 32 bits."
+        )
+
+
+def _encoded(
+    name: str, samples: Audio, sample_rate: int, kind: str, subtype: str, **options: Any
+) -> bytes:
+    """Encode into memory: a full disk is then an error of ours, not of the encoder."""
+    try:
+        import soundfile
+    except ImportError as error:
+        raise MissingDependencyError("soundfile", "Writing audio files") from error
+    audio = _rounded(samples, int(subtype[4:])) if subtype.startswith("PCM") else samples
+    memory = io.BytesIO()
+    try:
+        with soundfile.SoundFile(
+            memory, "w", sample_rate, len(audio), subtype, format=kind, **options
+        ) as file:
+            for start in range(0, audio.shape[1], BLOCK):
+                file.write(audio[:, start : start + BLOCK].T)
+    except (soundfile.SoundFileError, ValueError) as error:
+        reason = str(getattr(error, "error_string", error)).rstrip(".")
+        raise InputError(f"{name}: cannot be written at {sample_rate} Hz ({reason}).") from error
+    return _without_time(memory.getvalue())
+
+
+def _rounded(samples: Audio, depth: int) -> NDArray[Any]:
+    """Round to so many bits. 24 bits are the upper ones of 32.
+
+    libsndfile would divide by one less, and wrap around at full scale.
+    """
+    full_scale = 1 << (depth - 1)
+    rounded = np.minimum(np.rint(samples.astype(np.float64) * full_scale), full_scale - 1)
+    return rounded.astype(np.int16) if depth == 16 else rounded.astype(np.int32) << 8
+
+
+def _without_time(data: bytes) -> bytes:
+    """Clear the time in the PEAK chunk of a WAV file: the same audio gives the same bytes."""
+    at = data.find(b"PEAK", 0, 128) + 12
+    return data[:at] + bytes(4) + data[at + 4 :] if data[:4] == b"RIFF" and at > 12 else data
+
+
+def audio_paths(output: Path, names: Sequence[str], overwrite: bool) -> list[Path]:
+    """Paths of audio files: `output` for one, `output`/NAME.wav for several.
+
+    InputError and OutputExistsError where one of them cannot be written.
+    """
+    if len(names) > 1 and (output.is_file() or output.suffix.lower() in SUFFIXES):
+        raise InputError(
+            f"{output}: is the name of a file (found {len(names)} audio files to write, expected "
+            "a folder). Choose another --output."
+        )
+    paths = [output] if len(names) == 1 else [output / f"{name}.wav" for name in names]
+    for path in paths:
+        if path.suffix.lower() not in BIT_DEPTHS:
+            raise InputError(
+                f"{path}: unknown suffix of an audio file (found {path.suffix!r}, expected .wav "
+                "or .flac). Choose another --output."
+            )
+        check_file(path, overwrite)
+    return paths
