@@ -128,9 +128,7 @@ class _Demo:
         self.device, self.progress = device, progress
         self.configuration = _configuration(seed)
         known = builtin_effects()
-        self.effects: list[EffectChoice] = [
-            EffectChoice(known[name], {}) for name in EFFECTS
-        ]
+        self.effects: list[EffectChoice] = [EffectChoice(known[name], {}) for name in EFFECTS]
 
     def run(self, overwrite: bool) -> DemoResult:
         """Run the steps from the first missing one on; report all of them."""

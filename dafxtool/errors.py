@@ -14,6 +14,10 @@ class InputError(DafxError):
     """An input is missing, empty or of the wrong shape."""
 
 
+class ArgumentError(InputError):
+    """Arguments do not fit together; on the command line a usage error."""
+
+
 class RecordingError(InputError):
     """A recording cannot be read, or holds nothing that can be used."""
 

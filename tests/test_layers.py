@@ -112,9 +112,9 @@ def test_imports_point_downward(path):
         if parts[0] != "dafxtool" or len(parts) == 1 or parts[1] == "__version__":
             continue
         there = parts[1]
-        assert (
-            there == here or layer_of(there) < layer_of(here) or (here, there) in WITHIN
-        ), f"{module_name(path)} imports {'.'.join(parts)}, which is not below it"
+        assert there == here or layer_of(there) < layer_of(here) or (here, there) in WITHIN, (
+            f"{module_name(path)} imports {'.'.join(parts)}, which is not below it"
+        )
 
 
 def test_no_modules_import_each_other_in_a_circle():

@@ -56,12 +56,3 @@ def as_splits(split: str | Sequence[str] | None) -> tuple[str, ...] | None:
 
 def is_hdf5(path: Path) -> bool:
     return path.suffix.lower() in (".h5", ".hdf5")
-
-
-def check_alone(sources: Sequence[Path]) -> None:
-    """Refuse an HDF5 file among other inputs."""
-    if len(sources) > 1 and any(map(is_hdf5, sources)):
-        raise InputError(
-            f"{len(sources)} inputs with an HDF5 file among them. Use one HDF5 file alone, or "
-            "recordings and folders."
-        )

@@ -1,17 +1,19 @@
-"""What a command takes when it is not told: the newest file here, the preset, the effects.
+"""Choose defaults for omitted arguments: newest file, preset, effects, run.
 
-Every choice made here is said to the user, in one line.
+Every choice is reported in one line. Nothing imported here at the top loads torch.
 """
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from dafxtool import presets, storage
+from dafxtool.api.arguments import PathLike, as_path
 from dafxtool.audio.example_recordings import HELD_OUT, write_clips
 from dafxtool.config import Configuration
 from dafxtool.effects.apply import known_effects, parse_effect
@@ -21,6 +23,9 @@ from dafxtool.spectrogram.compute import compute_spectrograms
 from dafxtool.utils.device import n_cuda_devices
 from dafxtool.utils.files import disk_errors, unused_name
 from dafxtool.utils.progress import SILENT, Progress
+
+if TYPE_CHECKING:
+    from dafxtool.models.run import Run
 
 DEFAULT_EFFECTS = ("overdrive", "delay")  # the report's first two
 BUILT_IN_FOLDER = Path("built-in-recordings")
@@ -55,9 +60,7 @@ def chosen_effects(
     if not names:
         names = default
         progress.say(f"no --effect: taking {' and '.join(default)}")
-    return [
-        each if isinstance(each, EffectChoice) else parse_effect(each, known) for each in names
-    ]
+    return [each if isinstance(each, EffectChoice) else parse_effect(each, known) for each in names]
 
 
 def effects_of_run(
@@ -195,4 +198,13 @@ def spectrograms_for(
 
 def loaded_run(run: Run | PathLike | None, device: str = "auto") -> Run:
     """Return a run as it is, or load it; None is the newest run in runs/."""
-    return run if isinstance(run, Run) else load_run(as_path(run), device)
+    from dafxtool.models.run import load_run
+
+    if run is None or isinstance(run, (str, os.PathLike)):
+        return load_run(as_path(run), device)
+    return run
+
+
+def named_run(run: Run | PathLike | None) -> Run | Path | None:
+    """Return a run's path as a Path; a loaded run and None as they are."""
+    return Path(run) if isinstance(run, (str, os.PathLike)) else run

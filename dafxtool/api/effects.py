@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from dafxtool.api import display
+from dafxtool.api import checks, display
 from dafxtool.api.arguments import SILENT, EffectLike, Paths, Progress, as_paths
 from dafxtool.effects.apply import apply, known_effects, parse_effect
 from dafxtool.effects.effect import Effect, EffectChoice
@@ -66,6 +66,7 @@ def list_effects(
 
     EffectError for an unknown name, PluginError for a plugin that cannot be used.
     """
+    checks.check_effects((), as_paths(plugins))
     known = known_effects(as_paths(plugins), sample_rate, progress)
     wanted = [names] if isinstance(names, str) else list(names)
     for name in wanted:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from dafxtool import storage
-from dafxtool.api import defaults
+from dafxtool.api import checks, defaults
 from dafxtool.api.arguments import (
     SILENT,
     Effects,
@@ -18,10 +19,14 @@ from dafxtool.api.arguments import (
     as_splits,
 )
 from dafxtool.config import SPLITS
-from dafxtool.latents.embed import embed as embed_inputs
-from dafxtool.latents.table import Latents, check_output, write_latents
-from dafxtool.models.run import Run
 from dafxtool.utils.locks import sole_writer
+from dafxtool.utils.outputs import check_latents_path
+
+if TYPE_CHECKING:
+    from dafxtool.latents.table import Latents
+    from dafxtool.models.run import Run
+
+KINDS = (storage.PAIRS, storage.SPECTROGRAMS)
 
 
 def embed(
@@ -49,17 +54,23 @@ def embed(
 
     InputError, RecordingError, FormatError, OutputExistsError, DiskError.
     """
-    loaded = defaults.loaded_run(run, device)
-    sources = as_paths(inputs) or [defaults.newest_file([storage.PAIRS, storage.SPECTROGRAMS])]
-    path = as_path(output)
-    rate = loaded.configuration.segments.sample_rate
-    chosen = defaults.chosen_effects(
-        as_effects(effects), as_paths(plugins), rate, default=(), progress=progress
-    )
+    names, plugin_files, path = as_effects(effects), as_paths(plugins), as_path(output)
+    checks.check_settings(device)
+    checks.check_run(defaults.named_run(run))
+    checks.check_effects(names, plugin_files)
     splits = as_splits(split) or SPLITS
+    sources = as_paths(inputs) or [defaults.newest_file(KINDS)]
+    checks.check_sources(sources, KINDS)
+    if path:
+        check_latents_path(path, sources, overwrite)
+    from dafxtool.latents.embed import embed as embed_inputs
+    from dafxtool.latents.table import write_latents
+
+    loaded = defaults.loaded_run(run, device)
+    rate = loaded.configuration.segments.sample_rate
+    chosen = defaults.chosen_effects(names, plugin_files, rate, default=(), progress=progress)
     if path is None:
         return embed_inputs(sources, loaded, chosen, splits, strict, progress)
-    check_output(path, sources, overwrite)
     with sole_writer(path):
         latents = embed_inputs(sources, loaded, chosen, splits, strict, progress)
         write_latents(latents, path, overwrite)

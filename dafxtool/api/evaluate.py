@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
-from dafxtool.api import defaults
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from dafxtool import storage
+from dafxtool.api import checks, defaults
 from dafxtool.api.arguments import SILENT, PathLike, Progress, as_path
-from dafxtool.evaluation.evaluate import evaluate as evaluate_run
-from dafxtool.evaluation.results import Evaluation, draw, write_scores
-from dafxtool.models.run import Run
 from dafxtool.utils.outputs import check_outputs
+
+if TYPE_CHECKING:
+    from dafxtool.evaluation.results import Evaluation
+    from dafxtool.models.run import Run
 
 
 def evaluate(
@@ -35,7 +40,14 @@ def evaluate(
     InputError, FormatError, OutputExistsError, DiskError.
     """
     figure, table = as_path(output), as_path(csv)
+    checks.check_settings(device)
+    checks.check_run(defaults.named_run(run))
+    if pairs is not None:
+        checks.check_file(Path(pairs), (storage.PAIRS,))
     check_outputs(figure, table, overwrite=overwrite)
+    from dafxtool.evaluation.evaluate import evaluate as evaluate_run
+    from dafxtool.evaluation.results import draw, write_scores
+
     loaded = defaults.loaded_run(run, device)
     source = as_path(pairs) or defaults.pairs_of_run(loaded.data, progress=progress)
     result = evaluate_run(loaded, source, midpoints, sounds, seed, progress)

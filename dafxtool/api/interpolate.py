@@ -6,10 +6,12 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from dafxtool.api import defaults, display
+from dafxtool.api import checks, defaults, display
 from dafxtool.api.arguments import (
     SILENT,
+    EffectLike,
     Effects,
     PathLike,
     Paths,
@@ -19,12 +21,13 @@ from dafxtool.api.arguments import (
     as_paths,
 )
 from dafxtool.effects.effect import EffectChoice
-from dafxtool.errors import InputError
-from dafxtool.latents import interpolate as stage
-from dafxtool.latents.examples import load_example
-from dafxtool.latents.interpolate import Interpolation
-from dafxtool.models.run import Run
+from dafxtool.errors import ArgumentError
 from dafxtool.utils.outputs import check_outputs
+from dafxtool.utils.text import counted
+
+if TYPE_CHECKING:
+    from dafxtool.latents.interpolate import Interpolation
+    from dafxtool.models.run import Run
 
 
 @dataclass(frozen=True, repr=False)
@@ -58,6 +61,8 @@ class InterpolationResult(display.Displayed):
         return ("end", "recording", "starts at", "effect", *errors)
 
     def _parts(self) -> Iterator[str]:
+        from dafxtool.latents import interpolate as stage
+
         draw = partial(stage.draw_interpolation, made=self.steps, run=self.run)
         yield display.figure(draw, "interpolation sheet")
         yield display.table(self.header, self.rows())
@@ -108,15 +113,22 @@ def interpolate(
     InputError, RecordingError, EffectError, OutputExistsError, DiskError.
     """
     paths = as_paths(recordings) + as_paths(b)
+    names, plugin_files = as_effects(effects), as_paths(plugins)
     figure, folder, table = as_path(output), as_path(audio), as_path(csv)
-    if not 1 <= len(paths) <= 2:
-        raise InputError(f"{len(paths)} recordings (expected one or two).")
+    wets = (as_path(wet_a), as_path(wet_b))
+    _check_arguments(paths, wets, names, plugin_files)
     if detailed:
         _check_detailed(paths, spherical, table)
+    checks.check_settings(device)
+    checks.check_run(defaults.named_run(run))
+    checks.check_effects(names, plugin_files)
+    checks.check_recordings(*paths, *wets)
     check_outputs(figure, table, folder, overwrite)
+    from dafxtool.latents import interpolate as stage
+    from dafxtool.latents.examples import load_example
+
     loaded = defaults.loaded_run(run, device)
-    wets = (as_path(wet_a), as_path(wet_b))
-    chosen = _effects(paths, wets, as_effects(effects), as_paths(plugins), loaded, progress)
+    chosen = _effects(paths, wets, names, plugin_files, loaded, progress)
     if len(paths) == 1 and start_b is None:
         start_b = start_a
     ends = [
@@ -136,40 +148,63 @@ def interpolate(
     return InterpolationResult(made, loaded, figure, written)
 
 
+def _check_arguments(
+    paths: Sequence[Path],
+    wets: tuple[Path | None, Path | None],
+    names: Sequence[EffectLike],
+    plugins: Sequence[Path],
+) -> None:
+    """Refuse numbers of recordings, effects and wet recordings that do not fit together."""
+    if not 1 <= len(paths) <= 2:
+        raise ArgumentError(f"{len(paths)} recordings (expected one or two).")
+    if all(wets) and (names or plugins):
+        raise ArgumentError("wet_a and wet_b replace effects and plugins. Use one of them.")
+    if names and not all(wets):
+        _check_number(len(names), paths, wets)
+
+
+def _check_number(
+    n_effects: int, paths: Sequence[Path], wets: tuple[Path | None, Path | None]
+) -> None:
+    """One recording takes two effects; two recordings, or a wet one, take one or two."""
+    least = _least_effects(paths, wets)
+    if not least <= n_effects <= 2:
+        wanted = "two, such as delay and overdrive" if least == 2 else "one or two"
+        raise ArgumentError(
+            f"{counted(n_effects, 'effect')} for {counted(len(paths), 'recording')} (expected "
+            f"{wanted})."
+        )
+
+
+def _least_effects(paths: Sequence[Path], wets: tuple[Path | None, Path | None]) -> int:
+    return 1 if len(paths) == 2 or any(wets) else 2
+
+
 def _check_detailed(paths: Sequence[Path], spherical: bool, table: Path | None) -> None:
     """Refuse what has no meaning without latents."""
     if len(paths) > 1:
-        raise InputError(
+        raise ArgumentError(
             f"a detailed interpolation is between two effects on one recording (found "
-            f"{len(paths)} recordings). Name one recording and two effects."
+            f"{len(paths)} recordings)."
         )
     for name, is_given in (("spherical", spherical), ("csv", table is not None)):
         if is_given:
-            raise InputError(f"detailed uses no latents, {name} does. Use one of them.")
+            raise ArgumentError(f"detailed uses no latents, {name} does. Use one of them.")
 
 
 def _effects(
     paths: Sequence[Path],
     wets: tuple[Path | None, Path | None],
-    names: list[str | EffectChoice],
-    plugins: list[Path],
+    names: Sequence[EffectLike],
+    plugins: Sequence[Path],
     run: Run,
     progress: Progress,
 ) -> tuple[EffectChoice | None, EffectChoice | None]:
-    """Return the effect of each end; None where a wet recording is given for both."""
+    """Return the effect of each end; None where wet recordings are given for both."""
     if all(wets):
-        if names or plugins:
-            raise InputError("wet_a and wet_b replace effects and plugins. Use one of them.")
         return None, None
-    needed = 1 if len(paths) == 2 or any(wets) else 2
+    least = _least_effects(paths, wets)
     rate = run.configuration.segments.sample_rate
-    found = defaults.effects_of_run(run.effects[:needed], names, plugins, rate, progress)
-    if not needed <= len(found) <= 2:
-        wanted = "two, such as delay and overdrive" if needed == 2 else "one or two"
-        raise InputError(
-            f"{len(found)} effects for {len(paths)} recordings (expected {wanted}). "
-            "Name them with --effect."
-        )
+    found = defaults.effects_of_run(run.effects[:least], names, plugins, rate, progress)
+    _check_number(len(found), paths, wets)  # a run or a plugin may have others
     return found[0], found[-1]
-
-

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from dafxtool import storage
-from dafxtool.api import defaults
+from dafxtool.api import checks, defaults
 from dafxtool.api.arguments import SILENT, PathLike, Progress, as_path
-from dafxtool.latents.invert import CHANNELS, InvertedFile, invert_file
+
+if TYPE_CHECKING:
+    from dafxtool.latents.invert import InvertedFile
 
 
 def invert(
@@ -42,7 +45,13 @@ def invert(
 
     InputError, FormatError, RecordingError, OutputExistsError, DiskError.
     """
+    checks.check_settings(device)
+    checks.check_recordings(as_path(phase_from))
+    if run is not None:
+        checks.check_run(Path(run))
     path = as_path(source) or defaults.newest_file([storage.SPECTROGRAMS])
+    from dafxtool.latents.invert import CHANNELS, invert_file
+
     channels = CHANNELS if channel == "both" else (channel,)
     is_array = path.suffix.lower() in (".npy", ".npz")
     is_single = len(set(rows)) * (1 if is_array else len(channels)) == 1

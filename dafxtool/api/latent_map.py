@@ -6,9 +6,10 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from dafxtool import storage
-from dafxtool.api import defaults, display
+from dafxtool.api import checks, defaults, display
 from dafxtool.api.arguments import (
     SILENT,
     Effects,
@@ -19,18 +20,18 @@ from dafxtool.api.arguments import (
     as_path,
     as_paths,
     as_splits,
-    check_alone,
     is_hdf5,
 )
-from dafxtool.latents import latent_map as stage
-from dafxtool.latents.embed import embed
-from dafxtool.latents.latent_map import Projection
-from dafxtool.latents.table import Latents, held_out, held_out_of, read_latents
-from dafxtool.models.run import Run
-from dafxtool.utils.outputs import check_outputs
-from dafxtool.web import latent_map as page
-from dafxtool.web.latent_map import MapAudio
-from dafxtool.web.page import check_page_path, is_page
+from dafxtool.errors import ArgumentError
+from dafxtool.latents.projection import Projection, check_method
+from dafxtool.utils.outputs import check_outputs, check_page_path, is_page
+
+if TYPE_CHECKING:
+    from dafxtool.latents.table import Latents
+    from dafxtool.models.run import Run
+    from dafxtool.web.latent_map import MapAudio
+
+KINDS = (storage.PAIRS, storage.SPECTROGRAMS, storage.LATENTS)
 
 
 @dataclass(frozen=True, repr=False)
@@ -58,6 +59,8 @@ class MapResult(display.Displayed):
         return {name: names.count(name) for name in dict.fromkeys(names)}
 
     def _parts(self) -> Iterator[str]:
+        from dafxtool.latents import latent_map as stage
+
         draw = partial(
             stage.draw_latent_map,
             latents=self.latents,
@@ -65,6 +68,13 @@ class MapResult(display.Displayed):
             title=self.title,
         )
         yield display.figure(draw, self.title)
+        yield from map(display.paragraph, self.notes())
+
+    def notes(self) -> list[str]:
+        """Return what a reader of the map has to know: segments that share one place."""
+        from dafxtool.latents.latent_map import identical_lines
+
+        return identical_lines(self.projection)
 
 
 def latent_map(
@@ -74,7 +84,7 @@ def latent_map(
     effects: Effects = None,
     plugins: Paths = None,
     split: str | Sequence[str] | None = None,
-    method: str = stage.DEFAULT_METHOD,
+    method: str = "tsne",
     part: str = "effect",
     points: int | None = None,
     title: str | None = None,
@@ -99,24 +109,37 @@ def latent_map(
 
     InputError, RecordingError, FormatError, OutputExistsError, DiskError.
     """
-    sources = as_paths(inputs) or [defaults.newest_with_sound()]
+    names, plugin_files = as_effects(effects), as_paths(plugins)
     path, table = as_path(output), as_path(csv)
     as_page = path is not None and is_page(path)
+    checks.check_settings(device)
+    check_method(method)
+    checks.check_effects(names, plugin_files)
     if path and as_page:
         check_page_path(path, overwrite)
+    elif points:
+        raise ArgumentError("points are those of a page. Choose an output that ends in .html.")
     check_outputs(None if as_page else path, table, overwrite=overwrite)
-    check_alone(sources)
+    sources = as_paths(inputs) or [defaults.newest_with_sound()]
+    checks.check_sources(sources, KINDS)
+    is_embedded = is_hdf5(sources[0]) and storage.kind_of(sources[0]) == storage.LATENTS
+    if run is not None or not is_embedded:
+        checks.check_run(defaults.named_run(run))
+    from dafxtool.latents import latent_map as stage
+    from dafxtool.latents.table import held_out, held_out_of, read_latents
+
     loaded, sounds = None, None
-    if is_hdf5(sources[0]) and storage.kind_of(sources[0]) == storage.LATENTS:
+    if is_embedded:
         latents = read_latents(sources[0])
         rows = latents.labels.rows_of(as_splits(split) or held_out(latents.labels))
         latents = latents.take(rows)
     else:
+        from dafxtool.latents.embed import embed
+        from dafxtool.web import latent_map as page
+
         loaded = defaults.loaded_run(run, device)
         rate = loaded.configuration.segments.sample_rate
-        chosen = defaults.chosen_effects(
-            as_effects(effects), as_paths(plugins), rate, default=(), progress=progress
-        )
+        chosen = defaults.chosen_effects(names, plugin_files, rate, default=(), progress=progress)
         splits = as_splits(split) or held_out_of(sources[0])
         latents = embed(sources, loaded, chosen, splits, progress=progress)
         if as_page:
@@ -126,6 +149,8 @@ def latent_map(
     title = title or stage.map_title(latents)
     page_audio = None
     if path and as_page:
+        from dafxtool.web import latent_map as page
+
         silent = f"{sources[0].name} holds no audio. Map the pairs or the recordings to hear it."
         page_audio = page.write_map_page(
             path,

@@ -6,9 +6,10 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from dafxtool import storage
-from dafxtool.api import defaults, display
+from dafxtool.api import checks, defaults, display
 from dafxtool.api.arguments import (
     SILENT,
     Effects,
@@ -19,16 +20,15 @@ from dafxtool.api.arguments import (
     as_path,
     as_paths,
     as_splits,
-    check_alone,
     is_hdf5,
 )
-from dafxtool.audio.io import find_recordings
-from dafxtool.errors import InputError
-from dafxtool.latents import reconstruct as stage
-from dafxtool.latents.examples import load_example
-from dafxtool.latents.reconstruct import Reconstruction, ReconstructionTable
-from dafxtool.models.run import Run
+from dafxtool.audio.find_recordings import find_recordings
+from dafxtool.errors import ArgumentError
 from dafxtool.utils.outputs import check_outputs
+
+if TYPE_CHECKING:
+    from dafxtool.latents.reconstruct import Reconstruction, ReconstructionTable
+    from dafxtool.models.run import Run
 
 
 @dataclass(frozen=True, repr=False)
@@ -61,6 +61,8 @@ class ReconstructionResult(display.Displayed):
         ]
 
     def _parts(self) -> Iterator[str]:
+        from dafxtool.latents import reconstruct as stage
+
         draw = partial(stage.draw_reconstructions, made=self.examples, run=self.run)
         yield display.figure(draw, "originals beside reconstructions")
         yield display.table(("effect", "segments", "error, dry", "error, wet"), self.rows())
@@ -95,22 +97,27 @@ def reconstruct(
 
     InputError, RecordingError, FormatError, OutputExistsError, DiskError.
     """
-    loaded = defaults.loaded_run(run, device)
-    sources = as_paths(inputs) or [defaults.newest_file([storage.PAIRS])]
+    names, plugin_files = as_effects(effects), as_paths(plugins)
     figure, folder, table_path = as_path(output), as_path(audio), as_path(csv)
+    checks.check_settings(device)
+    checks.check_run(defaults.named_run(run))
+    checks.check_effects(names, plugin_files)
+    sources = as_paths(inputs) or [defaults.newest_file([storage.PAIRS])]
+    checks.check_sources(sources, (storage.PAIRS,))
+    if rows and not is_hdf5(sources[0]):
+        raise ArgumentError("rows are those of a pairs file. Leave them out for recordings.")
     check_outputs(figure, table_path, folder, overwrite)
-    check_alone(sources)
+    from dafxtool.latents import reconstruct as stage
+    from dafxtool.latents.examples import load_example
+
+    loaded = defaults.loaded_run(run, device)
     if is_hdf5(sources[0]):
         made, table = stage.reconstruct_pairs(
             sources[0], loaded, as_splits(split), examples, rows, progress
         )
     else:
-        if rows:
-            raise InputError("rows are those of a pairs file. Leave them out for recordings.")
         rate = loaded.configuration.segments.sample_rate
-        chosen = defaults.effects_of_run(
-            loaded.effects[:2], as_effects(effects), as_paths(plugins), rate, progress
-        )
+        chosen = defaults.effects_of_run(loaded.effects[:2], names, plugin_files, rate, progress)
         paths = find_recordings(sources)
         made = stage.reconstruct(
             [load_example(path, loaded, effect) for path in paths for effect in chosen], loaded

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from dafxtool.api import defaults
+from dafxtool.api import checks, defaults
 from dafxtool.api.arguments import (
     SILENT,
     Effects,
@@ -70,6 +70,9 @@ def render(
 
     InputError, RecordingError, EffectError, ConfigError, OutputExistsError, DiskError.
     """
+    names, plugin_files = as_effects(effects), as_paths(plugins)
+    checks.check_settings(config=as_path(config))
+    checks.check_effects(names, plugin_files)
     overrides = {"segments": dict(segments or {}), "split": dict(split or {})}
     configuration = defaults.configuration_for(preset, as_path(config), overrides, progress)
     rate = configuration.segments.sample_rate
@@ -77,9 +80,7 @@ def render(
         length = {"n_samples": round(segment_seconds * rate)}
         configuration = overridden(configuration, {"segments": length})
     paths = as_paths(recordings) or defaults.built_in_recordings(progress)
-    chosen = defaults.chosen_effects(
-        as_effects(effects), as_paths(plugins), rate, progress=progress
-    )
+    chosen = defaults.chosen_effects(names, plugin_files, rate, progress=progress)
     if pairs_per_effect is None and settings in ("random", "static"):
         pairs_per_effect = configuration.pairs_per_effect
     with cluster_at(dask, progress) as cluster:

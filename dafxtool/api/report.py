@@ -4,12 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from dafxtool.api import defaults
+from dafxtool import storage
+from dafxtool.api import checks, defaults
 from dafxtool.api.arguments import SILENT, PathLike, Progress, as_path
-from dafxtool.models.run import Run
-from dafxtool.web.page import check_page_path
-from dafxtool.web.report import ReportResult, write_report
+from dafxtool.utils.outputs import check_page_path
+
+if TYPE_CHECKING:
+    from dafxtool.models.run import Run
+    from dafxtool.web.report import ReportResult
 
 
 def report(
@@ -36,7 +40,13 @@ def report(
     InputError, FormatError, OutputExistsError, DiskError.
     """
     path = Path(output)
+    checks.check_settings(device)
+    checks.check_run(defaults.named_run(run))
+    if pairs is not None:
+        checks.check_file(Path(pairs), (storage.PAIRS,))
     check_page_path(path, overwrite)
+    from dafxtool.web.report import write_report
+
     loaded = defaults.loaded_run(run, device)
     source = as_path(pairs) or defaults.pairs_of_run(loaded.data, progress=progress)
     return write_report(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from dafxtool import presets, storage
-from dafxtool.api import defaults
+from dafxtool.api import checks, defaults
 from dafxtool.api.arguments import SILENT, PathLike, Progress, as_path
 from dafxtool.spectrogram.compute import SpectrogramResult, segment_size
 from dafxtool.spectrogram.compute import compute_spectrograms as compute
@@ -42,6 +42,7 @@ def compute_spectrograms(
 
     InputError, FormatError, ConfigError, OutputExistsError, DiskError.
     """
+    checks.check_settings(device, as_path(config))
     source = as_path(pairs) or defaults.newest_file([storage.PAIRS])
     values = {
         "n_fft": n_fft,

@@ -7,9 +7,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from dafxtool import storage
-from dafxtool.api import defaults, display
+from dafxtool.api import checks, defaults, display
 from dafxtool.api.arguments import (
     SILENT,
     Effects,
@@ -19,13 +20,13 @@ from dafxtool.api.arguments import (
     as_effects,
     as_path,
     as_paths,
-    check_alone,
 )
-from dafxtool.latents import sweep as stage
-from dafxtool.latents.sweep import ParameterEffect, Sweep
-from dafxtool.models.run import Run
-from dafxtool.utils.outputs import check_outputs
+from dafxtool.utils.outputs import check_figure_path, check_outputs
 from dafxtool.utils.text import unique_slugs
+
+if TYPE_CHECKING:
+    from dafxtool.latents.sweep import ParameterEffect, Sweep
+    from dafxtool.models.run import Run
 
 HEADER = ("effect", "parameter", "from", "to", "travel", "monotone")
 
@@ -56,6 +57,8 @@ class SweepResult(display.Displayed):
         ]
 
     def _parts(self) -> Iterator[str]:
+        from dafxtool.latents import sweep as stage
+
         for each in self.sweeps:
             yield display.figure(
                 partial(stage.draw_sweep, sweep=each), f"sweep of {each.effect.name}"
@@ -93,18 +96,30 @@ def sweep(
 
     InputError, RecordingError, EffectError, OutputExistsError, DiskError.
     """
+    effect_names, plugin_files = as_effects(effects), as_paths(plugins)
+    figure, pair_plot, table = as_path(output), as_path(pairs), as_path(csv)
+    checks.check_settings(device)
+    checks.check_run(defaults.named_run(run))
+    checks.check_effects(effect_names, plugin_files)
     sources = as_paths(inputs) or [defaults.newest_file([storage.PAIRS])]
-    check_alone(sources)
+    checks.check_sources(sources, (storage.PAIRS,))
+    check_outputs(None, table, overwrite=overwrite)
+    for path in filter(None, (figure, pair_plot)):
+        check_figure_path(path)
+        known = [each.partition(":")[0] for each in effect_names if isinstance(each, str)]
+        for named in _named(path, known) if known and not plugin_files else ():
+            check_outputs(named, overwrite=overwrite)
+    from dafxtool.latents import sweep as stage
+
     loaded = defaults.loaded_run(run, device)
     config = loaded.configuration.segments
     movable = [effect for effect in loaded.effects if effect["parameters"]]
     chosen = defaults.effects_of_run(
-        movable, as_effects(effects), as_paths(plugins), config.sample_rate, progress
+        movable, effect_names, plugin_files, config.sample_rate, progress
     )
     chosen = stage.check_effects(chosen, values, segments, config)
     names = [choice.effect.name for choice in chosen]
-    figures, pair_plots = _named(as_path(output), names), _named(as_path(pairs), names)
-    table = as_path(csv)
+    figures, pair_plots = _named(figure, names), _named(pair_plot, names)
     for path in (*figures, *pair_plots):
         check_outputs(path, table, overwrite=overwrite)
     made = stage.sweep(sources, loaded, chosen, values, segments, seed, strict, progress)

@@ -4,20 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from dafxtool import presets, storage
-from dafxtool.api import defaults
+from dafxtool.api import checks, defaults
 from dafxtool.api.arguments import SILENT, PathLike, Progress, as_path
 from dafxtool.config import Configuration
-from dafxtool.models import run as runs
-from dafxtool.models.checkpoint import read_checkpoint
-from dafxtool.models.run import Run
-from dafxtool.training.distributed import joined
-from dafxtool.training.tensorboard import TensorBoardCallback, begin_wandb, draw_training
-from dafxtool.training.train import Callback, TrainingResult
-from dafxtool.training.train import train as train_model
+from dafxtool.errors import MissingDependencyError
+from dafxtool.models import checkpoint as checkpoints
+
+if TYPE_CHECKING:
+    from dafxtool.models.run import Run
+    from dafxtool.training.train import Callback, TrainingResult
 
 
 def train(
@@ -58,21 +58,19 @@ def train(
     """
     values = dict(training or {}) | {"max_steps": steps, "max_minutes": minutes}
     overrides = {"training": values, "model": {"n_latent": latents}}
+    arguments = (as_path(data), as_path(output), preset, as_path(config), overrides, resume)
+    if not checks.is_one_of_several():  # else the first process checks, and tells the others
+        checks.check_settings(device, as_path(config))
+        _check(*arguments, overwrite, wandb)
+    from dafxtool.training.distributed import joined
+    from dafxtool.training.tensorboard import TensorBoardCallback, begin_wandb, draw_training
+    from dafxtool.training.train import train as train_model
+
     with joined(device) as group:
         if not group.first:
             progress = SILENT
         source, run, configuration = group.from_first(
-            lambda: _plan(
-                as_path(data),
-                as_path(output),
-                preset,
-                as_path(config),
-                overrides,
-                epochs,
-                resume,
-                group.device,
-                progress,
-            )
+            lambda: _plan(*arguments, epochs, group.device, progress)
         )
         if wandb and group.first:
             begin_wandb(run, configuration)
@@ -96,26 +94,69 @@ def load_run(
     device      "auto", "cpu", "cuda" or "cuda:N"
     checkpoint  "best" or "last"
     """
-    return runs.load_run(as_path(path), device, checkpoint)
+    checks.check_settings(device)
+    checks.check_run(as_path(path))
+    from dafxtool.models.run import load_run as load
+
+    return load(as_path(path), device, checkpoint)
+
+
+def _run_folder(output: Path | None, resume: bool) -> Path | None:
+    """Return the run folder that was named or is resumed; None for a new one."""
+    is_there = list(checkpoints.RUNS_FOLDER.glob("*/checkpoints/last.pt"))
+    return checkpoints.newest_run() if resume and output is None and is_there else output
+
+
+def _resumed(run: Path | None, resume: bool) -> Path | None:
+    """Return the checkpoint to resume from, if there is one."""
+    last = run / "checkpoints" / "last.pt" if run else None
+    return last if resume and last and last.exists() else None
+
+
+def _check(
+    data: Path | None,
+    output: Path | None,
+    preset: str | None,
+    config: Path | None,
+    overrides: dict[str, dict[str, Any]],
+    resume: bool,
+    overwrite: bool,
+    wandb: bool,
+) -> None:
+    """Refuse what cannot be trained on or written, before torch is imported."""
+    if wandb and find_spec("wandb") is None:
+        raise MissingDependencyError("wandb", "logging to Weights & Biases")
+    run = _run_folder(output, resume)
+    if run:
+        checkpoints.check_run_is_free(run, resume, overwrite)
+    last = _resumed(run, resume)
+    if last:
+        checkpoints.find_checkpoint(last)
+    else:
+        defaults.configuration_for(preset, config, overrides)
+    kinds = (storage.SPECTROGRAMS, storage.PAIRS)
+    if data:
+        checks.check_file(data, kinds)
+    elif not last:  # a run states its data
+        defaults.newest_file(kinds)
 
 
 def _plan(
     data: Path | None,
-    run: Path | None,
+    output: Path | None,
     preset: str | None,
     config: Path | None,
     overrides: dict[str, dict[str, Any]],
-    epochs: float | None,
     resume: bool,
+    epochs: float | None,
     device: str,
     progress: Progress,
 ) -> tuple[Path, Path, Configuration]:
     """Return the spectrograms to train on, computed where needed, the run's folder, and how."""
-    if resume and run is None and list(runs.RUNS_FOLDER.glob("*/checkpoints/last.pt")):
-        run = runs.newest_run()
-    last = run / "checkpoints" / "last.pt" if run else None
-    if resume and last and last.exists():
-        contents = read_checkpoint(last)
+    run = _run_folder(output, resume)
+    last = _resumed(run, resume)
+    if last:
+        contents = checkpoints.read_checkpoint(last)
         saved = presets.from_dict(contents["configuration"], str(last))
         configuration = presets.overridden(saved, overrides)
         saved_data = Path(contents["data"]["spectrograms"])
@@ -123,7 +164,7 @@ def _plan(
     else:
         configuration = defaults.configuration_for(preset, config, overrides, progress)
     data = data or defaults.newest_file([storage.SPECTROGRAMS, storage.PAIRS])
-    run = run or runs.new_run_path(configuration.preset)
+    run = run or checkpoints.new_run_path(configuration.preset)
     source = defaults.spectrograms_for(data, configuration, device, progress)
     return source, run, _with_epochs(configuration, source, epochs)
 

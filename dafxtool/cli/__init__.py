@@ -16,7 +16,7 @@ from typing import IO, Any
 import rich_click as click
 
 from dafxtool import __version__
-from dafxtool.errors import DafxError, ElsewhereError
+from dafxtool.errors import ArgumentError, DafxError, ElsewhereError
 from dafxtool.utils import signals
 from dafxtool.utils.files import disk_sentence
 from dafxtool.utils.text import printable
@@ -36,9 +36,7 @@ HELP_STYLE = click.RichHelpConfiguration(
     style_options_panel_border="dim",
     style_commands_panel_border="dim",
     command_groups={
-        "dafxtool": [
-            {"name": group, "commands": list(names)} for group, names in GROUPS.items()
-        ]
+        "dafxtool": [{"name": group, "commands": list(names)} for group, names in GROUPS.items()]
     },
 )
 
@@ -93,6 +91,8 @@ class DafxGroup(click.RichGroup):
             return super().invoke(ctx)
         except ElsewhereError as error:
             raise click.exceptions.Exit(1) from error
+        except ArgumentError as error:
+            raise click.UsageError(printable(str(error))) from error
         except DafxError as error:
             raise click.ClickException(printable(str(error))) from error
         except KeyboardInterrupt as interrupt:

@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 
 import rich_click as click
 
-from dafxtool.cli import _checks, _completion
+from dafxtool.cli import _completion
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -118,7 +118,6 @@ device_option = click.option(
     "--device",
     type=DeviceType(),
     default="auto",
-    callback=_checks.device,
     help="Device of the computation; auto is CUDA where there is a GPU, else the CPU.  "
     "[default: auto]",
 )
@@ -131,7 +130,6 @@ preset_option = click.option(
 config_option = click.option(
     "--config",
     type=PATH,
-    callback=_checks.config,
     metavar="FILE",
     help="TOML file that overrides the preset, such as a run's config.toml.",
 )
@@ -149,7 +147,6 @@ def plugin_option(command: F) -> F:
         "--plugin",
         "plugins",
         type=PATH,
-        callback=_checks.plugins,
         multiple=True,
         metavar="FILE",
         help="VST3 plugin whose effects to add to the built-in ones; repeat for more.",
@@ -171,7 +168,6 @@ def plugin_option(command: F) -> F:
 run_option = click.option(
     "--run",
     type=PATH,
-    callback=_checks.run,
     shell_complete=_completion.runs,
     metavar="FOLDER",
     help="Run folder or checkpoint file.  [default: the newest in runs/]",

@@ -16,6 +16,7 @@ from dafxtool.utils.progress import SILENT, Progress, TerminalProgress
 from dafxtool.utils.text import counted, printable
 
 MAX_FAILURE_LINES = 20
+MAX_SKIPPED_NAMES = 3
 WIDE = 10_000  # columns of a table that goes to a file or another program: nothing wraps
 
 
@@ -62,11 +63,21 @@ def audio_line(files: Sequence[object], folder: Path | None) -> list[str]:
 
 
 def skipped_lines(skipped: Sequence[tuple[str, str]]) -> list[str]:
-    """List skipped recordings and the reasons."""
+    """List skipped recordings: one line for each reason, with the first files."""
     if not skipped:
         return []
-    head = f"{counted(len(skipped), 'recording')} skipped:"
-    return [head, *(f"  {printable(reason)}" for _, reason in skipped)]
+    by_reason: dict[str, list[tuple[str, str]]] = {}
+    for path, text in skipped:
+        by_reason.setdefault(text.removeprefix(path), []).append((path, text))
+    lines = [f"{counted(len(skipped), 'recording')} skipped:"]
+    for reason, files in by_reason.items():
+        text = files[0][1]
+        if len(files) > 1:
+            names = ", ".join(Path(path).name for path, _ in files[:MAX_SKIPPED_NAMES])
+            more = ", ..." if len(files) > MAX_SKIPPED_NAMES else ""
+            text = f"{len(files)} files: {reason.removeprefix(':').strip()} ({names}{more})"
+        lines.append(f"  {printable(text)}")
+    return lines
 
 
 def failure_lines(failed: Sequence[tuple[int, str, str]]) -> list[str]:

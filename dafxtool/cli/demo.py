@@ -32,27 +32,30 @@ def command(as_json: bool, **options: Any) -> None:
 
     Takes about three minutes on two cores and ends with a table of what was written. Every step is
     what its command does; only the dataset is small. A second call completes what an interrupted
-    one left.
+    one left; --overwrite runs all steps again.
 
     \b
     Examples:
       dafxtool demo
       dafxtool demo -o somewhere --seed 1
     """
-    from dafxtool.demo import demo
+    from dafxtool.utils.outputs import check_folder
 
     folder = options.pop("output") or Path("dafxtool-demo")
+    check_folder(folder, overwrite=True)
+    from dafxtool.demo import demo
+
     result = demo(folder, progress=progress_from(options), **options)
     rows = [
         (step, f"{seconds:.0f} s", str(path), what) for step, seconds, path, what in result.written
     ]
     total = sum(seconds for _, seconds, _, _ in result.written)
     report(
-        {"folder": result.folder, "written": result.written},
+        {"folder": result.folder, "written": result.written, "n_bytes": result.n_bytes},
         as_json,
         [
             Table(("step", "time", "written", "what it is"), rows, right=("time",)),
-            f"{total:.0f} s. See {folder / 'interpolation-effects.png'}, hear "
+            f"{total:.0f} s, {result.n_bytes / 1e6:.0f} MB in {folder}. See {folder / 'interpolation-effects.png'}, hear "
             f"{folder / 'interpolation-effects'}.",
         ],
     )

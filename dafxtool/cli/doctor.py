@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any
 
 import rich_click as click
 
-from dafxtool.cli import _checks
 from dafxtool.cli._options import (
     PATH,
     SAMPLE_RATE,
@@ -23,7 +22,7 @@ if TYPE_CHECKING:
 
 
 @click.command(short_help="Check this machine, and plugins.")
-@click.argument("files", nargs=-1, metavar="[PLUGIN]...", type=PATH, callback=_checks.plugins)
+@click.argument("files", nargs=-1, metavar="[PLUGIN]...", type=PATH)
 @plugin_option
 @click.option(
     "--sample-rate",
@@ -57,6 +56,9 @@ def command(
       dafxtool doctor ZamTube.vst3 --sample-rate 48000
       dafxtool doctor --json
     """
+    from dafxtool.api.checks import check_effects
+
+    check_effects((), (*files, *plugins))
     from dafxtool.doctor import examine
 
     checks = examine((*files, *plugins), progress_from(options), sample_rate)

@@ -7,7 +7,7 @@ from typing import Any
 
 import rich_click as click
 
-from dafxtool.cli import _checks, _completion
+from dafxtool.cli import _completion
 from dafxtool.cli._options import (
     PATH,
     csv_option,
@@ -22,9 +22,7 @@ from dafxtool.cli._output import Table, progress_from, report
 
 
 @click.command(short_help="Evaluate a run on held-out recordings.")
-@click.argument(
-    "run", required=False, type=PATH, callback=_checks.run, shell_complete=_completion.runs
-)
+@click.argument("run", required=False, type=PATH, shell_complete=_completion.runs)
 @click.option(
     "--pairs",
     type=PATH,

@@ -87,7 +87,9 @@ def command(recordings: tuple[Path, ...], as_json: bool, **options: Any) -> None
 
     output = options["output"] = options["output"] or Path("interpolation.png")
     result = dafxtool.interpolate(recordings, progress=progress_from(options), **options)
-    errors = [None if e is None else e.tolist() for e in (result.steps.errors_a, result.steps.errors_b)]
+    errors = [
+        None if e is None else e.tolist() for e in (result.steps.errors_a, result.steps.errors_b)
+    ]
     keys = ("end", "recording", "start", "effect")
     report(
         {

@@ -7,7 +7,6 @@ from typing import Any
 
 import rich_click as click
 
-from dafxtool.cli import _checks
 from dafxtool.cli._options import (
     PATH,
     TRANSFORM_LENGTH,
@@ -28,9 +27,7 @@ UNSTATED = "of an array that does not state it."
 
 @click.command(short_help="Reconstruct audio from magnitude spectrograms.")
 @click.argument("source", required=False, type=PATH)
-@output_option(
-    "inverted.wav, or the folder inverted/ for several", "File ending in .wav or .flac."
-)
+@output_option("inverted.wav, or the folder inverted/ for several", "File ending in .wav or .flac.")
 @click.option(
     "--row",
     "rows",
@@ -55,7 +52,6 @@ UNSTATED = "of an array that does not state it."
 @click.option(
     "--phase-from",
     type=PATH,
-    callback=_checks.recording,
     metavar="FILE",
     help="Recording whose phase to start from: the dry one.",
 )

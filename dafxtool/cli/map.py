@@ -7,7 +7,6 @@ from typing import Any
 
 import rich_click as click
 
-from dafxtool.cli import _checks
 from dafxtool.cli._options import (
     PATH,
     csv_option,
@@ -36,7 +35,6 @@ from dafxtool.utils.text import counted
     type=click.Choice(("tsne", "pca", "umap")),
     default="tsne",
     show_default=True,
-    callback=_checks.projection,
     help="Projection: tsne and umap keep neighbours together, pca keeps distances. umap needs "
     "'dafxtool[umap]'.",
 )

@@ -43,7 +43,10 @@ from dafxtool.cli._output import Table, audio_line, progress_from, report
     help="Row of a pairs file to draw instead; repeat for more.",
 )
 @click.option(
-    "--audio", type=PATH, metavar="FOLDER", help="Folder for audio of originals and reconstructions."
+    "--audio",
+    type=PATH,
+    metavar="FOLDER",
+    help="Folder for audio of originals and reconstructions.",
 )
 @csv_option
 @device_option

@@ -7,7 +7,7 @@ from typing import Any
 
 import rich_click as click
 
-from dafxtool.cli import _checks, _completion
+from dafxtool.cli import _completion
 from dafxtool.cli._options import (
     PATH,
     device_option,
@@ -24,9 +24,7 @@ PARTS = ("map", "sweeps", "evaluation")
 
 
 @click.command(short_help="Write one page about a run.")
-@click.argument(
-    "run", required=False, type=PATH, callback=_checks.run, shell_complete=_completion.runs
-)
+@click.argument("run", required=False, type=PATH, shell_complete=_completion.runs)
 @output_option("report.html", "Page: .html.")
 @click.option(
     "--pairs",

@@ -25,9 +25,7 @@ from dafxtool.utils.progress import SILENT, Progress
 from dafxtool.utils.text import near_names
 
 
-def parse_effect(
-    text: str, known: Mapping[str, Effect] | None = None
-) -> EffectChoice:
+def parse_effect(text: str, known: Mapping[str, Effect] | None = None) -> EffectChoice:
     """The effect and the values that "NAME[:parameter=value[,...]]" asks for.
 
     Values are in the parameter's unit, which may be written behind them ("time=350ms",

@@ -24,7 +24,6 @@ from dafxtool.config import SpectrogramConfig
 from dafxtool.errors import ConfigError, FormatError, InputError
 from dafxtool.models.checkpoint import find_checkpoint
 from dafxtool.spectrogram.compute import read_magnitudes
-from dafxtool.spectrogram.phase_retrieval import invert
 from dafxtool.spectrogram.transform import linear_magnitude
 from dafxtool.utils.progress import SILENT, Progress
 
@@ -76,6 +75,7 @@ def invert_file(
     phase_from  recording of the dry sound; its beginning has to be that of the magnitude
     """
     paths = check_inversion(source, output, rows, channels, run, phase_from, overwrite)
+    from dafxtool.spectrogram.phase_retrieval import invert
 
     found = list(_read(source, list(dict.fromkeys(rows)), channels, run, stft or {}))
     known = None

@@ -11,6 +11,7 @@ from __future__ import annotations
 import hashlib
 import pickle
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from types import TracebackType
 from typing import Any
 
@@ -143,6 +144,16 @@ class DaskCluster:
                     f"the worker {worker} has {other} {theirs.get(other)}, and this machine has "
                     f"{ours[other]}: install the same versions, or the results would differ."
                 )
+
+
+@contextmanager
+def cluster_at(address: str | None, progress: Progress = SILENT) -> Iterator[DaskCluster | None]:
+    """Connect to the scheduler at an address; yields None without one."""
+    if address is None:
+        yield None
+        return
+    with DaskCluster(address, progress) as cluster:
+        yield cluster
 
 
 def versions() -> dict[str, str | None]:

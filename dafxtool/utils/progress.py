@@ -37,7 +37,10 @@ class Progress:
         """The step has ended, complete or not."""
 
     def say(self, text: str) -> None:
-        """One line for the user."""
+        """Print one line for the user."""
+
+    def detail(self, text: str) -> None:
+        """Print one line for users who want to know what was decided and why (--verbose)."""
 
 
 SILENT = Progress()
@@ -46,6 +49,7 @@ SILENT = Progress()
 class TerminalProgress(Progress):
     """Bars on a terminal, lines elsewhere.
 
+    verbose                print details too
     stream                 where to print; standard error as it is at that time by default
     seconds_between_lines  where there is no terminal, the least time from line to line
     """
@@ -54,7 +58,9 @@ class TerminalProgress(Progress):
         self,
         stream: TextIO | None = None,
         seconds_between_lines: float = SECONDS_BETWEEN_LINES,
+        verbose: bool = False,
     ) -> None:
+        self.verbose = verbose
         self.stream = stream if stream is not None else sys.stderr
         self.seconds_between_lines = seconds_between_lines
         self._step: _Bar | _Lines | None = None
@@ -78,6 +84,10 @@ class TerminalProgress(Progress):
         if self._step is not None:
             self._step.finish()
             self._step = None
+
+    def detail(self, text: str) -> None:
+        if self.verbose:
+            self.say(text)
 
     def say(self, text: str) -> None:
         text = printable(text)
