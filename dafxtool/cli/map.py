@@ -69,8 +69,9 @@ def command(inputs: tuple[Path, ...], **options: Any) -> None:
     it the pairs that training has not seen.
 
     An output that ends in .html is a page in one file: point at a segment to read what it is, click
-    it to hear it, click a second one to see what the model decodes on the way between them. Pairs
-    files and recordings have the sound for it; of other files the page is silent.
+    it to hear it, click a second one to see and hear what the model decodes between them; zoom,
+    search, colour by any parameter. Pairs files and recordings have the audio for it; of other
+    files the page is silent.
 
     \b
     Examples:
@@ -106,7 +107,8 @@ def command(inputs: tuple[Path, ...], **options: Any) -> None:
         write_map_table,
     )
     from dafxtool.latents.table import held_out, held_out_of, read_latents
-    from dafxtool.web.latent_map import N_POINTS, sounds_of, write_map_page
+    from dafxtool.web.latent_map import write_map_page
+    from dafxtool.web.map_audio import N_POINTS, sounds_of
 
     run, sounds = None, None
     silent_because = f"This map is silent: {sources[0].name} holds no sound. "
@@ -128,7 +130,7 @@ def command(inputs: tuple[Path, ...], **options: Any) -> None:
     silent = is_page and sounds is None
     heard: dict[str, Any] = {}
     if is_page:
-        carried = write_map_page(
+        collected = write_map_page(
             output,
             latents,
             projection,
@@ -141,8 +143,8 @@ def command(inputs: tuple[Path, ...], **options: Any) -> None:
             options["overwrite"],
             progress,
         )
-        if carried:
-            heard = {"points_with_sound": len(carried.rows), "way_error_db": carried.error_db}
+        if collected:
+            heard = {"points_with_sound": len(collected.rows), "step_error_db": collected.error_db}
     else:
         draw_latent_map(output, latents, projection, title, options["overwrite"])
     if options["csv"]:

@@ -55,7 +55,8 @@ from dafxtool.web.blocks import (
     _png,
     _sounds,
 )
-from dafxtool.web.latent_map import carry, map_fragment, sounds_of
+from dafxtool.web.latent_map import map_fragment
+from dafxtool.web.map_audio import collect_audio, sounds_of
 
 N_STEPS = 5  # from A to B
 MOST_FOLDERS = 24  # that are named one by one
@@ -210,10 +211,10 @@ def map_blocks(pairs: Path, run: Run, n_points: int, seed: int, progress: Progre
     progress.say(f"projecting {len(latents)} latents with t-SNE")
     projection = latent_map(latents, seed=seed)
     sounds = sounds_of(pairs, latents, run, splits)
-    assert sounds is not None  # of pairs there always are
-    carried = carry(latents, run, sounds, n_points, seed, progress)
-    segments = run.configuration.segments
-    fragment = map_fragment(latents, projection, carried, segments.sample_rate, segments.n_samples)
+    assert sounds is not None  # pairs always have audio
+    collected = collect_audio(latents, run, sounds, n_points, seed, progress)
+    rate = run.configuration.segments.sample_rate
+    fragment = map_fragment(latents, projection, collected, rate)
     pca = latent_map(latents, "pca", seed)
     static = _drawn(lambda path: draw_latent_map(path, latents, pca, map_title(latents)))
     n_names = len(set(latents.effects()))
