@@ -1,4 +1,4 @@
-"""Chromium for tests of pages: with what it complains of, and what it would load."""
+"""Open pages in Chromium for tests, and collect errors and requests."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ PROGRAMS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stab
 
 
 def find_browser() -> str | None:
-    """Where Chromium is; None where it or playwright is not installed."""
+    """Find Chromium; None where it or playwright is not installed."""
     found = (shutil.which(name) for name in PROGRAMS)
     return next(filter(None, found), None) if find_spec("playwright") else None
 
@@ -29,9 +29,12 @@ def until(page: Any, condition: str, seconds: float = 10.0) -> None:
 
 @contextmanager
 def opened(
-    path: Path, width: int = 1280, height: int = 900, touch: bool = False
+    path: Path, width: int = 1280, height: int = 900, touch: bool = False, **options: Any
 ) -> Iterator[tuple[Any, list[str]]]:
-    """The page of a file, and a list that fills with its errors and with what it loads."""
+    """Open a page; yield it and a list that fills with its errors and requests.
+
+    options  of playwright's new_page, such as device_scale_factor and color_scheme
+    """
     from playwright.sync_api import sync_playwright
 
     complaints: list[str] = []
@@ -46,7 +49,10 @@ def opened(
             args=["--no-sandbox", "--autoplay-policy=no-user-gesture-required"],
         )
         page = browser.new_page(
-            viewport={"width": width, "height": height}, has_touch=touch, is_mobile=touch
+            viewport={"width": width, "height": height},
+            has_touch=touch,
+            is_mobile=touch,
+            **options,
         )
         page.on("console", lambda m: complaints.append(m.text) if m.type == "error" else None)
         page.on("pageerror", lambda error: complaints.append(str(error)))

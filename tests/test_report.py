@@ -99,7 +99,7 @@ def test_names_are_escaped_everywhere(run, pairs_file, monkeypatch, tmp_path):
     text = (tmp_path / "r.html").read_text("utf-8")
     assert "<img src=x" not in text
     assert text.count("&lt;img src=x onerror=alert(1)&gt;") >= 6
-    assert "<h2>Latent map" not in text and "plotly" not in text.lower()
+    assert "<h2>Latent map" not in text and "class PointMap" not in text
 
 
 def test_tables_of_an_evaluation_are_shown():
@@ -185,7 +185,7 @@ def test_sweeps_and_the_evaluation_are_in_the_report(run, pairs_file, monkeypatc
 @pytest.mark.parametrize("width", [1280, 390])
 def test_the_report_in_a_browser(made, width):
     with opened(made[0], width, touch=width < 800) as (page, complaints):
-        page.wait_for_selector(".map-plot .main-svg")
+        until(page, "Boolean(document.getElementById('latent-map').latentMap)")
         durations = "[...document.querySelectorAll('audio')].map((sound) => sound.duration)"
         until(page, f"{durations}.every((seconds) => seconds > 0)")
         found = page.evaluate(durations)

@@ -36,7 +36,7 @@ class Clip:
     @property
     def resource(self) -> Any:
         """The FLAC file in the package, which may be zipped: an importlib Traversable."""
-        return files("dafxtool") / "clips" / self.family / self.file_name
+        return files("dafxtool.audio") / "clips" / self.family / self.file_name
 
     def read(self) -> NDArray[np.float32]:
         """Read the samples (144000,), full scale 1.0."""

@@ -20,6 +20,7 @@ from dafxtool.utils.outputs import check_file
 BIT_DEPTHS = {".wav": (32, 24, 16), ".flac": (24, 16)}  # the first one is the default
 MP3_RATES_HZ = (8000, 11025, 12000, 16000, 22050, 24000, 32000, 44100, 48000)
 MP3_COMPRESSION = 0.6  # LAME's V6: about 40 kbit/s for one channel at 24 kHz
+FLAC_FRAME = 4096  # samples, of libFLAC's levels from 3 on; below it 1152
 BLOCK = 1 << 14  # samples: libsndfile keeps what it is given at once on its stack
 
 
@@ -73,13 +74,15 @@ def encode(audio: NDArray[Any], sample_rate: int, kind: str) -> bytes:
     samples = samples[None] if samples.ndim == 1 else samples
     _check_samples(samples, 16 if kind == "flac" else 32, f"the {kind.upper()}")
     if kind == "flac":
-        return _encoded("the FLAC", samples, sample_rate, "FLAC", "PCM_16")
+        # Chromium plays no FLAC of a single frame: short audio gets the smaller frames of level 0.
+        options = {"compression_level": 0.0} if samples.shape[1] <= FLAC_FRAME else {}
+        return _encoded("the FLAC", samples, sample_rate, "FLAC", "PCM_16", **options)
     if sample_rate not in MP3_RATES_HZ:
         rate = next((each for each in MP3_RATES_HZ if each > sample_rate), MP3_RATES_HZ[-1])
         samples = resample(samples, sample_rate, rate)
         sample_rate = rate
-    options = {"bitrate_mode": "VARIABLE", "compression_level": MP3_COMPRESSION}
-    return _encoded("the MP3", samples, sample_rate, "MP3", "MPEG_LAYER_III", **options)
+    mp3: dict[str, Any] = {"bitrate_mode": "VARIABLE", "compression_level": MP3_COMPRESSION}
+    return _encoded("the MP3", samples, sample_rate, "MP3", "MPEG_LAYER_III", **mp3)
 
 
 def _check_samples(samples: Audio, depth: int, name: str) -> None:

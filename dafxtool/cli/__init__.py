@@ -14,6 +14,7 @@ from importlib.util import find_spec
 from typing import IO, Any
 
 import rich_click as click
+from click.exceptions import Exit, NoSuchCommand
 
 from dafxtool import __version__
 from dafxtool.errors import ArgumentError, DafxError, ElsewhereError
@@ -74,10 +75,10 @@ class DafxGroup(click.RichGroup):
     ) -> tuple[str | None, click.Command | None, list[str]]:
         try:
             return super().resolve_command(ctx, args)
-        except click.exceptions.NoSuchCommand as error:  # click knows imported commands only
+        except NoSuchCommand as error:  # click knows imported commands only
             names = self.list_commands(ctx)
             name = error.command_name
-            raise click.exceptions.NoSuchCommand(name, possibilities=names, ctx=ctx) from error
+            raise NoSuchCommand(name, possibilities=names, ctx=ctx) from error
 
     def invoke(self, ctx: click.Context) -> object:
         signals.watch()
@@ -90,7 +91,7 @@ class DafxGroup(click.RichGroup):
         try:
             return super().invoke(ctx)
         except ElsewhereError as error:
-            raise click.exceptions.Exit(1) from error
+            raise Exit(1) from error
         except ArgumentError as error:
             raise click.UsageError(printable(str(error))) from error
         except DafxError as error:

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import rich_click as click
+from click import get_current_context
 
 from dafxtool.utils.progress import SILENT, Progress, TerminalProgress
 from dafxtool.utils.text import counted, printable
@@ -26,7 +27,7 @@ def progress_from(options: dict[str, Any]) -> Progress:
     if quiet:
         return SILENT
     progress = TerminalProgress(verbose=verbose)
-    click.get_current_context().call_on_close(progress.finish)
+    get_current_context().call_on_close(progress.finish)
     return progress
 
 

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import rich_click as click
+from click.exceptions import Exit
 
 from dafxtool.cli._options import (
     PATH,
@@ -71,7 +72,7 @@ def command(
             shown += ["", *_described(effect)]
     report({"ok": not broken, "checks": checks}, as_json, [*shown, "", verdict])
     if broken:
-        raise click.exceptions.Exit(1)
+        raise Exit(1)
 
 
 def _line(check: Check, width: int) -> str:

@@ -83,7 +83,7 @@ def command(inputs: tuple[Path, ...], as_json: bool, **options: Any) -> None:
     if result.page_audio:
         heard = {
             "points_with_sound": len(result.page_audio.rows),
-            "way_error_db": result.page_audio.error_db,
+            "step_error_db": result.page_audio.error_db,
         }
     is_silent = result.is_page and not result.page_audio
     report(
@@ -91,7 +91,7 @@ def command(inputs: tuple[Path, ...], as_json: bool, **options: Any) -> None:
             "path": output,
             "method": options["method"],
             "segments": counts,
-            "identical": result.n_identical,
+            "identical": result.projection.n_identical,
             **heard,
             "skipped": result.latents.skipped,
         },

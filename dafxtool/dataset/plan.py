@@ -97,7 +97,9 @@ def make_plan(
     if len(set(names)) < len(names):
         raise ConfigError(f"an effect is named twice in {', '.join(names)}: name each once.")
     catalogue = build_catalogue(paths, segments, split, seed, strict, progress, leave_out)
-    at_rate = tuple((effect.at(segments.sample_rate), fixed) for effect, fixed in effects)
+    at_rate = tuple(
+        EffectChoice(effect.at(segments.sample_rate), fixed) for effect, fixed in effects
+    )
     listed = tuple(tuple(_settings(effect, fixed, settings, steps)) for effect, fixed in at_rate)
     if pairs_per_effect is None:
         pairs_per_effect = max(len(each) for each in listed) * SEGMENTS_A_SETTING

@@ -125,7 +125,7 @@ def _embed_recordings(
     """Threads read and embed; this one applies the effects in between, and keeps the order."""
     config = run.configuration.segments
     chosen = list(effects) or [EffectChoice(builtin_effects()["clean"], {})]
-    chosen = [(effect.at(config.sample_rate), fixed) for effect, fixed in chosen]
+    chosen = [EffectChoice(effect.at(config.sample_rate), fixed) for effect, fixed in chosen]
     paths = find_recordings(inputs)
     rows: list[tuple[int, int, int, dict[str, float]]] = []
     table: list[dict[str, Any]] = []

@@ -165,7 +165,7 @@ def check_effects(
                 f"every parameter of the effect {effect.name!r} is held at a value: leave at least "
                 "one of them free."
             )
-    return [(effect.at(config.sample_rate), dict(fixed)) for effect, fixed in chosen]
+    return [EffectChoice(effect.at(config.sample_rate), dict(fixed)) for effect, fixed in chosen]
 
 
 def _free(effect: Effect, fixed: dict[str, float]) -> list[Parameter]:

@@ -147,9 +147,9 @@ def frequency_weights(frequencies_hz: ArrayLike, n_rows: int) -> NDArray[np.floa
     return np.diff(integral, axis=0) / np.diff(edges)[:, None]
 
 
-def colour_table() -> NDArray[np.uint8]:
-    """Return the colours of a spectrogram from the floor to the loudest, (256, 3) RGB."""
-    colours = matplotlib.colormaps[SPECTROGRAM_COLOURS](np.arange(256), bytes=True)
+def colour_table(name: str = SPECTROGRAM_COLOURS) -> NDArray[np.uint8]:
+    """Return the colours of a colour map, of spectrograms from floor to loudest: (256, 3) RGB."""
+    colours = matplotlib.colormaps[name](np.arange(256), bytes=True)
     return np.asarray(colours[:, :3], dtype=np.uint8)
 
 

@@ -1,42 +1,49 @@
-"""A latent map to click on: hear each point, see it, and see the way from one point to another.
+"""Write a latent map as a page: point, click, listen, and interpolate between two points.
 
-A page cannot run a model, so what it shows between two points is decoded beforehand, for some of
-the points: those that carry sound. The others are there too, fainter, and silent.
+The page's map is templates/point_map.js. This module gives it plain data: coordinates, labels, what
+points can be coloured by, and the audio and thumbnails of some of them.
 """
 
 from __future__ import annotations
 
-import html
-import json
-import re
-import textwrap
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from dafxtool import storage
-from dafxtool.dataset.pair import render_pair
-from dafxtool.dataset.segments import cut_recording
+from dafxtool.audio.writer import encode
+from dafxtool.config import SPLITS
 from dafxtool.effects.effect import Effect
+from dafxtool.effects.parameter import Parameter
 from dafxtool.latents.latent_map import map_title
 from dafxtool.latents.projection import Projection
 from dafxtool.latents.table import Latents
-from dafxtool.plots.base import INK, QUIET_INK, typeset
-from dafxtool.plots.scatter import ScatterPanel, label_style
+from dafxtool.plots.base import (
+    MARKERS,
+    PALETTE,
+    VALUE_COLOURS,
+    typeset,
+)
 from dafxtool.plots.spectrograms import colour_table, erb_rate
 from dafxtool.utils import outputs
 from dafxtool.utils.progress import SILENT, Progress
 from dafxtool.utils.text import shown_name
+from dafxtool.web.map_audio import (
+    N_POINTS,
+    POSITIONS,
+    MapAudio,
+    Sounds,
+    collect_audio,
+)
 from dafxtool.web.page import (
     Fragment,
     asset,
-    data_uri,
+    base64_text,
+    deflated,
     fill,
+    module,
     packed,
     page,
     script_data,
@@ -47,240 +54,19 @@ from dafxtool.web.thumbnails import (
     N_BANDS,
     N_TIMES,
     RANGE_DB,
-    Departures,
-    compress,
-    from_levels,
-    shown_db,
-    shrink,
-    to_levels,
 )
 
 if TYPE_CHECKING:
     from dafxtool.models.run import Run
 
-N_POINTS = 60
-POSITIONS = (0.25, 0.5, 0.75)  # that are decoded between two points
-DECODED_VALUES = 2e6  # at a time: more only waits for memory
 TICKS_HZ = (100, 500, 1000, 2000, 5000, 10000)
-SYMBOLS = {
+SCRIPT_MARKERS = {
     **{"o": "circle", "^": "triangle-up", "s": "square", "D": "diamond"},
-    **{"v": "triangle-down", "P": "cross", "X": "x", "p": "pentagon"},
+    **{"v": "triangle-down", "P": "plus", "X": "cross", "p": "pentagon"},
 }
-FONT = "system-ui, -apple-system, 'Segoe UI', Roboto, 'Helvetica Neue', Arial, sans-serif"
-
-# Rows of the latents -> their dry and wet sound (n, 2, n_samples).
-Sounds = Callable[[NDArray[np.int64]], NDArray[np.float32]]
-
-
-@dataclass(frozen=True)
-class MapAudio:
-    """What the points with sound bring along; each array has a row for each of them.
-
-    rows        (n,) of the latents
-    audio       (n, 2, n_samples), dry first
-    originals   (n, 2, bands, times) levels of the originals, ends of what the decoder makes of them
-    departures  of the steps between points i < j at POSITIONS, pair by pair: (0, 1), (0, 2), ...
-    exponent    of the power law in which steps are blended
-    error_db    root mean square over what is shown, of all steps: page against decoder
-    """
-
-    rows: NDArray[np.int64]
-    audio: NDArray[np.float32]
-    originals: NDArray[np.uint8]
-    ends: NDArray[np.uint8]
-    departures: Departures
-    exponent: float
-    error_db: float
-
-
-# --- the sounds -------------------------------------------------------------------------------
-
-
-def sounds_of(path: Path, latents: Latents, run: Run, splits: Sequence[str]) -> Sounds | None:
-    """Where the sound of embedded rows comes from; None where the file has no sound.
-
-    path    what was embedded: a file of render or spectrogram, or one of the recordings
-    splits  those that were embedded of a pairs file
-    """
-    kind = storage.kind_of(path) if path.suffix.lower() in (".h5", ".hdf5") else None
-    if kind == storage.PAIRS:
-        return lambda rows: _stored(path, splits, rows)
-    return None if kind else lambda rows: np.stack([_rendered(latents, run, row) for row in rows])
-
-
-def _stored(path: Path, splits: Sequence[str], rows: NDArray[np.int64]) -> NDArray[np.float32]:
-    with storage.Reader(path, storage.PAIRS) as reader:
-        return np.asarray(reader.rows(reader.labels.rows_of(splits)[rows]), dtype=np.float32)
-
-
-def _rendered(latents: Latents, run: Run, row: int) -> NDArray[np.float32]:
-    labels, config = latents.labels, run.configuration.segments
-    dry = cut_recording(Path(labels.path_of(row)), int(labels.offset[row]), config)
-    effect = Effect.from_dict(labels.effects[labels.effect[row]])
-    return render_pair(dry, effect, labels.setting_of(row), config)[0]
-
-
-def choose_points(latents: Latents, n_points: int, seed: int = 0) -> NDArray[np.int64]:
-    """Rows that shall carry sound: as many of each effect as there are, the same for a seed."""
-    rng = np.random.default_rng([seed, 7])
-    shuffled = rng.permutation(len(latents))
-    turns = np.zeros(len(latents), dtype=np.int64)
-    for effect in np.unique(latents.labels.effect):
-        members = latents.labels.effect[shuffled] == effect
-        turns[members] = np.arange(members.sum())
-    return np.sort(shuffled[np.argsort(turns, kind="stable")[:n_points]])
-
-
-# --- what is decoded beforehand ---------------------------------------------------------------
-
-
-def carry(
-    latents: Latents,
-    run: Run,
-    sounds: Sounds,
-    n_points: int = N_POINTS,
-    seed: int = 0,
-    progress: Progress = SILENT,
-) -> MapAudio:
-    """Read the sound of some points, and decode the way between any two of them."""
-    rows = choose_points(latents, n_points, seed)
-    sound = sounds(rows)
-    spectrograms, constants = run.analyse(sound)
-    config, exponent = run.spectrogram_config, run.spectrogram_config.exponent
-    originals = shrink(spectrograms, constants, config)
-    del spectrograms
-    latent = latents.latent[rows]
-    ends = _decoded(run, latent, constants)
-    loudest = max(float(originals.max()), 1e-9)
-    end_levels = to_levels(ends, loudest, exponent)
-    blended = from_levels(end_levels, exponent)
-    first, second = np.triu_indices(len(rows), 1)
-    count = len(first) * len(POSITIONS)
-    departures = np.empty((count, *ends.shape[1:]), np.float16)
-
-    def decode(step: NDArray[np.int64]) -> int:
-        a, b = first[step // len(POSITIONS)], second[step // len(POSITIONS)]
-        t = np.array(POSITIONS, np.float32)[step % len(POSITIONS), None]
-        between = _decoded(
-            run, (1 - t) * latent[a] + t * latent[b], (1 - t) * constants[a] + t * constants[b]
-        )
-        t = t[:, :, None, None]
-        departures[step] = between / loudest - ((1 - t) * blended[a] + t * blended[b])
-        return len(step)
-
-    progress.start("decoding ways", count, "step")
-    for n_done in _side_by_side(decode, _parts(count, run), run.device):
-        progress.advance(n_done)
-    progress.finish()
-    progress.say("compressing the ways")
-    small = compress(departures, seed)
-    error = _error_db(small, departures, blended, first, second, exponent)
-    return MapAudio(
-        rows,
-        sound,
-        to_levels(originals, loudest, exponent),
-        end_levels,
-        small,
-        exponent,
-        error,
-    )
-
-
-def _parts(count: int, run: Run) -> list[NDArray[np.int64]]:
-    """0 to count - 1 in parts that are decoded at a time."""
-    size = max(1, int(DECODED_VALUES // np.prod(run.model.shape)))
-    return [np.arange(i, min(i + size, count)) for i in range(0, count, size)]
-
-
-def _side_by_side(
-    work: Callable[[NDArray[np.int64]], int], parts: Sequence[NDArray[np.int64]], device: str
-) -> Iterator[int]:
-    """Work on parts, on a CPU each core on its own: a part is too small for more than one."""
-    import torch
-
-    n_threads = torch.get_num_threads() if device == "cpu" else 1
-    if n_threads == 1:
-        yield from map(work, parts)
-        return
-    pool = ThreadPoolExecutor(n_threads, initializer=torch.set_num_threads, initargs=(1,))
-    try:
-        yield from pool.map(work, parts)
-    finally:
-        pool.shutdown(cancel_futures=True)
-
-
-def _decoded(
-    run: Run, latent: NDArray[np.float32], constants: NDArray[np.float32]
-) -> NDArray[np.float32]:
-    """Miniatures of latents, decoded in parts."""
-    return np.concatenate(
-        [
-            shrink(run.decode(latent[rows]), constants[rows], run.spectrogram_config)
-            for rows in _parts(len(latent), run)
-        ]
-    )
-
-
-def _error_db(
-    small: Departures,
-    departures: NDArray[Any],
-    ends: NDArray[np.float32],
-    first: NDArray[np.int64],
-    second: NDArray[np.int64],
-    exponent: float,
-) -> float:
-    """Root mean square of what a page shows of the steps less what was decoded, in dB."""
-    squares, count = 0.0, 0
-    for start in range(0, len(departures), 512):
-        step = np.arange(start, min(start + 512, len(departures)))
-        t = np.array(POSITIONS, np.float32)[step % len(POSITIONS), None, None, None]
-        a, b = first[step // len(POSITIONS)], second[step // len(POSITIONS)]
-        blend = (1 - t) * ends[a] + t * ends[b]
-        shown = shown_db(blend + small.of(step), exponent)
-        true = shown_db(blend + departures[step], exponent)
-        squares += float(np.square(shown - true, dtype=np.float64).sum())
-        count += shown.size
-    return float(np.sqrt(squares / max(count, 1)))
-
-
-# --- the page ---------------------------------------------------------------------------------
-
-
-def map_fragment(
-    latents: Latents,
-    projection: Projection,
-    carried: MapAudio | None = None,
-    sample_rate: int = 0,
-    n_samples: int = 0,
-    silent_because: str = "",
-) -> Fragment:
-    """The map as a part of a page.
-
-    carried                 sound and pictures of some points; without, the map is only looked at
-    sample_rate, n_samples  of the sounds carried
-    silent_because          a sentence for the reader of a map without sound
-    """
-    from plotly.offline import get_plotlyjs
-
-    data: dict[str, Any] = {
-        "figure": json.loads(_figure(latents, projection, carried).to_json()),
-        "points": [_about(latents, row) for row in range(len(latents))],
-        "carried": _carried_data(carried, sample_rate, n_samples) if carried else None,
-    }
-    content = fill(
-        "map.html",
-        data=script_data(data),
-        n_sounding=len(carried.rows) if carried else 0,
-        n_points=len(latents),
-        silent_because=silent_because,
-        n_coefficients=len(carried.departures.scales) if carried else 0,
-        error_db=carried.error_db if carried else 0.0,
-        positions=[0.0, *POSITIONS, 1.0],
-        n_bands=N_BANDS,
-        n_times=N_TIMES,
-        floor_db=round(-FLOOR_DB),
-    )
-    return Fragment(content, asset("map.css"), (get_plotlyjs(), asset("map.js")))
+DARK_COLOURS = {"#333333": "#D0D0D0"}  # of the palette, on a dark page
+N_VALUE_COLOURS = 64
+WHITE_ON_DARK = 0.35
 
 
 def write_map_page(
@@ -296,153 +82,241 @@ def write_map_page(
     overwrite: bool = False,
     progress: Progress = SILENT,
 ) -> MapAudio | None:
-    """Write the map as one page; with a run and sounds it can be heard.
+    """Write the map as one page; with a run and sounds it has audio.
 
-    n_points  how many points carry sound, at most
-    Returns what the page carries; errors of outputs.check_page_path and files.writing.
+    n_points  largest number of points with audio
+    Returns the audio of the page; errors of outputs.check_page_path and files.writing.
     """
     outputs.check_page_path(path, overwrite)
-    carried = None
+    map_audio = None
     if run is not None and sounds is not None:
-        carried = carry(latents, run, sounds, n_points, seed, progress)
-    n_samples = carried.audio.shape[2] if carried else 0
+        map_audio = collect_audio(latents, run, sounds, n_points, seed, progress)
     rate = run.spectrogram_config.sample_rate if run else 0
-    made = map_fragment(latents, projection, carried, rate, n_samples, silent_because)
-    text = page("Latent map", [made], title or map_title(latents))
+    fragment = map_fragment(latents, projection, map_audio, rate, silent_because)
+    text = page("Latent map", [fragment], title or map_title(latents))
     write_page(path, text, overwrite)
-    return carried
+    return map_audio
 
 
-def _figure(latents: Latents, projection: Projection, carried: MapAudio | None) -> Any:
-    """plotly's figure: silent points below, then those with sound, then letters at chosen ones.
+def map_fragment(
+    latents: Latents,
+    projection: Projection,
+    map_audio: MapAudio | None = None,
+    sample_rate: int = 0,
+    silent_because: str = "",
+) -> Fragment:
+    """Return the map as a part of a page.
 
-    An effect has a name in the legend, which hides both of its kinds of points.
+    map_audio       audio and thumbnails of some points; without it the map is silent
+    sample_rate     of the audio, in Hz
+    silent_because  a sentence for the reader of a map without audio
     """
-    from plotly import graph_objects
-
-    names = np.array(latents.effects())
-    order = ScatterPanel(projection.points, names.tolist(), order=latents.labels.effect_names).names
-    sounding = np.zeros(len(latents), dtype=bool)
-    sounding[carried.rows if carried else slice(None)] = True
-    size = float(np.clip(12 * (sounding.sum() / 60) ** -0.2, 6, 12))
-    figure = graph_objects.Figure()
-    for loud in (False, True):
-        for index, name in enumerate(order):
-            colour, marker = label_style(index)
-            rows = np.flatnonzero((names == name) & (sounding == loud))
-            style = {"size": size, "opacity": 0.9} if loud else {"size": 5, "opacity": 0.35}
-            edge = {"width": 0.5 if loud else 0, "color": "white"}
-            if not len(rows):
-                continue
-            figure.add_scatter(
-                x=[float(f"{x:.4g}") for x in projection.points[rows, 0]],
-                y=[float(f"{y:.4g}") for y in projection.points[rows, 1]],
-                name=f"{plotly_text(name)} ({np.sum(names == name)})",
-                legendgroup=str(index),
-                showlegend=loud or not sounding[names == name].any(),
-                mode="markers",
-                customdata=rows.tolist(),
-                hovertext=[_hover(latents, int(row)) for row in rows],
-                hoverinfo="text",
-                marker={"color": colour, "symbol": SYMBOLS[marker], "line": edge, **style},
-            )
-    figure.add_scatter(
-        x=[],
-        y=[],
-        text=[],
-        mode="markers+text",
-        textposition="top center",
-        textfont={"size": 16, "color": INK, "weight": "bold"},
-        marker={"symbol": "circle-open", "size": size + 9, "color": INK, "line": {"width": 2}},
-        hoverinfo="skip",
-        showlegend=False,
+    data: dict[str, Any] = {
+        "map": {
+            "x": _rounded(projection.points[:, 0]),
+            "y": _rounded(projection.points[:, 1]),
+            "colourings": _colourings(latents, map_audio),
+            "valueColours": _hex_colours(colour_table(VALUE_COLOURS)),
+            "darkValueColours": _hex_colours(_lightened(colour_table(VALUE_COLOURS))),
+            "axisNames": [_printable(name) for name in projection.axis_names],
+        },
+        "points": _descriptions(latents),
+        "audio": _audio_data(map_audio, sample_rate) if map_audio else None,
+        "colours": packed(colour_table()),
+        "floorDb": FLOOR_DB,
+        "ticks": _frequency_ticks(sample_rate) if map_audio else [],
+    }
+    content = fill(
+        "map.html",
+        data=script_data(data),
+        n_with_audio=len(map_audio.rows) if map_audio else 0,
+        n_points=len(latents),
+        silent_because=silent_because,
+        n_coefficients=len(map_audio.residuals.scales) if map_audio else 0,
+        error_db=map_audio.error_db if map_audio else 0.0,
+        positions=[0.0, *POSITIONS, 1.0],
+        n_bands=N_BANDS,
+        n_times=N_TIMES,
+        floor_db=round(-FLOOR_DB),
     )
-    axis = {"zeroline": False, "gridcolor": "#eeeeee", "color": QUIET_INK, "showline": False}
-    x_name, y_name = (plotly_text(name) for name in projection.axis_names)
-    figure.update_layout(
-        template="none",
-        font={"family": FONT, "size": 13, "color": INK},
-        hovermode="closest",
-        hoverlabel={"align": "left", "bgcolor": "white", "font": {"color": INK, "family": FONT}},
-        xaxis={**axis, "title": {"text": x_name}},
-        yaxis={**axis, "title": {"text": y_name}, "scaleanchor": "x"},
-        legend={"itemsizing": "constant", "orientation": "h", "y": 1.01, "yanchor": "bottom"},
-        margin={"l": 48, "r": 8, "t": 8, "b": 44},
-        paper_bgcolor="white",
-        plot_bgcolor="white",
-    )
-    return figure
+    style = asset("point_map.css") + asset("map.css")
+    return Fragment(content, style, (module("latent_map.js"),))
 
 
-def plotly_text(text: str) -> str:
-    """Text that plotly shows as it is: what it draws is read as a small kind of HTML."""
-    return html.escape(_printable(text), quote=False)
+def _rounded(values: NDArray[np.float32]) -> list[float]:
+    return [float(f"{value:.6g}") for value in values]
+
+
+def _lightened(table: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """Mix colours with white, so that the darkest of them shows on a dark page."""
+    mixed = (1 - WHITE_ON_DARK) * table.astype(np.float64) + WHITE_ON_DARK * 255
+    return mixed.round().astype(np.uint8)
+
+
+def _hex_colours(table: NDArray[np.uint8]) -> list[str]:
+    chosen = table[np.linspace(0, len(table) - 1, N_VALUE_COLOURS).round().astype(int)]
+    return [f"#{red:02x}{green:02x}{blue:02x}" for red, green, blue in chosen]
 
 
 def _printable(text: str) -> str:
-    """Bytes of a file's name that are no text are written out."""
+    """Write out the bytes of a file name that are not text."""
     return text.encode("utf-8", "backslashreplace").decode()
 
 
-def _hover(latents: Latents, row: int) -> str:
-    about = _about(latents, row)
-    label = re.sub("(?<!,) ", "\N{NO-BREAK SPACE}", about["label"])  # breaks between parameters
-    parts = (label, about["recording"], about["place"])
-    lines = [line for part in parts for line in textwrap.wrap(part, 44)]
-    return "<br>".join(map(plotly_text, lines))
+# --- descriptions -----------------------------------------------------------------------------
 
 
-def _about(latents: Latents, row: int) -> dict[str, str]:
-    """Effect and setting, recording, and where in it."""
+def _descriptions(latents: Latents) -> dict[str, Any]:
+    """Effect and setting, recording, and position in it, of each point."""
+    labels = latents.labels
+    names = [shown_name(Path(str(each["path"]))) for each in labels.recordings]
+    return {
+        "labels": [_label(latents, row) for row in range(len(latents))],
+        "recordings": [_printable(name) for name in names],
+        "recording": labels.recording.tolist(),
+        "places": [_place(latents, row) for row in range(len(latents))],
+    }
+
+
+def _label(latents: Latents, row: int) -> str:
     labels = latents.labels
     effect = Effect.from_dict(labels.effects[labels.effect[row]])
+    return typeset(_printable(effect.label(labels.setting_of(row), most=99)))
+
+
+def _place(latents: Latents, row: int) -> str:
+    labels = latents.labels
     recording = labels.recordings[labels.recording[row]]
-    whole_seconds = recording["n_samples_native"] / recording["sample_rate"]
-    seconds = float(labels.offset[row]) / recording["n_samples"] * whole_seconds
+    total_seconds = recording["n_samples_native"] / recording["sample_rate"]
+    seconds = float(labels.offset[row]) / recording["n_samples"] * total_seconds
+    return f"from {seconds:.2f} s, {labels.split_of(row)}"
+
+
+# --- what points can be coloured by -----------------------------------------------------------
+
+
+def _colourings(latents: Latents, map_audio: MapAudio | None) -> list[dict[str, Any]]:
+    """The colourings of point_map.js: effect, recording, split, error, and every parameter."""
+    labels = latents.labels
+    names = list(dict.fromkeys(labels.effect_names))
+    by_effect = [names.index(labels.effect_of(row)) for row in range(len(latents))]
+    recordings = [_printable(shown_name(Path(str(each["path"])))) for each in labels.recordings]
+    return [
+        _by_category("effect", names, by_effect),
+        _by_category("recording", recordings, labels.recording.tolist()),
+        _by_category("split", SPLITS, labels.split.tolist()),
+        *([_by_error(map_audio.mse)] if map_audio else []),
+        *_by_parameter(latents),
+    ]
+
+
+def _by_category(name: str, names: Sequence[str], values: list[int]) -> dict[str, Any]:
+    categories = []
+    for index, each in enumerate(names):
+        colour = PALETTE[index % len(PALETTE)]
+        marker = SCRIPT_MARKERS[MARKERS[index // len(PALETTE) % len(MARKERS)]]
+        category = {"name": _printable(each), "colour": colour, "marker": marker}
+        if colour in DARK_COLOURS:
+            category["darkColour"] = DARK_COLOURS[colour]
+        categories.append(category)
+    return {"name": name, "kind": "category", "values": values, "categories": categories}
+
+
+def _by_error(mse: NDArray[np.float32]) -> dict[str, Any]:
+    """Reconstruction errors on a logarithmic scale from the least to the largest."""
+    rows = np.flatnonzero(np.isfinite(mse) & (mse > 0))
+    errors = np.log(mse[rows])
+    low, high = (float(errors.min()), float(errors.max())) if len(rows) else (0.0, 0.0)
+    positions = (errors - low) / max(high - low, 1e-9)
+    ticks = [(at, f"{np.exp(low + at * (high - low)):.3g}") for at in (0.0, 0.5, 1.0)]
+    return _by_value("reconstruction error (MSE)", rows, positions, ticks)
+
+
+def _by_parameter(latents: Latents) -> list[dict[str, Any]]:
+    """Each parameter that differs between points, on the scale of its normalised values."""
+    labels, colourings = latents.labels, []
+    names = labels.effect_names
+    for index, described in enumerate(labels.effects):
+        effect = Effect.from_dict(described)
+        rows = np.flatnonzero(labels.effect == index)
+        for column, parameter in enumerate(effect.parameters):
+            values = labels.setting[rows, column]
+            known = rows[np.isfinite(values)]
+            if len(np.unique(labels.setting[known, column])) < 2:
+                continue
+            positions = [parameter.position_of(float(v)) for v in labels.setting[known, column]]
+            name = f"{effect.name}: {parameter.name}"
+            if names.count(effect.name) > 1:
+                name += f" ({names[: index + 1].count(effect.name)})"
+            colourings.append(_by_value(name, known, np.array(positions), _ticks(parameter)))
+    return colourings
+
+
+def _ticks(parameter: Parameter) -> list[tuple[float, str]]:
+    if parameter.choices and len(parameter.choices) <= 4:
+        values = [float(index) for index in range(len(parameter.choices))]
+    else:
+        values = [parameter.value_at(position) for position in (0.0, 0.5, 1.0)]
+    return [(parameter.position_of(value), parameter.text(value)) for value in values]
+
+
+def _by_value(
+    name: str,
+    rows: NDArray[np.int64],
+    positions: NDArray[np.float64],
+    ticks: Sequence[tuple[float, str]],
+) -> dict[str, Any]:
     return {
-        "label": typeset(_printable(effect.label(labels.setting_of(row), most=99))),
-        "recording": shown_name(Path(labels.path_of(row))),
-        "place": f"from {seconds:.2f} s, {labels.split_of(row)}",
+        "name": _printable(name),
+        "kind": "value",
+        "rows": rows.tolist(),
+        "values": [round(float(each), 4) for each in np.clip(positions, 0, 1)],
+        "ticks": [[float(at), typeset(_printable(text))] for at, text in ticks],
     }
 
 
-def _carried_data(carried: MapAudio, sample_rate: int, n_samples: int) -> dict[str, Any]:
-    """For the script, each sound once: pairs of one segment have the dry one in common."""
-    sounds: dict[bytes, int] = {}
-    uris: list[str] = []
-    slots = []
-    for pair in carried.audio:
-        slot = []
+# --- audio and thumbnails ---------------------------------------------------------------------
+
+
+def _audio_data(map_audio: MapAudio, sample_rate: int) -> dict[str, Any]:
+    """The AudioData of map_audio.js; pairs of one segment share their dry clip."""
+    clip_indices: dict[bytes, int] = {}
+    clips: list[str] = []
+    clips_of = []
+    for pair in map_audio.audio:
+        indices = []
         for samples in pair:
             key = samples.tobytes()
-            if key not in sounds:
-                sounds[key] = len(uris)
-                uris.append(data_uri(audio.encode(samples, sample_rate, "mp3"), "mp3"))
-            slot.append(sounds[key])
-        slots.append(slot)
-    highest_hz = sample_rate / 2
-    heights = {f: float(erb_rate(f) / erb_rate(highest_hz)) for f in TICKS_HZ}
+            if key not in clip_indices:
+                clip_indices[key] = len(clips)
+                clips.append(base64_text(encode(samples, sample_rate, "mp3")))
+            indices.append(clip_indices[key])
+        clips_of.append(indices)
     return {
-        "rows": carried.rows.tolist(),
-        "sounds": uris,
-        "sounds_of": slots,
-        "seconds": n_samples / sample_rate,
+        "rows": map_audio.rows.tolist(),
+        "clips": clips,
+        "clipsOf": clips_of,
+        "sampleRate": sample_rate,
+        "nSamples": map_audio.audio.shape[2],
         "bands": N_BANDS,
         "times": N_TIMES,
-        "originals": packed(carried.originals),
-        "ends": packed(carried.ends),
+        "originals": deflated(map_audio.originals),
+        "ends": deflated(map_audio.ends),
         "positions": list(POSITIONS),
-        "coefficients": packed(carried.departures.coefficients),
-        "basis": packed(carried.departures.basis),
-        "scales": carried.departures.scales.tolist(),
-        "exponent": carried.exponent,
-        "range_db": RANGE_DB,
-        "floor_db": FLOOR_DB,
-        "error_db": carried.error_db,
-        "colours": packed(colour_table()),
-        "ticks": [
-            [height, f"{f // 1000} kHz" if f >= 1000 else f"{f} Hz"]
-            for f, height in heights.items()
-            if height < 0.93
-        ],
+        "coefficients": deflated(map_audio.residuals.coefficients),
+        "basis": deflated(map_audio.residuals.basis),
+        "scales": map_audio.residuals.scales.tolist(),
+        "exponent": map_audio.exponent,
+        "rangeDb": RANGE_DB,
+        "errorDb": map_audio.error_db,
     }
+
+
+def _frequency_ticks(sample_rate: int) -> list[tuple[float, str]]:
+    """Heights from 0 to 1 on the ERB-rate scale, and the frequencies there."""
+    heights = {f: float(erb_rate(f) / erb_rate(sample_rate / 2)) for f in TICKS_HZ}
+    return [
+        (height, f"{f // 1000} kHz" if f >= 1000 else f"{f} Hz")
+        for f, height in heights.items()
+        if height < 0.93
+    ]

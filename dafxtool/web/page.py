@@ -10,6 +10,8 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import re
+import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -42,7 +44,7 @@ class Fragment:
 @lru_cache(maxsize=1)
 def _templates() -> jinja2.Environment:
     environment = jinja2.Environment(
-        loader=jinja2.PackageLoader("dafxtool"),
+        loader=jinja2.PackageLoader("dafxtool.web"),
         autoescape=True,
         trim_blocks=True,
         lstrip_blocks=True,
@@ -59,12 +61,41 @@ def fill(template: str, **values: Any) -> Markup:
 
 def asset(name: str) -> str:
     """The text of a script or a style sheet of templates/."""
-    return files("dafxtool").joinpath("templates", name).read_text("utf-8")
+    return files("dafxtool.web").joinpath("templates", name).read_text("utf-8")
+
+
+def module(name: str) -> str:
+    """Bundle a JavaScript module of templates/ with the modules that it imports.
+
+    A page in one file cannot import files, and its Content-Security-Policy allows no other
+    source. The modules share one scope, so no two of them may define the same name.
+    """
+    parts: dict[str, str] = {}
+
+    def add(name: str) -> None:
+        if name not in parts:
+            text = asset(name)
+            parts[name] = ""
+            for imported in _IMPORT.findall(text):
+                add(imported)
+            parts[name] = parts.pop(name) or _EXPORT.sub("", _IMPORT.sub("", text))
+
+    add(name)
+    return "".join(parts.values())
+
+
+_IMPORT = re.compile(r'^import [^;]*? from "\./([^"]+)";\n', re.MULTILINE)
+_EXPORT = re.compile(r"^export (?=(?:async )?(?:function|class|const)\b)", re.MULTILINE)
+
+
+def base64_text(content: bytes) -> str:
+    """Encode bytes for a script or an address."""
+    return base64.b64encode(content).decode()
 
 
 def data_uri(content: bytes, kind: str) -> str:
-    """Bytes of a sound or a picture (mp3, flac, png) as an address that holds them."""
-    return f"data:{MIME_TYPES[kind]};base64,{base64.b64encode(content).decode()}"
+    """Return an address that holds a sound or an image (mp3, flac, png)."""
+    return f"data:{MIME_TYPES[kind]};base64,{base64_text(content)}"
 
 
 def script_data(value: Any) -> Markup:
@@ -73,15 +104,20 @@ def script_data(value: Any) -> Markup:
 
 
 def packed(array: NDArray[Any]) -> str:
-    """The bytes of an array in base64, rows one after the other, for a script to unpack."""
-    return base64.b64encode(np.ascontiguousarray(array).tobytes()).decode()
+    """Encode the bytes of an array in base64, rows one after the other."""
+    return base64_text(np.ascontiguousarray(array).tobytes())
+
+
+def deflated(array: NDArray[Any]) -> str:
+    """Compress the bytes of an array (zlib format), rows one after the other, in base64."""
+    return base64_text(zlib.compress(np.ascontiguousarray(array).tobytes(), 9))
 
 
 def page(title: str, fragments: Sequence[Fragment], introduction: str = "") -> str:
     """A whole page: a heading, a line below it, and the fragments."""
     scripts = list(dict.fromkeys(script for each in fragments for script in each.scripts))
     styles = [asset("page.css"), *dict.fromkeys(each.style for each in fragments if each.style)]
-    hashes = [base64.b64encode(hashlib.sha256(each.encode()).digest()).decode() for each in scripts]
+    hashes = [base64_text(hashlib.sha256(each.encode()).digest()) for each in scripts]
     return fill(
         "page.html",
         title=title,

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from dafxtool import storage
 from dafxtool.config import SPLITS
 from dafxtool.dataset.pair import render_pair
-from dafxtool.effects.effect import Effect
+from dafxtool.effects.effect import Effect, EffectChoice
 from dafxtool.errors import InputError
 from dafxtool.evaluation.evaluate import evaluate
 from dafxtool.evaluation.results import draw
@@ -55,7 +55,8 @@ from dafxtool.web.blocks import (
     _png,
     _sounds,
 )
-from dafxtool.web.latent_map import carry, map_fragment, sounds_of
+from dafxtool.web.latent_map import map_fragment
+from dafxtool.web.map_audio import collect_audio, sounds_of
 
 N_STEPS = 5  # from A to B
 MOST_FOLDERS = 24  # that are named one by one
@@ -210,10 +211,10 @@ def map_blocks(pairs: Path, run: Run, n_points: int, seed: int, progress: Progre
     progress.say(f"projecting {len(latents)} latents with t-SNE")
     projection = latent_map(latents, seed=seed)
     sounds = sounds_of(pairs, latents, run, splits)
-    assert sounds is not None  # of pairs there always are
-    carried = carry(latents, run, sounds, n_points, seed, progress)
-    segments = run.configuration.segments
-    fragment = map_fragment(latents, projection, carried, segments.sample_rate, segments.n_samples)
+    assert sounds is not None  # pairs always have audio
+    collected = collect_audio(latents, run, sounds, n_points, seed, progress)
+    rate = run.configuration.segments.sample_rate
+    fragment = map_fragment(latents, projection, collected, rate)
     pca = latent_map(latents, "pca", seed)
     static = _drawn(lambda path: draw_latent_map(path, latents, pca, map_title(latents)))
     n_names = len(set(latents.effects()))
@@ -392,7 +393,7 @@ def sweep_blocks(pairs: Path, run: Run, seed: int, progress: Progress) -> list[B
     """How the latents move with each parameter: a table of all effects, a figure each of two."""
     effects = [Effect.from_dict(each) for each in run.effects if each["parameters"]]
     rate = run.configuration.segments.sample_rate
-    chosen = [(effect.at(rate), dict[str, float]()) for effect in effects]
+    chosen = [EffectChoice(effect.at(rate), {}) for effect in effects]
     made = sweep_module.sweep([pairs], run, chosen, 8, 4, seed, progress=progress)
     moved = [each for sweep in made for each in sweep_module.movements(sweep)]
     blocks: list[Block] = [

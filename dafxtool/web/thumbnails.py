@@ -1,9 +1,9 @@
 """Miniatures: spectrograms small enough that thousands fit into a page.
 
 A miniature is (2, N_BANDS, N_TIMES), dry first: the mean of the power-law spectrogram over bands
-that are even on the ERB-rate scale and over even stretches of time. As `levels` it is bytes in dB,
-255 the loudest and 0 silence. In the power law, where models decode, a step between two latents is
-nearly the blend of the two ends; what it departs from that is kept as a few coefficients.
+that are even on the ERB-rate scale and over even spans of time. As `levels` it is bytes in dB, 255
+the loudest and 0 silence. In the power law, where models decode, a step between two latents is
+nearly the blend of the two ends; the residual is kept as a few coefficients.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ N_BANDS, N_TIMES = 48, 48
 RANGE_DB = 100.0  # from level 255 down to 0
 FLOOR_DB = -80.0  # what is shown, as in figures
 N_COEFFICIENTS = 64
-FITTED_ROWS = 3000  # the basis is found on so many departures: more do not change it
+FITTED_ROWS = 3000  # residuals that the basis is fitted to: more do not change it
 
 Array = NDArray[np.float32]
 
@@ -37,29 +37,29 @@ def shrink(spectrogram: Array, constants: Array, config: SpectrogramConfig) -> A
 
 
 def _time_weights(n_frames: int) -> NDArray[np.float64]:
-    """Matrix (n_frames, N_TIMES) that takes frames to the mean of each stretch."""
+    """Matrix (n_frames, N_TIMES) that takes frames to the mean of each span."""
     edges = np.linspace(0, n_frames, N_TIMES + 1)
     covered = np.clip(edges[None] - np.arange(n_frames)[:, None], 0, 1)
     return np.diff(covered, axis=1) * (N_TIMES / n_frames)
 
 
 def to_levels(miniature: Array, loudest: float, exponent: float) -> NDArray[np.uint8]:
-    """Bytes in dB re the loudest value; RANGE_DB below it and less is 0."""
+    """Encode as bytes in dB re the loudest value; RANGE_DB below it and less is 0."""
     with np.errstate(divide="ignore"):
         decibels = 20 / exponent * np.log10(np.maximum(miniature, 0) / loudest)
     return np.clip(np.rint(255 * (1 + decibels / RANGE_DB)), 0, 255).astype(np.uint8)
 
 
 def from_levels(levels: NDArray[np.uint8], exponent: float) -> Array:
-    """Power-law values, 1 the loudest: what a page makes of levels."""
+    """Decode levels to power-law values, 1 the loudest, as a page does."""
     decibels = RANGE_DB * (levels.astype(np.float32) / 255 - 1)
     values = np.where(levels > 0, 10 ** (exponent / 20 * decibels), 0)
     return np.asarray(values, dtype=np.float32)
 
 
 @dataclass(frozen=True)
-class Departures:
-    """How steps depart from blends of their ends: coefficients times scales times basis.
+class Residuals:
+    """Steps less the blends of their ends: coefficients times scales times basis.
 
     coefficients  (n, k) int8; scales (k,) float32; basis (k, 2 * N_BANDS * N_TIMES) int8
     """
@@ -74,11 +74,11 @@ class Departures:
         return (weighted @ self.basis.astype(np.float32)).reshape(-1, 2, N_BANDS, N_TIMES)
 
 
-def compress(departures: Array, seed: int = 0) -> Departures:
+def compress(residuals: Array, seed: int = 0) -> Residuals:
     """Truncated singular value decomposition of (n, 2, N_BANDS, N_TIMES), in bytes."""
     from sklearn.decomposition import TruncatedSVD
 
-    rows = departures.reshape(len(departures), -1)
+    rows = residuals.reshape(len(residuals), -1)
     rng = np.random.default_rng([seed, 8])
     fitted = rows[np.sort(rng.permutation(len(rows))[:FITTED_ROWS])]
     svd = TruncatedSVD(min(N_COEFFICIENTS, len(fitted)), n_iter=4, random_state=seed)
@@ -89,16 +89,16 @@ def compress(departures: Array, seed: int = 0) -> Departures:
     )
     basis_bytes, basis_scales = _to_bytes(basis, axis=1)
     bytes_, scales = _to_bytes(coefficients, axis=0)
-    return Departures(bytes_, (scales * basis_scales).astype(np.float32), basis_bytes)
+    return Residuals(bytes_, (scales * basis_scales).astype(np.float32), basis_bytes)
 
 
 def _to_bytes(values: Array, axis: int) -> tuple[NDArray[np.int8], Array]:
-    """Whole numbers of -127 to 127, and the scale of each row or column."""
+    """Quantise to -127 to 127, with a scale for each row or column."""
     scales = np.maximum(np.abs(values).max(axis=axis, keepdims=True) / 127, 1e-12)
     return np.rint(values / scales).astype(np.int8), scales.ravel()
 
 
 def shown_db(values: Array, exponent: float) -> Array:
-    """What is seen of power-law values: dB re the loudest, not below FLOOR_DB."""
+    """Convert power-law values to the dB that are shown: re the loudest, not below FLOOR_DB."""
     least = 10 ** (exponent / 20 * FLOOR_DB)
     return np.asarray(20 / exponent * np.log10(np.maximum(values, least)), dtype=np.float32)
