@@ -37,19 +37,22 @@ _HOMES = {
 __all__ = list(_HOMES)
 
 if TYPE_CHECKING:
-    from dafxtool.api.effects import apply_effect, list_effects
-    from dafxtool.api.embed import embed
-    from dafxtool.api.evaluate import evaluate
-    from dafxtool.api.interpolate import interpolate
-    from dafxtool.api.invert import invert
-    from dafxtool.api.latent_map import latent_map
-    from dafxtool.api.reconstruct import reconstruct
-    from dafxtool.api.render import render
-    from dafxtool.api.report import report
-    from dafxtool.api.spectrogram import compute_spectrograms
-    from dafxtool.api.sweep import sweep
-    from dafxtool.api.train import load_run, train
-    from dafxtool.audio.io import load_audio, save_audio
+    from dafxtool.api.effects import apply_effect as apply_effect
+    from dafxtool.api.effects import list_effects as list_effects
+    from dafxtool.api.embed import embed as embed
+    from dafxtool.api.evaluate import evaluate as evaluate
+    from dafxtool.api.interpolate import interpolate as interpolate
+    from dafxtool.api.invert import invert as invert
+    from dafxtool.api.latent_map import latent_map as latent_map
+    from dafxtool.api.reconstruct import reconstruct as reconstruct
+    from dafxtool.api.render import render as render
+    from dafxtool.api.report import report as report
+    from dafxtool.api.spectrogram import compute_spectrograms as compute_spectrograms
+    from dafxtool.api.sweep import sweep as sweep
+    from dafxtool.api.train import load_run as load_run
+    from dafxtool.api.train import train as train
+    from dafxtool.audio.io import load_audio as load_audio
+    from dafxtool.audio.io import save_audio as save_audio
 
 
 def __getattr__(name: str) -> Any:

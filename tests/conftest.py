@@ -158,7 +158,7 @@ def nursery(tmp_path_factory):
     """Commands in forked processes, with small disks where these can be mounted."""
     if not hasattr(os, "fork") or not Path("/proc").is_dir():
         pytest.skip("killed commands are forked and counted in /proc: on Linux only")
-    from nursery import Nursery, can_mount
+    from forked_commands import Nursery, can_mount
 
     made = Nursery(tmp_path_factory.mktemp("nursery"), mounts=can_mount())
     yield made

@@ -27,6 +27,7 @@ LAYERS: tuple[frozenset[str], ...] = (
     frozenset({"training", "latents"}),
     frozenset({"evaluation"}),
     frozenset({"web"}),
+    frozenset({"api"}),
     frozenset({"demo", "doctor"}),
     frozenset({"cli"}),
 )

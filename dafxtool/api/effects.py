@@ -71,7 +71,7 @@ def list_effects(
     wanted = [names] if isinstance(names, str) else list(names)
     for name in wanted:
         if name not in known:
-            raise EffectError(f"unknown effect {name!r}. {near_names(name, list(known))}")
+            raise EffectError(f"unknown effect {name!r}: {near_names(name, list(known))}")
     return EffectTable(tuple(known[name] for name in wanted or known))
 
 

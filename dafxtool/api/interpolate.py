@@ -68,7 +68,8 @@ class InterpolationResult(display.Displayed):
         yield display.table(self.header, self.rows())
         rate = self.run.spectrogram_config.sample_rate
         yield display.player("A, wet", self.steps.a.audio[1], rate)
-        for position, audio in stage.audible_steps(self.steps, self.run):
+        for index, position in enumerate(self.steps.positions):
+            audio = stage.step_audio(self.steps, self.run, index).audio
             yield display.player(f"t = {position:.2f}, wet", audio, rate)
         yield display.player("B, wet", self.steps.b.audio[1], rate)
 

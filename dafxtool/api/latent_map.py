@@ -29,7 +29,7 @@ from dafxtool.utils.outputs import check_outputs, check_page_path, is_page
 if TYPE_CHECKING:
     from dafxtool.latents.table import Latents
     from dafxtool.models.run import Run
-    from dafxtool.web.latent_map import MapAudio
+    from dafxtool.web.map_audio import MapAudio
 
 KINDS = (storage.PAIRS, storage.SPECTROGRAMS, storage.LATENTS)
 
@@ -135,7 +135,7 @@ def latent_map(
         latents = latents.take(rows)
     else:
         from dafxtool.latents.embed import embed
-        from dafxtool.web import latent_map as page
+        from dafxtool.web.map_audio import sounds_of
 
         loaded = defaults.loaded_run(run, device)
         rate = loaded.configuration.segments.sample_rate
@@ -143,22 +143,23 @@ def latent_map(
         splits = as_splits(split) or held_out_of(sources[0])
         latents = embed(sources, loaded, chosen, splits, progress=progress)
         if as_page:
-            sounds = page.sounds_of(sources[0], latents, loaded, splits)
+            sounds = sounds_of(sources[0], latents, loaded, splits)
     progress.say(f"projecting {len(latents)} latents with {method}")
     projection = stage.latent_map(latents, method, seed, part)
     title = title or stage.map_title(latents)
     page_audio = None
     if path and as_page:
-        from dafxtool.web import latent_map as page
+        from dafxtool.web.latent_map import write_map_page
+        from dafxtool.web.map_audio import N_POINTS
 
         silent = f"{sources[0].name} holds no audio. Map the pairs or the recordings to hear it."
-        page_audio = page.write_map_page(
+        page_audio = write_map_page(
             path,
             latents,
             projection,
             loaded,
             sounds,
-            points or page.N_POINTS,
+            points or N_POINTS,
             title,
             silent if sounds is None else "",
             seed,

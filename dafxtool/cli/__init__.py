@@ -14,6 +14,7 @@ from importlib.util import find_spec
 from typing import IO, Any
 
 import rich_click as click
+from click import Group
 from click.exceptions import Exit, NoSuchCommand
 
 from dafxtool import __version__
@@ -61,6 +62,9 @@ class Interrupted(click.ClickException):
 class DafxGroup(click.RichGroup):
     """Import a command when it is needed, and turn errors into sentences."""
 
+    # Errors as one plain line, "Error: ...": programs and logs read them too.
+    main = Group.main  # type: ignore[assignment]
+
     def list_commands(self, ctx: click.Context) -> list[str]:
         return [name for name in COMMANDS if find_spec(f"{__name__}.{name}")]
 
@@ -68,6 +72,7 @@ class DafxGroup(click.RichGroup):
         if cmd_name not in self.list_commands(ctx):
             return None
         command: click.Command = import_module(f"{__name__}.{cmd_name}").command
+        command.name = cmd_name  # its function is called `command` in every module
         return command
 
     def resolve_command(

@@ -20,7 +20,7 @@ from dafxtool.latents.spectral_transport import transport
 from dafxtool.models.run import Run
 from dafxtool.plots.spectrograms import Panel, Sheet, draw_sheet
 from dafxtool.spectrogram.metrics import channel_errors
-from dafxtool.spectrogram.phase_retrieval import invert
+from dafxtool.spectrogram.phase_retrieval import Inversion, invert
 from dafxtool.spectrogram.transform import linear_magnitude
 from dafxtool.utils.outputs import write_table
 from dafxtool.utils.progress import SILENT, Progress
@@ -174,6 +174,25 @@ def write_interpolation_table(path: Path, made: Interpolation, overwrite: bool =
     write_table(path, columns, overwrite)
 
 
+def step_audio(
+    interpolation: Interpolation, run: Run, index: int, channel: int = 1, method: str = "fast"
+) -> Inversion:
+    """Invert one channel of a step (0 dry, 1 wet) to audio.
+
+    It starts from the phase of the known dry recordings, mixed in the proportion of the step.
+    """
+    t = interpolation.positions[index]
+    a, b = interpolation.a.audio[0], interpolation.b.audio[0]
+    return invert(
+        interpolation.magnitudes[index, channel],
+        run.spectrogram_config,
+        len(a),
+        method,
+        phase_from=((1 - t) * a + t * b).astype(np.float32),
+        consistent=False,
+    )
+
+
 def sound_interpolation(
     folder: Path,
     made: Interpolation,
@@ -187,8 +206,7 @@ def sound_interpolation(
     A step starts from the phase of the known dry recordings, mixed in the proportion of the step.
     Returns each file and its spectral convergence in dB; an original has none.
     """
-    config, rate = run.spectrogram_config, run.spectrogram_config.sample_rate
-    n_samples = made.a.audio.shape[1]
+    rate = run.spectrogram_config.sample_rate
     last = len(made.positions) + 1
     written: list[tuple[Path, float | None]] = []
     sequence: list[NDArray[np.float32]] = []
@@ -203,11 +221,7 @@ def sound_interpolation(
     for channel, kind in enumerate(CHANNELS):
         keep(0, f"original-a-{kind}", made.a.audio[channel], None)
         for number, t in enumerate(made.positions, 1):
-            known = ((1 - t) * made.a.audio[0] + t * made.b.audio[0]).astype(np.float32)
-            magnitude = made.magnitudes[number - 1, channel]
-            result = invert(
-                magnitude, config, n_samples, method, phase_from=known, consistent=False
-            )
+            result = step_audio(made, run, number - 1, channel, method)
             keep(number, f"t{t:.2f}-{kind}", result.audio, result.convergence_db)
             if kind == "wet":
                 sequence.append(result.audio)

@@ -311,7 +311,7 @@ def _manner(status: int) -> str:
 
 
 def _environment() -> dict[str, str]:
-    package_folder = str(Path(__file__).resolve().parent.parent)
+    package_folder = str(Path(__file__).resolve().parents[2])
     inherited = os.environ.get("PYTHONPATH")
     paths = [package_folder, *([inherited] if inherited else [])]
     # PYTHONSAFEPATH: files of the current folder are no modules.

@@ -16,7 +16,7 @@ from dafxtool.training.trainer import Trainer
 from dafxtool.utils.progress import Progress
 
 SHAPE = (2, 33, 17)
-BENCHMARK = Path(__file__).parent.parent / "benchmarks" / "bench_gpu.py"
+BENCHMARK = Path(__file__).parents[2] / "benchmarks" / "bench_gpu.py"
 
 
 class Told(Progress):

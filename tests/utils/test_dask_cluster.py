@@ -38,7 +38,12 @@ def started(stack, tmp_path, *arguments):
             stdout=file,
             stderr=file,
             cwd=tmp_path,
-            env=os.environ | {"PYTHONPATH": str(Path(__file__).parent)},  # of this file's functions
+            env=os.environ
+            | {
+                "PYTHONPATH": os.pathsep.join(
+                    [str(Path(__file__).parent), *filter(None, [os.environ.get("PYTHONPATH")])]
+                )
+            },  # of this file's functions
         )
     stack.callback(process.wait)
     stack.callback(process.kill)

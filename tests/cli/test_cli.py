@@ -15,7 +15,7 @@ import pytest
 from click.testing import CliRunner
 
 from dafxtool import __version__
-from dafxtool.cli import COMMANDS, DafxGroup, main
+from dafxtool.cli import COMMANDS, GROUPS, DafxGroup, _options, main
 from dafxtool.cli._options import (
     config_option,
     device_option,
@@ -24,7 +24,7 @@ from dafxtool.cli._options import (
     output_option,
     overwrite_option,
     preset_option,
-    quiet_option,
+    progress_options,
     resume_option,
     seed_option,
     strict_option,
@@ -34,7 +34,7 @@ from dafxtool.cli._output import Table, progress_from, report
 from dafxtool.errors import InputError
 
 NAMES = main.list_commands(click.Context(main))
-HEAVY = {"torch", "torchaudio", "matplotlib", "numpy", "scipy", "pedalboard", "h5py", "rich"}
+HEAVY = {"torch", "torchaudio", "matplotlib", "numpy", "scipy", "pedalboard", "h5py"}
 
 
 def run(*arguments: str, **options) -> subprocess.CompletedProcess[str]:
@@ -61,8 +61,18 @@ def failing(error: BaseException, *options: click.Parameter) -> DafxGroup:
 
 def test_commands_come_in_the_order_of_the_work():
     assert [name for name in COMMANDS if name in NAMES] == NAMES
-    listed = CliRunner().invoke(main, ["--help"]).stdout.split("Commands:")[1].split("\n")
-    assert [line.split()[0] for line in listed if line.strip()] == NAMES
+    listed = [
+        name
+        for name in re.findall(r"^│ ([a-z]+) ", CliRunner().invoke(main, ["--help"]).stdout, re.M)
+        if name in NAMES
+    ]
+    assert listed == NAMES
+
+
+def test_help_groups_commands_by_what_one_wants():
+    shown = CliRunner().invoke(main, ["--help"]).stdout
+    places = [shown.index(f"─ {group} ─") for group in GROUPS]
+    assert places == sorted(places)
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -70,8 +80,8 @@ def test_every_command_explains_itself_with_examples(invoke, name):
     result = invoke(name, "--help")
     assert result.exit_code == 0
     assert result.stdout == invoke(name, "-h").stdout
-    description = result.stdout.split("Options:")[0]
-    examples = description.split("Examples:\n")[1].strip().splitlines()
+    description = result.stdout.split("─ Options ─")[0]
+    examples = description.split("Examples:")[1].strip().splitlines()
     assert examples[0].strip().startswith(f"dafxtool {name}")
 
 
@@ -137,10 +147,10 @@ def test_an_interruption_says_how_to_go_on_where_that_is_possible():
     result = CliRunner().invoke(failing(KeyboardInterrupt()), ["fail"])
     assert (result.exit_code, result.stderr) == (
         1,
-        "Error: interrupted: nothing half-written was kept.\n",
+        "Error: interrupted. No incomplete output was kept.\n",
     )
     resumable = failing(KeyboardInterrupt(), click.Option(["--resume"], is_flag=True))
-    assert "--resume goes on from what is done" in CliRunner().invoke(resumable, ["fail"]).stderr
+    assert "--resume to continue" in CliRunner().invoke(resumable, ["fail"]).stderr
 
 
 def test_an_interruption_inside_a_lock_is_one_as_well():
@@ -149,7 +159,7 @@ def test_an_interruption_inside_a_lock_is_one_as_well():
     error.__context__ = KeyError("of no matter")
     error.__context__.__context__ = KeyboardInterrupt()
     result = CliRunner().invoke(failing(error), ["fail"])
-    assert result.stderr == "Error: interrupted: nothing half-written was kept.\n"
+    assert result.stderr == "Error: interrupted. No incomplete output was kept.\n"
     ours = RuntimeError("ours")
     assert CliRunner().invoke(failing(ours), ["fail"]).exception is ours
 
@@ -157,7 +167,7 @@ def test_an_interruption_inside_a_lock_is_one_as_well():
 def test_a_real_mistake_of_the_user_shows_no_traceback():
     done = run("effects", "no-such-effect", stdout=subprocess.PIPE)
     assert done.returncode == 1
-    assert done.stderr.startswith("Error: there is no effect 'no-such-effect'")
+    assert done.stderr.startswith("Error: unknown effect 'no-such-effect'")
     assert done.stderr.count("\n") == 1
 
 
@@ -177,7 +187,7 @@ def test_a_reader_that_has_gone_is_no_reason_to_shout():
 def test_the_presets_offered_are_those_there_are():
     from dafxtool.presets import PRESETS
 
-    assert tuple(PRESETS) == PRESETS
+    assert tuple(PRESETS) == _options.PRESETS
 
 
 def parsed(*arguments: str) -> dict:
@@ -196,7 +206,7 @@ def parsed(*arguments: str) -> dict:
     @config_option
     @effect_options
     @json_option
-    @quiet_option
+    @progress_options
     def command(**values):
         seen.update(values)
 
@@ -206,9 +216,9 @@ def parsed(*arguments: str) -> dict:
 
 def test_the_shared_options_have_their_defaults():
     values = parsed()
-    assert values.pop("workers") >= 1
     assert values == {
         "output": None,
+        "workers": None,
         "overwrite": False,
         "resume": False,
         "strict": False,
@@ -220,6 +230,7 @@ def test_the_shared_options_have_their_defaults():
         "plugins": (),
         "as_json": False,
         "quiet": False,
+        "verbose": False,
     }
 
 
@@ -281,9 +292,9 @@ def test_a_table_for_another_program_is_never_wrapped(capsys):
 
 def test_quiet_is_silent_and_loud_ends_its_bar(capsys):
     @click.command()
-    @quiet_option
-    def command(quiet):
-        progress = progress_from(quiet)
+    @progress_options
+    def command(**options):
+        progress = progress_from(options)
         progress.start("rendering", 2, "pair")
         progress.advance(1)
         raise InputError("stop")

@@ -32,7 +32,7 @@ def test_there_are_twenty_in_four_families_and_two_more(sounds):
 
 
 def test_the_package_contains_the_listed_clips_and_their_licence():
-    folder = files("dafxtool") / "clips"
+    folder = files("dafxtool.audio") / "clips"
     found = {
         (each.name, file.name)
         for each in folder.iterdir()

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from nursery import Ended, Nursery, can_mount
+from forked_commands import Ended, Nursery, can_mount
 from outputs import Writing, chosen, names_in, reported
 
 pytestmark = pytest.mark.torture

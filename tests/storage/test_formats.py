@@ -22,7 +22,7 @@ from dafxtool.spectrogram.compute import read_magnitudes
 from dafxtool.storage.layout import BULK, decode_text
 from dafxtool.training.train import train
 
-DOCUMENT = Path(__file__).parents[1] / "docs" / "formats.md"
+DOCUMENT = Path(__file__).parents[2] / "docs" / "formats.md"
 BLOCKS = re.findall(r"^```python\n(.*?)^```$", DOCUMENT.read_text("utf-8"), re.M | re.S)
 HELPERS, PAIRS, SPECTROGRAMS, LATENTS, WRITING, SETTINGS = BLOCKS
 

@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from datasets import CONFIGURATION, with_training
+from datasets import CONFIGURATION, HELPERS, with_training
 from torch import nn
 
 from dafxtool import presets
@@ -52,7 +52,7 @@ def environment(**values: object) -> dict[str, str]:
 # In each of two processes: some trainings, and what this process saw of them.
 PROGRAM = """
 import json, os, sys
-sys.path.insert(0, {tests!r})
+sys.path[:0] = {tests!r}
 from dataclasses import replace
 from pathlib import Path
 import torch
@@ -102,7 +102,7 @@ def both(spectrograms_file, tmp_path_factory):
     program, seen = folder / "program.py", folder / "seen"
     program.write_text(
         PROGRAM.format(
-            tests=str(Path(__file__).parent),
+            tests=[str(Path(__file__).parent), HELPERS],
             data=str(spectrograms_file),
             folder=str(folder / "runs"),
             seen=str(seen),

@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from datasets import CONFIGURATION, with_training
+from datasets import CONFIGURATION, HELPERS, with_training
 
 from dafxtool import presets, storage
 from dafxtool.config import TrainingConfig
@@ -97,7 +97,7 @@ def test_an_interrupted_run_goes_on_along_the_very_same_curve(
 
 COMMAND = """
 import sys
-sys.path.insert(0, {tests!r})
+sys.path[:0] = {tests!r}
 from pathlib import Path
 import torch
 torch.set_num_threads(1)
@@ -112,7 +112,7 @@ def test_a_killed_run_ends_as_an_undisturbed_one(spectrograms_file, tmp_path):
     whole, killed = tmp_path / "whole", tmp_path / "killed"
     train(spectrograms_file, whole, with_training(max_steps=40), "cpu")
     code = COMMAND.format(
-        tests=str(Path(__file__).parent), data=str(spectrograms_file), run=str(killed)
+        tests=[str(Path(__file__).parent), HELPERS], data=str(spectrograms_file), run=str(killed)
     )
     process = subprocess.Popen([sys.executable, "-c", code])
     deadline = time.monotonic() + 100

@@ -9,7 +9,7 @@ import pytest
 import soundfile
 from browsers import opened, until
 from datasets import N_SAMPLES, RATE
-from test_interactive_map import N_WITH_AUDIO, SPLITS, data_of, page_step
+from test_latent_map_page import N_WITH_AUDIO, SPLITS, data_of, page_step
 
 from dafxtool.latents.embed import embed
 from dafxtool.latents.projection import Projection

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+import dafxtool
 from dafxtool.effects import apply
 from dafxtool.effects.builtin import builtin_effects
 from dafxtool.effects.effect import Effect, draw_setting
@@ -335,7 +336,7 @@ def test_plugins_are_not_heard_on_the_terminal():
         "    plugins.apply(effect, np.zeros(1000, np.float32), 24000, {})\n"
         "print('done')\n"
     )
-    package_folder = str(Path(host.__file__).parent.parent)
+    package_folder = str(Path(dafxtool.__file__).parent.parent)
     environment = os.environ | {"PYTHONPATH": package_folder}
     done = subprocess.run(
         [sys.executable, "-c", script], capture_output=True, text=True, env=environment, check=True

@@ -14,15 +14,15 @@ from pathlib import Path
 import h5py
 import psutil
 import pytest
-from datasets import CONFIGURATION, write_recordings
+from datasets import CONFIGURATION, HELPERS, write_recordings
 
 import dafxtool
 from dafxtool import presets
 from dafxtool.models.checkpoint import read_checkpoint
 
 PACKAGE = Path(dafxtool.__file__).parent
-WINDOWS = Path(__file__).parent / "windows"
-WORKFLOW = Path(__file__).parent.parent / ".github" / "workflows" / "tests.yml"
+WINDOWS = Path(HELPERS) / "windows"
+WORKFLOW = Path(__file__).parents[2] / ".github" / "workflows" / "tests.yml"
 SHORT = ("--segment-seconds", "0.512", "--short", "pad", "--seed", "3")
 
 needs_proc = pytest.mark.skipif(

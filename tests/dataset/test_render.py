@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from datasets import N_SAMPLES, RATE, SEGMENTS, SPLIT, chosen, write_recordings
+from datasets import HELPERS, N_SAMPLES, RATE, SEGMENTS, SPLIT, chosen, write_recordings
 
 from dafxtool import storage
 from dafxtool.audio import io, writer
@@ -219,9 +219,9 @@ def test_fewer_pairs_over_a_folder_leave_none_of_the_older_ones(recordings, tmp_
 
 COMMAND = """
 import sys
-sys.path.insert(0, {tests!r})
+sys.path[:0] = {tests!r}
 from pathlib import Path
-from test_pairs import render_small
+from test_render import render_small
 if __name__ == "__main__":
     render_small(Path({recordings!r}), Path({output!r}), pairs_per_effect=200, resume=True,
                  workers={workers})
@@ -233,7 +233,7 @@ def test_a_killed_render_is_resumed_to_the_same_bytes(recordings, tmp_path, work
     whole, killed = tmp_path / "whole.h5", tmp_path / "killed.h5"
     render_small(recordings, whole, pairs_per_effect=200)
     code = COMMAND.format(
-        tests=str(Path(__file__).parent),
+        tests=[str(Path(__file__).parent), HELPERS],
         recordings=str(recordings),
         output=str(killed),
         workers=workers,

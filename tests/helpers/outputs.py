@@ -18,7 +18,7 @@ import numpy as np
 import torch
 from arrays import row_arrays, take_rows
 from datasets import RATE, with_training, write_recordings
-from nursery import Nursery
+from forked_commands import Nursery
 
 from dafxtool import presets, storage
 from dafxtool.models.checkpoint import read_checkpoint

@@ -10,9 +10,10 @@ from dafxtool import storage
 from dafxtool.audio.writer import save_audio
 from dafxtool.effects.effect import sweep_settings
 from dafxtool.errors import ConfigError, EffectError, InputError
+from dafxtool.dataset.pair import render_pair
 from dafxtool.latents.embed import embed
 from dafxtool.latents.sweep import (
-    make_pair,
+
     movements,
     principal_movement,
     sweep,
@@ -179,7 +180,7 @@ def test_of_a_pairs_file_the_dry_side_of_held_out_pairs_is_taken(pairs_file, run
             reader.labels.offset == labels.offset[0]
         )
         dry = reader.rows(np.flatnonzero(same)[:1])[0, 0]
-    direct = make_pair(dry, made.effect, settings_of(made)[0], run.configuration.segments)
+    direct = render_pair(dry, made.effect, settings_of(made)[0], run.configuration.segments)
     np.testing.assert_allclose(
         run.embed(run.analyse(direct[0][None])[0])[0], made.latents.latent[0], atol=1e-5
     )

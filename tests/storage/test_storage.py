@@ -9,6 +9,7 @@ from pathlib import Path
 import h5py
 import numpy as np
 import pytest
+from datasets import HELPERS
 
 from dafxtool import storage
 from dafxtool.effects.effect import Effect, PluginFile, draw_setting
@@ -217,9 +218,9 @@ def test_the_bytes_do_not_depend_on_the_order_of_writing_nor_on_a_resume(tmp_pat
 KILLED = """
 import sys, time
 from pathlib import Path
-sys.path.insert(0, {tests!r})
+sys.path[:0] = {tests!r}
 import numpy as np
-from test_store import begin, put, N_ROWS
+from test_storage import begin, put, N_ROWS
 with begin(Path({path!r})) as writer:
     for row in range(N_ROWS):
         put(writer, row, row + 1)
@@ -232,7 +233,7 @@ with begin(Path({path!r})) as writer:
 @pytest.mark.parametrize("after", [1, 7, 19])
 def test_a_killed_writer_has_kept_what_it_reported(tmp_path, after):
     path = tmp_path / "latents.h5"
-    code = KILLED.format(tests=str(Path(__file__).parent), path=str(path))
+    code = KILLED.format(tests=[str(Path(__file__).parent), HELPERS], path=str(path))
     process = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True)
     assert process.stdout is not None
     while int(process.stdout.readline()) < after:
@@ -249,7 +250,7 @@ def test_a_killed_writer_has_kept_what_it_reported(tmp_path, after):
 
 def test_two_writers_of_one_file_refuse_each_other(tmp_path):
     path = tmp_path / "latents.h5"
-    code = KILLED.format(tests=str(Path(__file__).parent), path=str(path))
+    code = KILLED.format(tests=[str(Path(__file__).parent), HELPERS], path=str(path))
     process = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True)
     try:
         assert process.stdout is not None

@@ -13,7 +13,7 @@ from dafxtool.api.defaults import pairs_of_run
 from dafxtool.audio.writer import encode
 from dafxtool.errors import FormatError, OutputExistsError, PluginError
 from dafxtool.evaluation import evaluate
-from dafxtool.evaluation.evaluate import Score
+from dafxtool.evaluation.results import Score
 from dafxtool.evaluation.probes import Estimate
 from dafxtool.evaluation.results import Evaluation
 from dafxtool.web import blocks as blocks_module

@@ -18,6 +18,7 @@ from dafxtool.config import (
 )
 from dafxtool.effects.builtin import builtin_effects
 
+HELPERS = str(Path(__file__).parent)  # on the path of the tests' own processes
 RATE = 8000
 N_SAMPLES = 4096
 SEGMENTS = SegmentConfig(sample_rate=RATE, n_samples=N_SAMPLES)

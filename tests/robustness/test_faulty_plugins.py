@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from arrays import row_arrays
-from datasets import SEGMENTS, SPLIT, chosen, write_recordings
+from datasets import HELPERS, SEGMENTS, SPLIT, chosen, write_recordings
 
 from dafxtool import storage
 from dafxtool.dataset import workers
@@ -25,7 +25,7 @@ from dafxtool.utils.child_process import MOST_PRINTED_BYTES
 
 pytestmark = pytest.mark.torture
 
-MAD = Path(__file__).parent / "mad"
+MAD = Path(HELPERS) / "faulty_plugins"
 DEEDS = {
     "crash": "exit status" if sys.platform == "win32" else "SIGSEGV",
     "killed": "exit status 15" if sys.platform == "win32" else "SIGKILL",

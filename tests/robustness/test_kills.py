@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from nursery import Child, Ended, left_behind
+from forked_commands import Child, Ended, left_behind
 from outputs import Writing, chosen, names_in, reported
 
 pytestmark = pytest.mark.torture
