@@ -13,7 +13,6 @@ from dafxtool import demo as demo_module
 from dafxtool.demo import STATE, demo
 from dafxtool.errors import OutputExistsError
 from dafxtool.latents import latent_map, projection
-from dafxtool.utils import files
 from dafxtool.utils.progress import Progress
 
 STEPS = (
@@ -126,7 +125,7 @@ def test_two_demos_in_one_folder_refuse_each_other(tmp_path, monkeypatch):
     def refuse(path, is_folder):
         raise OutputExistsError(f"{path} is being written by another process")
 
-    monkeypatch.setattr(files, "sole_writer", refuse)
+    monkeypatch.setattr(demo_module, "sole_writer", refuse)
     with pytest.raises(OutputExistsError, match="written by another"):
         demo(tmp_path / "demo")
     assert list(tmp_path.iterdir()) == []

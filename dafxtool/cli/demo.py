@@ -39,9 +39,11 @@ def command(as_json: bool, **options: Any) -> None:
       dafxtool demo
       dafxtool demo -o somewhere --seed 1
     """
+    from dafxtool.api.checks import check_settings
     from dafxtool.utils.outputs import check_folder
 
     folder = options.pop("output") or Path("dafxtool-demo")
+    check_settings(options["device"])
     check_folder(folder, overwrite=True)
     from dafxtool.demo import demo
 

@@ -13,8 +13,6 @@ from pathlib import Path
 from typing import Any
 from zipfile import BadZipFile, ZipFile, is_zipfile
 
-import torch
-
 from dafxtool.config import Configuration
 from dafxtool.errors import (
     FormatError,
@@ -84,8 +82,9 @@ def check_run_is_free(path: Path, resume: bool, overwrite: bool) -> None:
 
 def save_checkpoint(path: Path, contents: dict[str, Any]) -> None:
     """Write a checkpoint completely or not at all."""
-
     with atomic_write(path, overwrite=True) as temporary:
+        import torch
+
         # Into memory first: torch does not report a full disk.
         packed = io.BytesIO()
         torch.save({"checkpoint_version": CHECKPOINT_VERSION, **contents}, packed)

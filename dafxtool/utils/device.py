@@ -7,8 +7,6 @@ import os
 import re
 from importlib.metadata import version
 
-import torch
-
 from dafxtool.errors import ConfigError
 
 
@@ -38,6 +36,7 @@ def pick_device(device: str) -> str:
     _check_name(device)
     if device == "cpu":
         return "cpu"
+    import torch
 
     if device == "auto":
         return "cuda" if torch.cuda.is_available() else "cpu"

@@ -109,7 +109,7 @@ def cases_of(name: str, parameter: click.Parameter) -> Iterator[Case]:
     elif isinstance(parameter.type, click.Choice):
         yield Case((name, *given, option, "nonsense"), 2, "nonsense")
     elif parameter.name == "rows" and name != "invert":
-        yield Case((name, "a.wav", option, "1"), 2, "--row")
+        yield Case((name, "a.wav", option, "1"), 2, "rows are those")
     elif parameter.name == "rows":
         yield Case((name, option, "999"), 1, "rows 0 to")
 

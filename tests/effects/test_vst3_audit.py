@@ -642,7 +642,7 @@ def test_a_plugin_that_crashes_when_it_is_tried_is_tried_with_less(monkeypatch, 
         def kill(self):
             pass
 
-    monkeypatch.setattr(host, "Child", Child)
+    monkeypatch.setattr(isolation, "ChildProcess", Child)
     if crashes == 3:
         with pytest.raises(PluginError, match="crashed while it was loaded"):
             isolation._examine_apart(tmp_path, RATE, Progress())

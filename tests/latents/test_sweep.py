@@ -8,12 +8,11 @@ from scipy.stats import spearmanr
 
 from dafxtool import storage
 from dafxtool.audio.writer import save_audio
+from dafxtool.dataset.pair import render_pair
 from dafxtool.effects.effect import sweep_settings
 from dafxtool.errors import ConfigError, EffectError, InputError
-from dafxtool.dataset.pair import render_pair
 from dafxtool.latents.embed import embed
 from dafxtool.latents.sweep import (
-
     movements,
     principal_movement,
     sweep,
@@ -303,10 +302,10 @@ def test_the_command_takes_an_effect_that_training_never_saw(
     [
         (["--effect", "clean"], "no parameters"),
         (["--effect", "overdriv"], "overdrive"),
-        (["--effect", "low-pass", "-o", "sweep.txt"], "give a figure .png"),
+        (["--effect", "low-pass", "-o", "sweep.txt"], "suffix of a figure"),
         (["--effect", "low-pass", "-o", "there.png"], "exists already"),
         (["--effect", "low-pass", "--pairs", "there.png"], "exists already"),
-        (["--effect", "low-pass", "--csv", "there.png"], "give a table .csv"),
+        (["--effect", "low-pass", "--csv", "there.png"], "suffix of a table"),
     ],
 )
 def test_misuse_of_the_command_is_one_sentence(

@@ -13,9 +13,8 @@ from dafxtool.api.defaults import pairs_of_run
 from dafxtool.audio.writer import encode
 from dafxtool.errors import FormatError, OutputExistsError, PluginError
 from dafxtool.evaluation import evaluate
-from dafxtool.evaluation.results import Score
 from dafxtool.evaluation.probes import Estimate
-from dafxtool.evaluation.results import Evaluation
+from dafxtool.evaluation.results import Evaluation, Score
 from dafxtool.web import blocks as blocks_module
 from dafxtool.web import report, sections
 from dafxtool.web.page import data_uri
