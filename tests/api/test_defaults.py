@@ -11,6 +11,7 @@ import pytest
 from datasets import CONFIGURATION, RATE, chosen
 
 from dafxtool import presets, storage
+from dafxtool.api import defaults
 from dafxtool.api.defaults import (
     built_in_recordings,
     chosen_effects,
@@ -134,7 +135,7 @@ def test_an_interrupted_copy_of_the_clips_leaves_nothing(here, monkeypatch):
         complete(folder)
         raise DiskError("full")
 
-    monkeypatch.setattr(example_recordings, "write_clips", stopped)
+    monkeypatch.setattr(defaults, "write_clips", stopped)
     with pytest.raises(DiskError):
         built_in_recordings()
     assert list(here.iterdir()) == []

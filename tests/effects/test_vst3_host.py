@@ -330,10 +330,11 @@ def test_plugins_are_not_heard_on_the_terminal():
     """A whole process, because some of the noise came at its end."""
     script = (
         "import numpy as np, pathlib\n"
-        "from dafxtool import plugins\n"
-        f"(effect, _), = plugins.examine_plugin(pathlib.Path({str(bundle('ZamTube'))!r}), 24000)\n"
+        "from dafxtool.effects.apply import apply\n"
+        "from dafxtool.effects.vst3.host import examine_plugin\n"
+        f"(effect, _), = examine_plugin(pathlib.Path({str(bundle('ZamTube'))!r}), 24000)\n"
         "for _ in range(3):\n"
-        "    plugins.apply(effect, np.zeros(1000, np.float32), 24000, {})\n"
+        "    apply(effect, np.zeros(1000, np.float32), 24000, {})\n"
         "print('done')\n"
     )
     package_folder = str(Path(dafxtool.__file__).parent.parent)

@@ -175,27 +175,26 @@ def _import_all() -> None:
     import matplotlib
 
     matplotlib.use("agg")
-    import dafxtool.boards
-    import dafxtool.pairs
-    import dafxtool.progress
-    import dafxtool.trainer
-    import dafxtool.workplace
     import matplotlib.pyplot
     import torch
     import torch._dynamo  # which the first optimizer imports
     import torch.utils.tensorboard
 
+    import dafxtool.api.defaults
     import dafxtool.cli.embed
     import dafxtool.cli.render
     import dafxtool.cli.spectrogram
     import dafxtool.cli.train
-    import dafxtool.latents
-    import dafxtool.training
+    import dafxtool.dataset.render
+    import dafxtool.latents.embed
+    import dafxtool.training.tensorboard
+    import dafxtool.training.train
+    import dafxtool.utils.progress
 
     import_module("pedalboard.io")
     torch.set_num_threads(1)
     # A line each time that something was done, not every few seconds.
-    dafxtool.utils.progress.TerminalProgress.__init__.__defaults__ = (None, 0.0)  # type: ignore[misc]
+    dafxtool.utils.progress.TerminalProgress.__init__.__defaults__ = (None, 0.0, False)  # type: ignore[misc]
     dafxtool.training.tensorboard.N_EXAMPLES = 1  # nobody looks
     assert len(os.listdir("/proc/self/task")) == 1, "a fork copies one thread only"
 

@@ -264,9 +264,9 @@ def test_the_manner_of_death_is_named(status, manner):
 def test_it_ends_with_its_parent(tmp_path, deed, is_main, end):
     script = (
         "import answering, sys, threading, time\n"
-        "from dafxtool import supervision\n"
+        "from dafxtool.utils.child_process import ChildProcess\n"
         "def run():\n"
-        "    child = supervision.ChildProcess(answering.start)\n"
+        "    child = ChildProcess(answering.start)\n"
         "    print(child.ask('who', 60), flush=True)\n"
         f"    child.send({deed!r}, 1.0)\n"
         "    time.sleep(3600)\n" + ("run()" if is_main else "threading.Thread(target=run).start()")

@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from arrays import row_arrays
-from datasets import SEGMENTS, SPECTROGRAM, SPLIT, chosen, write_recordings
+from datasets import HELPERS, SEGMENTS, SPECTROGRAM, SPLIT, chosen, write_recordings
 
 from dafxtool.dataset.render import render
 from dafxtool.errors import ClusterError, DafxError, PluginError
@@ -41,7 +41,7 @@ def started(stack, tmp_path, *arguments):
             env=os.environ
             | {
                 "PYTHONPATH": os.pathsep.join(
-                    [str(Path(__file__).parent), *filter(None, [os.environ.get("PYTHONPATH")])]
+                    [str(Path(__file__).parent), HELPERS, *filter(None, [os.environ.get("PYTHONPATH")])]
                 )
             },  # of this file's functions
         )

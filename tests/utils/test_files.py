@@ -109,11 +109,11 @@ def test_a_limit_of_the_system_is_a_sentence_and_leaves_nothing(tmp_path):
 import resource, signal
 from pathlib import Path
 from dafxtool.errors import DiskError
-from dafxtool.utils.files import writing
+from dafxtool.utils.files import atomic_write
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
 resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000))
 try:
-    with writing(Path({str(tmp_path / "table.csv")!r})) as temporary:
+    with atomic_write(Path({str(tmp_path / "table.csv")!r})) as temporary:
         temporary.write_bytes(bytes(2000))
 except DiskError as error:
     print(error)

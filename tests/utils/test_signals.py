@@ -79,9 +79,10 @@ def test_signals_that_come_while_one_is_being_noted_do_not_stop_the_process_for_
 import os, signal, sys
 from click.testing import CliRunner
 
-from dafxtool import cli, interrupts
+from dafxtool import cli
+from dafxtool.utils import signals
 from dafxtool.cli import effects as effects_command
-interrupts.watch()
+signals.watch()
 met = set()
 def trace(frame, event, argument):
     place = (frame.f_code.co_filename, frame.f_lineno)
@@ -91,7 +92,7 @@ def trace(frame, event, argument):
     return trace
 def noting(number, frame):
     try:
-        interrupts._interrupted(number, frame)
+        signals._interrupted(number, frame)
     except KeyboardInterrupt:
         pass
 for number in (signal.SIGINT, signal.SIGTERM):
