@@ -57,7 +57,7 @@ def command(as_json: bool, **options: Any) -> None:
         as_json,
         [
             Table(("step", "time", "written", "what it is"), rows, right=("time",)),
-            f"{total:.0f} s, {result.n_bytes / 1e6:.0f} MB in {folder}. See {folder / 'interpolation-effects.png'}, hear "
-            f"{folder / 'interpolation-effects'}.",
+            f"{total:.0f} s, {result.n_bytes / 1e6:.0f} MB in {folder}. See "
+            f"{folder / 'interpolation-effects.png'}, hear {folder / 'interpolation-effects'}.",
         ],
     )

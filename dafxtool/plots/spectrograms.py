@@ -411,7 +411,7 @@ def _draw_sheet_bars(page: Page, layout: _SheetLayout, images: Mapping[bool, Axe
 
 
 def _sheet_palette() -> Image.Image:
-    """Return the colours of a sheet in steps of 0.5 dB: such a PNG is a third of the size of RGB."""
+    """Return the colours of a sheet in steps of 0.5 dB: the PNG is a third as large as RGB."""
     magma, grey = matplotlib.colormaps[SPECTROGRAM_COLOURS], matplotlib.colormaps["gray"]
     shares = ((magma, 160), (_difference_colours(), 65), (grey, 31))
     steps = [colours(np.linspace(0, 1, n))[:, :3] for colours, n in shares]

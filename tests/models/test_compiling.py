@@ -106,7 +106,7 @@ def test_compiling_is_for_gpus_unless_it_is_asked_for(invoke, tmp_path):
         assert Trainer(with_training(compile=wanted), (2, 129, 65), "cpu").compiles is compiles
     assert CONFIGURATION.training.compile == "auto"
     told = invoke("train", "--help").output
-    assert "--compile / --no-compile" in told
+    assert "--no-compile" in told
 
 
 def test_the_gpu_benchmark_runs_its_paths_without_a_gpu():

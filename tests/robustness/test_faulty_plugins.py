@@ -137,7 +137,7 @@ def test_pairs_of_a_slow_plugin_do_not_wait_for_each_other(
     lost = {}
     for name, seconds in (("patient.h5", 3600.0), ("at-once.h5", 0.0)):
         monkeypatch.setattr(workers, "SECONDS_BEFORE_WRITTEN", seconds)
-        monkeypatch.setattr("dafxtool.dataset.render.rendered", counted(name))
+        monkeypatch.setattr("dafxtool.dataset.render.render_batches", counted(name))
         result = render([recordings], tmp_path / name, mixed, SEGMENTS, SPLIT, 16, workers=2)
         lost[name] = result.lost
     assert max(sizes["patient.h5"]) > 1 and max(sizes["at-once.h5"]) == 1
@@ -201,7 +201,7 @@ def test_a_resume_tries_lost_rows_again(mad_effect, recordings, tmp_path, monkey
                 raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr("dafxtool.dataset.render.rendered", stop_late)
+        patch.setattr("dafxtool.dataset.render.render_batches", stop_late)
         with pytest.raises(KeyboardInterrupt):
             render([recordings], output, mixed, SEGMENTS, SPLIT, 20, workers=2)
     monkeypatch.delenv("DAFXTOOL_MAD_PLUGINS")  # now it is another error: no such plugin
