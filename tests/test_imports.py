@@ -82,6 +82,7 @@ ORDER = (
     "sweeps",
     "probes",
     "distances",
+    "matching",
     "judged",
     "ways",
     "evaluation",
@@ -92,7 +93,7 @@ ORDER = (
     "cli",
 )
 
-PACKAGES = {"cli", "store"}
+PACKAGES = {"cli", "store", "matching"}
 FIGURES = {
     "drawing",
     "spectrogram_figures",
@@ -115,7 +116,7 @@ HOMES = {
     "rich": {"cli"},
     "tqdm": {"progress"},
     "umap": {"projection"},
-    "threadpoolctl": {"projection"},
+    "threadpoolctl": {"projection", "matching"},
     "sklearn": {"projection", "probes", "miniatures"},
     "jinja2": {"pages"},
     "markupsafe": {"pages", "report"},
@@ -127,13 +128,14 @@ HOMES = {
 
 def owner(path: Path) -> str:
     """The module's name in ORDER; all of cli/ is one, all of store/ another."""
-    if path.parent.name in PACKAGES:
-        return path.parent.name
+    package = path.relative_to(PACKAGE).parts[0]
+    if package in PACKAGES:
+        return package
     return "cli" if path.stem == "__main__" else path.stem
 
 
 def sources() -> list[Path]:
-    files = [*PACKAGE.glob("*.py"), *PACKAGE.glob("*/*.py")]
+    files = PACKAGE.rglob("*.py")
     return [path for path in sorted(files) if path != PACKAGE / "__init__.py"]
 
 

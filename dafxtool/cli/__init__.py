@@ -33,6 +33,7 @@ COMMANDS = (
     "interpolate",
     "map",
     "sweep",
+    "match",
     "evaluate",
     "report",
     "invert",
