@@ -31,6 +31,7 @@ _HOMES = {
     "latent_map": "dafxtool.api.latent_map",
     "sweep": "dafxtool.api.sweep",
     "evaluate": "dafxtool.api.evaluate",
+    "match": "dafxtool.api.match",
     "invert": "dafxtool.api.invert",
     "report": "dafxtool.api.report",
 }
@@ -44,6 +45,7 @@ if TYPE_CHECKING:
     from dafxtool.api.interpolate import interpolate as interpolate
     from dafxtool.api.invert import invert as invert
     from dafxtool.api.latent_map import latent_map as latent_map
+    from dafxtool.api.match import match as match
     from dafxtool.api.reconstruct import reconstruct as reconstruct
     from dafxtool.api.render import render as render
     from dafxtool.api.report import report as report

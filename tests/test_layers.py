@@ -25,7 +25,7 @@ LAYERS: tuple[frozenset[str], ...] = (
     frozenset({"spectrogram", "dataset"}),
     frozenset({"models"}),
     frozenset({"training", "latents"}),
-    frozenset({"evaluation"}),
+    frozenset({"evaluation", "matching"}),
     frozenset({"web"}),
     frozenset({"api"}),
     frozenset({"demo", "doctor"}),

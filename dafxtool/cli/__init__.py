@@ -26,7 +26,7 @@ from dafxtool.utils.text import printable
 GROUPS = {
     "Dataset": ("effects", "render", "spectrogram"),
     "Model": ("train", "evaluate", "report"),
-    "Look and listen": ("interpolate", "reconstruct", "map", "sweep", "embed", "invert"),
+    "Look and listen": ("interpolate", "reconstruct", "map", "sweep", "match", "embed", "invert"),
     "Start here": ("demo", "doctor"),
 }
 COMMANDS = tuple(name for names in GROUPS.values() for name in names)
@@ -63,7 +63,7 @@ class DafxGroup(click.RichGroup):
     """Import a command when it is needed, and turn errors into sentences."""
 
     # Errors as one plain line, "Error: ...": programs and logs read them too.
-    main = Group.main  # type: ignore[assignment]
+    main = Group.main
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         return [name for name in COMMANDS if find_spec(f"{__name__}.{name}")]

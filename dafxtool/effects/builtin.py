@@ -89,20 +89,45 @@ def _effect(name: str, summary: str, *parameters: Parameter) -> Callable[[Render
     return register
 
 
+Ends = tuple[float, float]
+
+
 def _even(
-    name: str, unit: str, low: float, high: float, default: float, what: str = ""
+    name: str,
+    unit: str,
+    low: float,
+    high: float,
+    default: float,
+    what: str = "",
+    most: Ends | None = None,
 ) -> Parameter:
-    return Parameter(name, unit, low, high, default, "linear", what)
+    """A linear parameter; most: its range, where that is wider than what is drawn at random."""
+    return _parameter(name, unit, (low, high), most, default, "linear", what)
 
 
 def _octaves(
-    name: str, unit: str, low: float, high: float, default: float, what: str = ""
+    name: str,
+    unit: str,
+    low: float,
+    high: float,
+    default: float,
+    what: str = "",
+    most: Ends | None = None,
 ) -> Parameter:
-    return Parameter(name, unit, low, high, default, "logarithmic", what)
+    """A logarithmic parameter; most: its range, where wider than what is drawn at random."""
+    return _parameter(name, unit, (low, high), most, default, "logarithmic", what)
+
+
+def _parameter(
+    name: str, unit: str, usual: Ends, most: Ends | None, default: float, scale: str, what: str
+) -> Parameter:
+    low, high = most or usual
+    drawn = usual if most else ()
+    return Parameter(name, unit, low, high, default, scale, what, usual=drawn)
 
 
 def _mix(low: float, high: float, default: float = 50) -> Parameter:
-    return _even("mix", "%", low, high, default, "wet part of the output")
+    return _even("mix", "%", low, high, default, "wet part of the output", (0, 100))
 
 
 def _series(dry: Audio, sample_rate: int, *plugins: Any) -> Audio:
@@ -118,7 +143,7 @@ def _clean(dry: Audio, sample_rate: int) -> Audio:
     return dry.copy()
 
 
-@_effect("gain", "louder or softer", _even("gain", "dB", -24, 12, -6))
+@_effect("gain", "louder or softer", _even("gain", "dB", -24, 12, -6, most=(-80, 30)))
 def _gain(dry: Audio, sample_rate: int, gain: float) -> Audio:
     return _series(dry, sample_rate, pedalboard_module().Gain(gain))
 
@@ -126,9 +151,9 @@ def _gain(dry: Audio, sample_rate: int, gain: float) -> Audio:
 @_effect(
     "overdrive",
     "soft clipping (tanh), then a low-pass filter",
-    _even("drive", "dB", 12, 42, 24, "gain in front of the clipping"),
-    _octaves("tone", "Hz", 800, 8000, 3200, "cutoff of the low-pass filter"),
-    _even("output", "dB", -24, 0, -6),
+    _even("drive", "dB", 12, 42, 24, "gain in front of the clipping", most=(0, 60)),
+    _octaves("tone", "Hz", 800, 8000, 3200, "cutoff of the low-pass filter", most=(200, 20_000)),
+    _even("output", "dB", -24, 0, -6, most=(-48, 12)),
 )
 def _overdrive(dry: Audio, sample_rate: int, drive: float, tone: float, output: float) -> Audio:
     board = pedalboard_module()
@@ -139,9 +164,9 @@ def _overdrive(dry: Audio, sample_rate: int, drive: float, tone: float, output: 
 @_effect(
     "distortion",
     "hard clipping at -6 dBFS, lows removed in front of it, then a low-pass filter",
-    _even("drive", "dB", 18, 48, 30, "gain in front of the clipping"),
-    _octaves("tone", "Hz", 800, 8000, 4000, "cutoff of the low-pass filter"),
-    _even("output", "dB", -24, 0, -6),
+    _even("drive", "dB", 18, 48, 30, "gain in front of the clipping", most=(0, 60)),
+    _octaves("tone", "Hz", 800, 8000, 4000, "cutoff of the low-pass filter", most=(200, 20_000)),
+    _even("output", "dB", -24, 0, -6, most=(-48, 12)),
 )
 def _distortion(dry: Audio, sample_rate: int, drive: float, tone: float, output: float) -> Audio:
     board = pedalboard_module()
@@ -152,8 +177,16 @@ def _distortion(dry: Audio, sample_rate: int, drive: float, tone: float, output:
 @_effect(
     "bit-crusher",
     "fewer bits and a lower sample rate, without any filter",
-    _even("bits", "bit", 4, 10, 6, "2 to this power steps from -1 to 1"),
-    _octaves("rate", "Hz", 1000, 12_000, 6000, "each sample is held this often a second"),
+    _even("bits", "bit", 4, 10, 6, "2 to this power steps from -1 to 1", most=(2, 14)),
+    _octaves(
+        "rate",
+        "Hz",
+        1000,
+        12_000,
+        6000,
+        "each sample is held this often a second",
+        most=(500, 20_000),
+    ),
 )
 def _bit_crusher(dry: Audio, sample_rate: int, bits: float, rate: float) -> Audio:
     n_held = np.floor(np.arange(dry.size) * (rate / sample_rate))
@@ -169,8 +202,8 @@ def _bit_crusher(dry: Audio, sample_rate: int, bits: float, rate: float) -> Audi
 @_effect(
     "delay",
     "echoes",
-    _octaves("time", "ms", 20, 1000, 350, "from one echo to the next"),
-    _even("feedback", "%", 0, 85, 40, "each echo against the one before"),
+    _octaves("time", "ms", 20, 1000, 350, "from one echo to the next", most=(1, 2000)),
+    _even("feedback", "%", 0, 85, 40, "each echo against the one before", most=(0, 98)),
     _mix(10, 70),
 )
 def _delay(dry: Audio, sample_rate: int, time: float, feedback: float, mix: float) -> Audio:
@@ -184,7 +217,7 @@ def _delay(dry: Audio, sample_rate: int, time: float, feedback: float, mix: floa
 @_effect(
     "reverb",
     "a room",
-    _even("size", "%", 10, 100, 60),
+    _even("size", "%", 10, 100, 60, most=(0, 100)),
     _even("damping", "%", 0, 100, 40, "how much faster high frequencies die away"),
     _even("width", "%", 0, 100, 100, "how little of the other side's reflections is heard"),
     _mix(15, 70, 40),
@@ -210,8 +243,10 @@ def _reverb(
     "chorus",
     "a second voice, slightly out of tune",
     _octaves("rate", "Hz", 0.2, 4, 1),
-    _even("depth", "%", 10, 60, 25),
-    _even("delay", "ms", 7, 25, 12, "between the voices, in the middle of the movement"),
+    _even("depth", "%", 10, 60, 25, most=(0, 100)),
+    _even(
+        "delay", "ms", 7, 25, 12, "between the voices, in the middle of the movement", most=(2, 30)
+    ),
     _mix(30, 70),
 )
 def _chorus(
@@ -268,8 +303,8 @@ def _phaser(
 @_effect(
     "vibrato",
     "the pitch goes up and down",
-    _octaves("rate", "Hz", 3, 9, 5),
-    _even("depth", "%", 3, 25, 10, "10 % at 5 Hz are 63 cents to either side"),
+    _octaves("rate", "Hz", 3, 9, 5, most=(1, 12)),
+    _even("depth", "%", 3, 25, 10, "10 % at 5 Hz are 63 cents to either side", most=(1, 40)),
 )
 def _vibrato(dry: Audio, sample_rate: int, rate: float, depth: float) -> Audio:
     return _series(dry, sample_rate, pedalboard_module().Chorus(rate, depth / 100, 7.0, 0.0, 1.0))
@@ -278,8 +313,8 @@ def _vibrato(dry: Audio, sample_rate: int, rate: float, depth: float) -> Audio:
 @_effect(
     "tremolo",
     "the level goes down and up",
-    _octaves("rate", "Hz", 2, 12, 5),
-    _even("depth", "%", 30, 100, 70, "how far down"),
+    _octaves("rate", "Hz", 2, 12, 5, most=(0.5, 20)),
+    _even("depth", "%", 30, 100, 70, "how far down", most=(0, 100)),
 )
 def _tremolo(dry: Audio, sample_rate: int, rate: float, depth: float) -> Audio:
     phase = 2 * np.pi * rate / sample_rate * np.arange(dry.size)
@@ -289,7 +324,7 @@ def _tremolo(dry: Audio, sample_rate: int, rate: float, depth: float) -> Audio:
 @_effect(
     "ring-modulator",
     "multiplied by a sine: every frequency becomes its sum and difference with it",
-    _octaves("frequency", "Hz", 50, 2000, 440),
+    _octaves("frequency", "Hz", 50, 2000, 440, most=(5, 5000)),
     _mix(30, 100, 80),
 )
 def _ring_modulator(dry: Audio, sample_rate: int, frequency: float, mix: float) -> Audio:
@@ -312,11 +347,11 @@ def _pitch_shift(dry: Audio, sample_rate: int, semitones: float) -> Audio:
 @_effect(
     "compressor",
     "loud parts softer",
-    _even("threshold", "dB", -54, -30, -40),
-    _octaves("ratio", ":1", 2, 20, 4),
-    _octaves("attack", "ms", 0.5, 50, 5),
-    _octaves("release", "ms", 30, 500, 100),
-    _even("makeup", "dB", 0, 18, 6, "gain behind the compression"),
+    _even("threshold", "dB", -54, -30, -40, most=(-60, 0)),
+    _octaves("ratio", ":1", 2, 20, 4, most=(1, 40)),
+    _octaves("attack", "ms", 0.5, 50, 5, most=(0.1, 200)),
+    _octaves("release", "ms", 30, 500, 100, most=(5, 2000)),
+    _even("makeup", "dB", 0, 18, 6, "gain behind the compression", most=(-12, 36)),
 )
 def _compressor(
     dry: Audio,
@@ -335,9 +370,9 @@ def _compressor(
 @_effect(
     "limiter",
     "driven against a ceiling that no sample passes",
-    _even("drive", "dB", 12, 36, 20, "gain in front of the limiter"),
-    _even("ceiling", "dB", -18, -3, -9),
-    _octaves("release", "ms", 20, 500, 100),
+    _even("drive", "dB", 12, 36, 20, "gain in front of the limiter", most=(0, 48)),
+    _even("ceiling", "dB", -18, -3, -9, most=(-30, 0)),
+    _octaves("release", "ms", 20, 500, 100, most=(5, 1000)),
 )
 def _limiter(dry: Audio, sample_rate: int, drive: float, ceiling: float, release: float) -> Audio:
     # Not pedalboard.Limiter: it let a tone of 0 dBFS through a threshold of -6 dB at 0 dBFS.
@@ -348,10 +383,10 @@ def _limiter(dry: Audio, sample_rate: int, drive: float, ceiling: float, release
 @_effect(
     "gate",
     "soft parts softer still",
-    _even("threshold", "dB", -40, -20, -30),
-    _octaves("ratio", ":1", 2, 20, 8),
-    _octaves("attack", "ms", 0.5, 20, 2),
-    _octaves("release", "ms", 20, 300, 80),
+    _even("threshold", "dB", -40, -20, -30, most=(-70, 0)),
+    _octaves("ratio", ":1", 2, 20, 8, most=(1, 40)),
+    _octaves("attack", "ms", 0.5, 20, 2, most=(0.1, 100)),
+    _octaves("release", "ms", 20, 300, 80, most=(5, 1000)),
 )
 def _gate(
     dry: Audio, sample_rate: int, threshold: float, ratio: float, attack: float, release: float
@@ -365,9 +400,9 @@ def _gate(
     "three bands, each with a compressor of its own",
     _octaves("low-crossover", "Hz", 100, 600, 250),
     _octaves("high-crossover", "Hz", 1500, 6000, 2500),
-    _even("threshold", "dB", -54, -24, -36),
-    _octaves("ratio", ":1", 2, 20, 6),
-    _even("makeup", "dB", 0, 18, 9, "gain behind the compression"),
+    _even("threshold", "dB", -54, -24, -36, most=(-60, 0)),
+    _octaves("ratio", ":1", 2, 20, 6, most=(1, 40)),
+    _even("makeup", "dB", 0, 18, 9, "gain behind the compression", most=(-12, 36)),
 )
 def _multiband(
     dry: Audio,
@@ -393,12 +428,20 @@ def _multiband(
 # --- filters ------------------------------------------------------------------------------------
 
 
-@_effect("low-pass", "highs removed, 6 dB an octave", _octaves("cutoff", "Hz", 150, 3000, 800))
+@_effect(
+    "low-pass",
+    "highs removed, 6 dB an octave",
+    _octaves("cutoff", "Hz", 150, 3000, 800, most=(20, 20_000)),
+)
 def _low_pass(dry: Audio, sample_rate: int, cutoff: float) -> Audio:
     return _series(dry, sample_rate, pedalboard_module().LowpassFilter(cutoff))
 
 
-@_effect("high-pass", "lows removed, 6 dB an octave", _octaves("cutoff", "Hz", 300, 6000, 1500))
+@_effect(
+    "high-pass",
+    "lows removed, 6 dB an octave",
+    _octaves("cutoff", "Hz", 300, 6000, 1500, most=(20, 20_000)),
+)
 def _high_pass(dry: Audio, sample_rate: int, cutoff: float) -> Audio:
     return _series(dry, sample_rate, pedalboard_module().HighpassFilter(cutoff))
 
@@ -406,7 +449,7 @@ def _high_pass(dry: Audio, sample_rate: int, cutoff: float) -> Audio:
 @_effect(
     "low-shelf",
     "lows raised or lowered",
-    _octaves("cutoff", "Hz", 100, 1000, 300),
+    _octaves("cutoff", "Hz", 100, 1000, 300, most=(20, 4000)),
     _even("gain", "dB", -24, 24, 12),
 )
 def _low_shelf(dry: Audio, sample_rate: int, cutoff: float, gain: float) -> Audio:
@@ -416,7 +459,7 @@ def _low_shelf(dry: Audio, sample_rate: int, cutoff: float, gain: float) -> Audi
 @_effect(
     "high-shelf",
     "highs raised or lowered",
-    _octaves("cutoff", "Hz", 1000, 6000, 2500),
+    _octaves("cutoff", "Hz", 1000, 6000, 2500, most=(300, 16_000)),
     _even("gain", "dB", -24, 24, 12),
 )
 def _high_shelf(dry: Audio, sample_rate: int, cutoff: float, gain: float) -> Audio:
@@ -426,9 +469,9 @@ def _high_shelf(dry: Audio, sample_rate: int, cutoff: float, gain: float) -> Aud
 @_effect(
     "peak",
     "one region of the spectrum raised or lowered",
-    _octaves("cutoff", "Hz", 150, 6000, 1000, "centre of the region"),
+    _octaves("cutoff", "Hz", 150, 6000, 1000, "centre of the region", most=(20, 18_000)),
     _even("gain", "dB", -24, 24, 15),
-    _octaves("q", "", 0.5, 8, 1.5, "centre over width"),
+    _octaves("q", "", 0.5, 8, 1.5, "centre over width", most=(0.1, 20)),
 )
 def _peak(dry: Audio, sample_rate: int, cutoff: float, gain: float, q: float) -> Audio:
     return _series(dry, sample_rate, pedalboard_module().PeakFilter(cutoff, gain, q))
@@ -437,11 +480,13 @@ def _peak(dry: Audio, sample_rate: int, cutoff: float, gain: float, q: float) ->
 @_effect(
     "combo",
     "a guitar amplifier and its loudspeaker",
-    _even("drive", "dB", 6, 36, 20),
+    _even("drive", "dB", 6, 36, 20, most=(0, 60)),
     _even("bass", "dB", -12, 12, 3),
     _even("treble", "dB", -12, 12, 0),
-    _octaves("speaker", "Hz", 1500, 6000, 3000, "where the loudspeaker's highs end"),
-    _even("output", "dB", -24, 0, -6),
+    _octaves(
+        "speaker", "Hz", 1500, 6000, 3000, "where the loudspeaker's highs end", most=(500, 16_000)
+    ),
+    _even("output", "dB", -24, 0, -6, most=(-48, 3)),
 )
 def _combo(
     dry: Audio,

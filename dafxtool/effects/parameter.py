@@ -52,10 +52,12 @@ class Parameter:
     choices: tuple[str, ...] = ()
     positions: tuple[float, ...] = ()
     values: tuple[float, ...] = ()
+    usual: tuple[float, ...] = ()  # lowest and highest value drawn or swept; empty: all of them
 
     def __post_init__(self) -> None:
         for field in ("minimum", "maximum", "default"):
             object.__setattr__(self, field, to_float32(getattr(self, field)))
+        object.__setattr__(self, "usual", tuple(map(to_float32, self.usual)))
         if self.scale not in SCALES:
             raise ValueError(f"{self.name}: no scale {self.scale!r}")
         if not self.minimum <= self.default <= self.maximum:
@@ -109,14 +111,14 @@ class Parameter:
         if self.choices:
             n_values = min(n_values, len(self.choices))
             return [float(round(i)) for i in np.linspace(0, len(self.choices) - 1, n_values)]
-        return [self.value_at(position) for position in np.linspace(*self._ends(), n_values)]
+        return [self.value_at(position) for position in np.linspace(*self.usual_ends(), n_values)]
 
     def draw(self, rng: np.random.Generator) -> float:
         """A value drawn evenly in position or among the choices; takes one number of rng."""
         position = rng.random()
         if self.choices:
             return float(min(int(position * len(self.choices)), len(self.choices) - 1))
-        low, high = self._ends()
+        low, high = self.usual_ends()
         return self.value_at(low + (high - low) * position)
 
     def check(self, value: float, effect_name: str) -> float:
@@ -182,9 +184,18 @@ class Parameter:
         }
         return cls(**parts)
 
-    def _ends(self) -> tuple[float, float]:
-        """The positions that can be set: a table may leave out a part of the knob's way."""
-        return (self.positions[0], self.positions[-1]) if self.scale == "tabulated" else (0.0, 1.0)
+    def usual_ends(self) -> tuple[float, float]:
+        """Normalised values between which settings are drawn and swept.
+
+        Narrower than the range where that has values which are seldom used; a table may leave out
+        a part of the range.
+        """
+        if self.scale == "tabulated":
+            return self.positions[0], self.positions[-1]
+        if self.usual:
+            low, high = (min(max(v, self.minimum), self.maximum) for v in self.usual)
+            return self.position_of(low), self.position_of(high)
+        return 0.0, 1.0
 
     def _choice_positions(self) -> Sequence[float]:
         n = len(self.choices)

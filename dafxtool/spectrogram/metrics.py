@@ -7,6 +7,7 @@ import torch
 from numpy.typing import NDArray
 
 FLOOR_DB = 80.0  # below the loudest bin: what lies lower is not compared
+LOWEST_MAGNITUDE = 1e-5  # of a bin, below which the logarithm is not taken
 # Window lengths and hops of Yamamoto, Song & Kim 2020, "Parallel WaveGAN", arXiv:1910.11480.
 RESOLUTIONS = ((1024, 120, 600), (2048, 240, 1200), (512, 50, 240))  # n_fft, hop, window
 
@@ -52,7 +53,7 @@ def _magnitude(audio: NDArray[np.float32], n_fft: int, hop: int, window: int) ->
         pad_mode=_padding(audio.shape[-1], n_fft),
         return_complex=True,
     )
-    return spectrum.abs().clamp_min(1e-5)
+    return spectrum.abs().clamp_min(LOWEST_MAGNITUDE)
 
 
 def _padding(n_samples: int, n_fft: int) -> str:

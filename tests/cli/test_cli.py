@@ -327,7 +327,7 @@ def test_effects_named_are_shown_alone(invoke):
     heading, *rows = [line.split() for line in result.stdout.splitlines()]
     assert heading[:5] == ["effect,", "parameters", "range", "unit", "default"]
     assert [row[0] for row in rows] == ["delay", "time", "feedback", "mix"]
-    assert rows[1][1:7] == ["20", "to", "1000", "ms", "350", "logarithmic"]
+    assert rows[1][1:7] == ["1", "to", "2000", "ms", "350", "logarithmic"]
 
 
 def test_effects_of_a_plugin_join_the_built_in_ones(invoke, plugin):

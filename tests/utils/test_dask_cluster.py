@@ -41,7 +41,11 @@ def started(stack, tmp_path, *arguments):
             env=os.environ
             | {
                 "PYTHONPATH": os.pathsep.join(
-                    [str(Path(__file__).parent), HELPERS, *filter(None, [os.environ.get("PYTHONPATH")])]
+                    [
+                        str(Path(__file__).parent),
+                        HELPERS,
+                        *filter(None, [os.environ.get("PYTHONPATH")]),
+                    ]
                 )
             },  # of this file's functions
         )

@@ -1,0 +1,306 @@
+"""Measure matching against its goals, beside what takes no search or an uninformed one.
+
+Every line compares, in one run on the same pairs, `dafxtool match` with doing nothing, random
+settings of the right effect, a plain CMA-ES (package `cma`, same number of evaluations, effect
+known) and a matched equaliser. Pairs: recordings of a folder, 5.46 s at 24 kHz, random settings.
+
+    python benchmarks/bench_match.py recordings --pairs 20
+    python benchmarks/bench_match.py recordings --part chains --pairs 10
+"""
+
+from __future__ import annotations
+
+import argparse
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import numpy as np
+import scipy.fft
+from numpy.typing import NDArray
+
+from dafxtool.audio.find_recordings import find_recordings
+from dafxtool.audio.io import load_audio
+from dafxtool.audio.resample import resample
+from dafxtool.effects.builtin import builtin_effects
+from dafxtool.effects.effect import draw_setting
+from dafxtool.errors import DafxError
+from dafxtool.matching.chain import Stage, render_chain
+from dafxtool.matching.objective import (
+    Objective,
+    frames,
+    hann,
+    outer_distance,
+    rms,
+)
+from dafxtool.matching.paired import Options, match_pair
+from dafxtool.matching.prepare import Prepared
+from dafxtool.matching.unpaired import match_like
+
+RATE, N_SAMPLES = 24_000, 131_072
+HEARD = 0.01  # objective of the unprocessed recording, from which an effect can be heard
+EFFECTS = {name: effect.at(RATE) for name, effect in builtin_effects().items()}
+REAL = [name for name in EFFECTS if name not in ("clean", "gain")]
+IN_CHAINS = (
+    *("overdrive", "distortion", "bit-crusher", "delay", "reverb", "chorus", "flanger", "phaser"),
+    *("tremolo", "compressor", "combo", "low-pass", "high-pass", "low-shelf", "high-shelf", "peak"),
+)
+TO_THE_POINT = frozenset({"time", "rate", "frequency"})  # within a thousandth of their value
+Array = NDArray[np.float32]
+
+
+class Recordings:
+    """Dry segments of a folder's recordings, drawn by number."""
+
+    def __init__(self, folder: Path) -> None:
+        self.files = find_recordings([folder])
+        self.folders = sorted({path.parent for path in self.files})
+
+    def dry(self, number: int, n_samples: int = N_SAMPLES) -> Array:
+        """Joined recordings of one folder that peak at -12 dBFS."""
+        rng = np.random.default_rng(1000 + number)
+        folder = self.folders[number % len(self.folders)]
+        files = [path for path in self.files if path.parent == folder]
+        parts: list[Array] = []
+        for index in rng.permutation(len(files)).tolist() * 8:
+            try:
+                samples, _ = load_audio(files[index], RATE)
+            except DafxError:
+                continue
+            if rms(samples) < 0.003:
+                continue
+            first = int(rng.integers(max(1, samples.size - n_samples)))
+            part = samples[first : first + n_samples]
+            if rms(part) < 0.003:
+                continue
+            parts.append(part)
+            if sum(part.size for part in parts) >= n_samples:
+                break
+        joined = np.concatenate(parts)
+        joined = np.resize(joined, n_samples)
+        return (0.25 * joined / np.abs(joined).max()).astype(np.float32)
+
+
+def paired(recordings: Recordings, n_pairs: int) -> None:
+    """One effect: is it found, how near are its settings, how long does it take."""
+    rows = []
+    errors: dict[str, list[float]] = {"parts of the range": [], "times, rates, frequencies": []}
+    others: dict[str, list[float]] = {name: [] for name in BASELINES}
+    for name in REAL:
+        done, number = 0, 0
+        while done < n_pairs and number < 3 * n_pairs:
+            rng = np.random.default_rng(77 + number)
+            dry, stage = (
+                recordings.dry(number),
+                Stage(EFFECTS[name], draw_setting(EFFECTS[name], rng)),
+            )
+            number += 1
+            wet = render_chain([stage], dry, RATE)
+            if Objective(wet).distance(dry) < HEARD:
+                continue
+            done += 1
+            began = time.process_time()
+            answer = match_pair(Prepared(dry, wet, RATE, 1.0, 0, 0, dry.size), Options())
+            seconds = time.process_time() - began
+            unprocessed = outer_distance(dry, wet)
+            is_right = answer.best.stages[:1] and answer.best.stages[0].effect.name == name
+            rows.append(
+                (name, bool(is_right), answer.distance / unprocessed, answer.evaluations, seconds)
+            )
+            if is_right:
+                _note_errors(errors, stage, answer.best.stages[0])
+            for baseline, function in BASELINES.items():
+                ours = function(dry, wet, stage, answer.evaluations, rng)
+                if ours is not None:
+                    others[baseline].append(outer_distance(ours, wet) / unprocessed)
+        part = [row for row in rows if row[0] == name]
+        print(
+            f"  {name:15} {_share(part, 1)} right, MRSTFT ratio {_median(part, 2):.4f}", flush=True
+        )
+    print(f"paired, {len(rows)} pairs: effect right {_share(rows, 1)}")
+    print(
+        f"  MRSTFT over doing nothing's: median {_median(rows, 2):.4f}, worst {_worst(rows, 2):.3f}"
+    )
+    for kind, values in errors.items():
+        print(f"  median error of {kind}: {np.median(values):.2g}")
+    print(f"  evaluations: median {_median(rows, 3):.0f}; CPU s: median {_median(rows, 4):.1f}")
+    for baseline, ratios in others.items():
+        if ratios:
+            print(f"  {baseline}: median {np.median(ratios):.3f}, worst {max(ratios):.2f}")
+
+
+def _note_errors(errors: dict[str, list[float]], truth: Stage, found: Stage) -> None:
+    for p in truth.effect.parameters:
+        true, ours = truth.setting[p.name], found.setting[p.name]
+        difference = abs(p.position_of(true) - p.position_of(ours))
+        errors["parts of the range"].append(difference)
+        if p.name in TO_THE_POINT:
+            errors["times, rates, frequencies"].append(abs(ours / true - 1))
+
+
+def chains(recordings: Recordings, n_pairs: int) -> None:
+    """Two and three effects in series: are they found in their order."""
+    for length in (2, 3):
+        rows = []
+        for number in range(n_pairs):
+            rng = np.random.default_rng(900 + number + 100 * length)
+            names = rng.choice(len(IN_CHAINS), length, replace=False)
+            picked = [EFFECTS[IN_CHAINS[i]] for i in names]
+            stages = [Stage(effect, draw_setting(effect, rng)) for effect in picked]
+            dry = recordings.dry(number)
+            wet = render_chain(stages, dry, RATE)
+            began = time.process_time()
+            pair = Prepared(dry, wet, RATE, 1.0, 0, 0, dry.size)
+            answer = match_pair(pair, Options(chain=length))
+            found = [s.effect.name for s in answer.best.stages if s.effect.name != "gain"]
+            is_right = found == [effect.name for effect in picked]
+            ratio = answer.distance / answer.distance_unprocessed
+            rows.append((length, is_right, ratio, answer.evaluations, time.process_time() - began))
+            print(f"  {[e.name for e in picked]}: {found}, MRSTFT ratio {ratio:.3f}", flush=True)
+        print(
+            f"chains of {length}, {len(rows)} pairs: right {_share(rows, 1)}, MRSTFT ratio median "
+            f"{_median(rows, 2):.3f}, evaluations {_median(rows, 3):.0f}, CPU s "
+            f"{_median(rows, 4):.0f}"
+        )
+
+
+def unpaired(recordings: Recordings, n_pairs: int, seconds: float = 60.0) -> None:
+    """Other words of the same voice, effect known and unknown."""
+    n_samples = round(seconds * RATE)
+    candidates = [name for name in REAL if name != "pitch-shift"]
+    for is_known in (True, False):
+        rows = []
+        for number in range(n_pairs * len(candidates) // 4):
+            name = candidates[number % len(candidates)]
+            rng = np.random.default_rng(50 + number)
+            stage = Stage(EFFECTS[name], draw_setting(EFFECTS[name], rng))
+            both = recordings.dry(number, 2 * n_samples)
+            dry, other = both[:n_samples], both[n_samples:]
+            truth = render_chain([stage], dry[: 2 * N_SAMPLES], RATE)
+            reference = render_chain([stage], other, RATE)
+            names = [name] if is_known else candidates
+            effects = [(EFFECTS[each], {}) for each in names]
+            answer = match_like(dry, [reference], Options(effects=effects, level="keep"))
+            ours = render_chain(answer.best.stages, dry[: 2 * N_SAMPLES], RATE)
+            ratio = outer_distance(ours, truth) / outer_distance(dry[: 2 * N_SAMPLES], truth)
+            rows.append((name, answer.best.name == name, ratio))
+        worse = np.mean([row[2] > 1.001 for row in rows])
+        print(
+            f"unpaired, effect {'known' if is_known else 'unknown'}, {len(rows)} triples: right "
+            f"{_share(rows, 1)}, MRSTFT ratio to the truth {_median(rows, 2):.2f}, worse than "
+            f"nothing {worse:.2f}",
+            flush=True,
+        )
+
+
+def no_effect(recordings: Recordings, n_pairs: int) -> None:
+    """Copies, resampled copies and noise: is "leave it" answered."""
+    rows = []
+    for number in range(n_pairs):
+        dry = recordings.dry(number)
+        noise = np.random.default_rng(number).standard_normal(dry.size).astype(np.float32)
+        lower = resample(resample(dry, RATE, 16_000), 16_000, RATE)[: dry.size]
+        kinds = {
+            "same file": (dry, 1.0),
+            "noise at -50 dB": (dry + np.float32(10**-2.5 * rms(dry)) * noise, 1.0),
+            "16 bits": (np.round(dry * 32768).astype(np.float32) / 32768, 1.0),
+            "resampled": (np.pad(lower, (0, dry.size - lower.size)), 0.63),
+        }
+        for kind, (wet, highest) in kinds.items():
+            answer = match_pair(Prepared(dry, wet, RATE, highest, 0, 0, dry.size), Options())
+            left = not [s for s in answer.best.stages if s.effect.name != "gain"]
+            rows.append((kind, left))
+    for kind in dict.fromkeys(row[0] for row in rows):
+        part = [row for row in rows if row[0] == kind]
+        print(f"  {kind}: left {_share(part, 1)} of {len(part)}")
+    print(f"no effect there, {len(rows)} pairs: left {_share(rows, 1)}")
+
+
+# --- baselines ----------------------------------------------------------------------------------
+
+
+def _random_setting(
+    dry: Array, wet: Array, truth: Stage, n: int, rng: np.random.Generator
+) -> Array | None:
+    setting = draw_setting(truth.effect, rng)
+    return render_chain([Stage(truth.effect, setting)], dry, RATE)
+
+
+def _plain_cma(
+    dry: Array, wet: Array, truth: Stage, n: int, rng: np.random.Generator
+) -> Array | None:
+    """CMA-ES over the normalised settings of the right effect."""
+    try:
+        import cma
+    except ImportError:
+        return None
+    free = truth.effect.parameters
+    if len(free) < 2 or truth.effect.name == "pitch-shift":
+        return None
+    objective = Objective(wet)
+
+    def rendered(position: Sequence[float]) -> Array:
+        values = {p.name: p.value_at(float(u)) for p, u in zip(free, position, strict=True)}
+        return render_chain([Stage(truth.effect, values)], dry, RATE)
+
+    options = {"bounds": [0, 1], "maxfevals": n, "verbose": -9, "seed": 1}
+    search = cma.CMAEvolutionStrategy([0.5] * len(free), 0.25, options)
+    while not search.stop():
+        points = search.ask()
+        search.tell(points, [objective.distance(rendered(point)) for point in points])
+    return rendered(search.result.xbest)
+
+
+def _matched_equaliser(
+    dry: Array, wet: Array, truth: Stage, n: int, rng: np.random.Generator
+) -> Array | None:
+    """The dry audio with the mean spectrum of the wet one."""
+    length = 1024
+    window = hann(length)
+    ours, theirs = (
+        np.sqrt(np.square(np.abs(scipy.fft.rfft(frames(x, length, 512) * window))).mean(axis=0))
+        for x in (dry, wet)
+    )
+    impulse = scipy.fft.irfft(theirs / (ours + 1e-4 * ours.max()))
+    impulse = np.roll(impulse, length // 2) * window
+    from scipy.signal import oaconvolve
+
+    filtered = oaconvolve(dry, impulse)[length // 2 : length // 2 + dry.size]
+    return filtered.astype(np.float32)
+
+
+BASELINES: dict[str, Callable[..., Array | None]] = {
+    "random settings of the right effect": _random_setting,
+    "plain CMA-ES, effect known": _plain_cma,
+    "matched equaliser": _matched_equaliser,
+}
+
+
+def _share(rows: Sequence[tuple], column: int) -> str:
+    return f"{np.mean([row[column] for row in rows]):.2f}" if rows else "-"
+
+
+def _median(rows: Sequence[tuple], column: int) -> float:
+    return float(np.median([row[column] for row in rows])) if rows else float("nan")
+
+
+def _worst(rows: Sequence[tuple], column: int) -> float:
+    return float(max(row[column] for row in rows)) if rows else float("nan")
+
+
+PARTS = {"paired": paired, "chains": chains, "unpaired": unpaired, "no-effect": no_effect}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("recordings", type=Path, help="folder of recordings, a folder a speaker")
+    parser.add_argument("--part", choices=PARTS, help="default: all of them")
+    parser.add_argument("--pairs", type=int, default=20, help="of each effect or kind")
+    arguments = parser.parse_args()
+    recordings = Recordings(arguments.recordings)
+    for name in [arguments.part] if arguments.part else PARTS:
+        PARTS[name](recordings, arguments.pairs)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,1 @@
+"""Find the effect and settings behind a recording."""

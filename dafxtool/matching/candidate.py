@@ -1,0 +1,187 @@
+"""One explanation under search: a chain whose free settings are refined against the reference."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dafxtool.effects.effect import Effect
+from dafxtool.errors import EffectError
+from dafxtool.matching.chain import OSCILLATOR, Stage, render_stage
+from dafxtool.matching.hints.start import DEVIATION, Start
+from dafxtool.matching.objective import (
+    Array,
+    Objective,
+    as_vector,
+    distance_of,
+)
+from dafxtool.matching.refine import Refinement
+
+# Parameters that change nothing but the level, which the objective does not hear: when all of a
+# tuple's parameters rise by 1 dB, so does the output.
+LEVEL_PARAMETERS = {
+    "gain": ("gain",),
+    "overdrive": ("output",),
+    "distortion": ("output",),
+    "combo": ("output",),
+    "compressor": ("makeup",),
+    "multiband": ("makeup",),
+    "limiter": ("drive", "ceiling"),
+}
+HELD_FOR_LEVEL = {name: parameters[-1] for name, parameters in LEVEL_PARAMETERS.items()}
+PHASE = "phase"
+PHASE_DEVIATION = 0.02  # cycles
+
+
+@dataclass(frozen=True)
+class Coordinate:
+    """A free value of a chain: the parameter of a stage, or its oscillator's phase."""
+
+    stage: int
+    name: str
+    deviation: float  # parts of the range
+
+
+@dataclass(frozen=True)
+class Summary:
+    """What a candidate has reached; plain values that can be sent between processes.
+
+    normal    (n, n) product of the residual's slopes, per unit of normalised values
+    finished  more evaluations would not help
+    """
+
+    stages: tuple[Stage, ...]
+    distance: float
+    evaluations: int
+    coordinates: tuple[Coordinate, ...] = ()
+    normal: NDArray[np.float64] | None = None
+    finished: bool = False
+
+
+class Candidate:
+    """A chain, its free coordinates and the refinement of them."""
+
+    def __init__(
+        self,
+        dry: Array,
+        sample_rate: int,
+        objective: Objective,
+        stages: Sequence[Stage],
+        coordinates: Sequence[Coordinate],
+    ) -> None:
+        self.dry, self._sample_rate, self._objective = dry, sample_rate, objective
+        self._stages, self.coordinates = tuple(stages), tuple(coordinates)
+        self._rendered: dict[int, tuple[Stage, Array]] = {}  # last output of each stage
+        self.evaluations = 0
+        self.switches_tried = False
+        self.distance, self.best = np.inf, self._stages
+        position = np.array([self._position(c) for c in coordinates])
+        deviation = np.array([c.deviation for c in coordinates])
+        self._refinement = Refinement(self._residual, position, deviation)
+
+    @property
+    def finished(self) -> bool:
+        """Whether more evaluations would not help."""
+        return self._refinement.finished
+
+    def advance(self, most_evaluations: int, target: float) -> None:
+        """Refine further; stop early at a squared residual of `target`."""
+        self._refinement.advance(most_evaluations, target=target)
+
+    def summary(self) -> Summary:
+        """Return the best chain so far and what is known about its surroundings."""
+        jacobian = self._refinement.jacobian()
+        normal = None if jacobian is None else (jacobian.T @ jacobian).astype(np.float64)
+        return Summary(
+            self.best,
+            self.distance,
+            self.evaluations,
+            self.coordinates,
+            normal,
+            self.finished,
+        )
+
+    def _position(self, coordinate: Coordinate) -> float:
+        stage = self._stages[coordinate.stage]
+        if coordinate.name == PHASE:
+            return 0.5  # phases go round: half a cycle to either side
+        return stage.effect.parameter(coordinate.name).position_of(stage.setting[coordinate.name])
+
+    def _at(self, position: NDArray[np.float64]) -> tuple[Stage, ...]:
+        stages = list(self._stages)
+        for value, coordinate in zip(position, self.coordinates, strict=True):
+            stage = stages[coordinate.stage]
+            if coordinate.name == PHASE:
+                phase = self._stages[coordinate.stage].phase + float(value) - 0.5
+                stages[coordinate.stage] = replace(stage, phase=phase % 1.0)
+            else:
+                parameter = stage.effect.parameter(coordinate.name)
+                changed = {coordinate.name: parameter.value_at(float(value))}
+                stages[coordinate.stage] = replace(stage, setting=dict(stage.setting) | changed)
+        return tuple(stages)
+
+    def _residual(self, position: NDArray[np.float64]) -> Array | None:
+        stages = self._at(position)
+        self.evaluations += 1
+        try:
+            audio = self._render(stages)
+        except EffectError:
+            return None
+        residuals = self._objective.residuals(audio)
+        distance = distance_of(residuals)
+        if distance < self.distance:
+            self.distance, self.best = distance, stages
+        return as_vector(residuals)
+
+    def _render(self, stages: Sequence[Stage]) -> Array:
+        audio, is_same = self.dry, True
+        for index, stage in enumerate(stages):
+            known = self._rendered.get(index)
+            if is_same and known is not None and known[0] == stage and index < len(stages) - 1:
+                audio = known[1]
+                continue
+            is_same = False
+            audio = render_stage(stage, audio, self._sample_rate)
+            if len(stages) > 1:
+                self._rendered[index] = (stage, audio)
+        return audio
+
+
+def stage_of(start: Start, held: Mapping[str, float]) -> Stage:
+    """Return the stage at a start, with the values that the user holds."""
+    setting = start.effect.default_setting() | dict(start.setting) | dict(held)
+    return Stage(start.effect, setting, start.phase)
+
+
+def coordinates_of(
+    effect: Effect,
+    index: int,
+    held: Mapping[str, float],
+    deviations: Mapping[str, float] | None = None,
+    is_last: bool = True,
+    with_phase: bool = False,
+    left_out: Sequence[str] = (),
+) -> list[Coordinate]:
+    """List the coordinates of a stage that can be refined.
+
+    deviations  standard deviations in parts of the range; 0 leaves a parameter as it is
+    is_last     then what changes the level alone is left out
+    """
+    known = deviations or {}
+    level = HELD_FOR_LEVEL.get(effect.name) if is_last and effect.plugin is None else None
+    found = [
+        Coordinate(index, p.name, known.get(p.name, DEVIATION))
+        for p in effect.parameters
+        if p.name not in held
+        and p.name != level
+        and p.name not in left_out
+        and not p.choices
+        and p.maximum > p.minimum
+        and known.get(p.name, DEVIATION) > 0
+    ]
+    if with_phase and effect.name in OSCILLATOR:
+        found.append(Coordinate(index, PHASE, PHASE_DEVIATION))
+    return found

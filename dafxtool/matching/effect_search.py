@@ -1,0 +1,328 @@
+"""Search the settings of one effect: hints, the best of their starts, refinement."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+from scipy.stats import qmc
+
+from dafxtool.effects.effect import Effect
+from dafxtool.effects.parameter import Parameter
+from dafxtool.errors import EffectError
+from dafxtool.matching.candidate import (
+    Candidate,
+    Coordinate,
+    Summary,
+    coordinates_of,
+    stage_of,
+)
+from dafxtool.matching.chain import OSCILLATOR, Stage, render_chain
+from dafxtool.matching.hints.registry import starts_for
+from dafxtool.matching.hints.start import Start
+from dafxtool.matching.objective import Array, Objective, as_vector
+from dafxtool.matching.pair import Pair
+from dafxtool.matching.pool import Request
+
+N_KEPT = 2  # starts of an effect that are refined
+N_SOBOL = 16  # points of an effect that no hint knows
+NO_CHANGE = 1e-3  # of the residual's norm: a parameter that changes less has no effect
+MOST_CHOICES = 32  # values of a switch that are tried
+N_ELSEWHERE = 6  # random points of which the best is refined
+PLUGIN_TRIAL = 24  # evaluations that such a point gets
+MOST_RESTARTS = 40
+MOST_KEPT = 4  # candidates of a plugin
+N_ECHOES = 2  # echo times that are tried in a plugin's times
+
+
+@dataclass(frozen=True)
+class Task:
+    """What to search: an effect with held values, behind and in front of fixed stages.
+
+    any_phase  an oscillator need not start with the audio
+    """
+
+    effect: Effect
+    held: Mapping[str, float] = field(default_factory=dict)
+    before: tuple[Stage, ...] = ()
+    behind: tuple[Stage, ...] = ()
+    any_phase: bool = False
+
+
+@dataclass(frozen=True)
+class JointTask:
+    """Stages whose coordinates are refined together."""
+
+    stages: tuple[Stage, ...]
+    coordinates: tuple[Coordinate, ...]
+
+    @property
+    def effect(self) -> Effect:
+        """A plugin's effect if there is one: it decides where the chain is rendered."""
+        plugins = [s.effect for s in self.stages if s.effect.plugin is not None]
+        return (plugins or [self.stages[-1].effect])[0]
+
+    @property
+    def before(self) -> tuple[Stage, ...]:
+        return self.stages[:-1]
+
+    @property
+    def behind(self) -> tuple[Stage, ...]:
+        return ()
+
+
+class EffectSearch:
+    """The candidates of one task, refined in steps."""
+
+    def __init__(self, pair: Pair, objective: Objective, task: Task) -> None:
+        self._pair, self._objective, self._task = pair, objective, task
+        self._candidates: list[Candidate] = []
+        self._n_probes = 0
+        self._n_restarts, self._is_exhausted = 0, False
+        self._rng = np.random.default_rng(0)
+
+    def begin(self) -> Summary:
+        """Read the hints and evaluate each of their starts."""
+        task = self._task
+        dry = self._pair.dry
+        if task.before:
+            dry = render_chain(task.before, dry, self._pair.sample_rate)
+        pair = Pair(dry, self._pair.wet, self._pair.sample_rate, self._pair.start)
+        left_out: list[str] = []
+        if task.effect.plugin is not None:
+            starts, left_out = self._probe(dry)
+        elif task.behind:
+            # What the other stages do to the wet audio is not undone: hints are rough here.
+            starts = [_loosened(s) for s in starts_for(pair, task.effect)] + [Start(task.effect)]
+        else:
+            starts = starts_for(pair, task.effect, task.any_phase)
+        found = [self._candidate(dry, start, left_out) for start in starts]
+        found.sort(key=lambda each: each.distance)
+        self._n_probes += sum(each.evaluations for each in found[N_KEPT:])
+        self._candidates = found[:N_KEPT]
+        return self.summary()
+
+    def advance(self, most_evaluations: int, target: float) -> Summary:
+        """Refine the starts: at first both, then the better one."""
+        if self._task.effect.plugin is not None:
+            self._search_plugin(most_evaluations, target)
+            return self.summary()
+        unfinished = [c for c in self._candidates if not c.finished]
+        if len(unfinished) > 1 and all(c.evaluations <= 1 for c in unfinished):
+            for candidate in unfinished:
+                candidate.advance(most_evaluations // len(unfinished), target)
+        elif unfinished:
+            best = min(self._candidates, key=lambda each: each.distance)
+            chosen = best if best in unfinished else unfinished[0]
+            chosen.advance(most_evaluations, target)
+        return self.summary()
+
+    def summary(self) -> Summary:
+        """Return the best candidate, with the evaluations of all of them."""
+        task = self._task
+        total = self._evaluations()
+        best = self._best().summary()
+        is_plugin = task.effect.plugin is not None
+        finished = self._is_exhausted if is_plugin else all(c.finished for c in self._candidates)
+        shifted = tuple(replace(c, stage=c.stage + len(task.before)) for c in best.coordinates)
+        return replace(
+            best,
+            stages=task.before + best.stages,
+            evaluations=total,
+            coordinates=shifted,
+            finished=finished,
+        )
+
+    def _candidate(self, dry: Array, start: Start, left_out: Sequence[str]) -> Candidate:
+        task = self._task
+        stages = (stage_of(start, task.held), *task.behind)
+        coordinates = coordinates_of(
+            task.effect,
+            0,
+            task.held,
+            start.deviations,
+            is_last=not task.behind,
+            with_phase=bool(start.phase),
+            left_out=left_out,
+        )
+        return Candidate(dry, self._pair.sample_rate, self._objective, stages, coordinates)
+
+    def _probe(self, dry: Array) -> tuple[list[Start], list[str]]:
+        """Starts spread over the range, and the parameters that turn out to have no effect."""
+        effect, held = self._task.effect, self._task.held
+        free = [p for p in effect.parameters if p.name not in held and not p.choices]
+        base = effect.default_setting() | dict(held)
+
+        def vector(setting: Mapping[str, float]) -> Array | None:
+            self._n_probes += 1
+            stages = (Stage(effect, setting), *self._task.behind)
+            try:
+                audio = render_chain(stages, dry, self._pair.sample_rate)
+            except EffectError:
+                return None
+            return as_vector(self._objective.residuals(audio))
+
+        at_default = vector(base)
+        left_out = []
+        for parameter in free:
+            ends = [vector(base | {parameter.name: parameter.value_at(u)}) for u in (0.1, 0.9)]
+            changes = [
+                float(np.linalg.norm(end - at_default))
+                for end in ends
+                if end is not None and at_default is not None
+            ]
+            if changes and max(changes) < NO_CHANGE:
+                left_out.append(parameter.name)
+        return _spread_starts(effect, N_SOBOL) + self._echo_starts(dry), left_out
+
+    def _echo_starts(self, dry: Array) -> list[Start]:
+        """Times of a plugin at the largest echoes of the impulse response."""
+        effect, rate = self._task.effect, self._pair.sample_rate
+        times = [p for p in effect.parameters if p.unit == "ms" and "time" in p.name]
+        response = Pair(dry, self._pair.wet, rate).impulse_response
+        starts = []
+        for p in times:
+            first, last = (round(ms * rate / 1000) for ms in (max(p.minimum, 5.0), p.maximum))
+            size = np.abs(response[first : min(last, dry.size - 1)]).copy()
+            for _ in range(N_ECHOES if size.size else 0):
+                peak = int(np.argmax(size))
+                size[max(0, peak - 8) : peak + 9] = 0.0
+                value = p.value_at(p.position_of(1000 * (first + peak) / rate))
+                starts.append(Start(effect, {p.name: value}))
+        return starts
+
+    def _search_plugin(self, most_evaluations: int, target: float) -> None:
+        """Refine, try the switches, begin again elsewhere, for as many evaluations as there are."""
+        end = self._evaluations() + most_evaluations
+        while self._evaluations() < end and self._best().distance ** 2 > target:
+            best = self._best()
+            if not best.finished:
+                best.advance(end - self._evaluations(), target)
+            elif not self._try_switches(best):
+                self._begin_elsewhere(best)
+        if self._n_restarts > MOST_RESTARTS:
+            self._is_exhausted = True
+
+    def _try_switches(self, best: Candidate) -> bool:
+        """Try every value of every switch at the best point; keep the best one if it helps."""
+        if best.switches_tried:
+            return False
+        best.switches_tried = True
+        stage, found = best.best[0], best
+        for parameter in self._task.effect.parameters:
+            if not parameter.choices or parameter.name in self._task.held:
+                continue
+            for value in range(min(len(parameter.choices), MOST_CHOICES)):
+                if value != round(stage.setting[parameter.name]):
+                    changed = dict(stage.setting) | {parameter.name: float(value)}
+                    tried = self._again((replace(stage, setting=changed), *best.best[1:]))
+                    if tried.distance < found.distance:
+                        found = tried
+        if found is best:
+            return False
+        self._keep(found)
+        return True
+
+    def _begin_elsewhere(self, best: Candidate) -> None:
+        """Refine the best of a few random points: every other one is near the best so far."""
+        self._n_restarts += 1
+        points = []
+        for _ in range(N_ELSEWHERE):
+            setting = dict(best.best[0].setting)
+            is_near = self._n_restarts % 2 == 0
+            for p in self._task.effect.parameters:
+                if p.name in self._task.held or (is_near and self._rng.random() < 0.5):
+                    continue
+                if is_near and not p.choices:
+                    moved = p.position_of(setting[p.name]) + 0.2 * self._rng.standard_normal()
+                    setting[p.name] = p.value_at(float(np.clip(moved, 0, 1)))
+                else:
+                    setting[p.name] = p.draw(self._rng)
+            points.append(self._again((replace(best.best[0], setting=setting), *best.best[1:])))
+        self._keep(min(points, key=lambda each: each.distance), always=True)
+
+    def _again(self, stages: tuple[Stage, ...]) -> Candidate:
+        """A new candidate with the coordinates of the first one."""
+        first = self._candidates[0]
+        self._n_probes += 1
+        return Candidate(
+            first.dry, self._pair.sample_rate, self._objective, stages, first.coordinates
+        )
+
+    def _keep(self, candidate: Candidate, always: bool = False) -> None:
+        """Add a candidate, to be refined first; drop the worst one."""
+        self._n_probes -= 1  # it counts its own evaluations from here on
+        if always:
+            candidate.advance(PLUGIN_TRIAL, 0.0)
+        self._candidates.append(candidate)
+        if len(self._candidates) > MOST_KEPT:
+            worst = max(self._candidates, key=lambda each: each.distance)
+            self._n_probes += worst.evaluations
+            self._candidates.remove(worst)
+
+    def _best(self) -> Candidate:
+        return min(self._candidates, key=lambda each: each.distance)
+
+    def _evaluations(self) -> int:
+        return self._n_probes + sum(each.evaluations for each in self._candidates)
+
+
+class Searcher:
+    """The searches of one process."""
+
+    def __init__(self, pair: Pair, objective: Objective) -> None:
+        self._pair, self._objective = pair, objective
+        self._searches: dict[int, EffectSearch] = {}
+        self._joint: dict[int, Candidate] = {}
+
+    def answer(self, request: Request) -> Summary:
+        """Begin or advance a search; return what it has reached."""
+        if request.task is not None:
+            if isinstance(request.task, JointTask):
+                self._joint[request.key] = Candidate(
+                    self._pair.dry,
+                    self._pair.sample_rate,
+                    self._objective,
+                    request.task.stages,
+                    request.task.coordinates,
+                )
+                return self._joint[request.key].summary()
+            assert isinstance(request.task, Task)
+            self._searches[request.key] = EffectSearch(self._pair, self._objective, request.task)
+            return self._searches[request.key].begin()
+        if request.key in self._joint:
+            self._joint[request.key].advance(request.evaluations, request.target)
+            return self._joint[request.key].summary()
+        return self._searches[request.key].advance(request.evaluations, request.target)
+
+
+def _loosened(start: Start) -> Start:
+    wide = {name: max(3 * d, 0.05) if d else d for name, d in start.deviations.items()}
+    tight = {name: start.deviations[name] for name in ("rate", "frequency") if name in wide}
+    return replace(start, deviations=wide | tight)
+
+
+def _spread_starts(effect: Effect, n: int) -> list[Start]:
+    """The defaults, and Sobol points over the ranges and choices of all parameters."""
+    free = [p for p in effect.parameters if p.maximum > p.minimum]
+    starts = [Start(effect)]
+    if free:
+        points = qmc.Sobol(len(free), scramble=False).random(n)[1:] * 0.9 + 0.05
+        starts += [
+            Start(effect, {p.name: _value(p, u) for p, u in zip(free, point, strict=True)})
+            for point in points
+        ]
+    return starts
+
+
+def _value(parameter: Parameter, share: float) -> float:
+    """A value at a share of the range, or of the choices."""
+    if parameter.choices:
+        return float(min(int(share * len(parameter.choices)), len(parameter.choices) - 1))
+    return parameter.value_at(share)
+
+
+def has_oscillator(effect: Effect) -> bool:
+    """Whether an effect has an oscillator that starts with the audio."""
+    return effect.plugin is None and effect.name in OSCILLATOR

@@ -1,0 +1,41 @@
+"""Echoes: peaks of the impulse response from dry to wet.
+
+For y[n] = (1 - m) x[n] + m (x[n - d] + f x[n - 2d] + ...) the response is 1 - m at 0, m at d and
+m f at 2 d. With its level unknown, the ratios still give mix m and feedback f.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from dafxtool.effects.effect import Effect
+from dafxtool.matching.hints.start import Start, clipped
+from dafxtool.matching.pair import Pair
+
+N_PEAKS = 3
+SHORTEST_MS = 5.0  # nearer peaks are those of a filter
+
+
+def starts(pair: Pair, effect: Effect) -> list[Start]:
+    """Propose delay times from the largest peaks of the impulse response."""
+    response, rate = pair.impulse_response, pair.sample_rate
+    time = effect.parameter("time")
+    first = max(1, int(max(time.minimum, SHORTEST_MS) * rate / 1000))
+    last = min(int(time.maximum * rate / 1000) + 2, pair.dry.size - 1)
+    if last <= first:
+        return []
+    direct = float(response[0])
+    size = np.abs(response[first:last]).copy()
+    found = []
+    for _ in range(N_PEAKS):
+        peak = int(np.argmax(size))
+        lag = first + peak
+        echo = float(response[lag])
+        second = float(response[2 * lag]) if 2 * lag < pair.dry.size else 0.0
+        mix = abs(echo) / max(abs(echo) + abs(direct), 1e-12)
+        feedback = float(np.clip(second / echo if echo else 0.0, -1, 1))
+        setting = {"time": 1000 * lag / rate, "feedback": 100 * feedback, "mix": 100 * mix}
+        deviations = {"time": 0.0, "feedback": 0.03, "mix": 0.02}
+        found.append(Start(effect, clipped(effect, setting), deviations, score=-float(size[peak])))
+        size[max(0, peak - 8) : peak + 9] = 0.0
+    return found

@@ -1,0 +1,256 @@
+"""Match recordings on disk: the search, the matched recording, a sheet and a JSON file."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dafxtool.audio.find_recordings import find_recordings
+from dafxtool.audio.io import load_audio, read_info
+from dafxtool.audio.writer import BIT_DEPTHS, save_audio
+from dafxtool.effects.apply import known_effects, parse_effect
+from dafxtool.errors import InputError
+from dafxtool.matching.answer import Answer
+from dafxtool.matching.chain import Stage, render_chain
+from dafxtool.matching.objective import (
+    SILENT_RMS,
+    Array,
+    rms,
+    spectrum,
+)
+from dafxtool.matching.paired import Choice, Options, match_pair
+from dafxtool.matching.prepare import (
+    HIGHEST_RATE,
+    Prepared,
+    loudest_window,
+    prepare_files,
+    read_recording,
+)
+from dafxtool.matching.statistics import SAMPLE_RATE
+from dafxtool.matching.unpaired import match_like
+from dafxtool.plots.spectrograms import Panel, Sheet, draw_sheet
+from dafxtool.utils.files import atomic_write, check_free
+from dafxtool.utils.outputs import check_outputs
+from dafxtool.utils.progress import SILENT, Progress
+from dafxtool.utils.text import shown_name
+
+SHEET_SECONDS = 6.0
+SHEET_FFT, SHEET_HOP = 2048, 512  # samples
+
+
+@dataclass(frozen=True)
+class Match:
+    """An answer and the files that were written."""
+
+    answer: Answer
+    outputs: tuple[Path, ...]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain JSON types."""
+        return self.answer.to_dict() | {"outputs": [str(path) for path in self.outputs]}
+
+
+def choices_from(
+    names: Sequence[str], plugins: Sequence[Path], sample_rate: int, progress: Progress = SILENT
+) -> list[Choice] | None:
+    """Read the candidates that `--effect` and `--plugin` name; None is every built-in effect.
+
+    A plugin is a candidate beside the built-in effects unless --effect names candidates.
+    """
+    if not names and not plugins:
+        return None
+    known = known_effects(plugins, sample_rate, progress)
+    if not names:
+        return [(effect, {}) for effect in known.values() if effect.plugin]
+    return [parse_effect(text, known) for text in names]
+
+
+def match_files(
+    dry: Path,
+    wet: Path,
+    output: Path,
+    options: Options,
+    names: Sequence[str] = (),
+    plugins: Sequence[Path] = (),
+    strength: float = 1.0,
+    overwrite: bool = False,
+    progress: Progress = SILENT,
+) -> Match:
+    """Find the chain that turns one recording into another; write what it makes of the first.
+
+    output    the matched recording; the sheet and the JSON file are named like it
+    names     candidate effects as `--effect` takes them
+    strength  share of the effect in the matched recording, 0 to 1
+    """
+    paths = check_match_outputs(output, overwrite)
+    prepared = prepare_files(dry, wet, None if plugins else HIGHEST_RATE)
+    effects = choices_from(names, plugins, prepared.sample_rate, progress)
+    answer = match_pair(prepared, replace(options, effects=effects), progress)
+    write_matched(dry, output, answer.best.stages, strength, overwrite)
+    draw_match(paths[1], prepared, answer, (shown_name(dry), shown_name(wet)), overwrite)
+    return _finished(answer, paths, overwrite)
+
+
+def match_like_files(
+    dry: Path,
+    references: Sequence[Path],
+    output: Path,
+    options: Options,
+    names: Sequence[str] = (),
+    plugins: Sequence[Path] = (),
+    strength: float = 1.0,
+    overwrite: bool = False,
+    progress: Progress = SILENT,
+) -> Match:
+    """Find the chain that makes a recording sound like references with other content.
+
+    references  files and folders; the rest is as in match_files
+    """
+    paths = check_match_outputs(output, overwrite)
+    ours = read_recording(dry, SAMPLE_RATE)
+    files = find_recordings(references)
+    theirs = [read_recording(path, SAMPLE_RATE) for path in files]
+    effects = choices_from(names, plugins, SAMPLE_RATE, progress)
+    answer = match_like(ours, theirs, replace(options, effects=effects), progress)
+    write_matched(dry, output, answer.best.stages, strength, overwrite)
+    n_samples = round(SHEET_SECONDS * SAMPLE_RATE)
+    matched = render_chain(answer.best.stages, ours, SAMPLE_RATE)
+    begin, end = loudest_window(ours, 0, ours.size, n_samples, SAMPLE_RATE)
+    first, last = loudest_window(theirs[0], 0, theirs[0].size, n_samples, SAMPLE_RATE)
+    shown = [
+        _as_long(each, n_samples)
+        for each in (ours[begin:end], theirs[0][first:last], matched[begin:end])
+    ]
+    level = rms(shown[1])
+    panels = [Panel(_magnitude(_at_level(each, level))) for each in shown]
+    labels = (f"dry\n{shown_name(dry)}", f"reference\n{shown_name(files[0])}", "matched")
+    draw_match_sheet(paths[1], panels, SAMPLE_RATE, labels, answer, overwrite)
+    return _finished(answer, paths, overwrite)
+
+
+def _as_long(samples: Array, n_samples: int) -> Array:
+    return np.pad(samples[:n_samples], (0, max(0, n_samples - samples.size)))
+
+
+def check_match_outputs(output: Path, overwrite: bool) -> tuple[Path, Path, Path]:
+    """Return the names of recording, sheet and JSON file; refuse those that exist."""
+    if output.suffix.lower() not in BIT_DEPTHS:
+        raise InputError(
+            f"{output}: unknown kind of recording (expected .wav or .flac). Choose another "
+            "--output."
+        )
+    paths = (output, output.with_suffix(".png"), output.with_suffix(".json"))
+    check_outputs(paths[1], overwrite=overwrite)
+    for path in paths:
+        check_free(path, overwrite)
+    return paths
+
+
+def _finished(answer: Answer, paths: Sequence[Path], overwrite: bool) -> Match:
+    found = Match(answer, tuple(paths))
+    with atomic_write(paths[-1], overwrite) as temporary:
+        text = json.dumps(found.to_dict(), indent=2, ensure_ascii=False)
+        temporary.write_text(text + "\n", "utf-8")
+    return found
+
+
+def write_matched(
+    dry: Path, output: Path, stages: Sequence[Stage], strength: float, overwrite: bool
+) -> None:
+    """Apply the chain to every channel of a recording at its own rate."""
+    info = read_info(dry)
+    channels: list[Array] = []
+    for number in range(1, info.n_channels + 1):
+        samples = load_audio(dry, channel=str(number))[0]
+        wet = render_chain(stages, samples, info.sample_rate)
+        if strength < 1:
+            wet = samples + np.float32(strength) * (wet - samples)
+        channels.append(wet)
+    matched = np.stack(channels)
+    peak = float(np.abs(matched).max())
+    if peak > 1 and output.suffix.lower() != ".wav":
+        raise InputError(
+            f"{output}: the matched recording peaks at {20 * np.log10(peak):+.1f} dBFS, which "
+            "FLAC cannot hold. Write a .wav file."
+        )
+    save_audio(output, matched, info.sample_rate, overwrite)
+
+
+def draw_match(
+    path: Path, prepared: Prepared, answer: Answer, names: tuple[str, str], overwrite: bool
+) -> None:
+    """Draw dry, reference, matched and their difference, all at the reference's level."""
+    n_samples = round(SHEET_SECONDS * prepared.sample_rate)
+    pair = prepared.excerpt(n_samples)
+    matched = render_chain(answer.best.stages, pair.dry, prepared.sample_rate)
+    scored = slice(pair.start, pair.start + n_samples)
+    level = rms(pair.wet[scored])
+    dry, wet, ours = (
+        _magnitude(_at_level(each[scored], level)) for each in (pair.dry, pair.wet, matched)
+    )
+    panels = [Panel(dry), Panel(wet), Panel(ours), Panel(ours, minus=wet)]
+    draw_match_sheet(
+        path,
+        panels,
+        prepared.sample_rate,
+        (f"dry\n{names[0]}", f"reference\n{names[1]}", "matched", "matched over reference"),
+        answer,
+        overwrite,
+    )
+
+
+def draw_match_sheet(
+    path: Path,
+    panels: Sequence[Panel],
+    sample_rate: int,
+    labels: Sequence[str],
+    answer: Answer,
+    overwrite: bool,
+) -> None:
+    """Draw panels side by side under the answer."""
+    n_frames = np.asarray(panels[0].magnitude).shape[1]
+    sheet = Sheet(
+        [list(panels)],
+        np.arange(SHEET_FFT // 2 + 1) * sample_rate / SHEET_FFT,
+        np.arange(n_frames) * SHEET_HOP / sample_rate,
+        column_labels=list(labels),
+        title=f"{_title(answer.best.stages)}: distance {answer.distance:.3g}, unprocessed "
+        f"{answer.distance_unprocessed:.3g}",
+    )
+    draw_sheet(path, sheet, overwrite)
+
+
+def _title(stages: Sequence[Stage]) -> str:
+    return " > ".join(stage.effect.label(stage.setting) for stage in stages) or "no effect"
+
+
+def _at_level(samples: Array, level: float) -> Array:
+    own = rms(samples)
+    return samples * np.float32(level / own) if own > SILENT_RMS else samples
+
+
+def _magnitude(samples: Array) -> NDArray[np.float32]:
+    half = np.zeros(SHEET_FFT // 2, dtype=np.float32)
+    padded = np.concatenate([half, samples, half])
+    return np.abs(spectrum(padded, SHEET_FFT, SHEET_HOP)).T
+
+
+def settings_of(answer: Answer) -> list[tuple[str, str, str, str]]:
+    """List effect, parameter, value and the interval in which the match is as good."""
+    intervals: Mapping[tuple[int, str], tuple[float, float]] = {
+        (each.stage, each.parameter): (each.low, each.high) for each in answer.intervals
+    }
+    rows = []
+    for index, stage in enumerate(answer.best.stages):
+        for parameter in stage.effect.parameters:
+            ends = intervals.get((index, parameter.name))
+            as_good = "" if ends is None else " to ".join(parameter.text(end) for end in ends)
+            value = parameter.text(stage.setting[parameter.name])
+            rows.append((stage.effect.name, parameter.name, value, as_good))
+    return rows

@@ -1,0 +1,219 @@
+"""Match a wet recording of the same performance: hints, race, decision."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+from threadpoolctl import threadpool_limits
+
+from dafxtool.effects.builtin import builtin_effects
+from dafxtool.effects.effect import Effect
+from dafxtool.errors import DafxError, EffectError
+from dafxtool.matching.answer import (
+    ALIKE,
+    Answer,
+    Explanation,
+    choose,
+    complexity,
+    verdict_of,
+)
+from dafxtool.matching.candidate import Summary
+from dafxtool.matching.chain import Stage, render_chain
+from dafxtool.matching.chains import extend
+from dafxtool.matching.effect_search import Searcher
+from dafxtool.matching.intervals import Interval, intervals_of
+from dafxtool.matching.level import level_difference_db, settle_level
+from dafxtool.matching.objective import (
+    Array,
+    Objective,
+    as_vector,
+    outer_distance,
+)
+from dafxtool.matching.pool import Pool
+from dafxtool.matching.prepare import EXCERPT_SAMPLES, Prepared
+from dafxtool.matching.race import BUDGETS, UNCLEAR, Race
+from dafxtool.utils.progress import SILENT, Progress
+
+N_CANDIDATES = 2  # that are told besides the answer
+MOST_MEASURED_SECONDS = 60.0  # of the recordings, for the final distances
+EXCERPTS = {"fast": 131_072, "default": EXCERPT_SAMPLES, "thorough": 2 * EXCERPT_SAMPLES}
+EFFECT_LATENCY_SECONDS = 0.05  # what looks like latency may be an effect's own delay up to here
+DELAYING = frozenset({"chorus", "flanger", "vibrato", "delay", "pitch-shift"})
+
+Choice = tuple[Effect, Mapping[str, float]]
+
+
+@dataclass(frozen=True)
+class Options:
+    """How to search.
+
+    effects  candidates with the values that are held; None is every built-in effect
+    chain    most effects in series
+    level    "match" brings the answer to the reference's level, "keep" leaves it
+    """
+
+    effects: Sequence[Choice] | None = None
+    chain: int = 1
+    budget: str = "default"
+    level: str = "match"
+    workers: int = 1
+    seed: int = 0
+
+
+def usable_effects(choices: Sequence[Choice] | None, sample_rate: int) -> list[Choice]:
+    """Return the effects that work at a sample rate (Hz), with their ranges there."""
+    named = choices is not None
+    listed = choices if choices is not None else [(e, {}) for e in builtin_effects().values()]
+    usable = []
+    for effect, held in listed:
+        try:
+            at_rate = effect.at(sample_rate)
+            at_rate.complete(held)
+            usable.append((at_rate, held))
+        except EffectError:
+            if named:
+                raise
+    return usable
+
+
+def match_pair(prepared: Prepared, options: Options, progress: Progress = SILENT) -> Answer:
+    """Find the chain that makes the dry recording sound like the wet one."""
+    started = time.monotonic()
+    with threadpool_limits(1):  # small products, which several threads only slow down
+        search = _Search(prepared, options, progress)
+        search.run()
+        latency = prepared.latency_samples / prepared.sample_rate
+        if 0 < abs(latency) <= EFFECT_LATENCY_SECONDS and search.share > UNCLEAR:
+            delaying = [c for c in search.effects if c[0].plugin or c[0].name in DELAYING]
+            other = _Search(prepared.with_latency(), replace(options, effects=delaying), progress)
+            if delaying:
+                other.run()
+                other.evaluations += search.evaluations
+                search = other if other.best < 0.9 * search.best else search
+        return search.answer(started)
+
+
+class _Search:
+    def __init__(self, prepared: Prepared, options: Options, progress: Progress) -> None:
+        self.prepared, self.options, self.progress = prepared, options, progress
+        self.pair = prepared.excerpt(EXCERPTS[options.budget])
+        self.objective = Objective(self.pair.wet, self.pair.start, prepared.highest)
+        residuals = self.objective.residuals(self.pair.dry)
+        self.unprocessed_norm = float(np.linalg.norm(as_vector(residuals)))
+        self.unprocessed = self.objective.distance(self.pair.dry)
+        self.effects = usable_effects(options.effects, prepared.sample_rate)
+        self.held = {effect.name: held for effect, held in self.effects}
+        self.evaluations = 1
+        self.summaries: list[Summary] = []
+
+    @property
+    def best(self) -> float:
+        """Smallest distance of a candidate."""
+        return min((s.distance for s in self.summaries), default=self.unprocessed)
+
+    @property
+    def share(self) -> float:
+        """The smallest distance over that of the recording as it is."""
+        return self.best / max(self.unprocessed, 1e-12)
+
+    def run(self) -> None:
+        """Search single effects, then chains as far as they are asked for and needed."""
+        if self.unprocessed < ALIKE:
+            return
+        budget = BUDGETS[self.options.budget]
+        self.progress.start("matching", None, "candidate")
+        with Pool(Searcher, (self.pair, self.objective), self.options.workers) as pool:
+            race = Race(pool, self.unprocessed, budget, self.progress)
+            summaries = race.run(self.effects)
+            summaries = extend(race, summaries, self.effects, self.options.chain)
+            self.evaluations += race.evaluations
+        self.progress.finish()
+        self.summaries = summaries
+
+    def answer(self, started: float) -> Answer:
+        """Choose among the candidates and describe the choice."""
+        by_name: dict[str, tuple[Explanation, Summary]] = {}
+        for summary in self.summaries:
+            if not np.isfinite(summary.distance):
+                continue
+            share = summary.distance / max(self.unprocessed, 1e-12)
+            found = Explanation(summary.stages, summary.distance, share)
+            if found.name not in by_name or found.distance < by_name[found.name][0].distance:
+                by_name[found.name] = (found, summary)
+        ordered = choose(
+            [each for each, _ in by_name.values()],
+            self.unprocessed,
+            lambda stages: complexity(self._at_level(stages)),
+        )
+        best, distance, unprocessed = self._first_that_helps(ordered)
+        intervals: list[Interval] = []
+        trading: list[tuple[str, str]] = []
+        if best.stages:
+            intervals, trading = intervals_of(by_name[best.name][1], self.unprocessed_norm)
+        others = [e for e in ordered if e.name != best.name][:N_CANDIDATES]
+        level_db = level_difference_db(self._scored(self.prepared.dry), self._scored_wet())
+        verdict = verdict_of(best, level_db)
+        return Answer(
+            self._settled(best),
+            tuple(self._settled(e) for e in others),
+            distance,
+            unprocessed,
+            self.evaluations,
+            time.monotonic() - started,
+            verdict,
+            tuple(intervals),
+            tuple(trading),
+            self.prepared.latency_samples,
+            self.prepared.remarks,
+        )
+
+    def _first_that_helps(self, ordered: Sequence[Explanation]) -> tuple[Explanation, float, float]:
+        """The first explanation that is no worse than nothing on the complete recording."""
+        unprocessed = self._distance(())
+        for explanation in ordered:
+            if not explanation.stages:
+                break
+            try:
+                distance = self._distance(explanation.stages)
+            except DafxError:
+                continue
+            if distance < unprocessed:
+                return explanation, distance, unprocessed
+        return Explanation((), self.unprocessed, 1.0), unprocessed, unprocessed
+
+    def _distance(self, stages: Sequence[Stage]) -> float:
+        """Level-matched multi-resolution STFT distance of the complete recording."""
+        dry = self.prepared.dry[: self._measured_end()]
+        matched = render_chain(stages, dry, self.prepared.sample_rate)
+        return outer_distance(self._scored(matched), self._scored_wet())
+
+    def _measured_end(self) -> int:
+        most = round(MOST_MEASURED_SECONDS * self.prepared.sample_rate)
+        return min(self.prepared.last, self.prepared.first + most)
+
+    def _scored(self, audio: Array) -> Array:
+        return audio[self.prepared.first : self._measured_end()]
+
+    def _scored_wet(self) -> Array:
+        return self._scored(self.prepared.wet)
+
+    def _settled(self, explanation: Explanation) -> Explanation:
+        if self.options.level == "keep":
+            return explanation
+        return replace(explanation, stages=self._at_level(explanation.stages))
+
+    def _at_level(self, stages: Sequence[Stage]) -> tuple[Stage, ...]:
+        """The chain with the level of the reference."""
+        end = self._measured_end()
+        held = self.held.get(stages[-1].effect.name, {}) if stages else {}
+        return settle_level(
+            stages,
+            self.prepared.dry[:end],
+            self.prepared.wet[:end],
+            self.prepared.sample_rate,
+            tuple(held),
+            self.prepared.first,
+        )

@@ -1,0 +1,142 @@
+"""Which effect, with which setting: successive halving over the candidates.
+
+Every effect gets its hints and a few evaluations, the better ones are refined, the best ones
+refined longer. Effects whose hints take long are begun only where the others leave something
+unexplained, other phases of the oscillators only after that.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+from dafxtool.effects.effect import Effect
+from dafxtool.matching.candidate import Summary
+from dafxtool.matching.chain import Stage
+from dafxtool.matching.effect_search import JointTask, Task, has_oscillator
+from dafxtool.matching.hints.registry import SLOW
+from dafxtool.matching.pool import Pool, Request
+from dafxtool.utils.progress import SILENT, Progress
+
+SOLVED = 0.01  # of the unprocessed recording's distance: nothing else is looked for
+EXACT = 5e-4  # of it: no further evaluation
+UNCLEAR = 0.15  # of it: above this, other phases of the oscillators are tried
+
+
+@dataclass(frozen=True)
+class Budget:
+    """Evaluations of each round, and how many candidates take part in it."""
+
+    first: int = 16
+    n_first: int = 6
+    second: int = 40
+    n_second: int = 3
+    last: int = 60
+    plugin: int = 4  # times the evaluations: a plugin has more parameters and no hints
+
+
+BUDGETS = {
+    "fast": Budget(10, 4, 24, 2, 24, 2),
+    "default": Budget(),
+    "thorough": Budget(24, 10, 80, 5, 160, 8),
+}
+
+
+@dataclass
+class Race:
+    """All candidates of one pair.
+
+    unprocessed  distance of the recording as it is
+    """
+
+    pool: Pool
+    unprocessed: float
+    budget: Budget
+    progress: Progress = SILENT
+    summaries: dict[int, Summary] = field(default_factory=dict)
+    _tasks: dict[int, Task | JointTask] = field(default_factory=dict)
+    _first_key: int = 0
+
+    def run(
+        self,
+        effects: Sequence[tuple[Effect, Mapping[str, float]]],
+        before: tuple[Stage, ...] = (),
+        behind: tuple[Stage, ...] = (),
+    ) -> list[Summary]:
+        """Search the effects between fixed stages; return the candidates, best first."""
+        tasks = [
+            Task(effect, held, before, behind)
+            for effect, held in effects
+            if effect.parameters and effect.name != "gain"
+        ]
+        quick = [t for t in tasks if t.effect.name not in SLOW or t.effect.plugin is not None]
+        slow = [t for t in tasks if t not in quick]
+        keys = self._begin(quick)
+        self._refine(keys)
+        if self._best(keys) > SOLVED * self.unprocessed and slow:
+            keys += self._begin(slow)
+            self._refine(keys)
+        if self._best(keys) > UNCLEAR * self.unprocessed and not before and not behind:
+            other = [
+                Task(t.effect, t.held, any_phase=True) for t in tasks if has_oscillator(t.effect)
+            ]
+            if other:
+                keys += self._begin(other)
+                self._refine(keys)
+        self._advance(self._ranked(keys)[:2], self.budget.last)
+        return [self.summaries[key] for key in self._ranked(keys)]
+
+    def start(self, tasks: Sequence[Task]) -> list[Summary]:
+        """Begin tasks without refining them."""
+        return [self.summaries[key] for key in self._begin(tasks)]
+
+    def refine_jointly(self, tasks: Sequence[JointTask], evaluations: int) -> list[Summary]:
+        """Refine all stages of chains together."""
+        keys = self._begin(tasks)
+        self._advance(keys, evaluations)
+        return [self.summaries[key] for key in keys]
+
+    @property
+    def evaluations(self) -> int:
+        """How often a candidate was rendered and compared."""
+        return sum(summary.evaluations for summary in self.summaries.values())
+
+    def _refine(self, keys: list[int]) -> None:
+        self._advance(self._ranked(keys)[: self.budget.n_first], self.budget.first)
+        self._advance(self._ranked(keys)[: self.budget.n_second], self.budget.second)
+
+    def _begin(self, tasks: Sequence[Task | JointTask]) -> list[int]:
+        keys = list(range(self._first_key, self._first_key + len(tasks)))
+        self._first_key += len(tasks)
+        self._tasks |= dict(zip(keys, tasks, strict=True))
+        self._run([Request(key, task) for key, task in zip(keys, tasks, strict=True)])
+        return keys
+
+    def _advance(self, keys: Sequence[int], evaluations: int) -> None:
+        target = (EXACT * self.unprocessed) ** 2
+        requests = []
+        for key in keys:
+            if self.summaries[key].finished or self.summaries[key].distance == float("inf"):
+                continue
+            factor = self.budget.plugin if self._tasks[key].effect.plugin is not None else 1
+            n = evaluations * factor
+            requests.append(Request(key, None, n, target))
+        self._run(requests)
+
+    def _run(self, requests: Sequence[Request]) -> None:
+        if not requests:
+            return
+        found = self.pool.run(requests, lambda summary: self._tell(summary))
+        self.summaries |= found
+
+    def _tell(self, summary: Summary) -> None:
+        best = min([summary, *self.summaries.values()], key=lambda each: each.distance)
+        share = best.distance / max(self.unprocessed, 1e-12)
+        name = best.stages[-1].effect.name if best.stages else "clean"
+        self.progress.advance(1, best=name, distance=f"{100 * share:.1f} %")
+
+    def _ranked(self, keys: Sequence[int]) -> list[int]:
+        return sorted(keys, key=lambda key: (self.summaries[key].distance, key))
+
+    def _best(self, keys: Sequence[int]) -> float:
+        return min((self.summaries[key].distance for key in keys), default=float("inf"))

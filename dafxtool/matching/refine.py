@@ -1,0 +1,149 @@
+"""Refine a setting by least squares: Levenberg-Marquardt with Broyden's updates.
+
+The residual is the vector of all spectral differences, so a few renders give the slope in every
+parameter at once; afterwards each further step costs one render (Broyden 1965). Coordinates are
+normalised values over their standard deviations: a delay time that is known to the sample moves
+by a hair, a mix by a tenth of its range.
+
+Moré 1978, "The Levenberg-Marquardt algorithm: implementation and theory".
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+from numpy.typing import NDArray
+
+Vector = NDArray[np.float64]
+Residual = Callable[[Vector], "NDArray[np.float32] | None"]  # None: cannot be rendered
+
+STEP = 0.2  # of the standard deviation, for finite differences
+LARGEST_STEP = 3.0  # standard deviations
+
+
+class Refinement:
+    """A search that can be continued.
+
+    position   (n,) normalised values of the best point so far
+    cost       squared norm of its residual; infinite if it cannot be rendered
+    finished   no further gain is to be expected
+    """
+
+    def __init__(self, residual: Residual, position: Vector, deviation: Vector) -> None:
+        self._residual, self._deviation = residual, deviation
+        self._left = 1
+        self.position = np.clip(position, 0.0, 1.0)
+        self._jacobian: NDArray[np.float32] | None = None
+        self._current = self._evaluate(self.position)
+        self.cost = _squared(self._current)
+        self._step = STEP
+        self._damping = 1e-2
+        self._is_fresh = False
+        self._n_small = 0
+        self.finished = self._current is None or not len(position)
+
+    def jacobian(self) -> NDArray[np.float32] | None:
+        """Slope (n_residuals, n) of the residual per unit of the normalised values."""
+        if self._jacobian is None:
+            return None
+        return np.divide(self._jacobian, self._deviation, dtype=np.float32)
+
+    def advance(self, most_evaluations: int, tolerance: float = 2e-3, target: float = 0.0) -> None:
+        """Continue for at most so many evaluations, or until gains stay below the tolerance.
+
+        target  cost at which it ends
+        """
+        self._left = most_evaluations
+        while not self.finished and self._left > 0:
+            if self.cost <= target:
+                return
+            if self._jacobian is None:
+                if self._left <= len(self.position):
+                    return
+                self._differentiate()
+            moved, gain = self._try_step()
+            if moved:
+                self._is_fresh = False
+                self._n_small = self._n_small + 1 if gain < tolerance else 0
+                self.finished = self._n_small >= 2
+            elif self._is_fresh and self._damping > 10:
+                self.finished = True
+            elif not self._is_fresh and self._damping > 1:
+                self._step = max(self._step * 0.3, 0.02)
+                self._damping = 1e-2
+                self._jacobian = None
+
+    def _evaluate(self, position: Vector) -> NDArray[np.float32] | None:
+        self._left -= 1
+        return self._residual(position)
+
+    def _differentiate(self) -> None:
+        assert self._current is not None
+        columns = []
+        for i, deviation in enumerate(self._deviation):
+            step = self._step * deviation
+            moved = self.position.copy()
+            moved[i] += step if moved[i] + step <= 1 else -step
+            moved = np.clip(moved, 0.0, 1.0)
+            change = (moved[i] - self.position[i]) / deviation
+            found = self._evaluate(moved) if change else None
+            if found is None:
+                columns.append(np.zeros_like(self._current))
+            else:
+                columns.append((found - self._current) / np.float32(change))
+        self._jacobian = np.stack(columns, axis=1)
+        self._is_fresh = True
+
+    def _try_step(self) -> tuple[bool, float]:
+        """Try one step; return whether it was taken, and its relative gain."""
+        assert self._jacobian is not None and self._current is not None
+        step = self._solve()
+        proposed = np.clip(self.position + step * self._deviation, 0.0, 1.0)
+        step = (proposed - self.position) / self._deviation
+        length = float(step @ step)
+        if length < 1e-12:
+            self._damping *= 100
+            return False, 0.0
+        found = self._evaluate(proposed)
+        if found is None:
+            self._damping *= 10
+            return False, 0.0
+        surprise = found - self._current - self._jacobian @ step.astype(np.float32)
+        self._jacobian += np.outer(surprise, (step / length).astype(np.float32))
+        cost = _squared(found)
+        if cost >= self.cost:
+            self._damping *= 8
+            return False, 0.0
+        gain = 1 - cost / self.cost
+        self.position, self._current, self.cost = proposed, found, cost
+        self._damping = max(self._damping / 5, 1e-5)
+        return True, gain
+
+    def _solve(self) -> Vector:
+        """The damped Gauss-Newton step; coordinates that would leave the range stay out."""
+        assert self._jacobian is not None and self._current is not None
+        normal = (self._jacobian.T @ self._jacobian).astype(np.float64)
+        slope = (self._jacobian.T @ self._current).astype(np.float64)
+        scale = np.maximum(np.diag(normal), 1e-12 + 1e-3 * float(np.diag(normal).max()))
+        free = np.ones(len(slope), dtype=bool)
+        step = np.zeros(len(slope))
+        for _ in range(len(slope)):
+            if not free.any():
+                break
+            index = np.flatnonzero(free)
+            matrix = normal[np.ix_(index, index)] + self._damping * np.diag(scale[index])
+            step[:] = 0.0
+            step[index] = np.linalg.lstsq(matrix, -slope[index], rcond=None)[0]
+            beyond = self.position + step * self._deviation
+            stuck = free & (
+                ((self.position <= 0) & (beyond < 0)) | ((self.position >= 1) & (beyond > 1))
+            )
+            if not stuck.any():
+                break
+            free &= ~stuck
+        return np.clip(step, -LARGEST_STEP, LARGEST_STEP)
+
+
+def _squared(residual: NDArray[np.float32] | None) -> float:
+    return np.inf if residual is None else float(residual @ residual)

@@ -1,0 +1,286 @@
+"""Match references with other content: compare statistics, not sounds.
+
+Settings over the range of each effect are tried on segments of the recording. Below the content's
+own variation a finer search fits the words, so an effect's answer is the mean of what was tried,
+weighted by exp(-(distance - smallest) / 0.05), and "leave it" wins unless the distance falls by a
+fifth.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.stats import norm, qmc
+from threadpoolctl import threadpool_limits
+
+from dafxtool.effects.effect import Effect
+from dafxtool.errors import EffectError
+from dafxtool.matching.answer import (
+    Answer,
+    Explanation,
+    complexity,
+    verdict_of,
+)
+from dafxtool.matching.candidate import HELD_FOR_LEVEL, Summary
+from dafxtool.matching.chain import Stage, render_stage
+from dafxtool.matching.level import settle_level
+from dafxtool.matching.objective import Array, rms
+from dafxtool.matching.paired import N_CANDIDATES, Options, usable_effects
+from dafxtool.matching.pool import Pool, Request
+from dafxtool.matching.statistics import (
+    SAMPLE_RATE,
+    SEGMENT_SAMPLES,
+    Groups,
+    echo_times_ms,
+    mean_of,
+    scales_of,
+    statistics_distance,
+    statistics_of,
+)
+from dafxtool.utils.progress import SILENT, Progress
+
+WORTH_IT = 0.8  # of the unprocessed distance: what an effect has to fall below
+NEAR = 0.02  # of the unprocessed distance: a simpler effect that is so near the best one wins
+TEMPERATURE = 0.05  # of the weights, in distances
+N_POINTS = {"fast": 16, "default": 32, "thorough": 64}  # powers of 2, as Sobol points want
+N_AGAIN = 5  # effects that are tried again around their better points
+N_ECHOES = 2
+NARROW = frozenset({"time", "rate", "frequency", "delay", "centre", "semitones"})
+LEAST_SPREAD = 0.02  # of the range
+N_TRIED_SEGMENTS = {"fast": 2, "default": 4, "thorough": 8}
+MOST_REFERENCE_SEGMENTS = 48
+SILENT_SHARE = 0.1  # of the loudest segment's RMS: quieter segments are left out
+
+
+@dataclass(frozen=True)
+class Trial:
+    """An effect whose settings are to be tried, with held values."""
+
+    effect: Effect
+    held: Mapping[str, float] = field(default_factory=dict)
+    before: tuple[Stage, ...] = ()
+    behind: tuple[Stage, ...] = ()
+
+
+def segments_of(audio: Array, most: int) -> list[Array]:
+    """Cut up to `most` segments with sound out of audio at 24 kHz, evenly over its length."""
+    if audio.size <= SEGMENT_SAMPLES:
+        return [audio]
+    n = max(1, min(4 * most, (audio.size - SEGMENT_SAMPLES) // (SEGMENT_SAMPLES // 2) + 1))
+    starts = np.linspace(0, audio.size - SEGMENT_SAMPLES, n).astype(np.int64)
+    cut = [audio[s : s + SEGMENT_SAMPLES] for s in starts]
+    levels = np.array([rms(each) for each in cut])
+    loud = np.flatnonzero(levels > SILENT_SHARE * levels.max())
+    kept = loud[np.linspace(0, len(loud) - 1, min(most, len(loud))).astype(np.int64)]
+    return [cut[i] for i in kept]
+
+
+class Tryer:
+    """Tries settings of effects on the segments of one recording.
+
+    echo_times_ms  likeliest echoes of the references
+    """
+
+    def __init__(
+        self,
+        segments: Sequence[Array],
+        target: Groups,
+        scales: Groups,
+        n_points: int,
+        echo_times_ms: Sequence[float] = (),
+    ) -> None:
+        self._segments, self._target, self._scales = segments, target, scales
+        self._n_points, self._echo_times_ms = n_points, echo_times_ms
+        self._tried: dict[int, _Tried] = {}
+
+    def answer(self, request: Request) -> Summary:
+        """Try settings of one effect, over its range or around what was tried before."""
+        if request.task is not None:
+            assert isinstance(request.task, Trial)
+            tried = self._tried[request.key] = _Tried(request.task)
+            points = _points(len(tried.free), self._n_points)
+            points = np.vstack([points, *tried.with_echoes(points, self._echo_times_ms)])
+        else:
+            tried = self._tried[request.key]
+            points = tried.nearby(request.evaluations)
+        tried.add(points, [self._distance(tried.stage_at(point)) for point in points])
+        return self._settled(tried)
+
+    def _settled(self, tried: _Tried) -> Summary:
+        """The weighted mean, or the best point where the mean is clearly worse."""
+        best = tried.best()
+        if not np.isfinite(best[1]):
+            return Summary((tried.stage_at(best[0]),), np.inf, len(tried.distances), finished=True)
+        mean = tried.mean()[0]
+        at_mean = self._distance(tried.stage_at(mean))
+        tried.add(mean[None], [at_mean])
+        point, distance = (mean, at_mean) if at_mean <= best[1] + TEMPERATURE else best
+        return Summary((tried.stage_at(point),), distance, len(tried.distances), finished=True)
+
+    def _distance(self, stage: Stage) -> float:
+        try:
+            found = [
+                statistics_of(render_stage(stage, each, SAMPLE_RATE)) for each in self._segments
+            ]
+        except EffectError:
+            return float("inf")
+        return statistics_distance(mean_of(found), self._target, self._scales)
+
+
+class _Tried:
+    """The points of one effect that were tried, with their distances."""
+
+    def __init__(self, trial: Trial) -> None:
+        effect = trial.effect
+        level = HELD_FOR_LEVEL.get(effect.name) if effect.plugin is None else None
+        self.effect = effect
+        self.free = [p for p in effect.parameters if p.name not in trial.held and p.name != level]
+        self._base = effect.default_setting() | dict(trial.held)
+        self.points: NDArray[np.float64] = np.empty((0, len(self.free)))
+        self.distances: NDArray[np.float64] = np.empty(0)
+
+    def stage_at(self, point: NDArray[np.float64]) -> Stage:
+        """The stage at normalised values."""
+        values = {}
+        for p, share in zip(self.free, point, strict=True):
+            low, high = p.usual_ends()
+            values[p.name] = p.value_at(low + (high - low) * float(share))
+        return Stage(self.effect, self._base | values)
+
+    def add(self, points: NDArray[np.float64], distances: Sequence[float]) -> None:
+        """Note points and their distances."""
+        self.points = np.vstack([self.points, points])
+        self.distances = np.concatenate([self.distances, distances])
+
+    def best(self) -> tuple[NDArray[np.float64], float]:
+        """The nearest point and its distance."""
+        index = int(np.argmin(self.distances))
+        return self.points[index], float(self.distances[index])
+
+    def mean(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """Weighted mean and standard deviation of the points."""
+        weights = np.exp(-(self.distances - self.distances.min()) / TEMPERATURE)
+        weights /= weights.sum()
+        mean = weights @ self.points
+        spread = np.sqrt(weights @ np.square(self.points - mean))
+        # Between two echo times that fit lies one that does not.
+        narrow = np.array([p.name in NARROW for p in self.free], dtype=bool)
+        mean[narrow] = self.best()[0][narrow]
+        spread[narrow] = np.minimum(spread[narrow], LEAST_SPREAD)
+        return mean, spread
+
+    def nearby(self, n: int) -> NDArray[np.float64]:
+        """Points around the mean, as far apart as the good ones are."""
+        mean, spread = self.mean()
+        normal = norm.ppf(_points(len(self.free), n))
+        return np.clip(mean + np.maximum(spread, LEAST_SPREAD) * normal, 0.0, 1.0)
+
+    def with_echoes(
+        self, points: NDArray[np.float64], times_ms: Sequence[float]
+    ) -> list[NDArray[np.float64]]:
+        """Points of a delay whose time is one of the references' echoes."""
+        names = [p.name for p in self.free]
+        if self.effect.name != "delay" or "time" not in names:
+            return []
+        column, parameter = names.index("time"), self.free[names.index("time")]
+        found = []
+        for time_ms in times_ms:
+            few = points[:8].copy()
+            low, high = parameter.usual_ends()
+            value = min(max(time_ms, parameter.minimum), parameter.maximum)
+            few[:, column] = (parameter.position_of(value) - low) / (high - low)
+            found.append(few)
+        return found
+
+
+def _points(n_parameters: int, n_points: int) -> NDArray[np.float64]:
+    if not n_parameters:
+        return np.empty((1, 0))
+    points = qmc.Sobol(n_parameters, scramble=False).random(n_points)
+    return np.asarray(points * 0.94 + 0.03)
+
+
+def match_like(
+    dry: Array, references: Sequence[Array], options: Options, progress: Progress = SILENT
+) -> Answer:
+    """Find the effect that gives a recording the statistics of the references.
+
+    dry, references  at 24 kHz
+    """
+    started = time.monotonic()
+    with threadpool_limits(1):
+        n_segments = N_TRIED_SEGMENTS[options.budget]
+        ours = [statistics_of(each) for each in segments_of(dry, MOST_REFERENCE_SEGMENTS)]
+        most = max(1, MOST_REFERENCE_SEGMENTS // len(references))
+        theirs_cut = [s for each in references for s in segments_of(each, most)]
+        theirs = [statistics_of(each) for each in theirs_cut]
+        scales = scales_of(ours if len(ours) > 1 else [*ours, *theirs])
+        target = mean_of(theirs)
+        tried = segments_of(dry, n_segments)
+        unprocessed = statistics_distance(
+            mean_of([statistics_of(each) for each in tried]), target, scales
+        )
+        effects = usable_effects(options.effects, SAMPLE_RATE)
+        trials = [
+            Trial(effect, held)
+            for effect, held in effects
+            if effect.parameters and effect.name != "gain"
+        ]
+        progress.start("matching", len(trials), "effect")
+        echoes = echo_times_ms(theirs_cut, N_ECHOES)
+        arguments = (tried, target, scales, N_POINTS[options.budget], echoes)
+        with Pool(Tryer, arguments, options.workers) as pool:
+            requests = [Request(key, trial) for key, trial in enumerate(trials)]
+            found = pool.run(requests, lambda summary: progress.advance(1))
+            ranked = sorted(found, key=lambda key: (found[key].distance, key))[:N_AGAIN]
+            n_more = N_POINTS[options.budget] // 2
+            found |= pool.run([Request(key, None, n_more) for key in ranked])
+        progress.finish()
+    answer = _decide([found[key] for key in sorted(found)], unprocessed, started)
+    if options.level == "keep":
+        return answer
+    return replace(answer, best=_at_level(answer.best, tried, theirs_cut))
+
+
+def _at_level(
+    explanation: Explanation, ours: Sequence[Array], theirs: Sequence[Array]
+) -> Explanation:
+    """Bring the answer to the level of the references' segments."""
+    dry, reference = np.concatenate(ours), np.concatenate(theirs)
+    stages = settle_level(explanation.stages, dry, reference, SAMPLE_RATE)
+    return replace(explanation, stages=stages)
+
+
+def _decide(summaries: Sequence[Summary], unprocessed: float, started: float) -> Answer:
+    explanations = sorted(
+        (
+            Explanation(s.stages, s.distance, s.distance / max(unprocessed, 1e-12))
+            for s in summaries
+            if np.isfinite(s.distance)
+        ),
+        key=lambda each: each.distance,
+    )
+    bypass = Explanation((), unprocessed, 1.0)
+    best = bypass
+    if explanations and explanations[0].distance < WORTH_IT * unprocessed:
+        limit = explanations[0].distance + NEAR * unprocessed
+        near = [e for e in explanations if e.distance <= limit]
+        best = min(near, key=lambda each: (complexity(each.stages), each.distance))
+    others = [e for e in (*explanations, bypass) if e is not best][:N_CANDIDATES]
+    return Answer(
+        best,
+        tuple(others),
+        best.distance,
+        unprocessed,
+        1 + sum(s.evaluations for s in summaries),
+        time.monotonic() - started,
+        verdict_of(best, 0.0),
+        remarks=(
+            "The distance compares statistics in units of what differs between segments of the "
+            "recording.",
+        ),
+    )
