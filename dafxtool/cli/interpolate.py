@@ -56,13 +56,15 @@ from dafxtool.cli._output import (
 )
 @click.option("--start-a", type=SECONDS, metavar="SECONDS", help="Where A's segment begins.")
 @click.option("--start-b", type=SECONDS, metavar="SECONDS", help="Where B's segment begins.")
-@click.option("--steps", type=click.IntRange(min=2), default=7, show_default=True, help="In all.")
+@click.option(
+    "--steps", type=click.IntRange(min=2), default=7, show_default=True, help="Number of steps."
+)
 @click.option("--spherical", is_flag=True, help="Along the sphere instead of straight.")
 @click.option(
     "--detailed",
     is_flag=True,
-    help="One recording with two effects: keep its detail; what filters explain moves from A to B, "
-    "the rest is faded, nothing is decoded.",
+    help="One recording with two effects: move what filters explain from A to B and fade the rest. "
+    "Nothing is decoded, so no run is needed.",
 )
 @click.option("--audio", type=PATH, metavar="FOLDER", help="Write every step as sound.")
 @method_option
@@ -91,7 +93,9 @@ def command(recordings: tuple[Path, ...], **options: Any) -> None:
 
     progress = progress_from(options["quiet"])
     _check_usage(recordings, options)
-    need_run(options)
+    is_decoded = not options["detailed"] or options["run"] is not None
+    if is_decoded:
+        need_run(options)
     find_recordings(recordings)
     output = options["output"] or Path("interpolation.png")
     outputs.check_outputs(output, options["csv"], options["audio"], options["overwrite"])
@@ -101,9 +105,13 @@ def command(recordings: tuple[Path, ...], **options: Any) -> None:
         sound_interpolation,
         write_interpolation_table,
     )
-    from dafxtool.models.run import load_run
+    from dafxtool.models.run import load_run, without_training
+    from dafxtool.presets import PRESETS
 
-    run = load_run(options["run"], options["device"])
+    if is_decoded:
+        run = load_run(options["run"], options["device"])
+    else:
+        run = without_training(PRESETS["small"])  # nothing is encoded
     a, b = _ends(recordings, run, options, progress)
     made = interpolate(a, b, run, options["steps"], options["spherical"], options["detailed"])
     draw_interpolation(output, made, run, options["overwrite"])
@@ -131,11 +139,15 @@ def command(recordings: tuple[Path, ...], **options: Any) -> None:
                 dict(zip(("end", "recording", "start", "effect"), r, strict=False)) for r in rows
             ],
             "errors": errors,
+            "rendered_errors": None
+            if made.rendered_errors is None
+            else made.rendered_errors.tolist(),
             "audio": sounds,
         },
         options["as_json"],
         [
             Table(("end", "recording", "starts at", "effect", *numbers), rows, right=numbers),
+            *_rendered_line(made),
             f"sheet -> {output}",
             *sounds_line(sounds, options["audio"]),
         ],
@@ -164,6 +176,15 @@ def _check_number(n_effects: int, recordings: tuple[Path, ...], has_wet: bool) -
             f"{_counted(n_effects, 'effect')} for {_counted(len(recordings), 'recording')}: "
             f"name {wanted}."
         )
+
+
+def _rendered_line(made: Any) -> list[str]:
+    """Report the mean error of the inner steps against the effect at the settings between."""
+    if made.rendered_errors is None or len(made.rendered_errors) < 3:
+        return []
+    error = float(made.rendered_errors[1:-1].mean())
+    how = "transported" if made.detailed else "decoded"
+    return [f"{how} against rendered between the settings: mean squared error {error:.4f}"]
 
 
 def _check_detailed(recordings: tuple[Path, ...], options: dict[str, Any]) -> None:
