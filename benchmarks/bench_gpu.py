@@ -256,7 +256,7 @@ def loss_curve(device: Device, made: Configuration, values: Tensor, fast: bool) 
     n_steps = device.amounts.curve_steps
     trainer = prepared(device, made, fast, values, n_steps)
     losses = [
-        trainer.step(values[torch.from_numpy(positions).to(values.device)])[0]
+        trainer.step(values[torch.from_numpy(positions).to(values.device)], positions=positions)[0]
         for positions in data_order(len(values), trainer.config, 0)
     ]
     return torch.stack(losses).view(10, -1).mean(dim=1).cpu()
@@ -301,7 +301,10 @@ def prepared(
 ) -> Trainer:
     configured = trained_as(device, made, fast, n_steps, batch_size)
     trainer = Trainer(configured, tuple(values.shape[1:]), device.name)
-    trainer.prepare(Held(values))
+    rows = Held(values)
+    trainer.prepare(rows)
+    trainer.fit_change(rows)
+    trainer.describe(rows)
     trainer.compile(configured.training.batch_size)
     return trainer
 

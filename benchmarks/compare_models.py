@@ -27,27 +27,38 @@ from dafxtool.utils.progress import TerminalProgress
 SMALL = PRESETS["small"]
 
 
-def with_model(**values: int) -> Configuration:
+def with_model(**values: float) -> Configuration:
     return replace(SMALL, model=replace(SMALL.model, **values))
+
+
+def with_training(preset: str, **values: float) -> Configuration:
+    return replace(PRESETS[preset], training=replace(PRESETS[preset].training, **values))
 
 
 VARIANTS: dict[str, tuple[str, Configuration]] = {
     "small": ("the preset", SMALL),
     "week6": ("the report's model", PRESETS["week6"]),
-    "no-labels": (
-        "style shaped by the errors alone",
-        replace(SMALL, training=replace(SMALL.training, label_weight=0.0)),
+    "week6-fast": (
+        "the report's model, learning rate 1e-3",
+        with_training("week6", learning_rate=1e-3),
     ),
-    "no-style": ("change alone, in place of change and style", with_model(n_style=0)),
+    "no-labels": ("style shaped by the errors alone", with_training("small", label_weight=0.0)),
+    "closed-form": ("no predictor: nothing is trained but the style", with_model(n_blocks=0)),
     "no-change": (
         "style alone, in place of change and style",
         with_model(n_effect=SMALL.model.n_style),
     ),
+    "even-bins": ("bins not weighted by the ear's bands", with_model(ear_weighting=0.0)),
+    "few-latents": ("640 content and 64 change latents", with_model(n_latent=768, n_effect=128)),
     "default": ("the preset for a GPU", PRESETS["default"]),
 }
 COLUMNS = {
     "dry error": ("reconstruction", "mean, dry", "model"),
     "wet error": ("reconstruction", "mean, wet", "model"),
+    "style alone": ("reconstruction", "mean, wet", "style alone"),
+    "decoded dry": ("reconstruction", "mean, wet", "decoded dry"),
+    "closed form": ("reconstruction", "mean, wet", "closed form"),
+    "dry copied": ("reconstruction", "mean, wet", "dry"),
     "wet, dB": ("spectral", "mean, wet", "model"),
     "sound, multi-res.": ("sound", "multi-resolution", "model"),
     "linear": ("linear", "mean", "latent"),
@@ -64,12 +75,12 @@ def main() -> None:
     parser.add_argument("pairs", type=Path)
     parser.add_argument("--minutes", type=float, default=6.0, help="of training, for each variant")
     parser.add_argument(
-        "--variant", action="append", choices=VARIANTS, help="[default: the first five]"
+        "--variant", action="append", choices=VARIANTS, help="[default: the first six]"
     )
     parser.add_argument("--folder", type=Path, default=Path("comparison"))
     parser.add_argument("--device", default="auto")
     given = parser.parse_args()
-    names = given.variant or list(VARIANTS)[:5]
+    names = given.variant or list(VARIANTS)[:6]
     given.folder.mkdir(exist_ok=True)
     print("| variant | steps | " + " | ".join(COLUMNS) + " |")
     print("|---" * (len(COLUMNS) + 2) + "|", flush=True)

@@ -160,12 +160,13 @@ class ModelConfig:
     """The joint-spectrogram VAE; docs/model.md draws it."""
 
     architecture: str = "residual"  # or convolutional: the report's
-    channels: tuple[int, ...] = (512,)  # of the convolutions; of convolutional, one each halving
-    n_latent: int = 1536
-    n_effect: int = 192  # of the latents: those that tell of the effect; convolutional has none
+    channels: tuple[int, ...] = (384,)  # of the convolutions; of convolutional, one each halving
+    n_latent: int = 16_448
+    n_effect: int = 4160  # latents of the effect, change and style; convolutional has none
     n_style: int = 64  # of the effect's, at most: those that hold for the whole segment
     n_blocks: int = 6  # residual blocks over time; convolutional has none
     n_components: int = 384  # principal components of a frame; convolutional has none
+    ear_weighting: float = 0.5  # of bins in the linear part: 0 none, 1 the density of ERB bands
 
     def __post_init__(self) -> None:
         if self.architecture not in ("residual", "convolutional"):
@@ -198,12 +199,12 @@ class TrainingConfig:
     warmup_steps: int = 100
     max_steps: int = 20_000
     max_minutes: float = 0.0  # wall time after which training ends; 0 for no limit
-    beta: float = 1.0  # weight of the KL divergence against the summed squared error
+    beta: float = 0.1  # weight of the KL divergence against the summed squared error
     annealing: str = "linear"  # of beta: constant, linear (from 0, once), or cyclical
     annealing_steps: int = 2000  # length of the rise, or of a cycle
     label_weight: float = 0.1  # of effect and setting in the loss; 0: labels are not used
     label_steps: int = 1500  # that fit the style to them before training, in place of that
-    gradient_clip: float = 0.0  # largest norm of the gradient; 0 for none
+    gradient_clip: float = 1.0  # largest norm of the gradient; 0 for none
     log_every: int = 50  # steps
     validate_every: int = 500  # steps
     checkpoint_every: int = 500  # steps

@@ -22,6 +22,7 @@ from dafxtool.api.arguments import (
 )
 from dafxtool.effects.effect import EffectChoice
 from dafxtool.errors import ArgumentError
+from dafxtool.presets import PRESETS
 from dafxtool.utils.outputs import check_outputs
 from dafxtool.utils.text import counted
 
@@ -59,6 +60,15 @@ class InterpolationResult(display.Displayed):
     def header(self) -> tuple[str, ...]:
         errors = () if self.steps.detailed else ("error, dry", "error, wet")
         return ("end", "recording", "starts at", "effect", *errors)
+
+    def remarks(self) -> list[str]:
+        """Return the mean error of the inner steps against the effect rendered between."""
+        errors = self.steps.rendered_errors
+        if errors is None or len(errors) < 3:
+            return []
+        how = "transported" if self.steps.detailed else "decoded"
+        error = float(errors[1:-1].mean())
+        return [f"{how} against rendered between the settings: mean squared error {error:.4f}"]
 
     def _parts(self) -> Iterator[str]:
         from dafxtool.latents import interpolate as stage
@@ -121,14 +131,20 @@ def interpolate(
     if detailed:
         _check_detailed(paths, spherical, table)
     checks.check_settings(device)
-    checks.check_run(defaults.named_run(run))
+    if run is not None or not detailed:
+        checks.check_run(defaults.named_run(run))
     checks.check_effects(names, plugin_files)
     checks.check_recordings(*paths, *wets)
     check_outputs(figure, table, folder, overwrite)
     from dafxtool.latents import interpolate as stage
     from dafxtool.latents.examples import load_example
 
-    loaded = defaults.loaded_run(run, device)
+    if run is None and detailed:
+        from dafxtool.models.run import without_training
+
+        loaded = without_training(PRESETS["small"])  # nothing is encoded
+    else:
+        loaded = defaults.loaded_run(run, device)
     chosen = _effects(paths, wets, names, plugin_files, loaded, progress)
     if len(paths) == 1 and start_b is None:
         start_b = start_a

@@ -60,7 +60,7 @@ from dafxtool.cli._output import Table, audio_line, progress_from, report
     "--detailed",
     is_flag=True,
     help="Filter the recording itself instead of decoding latents; for one recording with two "
-    "effects.",
+    "effects. Needs no run.",
 )
 @click.option("--audio", type=PATH, metavar="FOLDER", help="Folder for audio of every step.")
 @method_option
@@ -97,11 +97,13 @@ def command(recordings: tuple[Path, ...], as_json: bool, **options: Any) -> None
             "run": result.run.path,
             "ends": [dict(zip(keys, row, strict=False)) for row in result.rows()],
             "errors": errors,
+            "rendered_errors": result.steps.rendered_errors,
             "audio": result.audio_files,
         },
         as_json,
         [
             Table(result.header, result.rows(), right=result.header[4:]),
+            *result.remarks(),
             f"sheet -> {output}",
             *audio_line(result.audio_files, options["audio"]),
         ],

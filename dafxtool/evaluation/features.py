@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from functools import cached_property
 from typing import Any
 
@@ -16,6 +17,7 @@ from dafxtool.errors import InputError
 from dafxtool.evaluation.probes import Rows, principal_features
 from dafxtool.latents.table import Latents, about, seen_in_training
 from dafxtool.models.descriptors import Descriptors
+from dafxtool.models.residual import ResidualVAE
 from dafxtool.models.run import Run
 from dafxtool.spectrogram.metrics import _padding, log_spectral_distance_db, squared_difference
 from dafxtool.spectrogram.stft import mel_filterbank
@@ -23,6 +25,8 @@ from dafxtool.spectrogram.transform import linear_magnitude
 from dafxtool.utils.progress import Progress
 
 ROWS_A_BATCH = 16
+CLOSED_FORM = "closed form"
+CLOSED_FORM_ROWS = 600  # of the training split, which it is fitted on
 MOST_PICTURE_BYTES = 1.5e9  # of training spectrograms that principal components are measured on
 
 
@@ -64,6 +68,8 @@ class EvaluationData:
         """Go through the file once: latents, baselines, and the test rows' errors."""
         rate = self.run.configuration.segments.sample_rate
         latent, mel, level, errors, spectral, trivial = [], [], [], [], [], []
+        variants: dict[str, list[NDArray[np.float64]]] = {}
+        self.closed_form = self._closed_form()
         describe, described = Descriptors(*self.run.model.shape[1:]), []
         self.mean_picture = self._mean_picture()
         test = set(self.rows.test.tolist())
@@ -80,6 +86,8 @@ class EvaluationData:
                 errors.append(found[0])
                 spectral.append(found[1])
                 trivial.append(found[2])
+                for name, values in self._variants(spectrogram[of_test], embedded[of_test]).items():
+                    variants.setdefault(name, []).append(values)
             progress.advance(len(rows))
         progress.finish()
         made = Latents(np.concatenate(latent), self.labels, *about(self.run))
@@ -90,6 +98,7 @@ class EvaluationData:
         self.descriptors = np.concatenate(described)
         self.level = np.concatenate(level)
         self.errors = np.concatenate(errors)  # (n_test, 2)
+        self.variants = {name: np.concatenate(parts) for name, parts in variants.items()}
         self.spectral = np.concatenate(spectral)  # (n_test, 2, 2): model, dry as both
         self.trivial = np.concatenate(trivial)  # (n_test, 3): mean dry, mean wet, dry as wet
 
@@ -116,7 +125,7 @@ class EvaluationData:
         latent: NDArray[np.float32],
     ) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
         config = self.run.spectrogram_config
-        decoded = self.run.decode(latent)
+        decoded = self.run.decode(latent, spectrogram[:, 0])
         true = linear_magnitude(spectrogram, constants, config)
         ours = linear_magnitude(decoded, constants, config)
         dry = np.repeat(true[:, :1], 2, axis=1)
@@ -129,6 +138,51 @@ class EvaluationData:
             axis=1,
         )
         return squared_difference(decoded, spectrogram), spectral, trivial
+
+    def _closed_form(self) -> Run | None:
+        """The same model without its predictor, fitted on the training split of these pairs."""
+        model = self.run.model
+        if not isinstance(model, ResidualVAE) or model.predictor is None:
+            return None
+        config = replace(
+            model.config,
+            n_latent=model.n_content + model.n_change,
+            n_effect=model.n_change,
+            n_style=0,
+            n_blocks=0,
+        )
+        if not model.n_change:
+            return None
+        some = self.rows.train[storage.some_positions(len(self.rows.train), CLOSED_FORM_ROWS)]
+
+        def batches() -> Iterator[torch.Tensor]:
+            for start in range(0, len(some), ROWS_A_BATCH):
+                audio = self.reader.rows(some[start : start + ROWS_A_BATCH])
+                yield torch.from_numpy(self.run.analyse(audio)[0])
+
+        beta = self.run.configuration.training.beta
+        closed = ResidualVAE(config, model.shape, self.run.spectrogram_config.exponent).eval()
+        closed.fit_linear(batches, beta)
+        closed.fit_change(batches(), beta)
+        configuration = replace(self.run.configuration, model=config)
+        replaced = {"model": closed.to(self.run.device), "configuration": configuration}
+        return Run(**{**vars(self.run), **replaced})
+
+    def _variants(
+        self, spectrogram: NDArray[np.float32], latent: NDArray[np.float32]
+    ) -> dict[str, NDArray[np.float64]]:
+        """Errors (n, 2) of other ways to decode, where the model has them."""
+        run, closed = self.run, self.closed_form
+        if closed is None:
+            return {}
+        dry = spectrogram[:, 0]
+        style = run.model.without_change(torch.from_numpy(latent)).numpy()
+        decoded = {
+            "style alone": run.decode(style, dry),
+            "decoded dry": run.decode(latent),
+            CLOSED_FORM: closed.decode(closed.embed(spectrogram), dry),
+        }
+        return {name: squared_difference(each, spectrogram) for name, each in decoded.items()}
 
     @cached_property
     def principal(self) -> NDArray[np.float32]:

@@ -118,7 +118,14 @@ def _one_way(
     latent = run.embed(spectrogram)
     way = np.linspace(0, 1, DRIFT_STEPS, dtype=np.float32)[:, None]
     ends = [1, *range(3, len(pairs))]
-    ways = [run.decode((1 - way) * latent[0] + way * latent[end]) for end in ends]
+    t = way[:, :, None]
+    ways = [
+        run.decode(
+            (1 - way) * latent[0] + way * latent[end],
+            (1 - t) * spectrogram[0, 0] + t * spectrogram[end, 0],
+        )
+        for end in ends
+    ]
     drifts = [float(squared_difference(each[1:, :1], each[:1, :1]).mean()) for each in ways]
     # In the units of one of them, where each segment has its own.
     linear = linear_magnitude(spectrogram[:3], constants[:3], run.spectrogram_config)
@@ -132,7 +139,8 @@ def _one_way(
     decoded_a, decoded, decoded_b = ways[0][[0, DRIFT_STEPS // 2, -1], 1]
     faded, own_faded = (true_a + true_b) / 2, (decoded_a + decoded_b) / 2
     guesses = {
-        "model": decoded,
+        "model": decoded + faded - own_faded,  # what the decoder leaves of the ends is carried
+        "decoded": decoded,
         "detailed": standard(moved),
         "cross-fade": faded,
         "cross-fade of decoded": own_faded,

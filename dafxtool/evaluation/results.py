@@ -28,7 +28,10 @@ SECTIONS = {
     "reconstruction": Section(
         "Reconstruction error",
         "Mean squared error in standardised units; lower is better. 'mean' answers every segment "
-        "with the training split's mean spectrogram, 'dry' takes the dry channel for the wet one.",
+        "with the training split's mean spectrogram, 'dry' takes the dry channel for the wet one. "
+        "The model decodes the wet channel with the true dry one; 'decoded dry' is without it, "
+        "'style alone' without the change. 'closed form' has the average effect in place of the "
+        "trained predictor, and as many latents of content and change.",
     ),
     "spectral": Section(
         "Log-spectral distance of the decoded magnitudes",
@@ -66,8 +69,8 @@ SECTIONS = {
         "Half way between two settings",
         "Mean squared error of the wet channel, in standardised units, against the true rendering "
         "at the setting in the middle; lower is better. 'model' is decoded from the middle of the "
-        "latents; 'detailed' is what 'interpolate --detailed' makes of the true ends, without a "
-        "model; 'cross-fade' is their mean.",
+        "latents, with what the decoder leaves of both ends; 'decoded' is without that. 'detailed' "
+        "is what 'interpolate --detailed' makes of the true ends; 'cross-fade' is their mean.",
     ),
     "detail": Section(
         "Half way in detail",

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from dafxtool import storage
 from dafxtool.effects.effect import Effect
 from dafxtool.evaluation import probes
-from dafxtool.evaluation.features import EvaluationData
+from dafxtool.evaluation.features import CLOSED_FORM, EvaluationData
 from dafxtool.evaluation.probes import Estimate
 from dafxtool.evaluation.results import MEAN, Score
 from dafxtool.spectrogram.metrics import log_spectral_distance_db, multi_resolution_distance
@@ -37,6 +37,11 @@ def _reconstruction(data: EvaluationData) -> list[Score]:
             columns = {"model": data.errors[rows, channel], "mean": data.trivial[rows, channel]}
             if kind == "wet":
                 columns["dry"] = data.trivial[rows, 2]
+            columns |= {
+                method: values[rows, channel]
+                for method, values in data.variants.items()
+                if kind == "wet" or method == CLOSED_FORM
+            }
             for method, values in columns.items():
                 found = probes.mean_estimate(values, groups)
                 scores.append(Score("reconstruction", f"{name}, {kind}", method, found, len(rows)))
@@ -61,7 +66,7 @@ def _sound(data: EvaluationData, n_sounds: int, progress: Progress) -> list[Scor
     for row in rows:
         audio = data.reader.rows(np.array([row]))
         spectrogram, constants = run.analyse(audio)
-        decoded = run.decode(run.embed(spectrogram))
+        decoded = run.decode(run.embed(spectrogram), spectrogram[:, 0])
         magnitudes = {
             "model": linear_magnitude(decoded, constants, config)[0, 1],
             "inverted": linear_magnitude(spectrogram, constants, config)[0, 1],

@@ -30,6 +30,7 @@ class Example:
     audio        (2, n_samples)
     spectrogram  (2, n_bins, n_frames) standardised, constants (2,) take it back
     magnitude    (2, n_bins, n_frames) linear
+    choice       the effect and its complete setting, where they are known
     """
 
     audio: NDArray[np.float32]
@@ -40,6 +41,7 @@ class Example:
     label: str
     recording: str
     offset_seconds: float
+    choice: tuple[Effect, dict[str, float]] | None = None
 
 
 def load_example(
@@ -57,6 +59,7 @@ def load_example(
     """
     config = run.configuration.segments
     offset, dry = _segment(path, config, start_seconds)
+    choice = None
     if wet is not None:
         sound = normalise_peak(cut_recording(wet, offset, config), config.level_dbfs)
         pair = np.stack([normalise_peak(dry, config.level_dbfs), sound])
@@ -64,10 +67,11 @@ def load_example(
     elif chosen is not None:
         held = chosen[0].at(config.sample_rate)
         pair, setting = render_pair(dry, held, held.complete(chosen[1]), config)
-        effect, label = held.name, held.label(setting)
+        effect, label, choice = held.name, held.label(setting), (held, setting)
     else:
         raise InputError(f"neither an effect nor a wet recording was given for {path}.")
-    return source_of_pair(run, pair, effect, label, shown_name(path), offset / config.sample_rate)
+    seconds = offset / config.sample_rate
+    return source_of_pair(run, pair, effect, label, shown_name(path), seconds, choice)
 
 
 def _segment(
@@ -84,13 +88,19 @@ def _segment(
 
 
 def source_of_pair(
-    run: Run, pair: NDArray[np.float32], effect: str, label: str, recording: str, offset: float
+    run: Run,
+    pair: NDArray[np.float32],
+    effect: str,
+    label: str,
+    recording: str,
+    offset: float,
+    choice: tuple[Effect, dict[str, float]] | None = None,
 ) -> Example:
-    """A pair (2, n_samples) that is there already; offset in seconds."""
+    """Analyse a pair (2, n_samples) that exists already; offset in seconds."""
     spectrogram, constants = run.analyse(pair[None])
     magnitude = linear_magnitude(spectrogram, constants, run.spectrogram_config)
     return Example(
-        pair, spectrogram[0], constants[0], magnitude[0], effect, label, recording, offset
+        pair, spectrogram[0], constants[0], magnitude[0], effect, label, recording, offset, choice
     )
 
 

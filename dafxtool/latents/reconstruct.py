@@ -1,4 +1,4 @@
-"""Reconstructions and interpolations: what a model makes of sounds, to look at and to hear.
+"""Reconstruct pairs with a model, and draw and write the result.
 
 Each has a function that computes (arrays in a dataclass) and one that writes (figure, numbers as
 CSV, sound). Spectrograms in here are linear magnitudes (2, n_bins, n_frames), dry first; errors
@@ -54,7 +54,7 @@ class ReconstructionTable:
 def reconstruct(sources: Sequence[Example], run: Run) -> list[Reconstruction]:
     """Encode and decode each source."""
     spectrograms = np.stack([source.spectrogram for source in sources])
-    decoded = run.decode(run.embed(spectrograms))
+    decoded = run.decode(run.embed(spectrograms), spectrograms[:, 0])
     constants = np.stack([source.constants for source in sources])
     magnitudes = linear_magnitude(decoded, constants, run.spectrogram_config)
     errors = channel_errors(decoded, spectrograms)
@@ -115,7 +115,8 @@ def _errors_of_rows(
     progress.start("reconstructing", len(rows), "segment")
     for start in range(0, len(rows), 16):
         spectrograms, _ = run.analyse(reader.rows(rows[start : start + 16]))
-        errors.append(channel_errors(run.decode(run.embed(spectrograms)), spectrograms))
+        decoded = run.decode(run.embed(spectrograms), spectrograms[:, 0])
+        errors.append(channel_errors(decoded, spectrograms))
         progress.advance(len(spectrograms))
     progress.finish()
     return np.concatenate(errors)
@@ -146,7 +147,7 @@ def draw_reconstructions(
     groups = [(f"{each.source.label}\n{each.source.recording}", 2) for each in made]
     sheet = Sheet(
         panels=panels,
-        **_axes(run),
+        **sheet_axes(run),
         row_labels=CHANNELS,
         column_labels=["original", "reconstruction"] * len(made),
         column_groups=groups,
@@ -198,6 +199,6 @@ def sound_reconstructions(
     return written
 
 
-def _axes(run: Run) -> dict[str, Any]:
+def sheet_axes(run: Run) -> dict[str, Any]:
     config = run.spectrogram_config
     return {"frequencies_hz": config.frequencies_hz(), "frame_times_s": config.frame_times_s()}

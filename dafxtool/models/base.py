@@ -1,4 +1,8 @@
-"""JointVAE interface, KL, losses."""
+"""The base of all joint-spectrogram VAEs, and the parts of their loss.
+
+The input is a pair's standardised spectrograms (batch, 2, n_bins, n_frames), dry first; the latent
+is one vector (batch, n_latent).
+"""
 
 from __future__ import annotations
 
@@ -12,7 +16,6 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from dafxtool.config import ModelConfig
-from dafxtool.models.linear_basis import LinearBasis
 
 MIN_LOG_VARIANCE, MAX_LOG_VARIANCE = -12.0, 6.0
 
@@ -83,32 +86,29 @@ class JointVAE(nn.Module, ABC):
         mean, log_variance = self._encode(spectrogram)
         return mean.float(), log_variance.float().clamp(MIN_LOG_VARIANCE, MAX_LOG_VARIANCE)
 
-    def decode(self, latent: Tensor) -> Tensor:
-        """Latents (batch, n_latent) -> spectrograms (batch, 2, n_bins, n_frames) in float32."""
-        return self._decode(latent).float()
+    def decode(self, latent: Tensor, dry: Tensor | None = None) -> Tensor:
+        """Latents (batch, n_latent) -> spectrograms (batch, 2, n_bins, n_frames) in float32.
 
-    def forward(self, spectrogram: Tensor, noise: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        dry  the true dry channel (batch, n_bins, n_frames) where it is known: the wet channel is
+             predicted from it in place of the decoded one. ConvolutionalVAE does not use it.
+        """
+        return self._decode(latent, dry).float()
+
+    def forward(
+        self, spectrogram: Tensor, noise: Tensor, described: Tensor | None = None
+    ) -> tuple[Tensor, Tensor, Tensor]:
         """Reconstruction, mean and log variance; noise (batch, n_latent) draws from the posterior.
 
         The noise is passed in so that a resumed training draws what an undisturbed one would.
         """
         mean, log_variance = self.encode(spectrogram)
         latent = mean + noise * (0.5 * log_variance).exp()
-        if self.training:
-            latent = self.hide(latent)
         return self.decode(latent), mean, log_variance
 
     @property
     def latent_scale(self) -> Tensor:
         """(n_latent,): by how much the decoded spectrogram changes with each latent, if known."""
         return torch.ones(self.config.n_latent)
-
-    def prepare(self, basis: LinearBasis, beta: float) -> None:
-        """Take what was measured on the training split before the first step; here nothing."""
-
-    def hide(self, latent: Tensor) -> Tensor:
-        """What the decoder sees of latents (batch, n_latent) in training; here all of them."""
-        return latent
 
     def style_of(self, mean: Tensor) -> Tensor:
         """The part of a posterior mean (batch, n_latent) that labels may shape; else all of it."""
@@ -117,14 +117,14 @@ class JointVAE(nn.Module, ABC):
         )
 
     def without_change(self, latent: Tensor) -> Tensor:
-        """Latents (batch, n_latent) with nothing but content and style; here as they are."""
+        """Latents (batch, n_latent) with nothing but content and style; here unchanged."""
         return latent
 
     @abstractmethod
     def _encode(self, spectrogram: Tensor) -> tuple[Tensor, Tensor]: ...
 
     @abstractmethod
-    def _decode(self, latent: Tensor) -> Tensor: ...
+    def _decode(self, latent: Tensor, dry: Tensor | None) -> Tensor: ...
 
 
 def kl_to_standard_normal(mean: Tensor, log_variance: Tensor) -> Tensor:
@@ -141,8 +141,3 @@ def kl_to_standard_normal(mean: Tensor, log_variance: Tensor) -> Tensor:
 def squared_error(reconstruction: Tensor, spectrogram: Tensor) -> Tensor:
     """Squared error of each channel, summed over bins and frames: (batch, 2)."""
     return (reconstruction.float() - spectrogram.float()).square().sum(dim=(-2, -1))
-
-
-def count_parameters(model: nn.Module) -> int:
-    """Trained numbers; what was measured is not among them."""
-    return sum(parameter.numel() for parameter in model.parameters())

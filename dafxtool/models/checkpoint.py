@@ -22,7 +22,7 @@ from dafxtool.errors import (
 )
 from dafxtool.utils.files import atomic_write
 
-CHECKPOINT_VERSION = 4
+CHECKPOINT_VERSION = 5
 RUNS_FOLDER = Path("runs")
 
 

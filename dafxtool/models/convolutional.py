@@ -1,4 +1,4 @@
-"""The week6 VAE."""
+"""The convolutional VAE of the weekly report: strided convolutions, batch normalisation, ReLU."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ class ConvolutionalVAE(JointVAE):
         hidden = self.encoder(spectrogram).flatten(1)
         return self.to_mean(hidden), self.to_log_variance(hidden)
 
-    def _decode(self, latent: Tensor) -> Tensor:
+    def _decode(self, latent: Tensor, dry: Tensor | None) -> Tensor:
         decoded: Tensor = self.decoder(self.from_latent(latent).view(-1, *self._inner))
         return decoded
 

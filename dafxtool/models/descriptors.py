@@ -14,7 +14,14 @@ they hold nothing of when something sounded, and little of what:
 - fine: mean difference and level once more, with what is small drawn large: which effect it is that
   is set to do little shows in a pattern far below the deviation over effects;
 - flux: how much each band moves from frame to frame, dry and wet;
-- texture: how rough the spectrum is along frequency in each band, dry and wet.
+- texture: how rough the spectrum is along frequency in each band, dry and wet;
+- transfer: the logarithmic gain of each band, its shape with what is small magnified, and how much
+  of a bin's course over time a constant gain leaves: nothing for a static filter or shelf;
+- dynamics: the gain of the whole spectrum by the level before it, and its correlation with earlier
+  and later levels, their rises and their falls: compressors, gates, limiters;
+- modulation: the spectrum over time of the whole gain, of the gains of bands around it, and the
+  phase between bands: tremolo, moving notches;
+- quiet: the level of the quietest frames of each band, dry and wet.
 
 Linear probes tell effects and settings from them better than from principal components of the
 spectrograms or from mean mel spectra: docs/model.md has the figures.
@@ -35,7 +42,7 @@ N_BANDS = 64
 N_COARSE_BANDS = 32
 N_REGIONS = 4
 N_LEVELS = 4
-N_LAG_STEPS = 20
+N_LAG_STEPS = 40
 MOST_LAGS = 100  # frames
 REGULARISATION = 0.02  # of the mean power: where the dry segment has nothing, nothing is divided
 NOMINAL_RATE_HZ = 24_000  # of the mel scale's bend; bands are shares of the Nyquist frequency
@@ -46,7 +53,13 @@ MOST_SHIFT = 0.68  # of the bins
 SMOOTHED_BINS = 31  # of 1025; what is as broad is the spectrum's own shape
 SHIFT_REGULARISATION = 0.05
 SMALL_DIFFERENCE = 0.01  # in standardised units; below it linear, above it logarithmic
+SMALL_GAIN = 0.02  # natural logarithm after the power law; below it linear, above it logarithmic
 SMALLEST_MOVEMENT = 1e-3  # in standardised units
+N_LEVEL_STEPS = 8
+MOST_RESPONSE_LAGS = 24  # frames: how far a gain follows a level
+N_MODULATION_STEPS = 20
+NEIGHBOUR_BANDS = 4  # between bands whose modulation is compared
+QUIET_SHARE = 0.1  # of the frames
 
 
 class Descriptors(nn.Module):
@@ -87,6 +100,7 @@ class Descriptors(nn.Module):
             self._texture(wet),
             self._comb(dry, wet),
             self._shift(dry, wet),
+            *self._dynamics(dry, wet),
         ]
         return torch.cat([part.flatten(1) for part in parts], dim=1)
 
@@ -125,6 +139,66 @@ class Descriptors(nn.Module):
         largest, mean = _in_steps((up + down) / 2, self._shift_edges)
         sides = _in_steps(up, self._shift_edges)[0] - _in_steps(down, self._shift_edges)[0]
         return torch.stack([largest, mean, sides], dim=1)
+
+    def _dynamics(self, dry: Tensor, wet: Tensor) -> list[Tensor]:
+        """Transfer, dynamics, modulation and quiet, from magnitudes above the quietest dry bin."""
+        floor = dry.amin(dim=(1, 2), keepdim=True)
+        dry, wet = (dry - floor).clamp_min(0) + 1e-3, (wet - floor).clamp_min(0) + 1e-3
+        products = [(a * b).sum(dim=1) for a, b in ((dry, wet), (dry, dry), (wet, wet))]
+        incoherent = (1 - products[0].square() / (products[1] * products[2])).clamp_min(0)
+        band_products = [each @ self.bands for each in products]
+        transfer = (band_products[0] / band_products[1]).clamp_min(1e-3).log()
+        level, wet_level = dry.square().mean(dim=2).log(), wet.square().mean(dim=2).log()
+        gain = wet_level - level
+        dry_bands, wet_bands = dry @ self.bands, wet @ self.bands
+        weight = dry_bands / dry_bands.mean(dim=1, keepdim=True)
+        band_gain = (wet_bands / dry_bands).log() * weight.clamp_max(1)
+        band_gain = band_gain - band_gain.mean(dim=1, keepdim=True)
+        common = band_gain.mean(dim=2, keepdim=True)
+        spread = torch.stack(
+            [
+                band_gain.square().mean(dim=(1, 2)),
+                common.square().mean(dim=(1, 2)),
+                (band_gain - common).square().mean(dim=(1, 2)),
+            ],
+            dim=1,
+        )
+        quiet = [each.quantile(QUIET_SHARE, dim=1) @ self.coarse_bands for each in (dry, wet)]
+        shape = transfer - transfer.mean(dim=1, keepdim=True)
+        return [
+            transfer,
+            shape,
+            (shape / SMALL_GAIN).asinh(),
+            (shape.diff(dim=1) / SMALL_GAIN * 2).asinh(),
+            (incoherent + SMALLEST_MOVEMENT).log() @ self.coarse_bands,
+            _gain_by_level(level, gain),
+            _following(level, gain),
+            (spread + SMALLEST_MOVEMENT).log(),
+            *self._modulation(gain - gain.mean(dim=1, keepdim=True), band_gain - common),
+            *((each + SMALLEST_MOVEMENT).log() for each in quiet),
+        ]
+
+    def _modulation(self, gain: Tensor, band_gain: Tensor) -> list[Tensor]:
+        """Spectra over time of a gain (batch, n) and of gains (batch, n, bands), in log steps."""
+        edges = _log_steps(1, max(2, gain.shape[1] // 2), N_MODULATION_STEPS)
+        window = torch.hann_window(gain.shape[1], device=gain.device, dtype=gain.dtype)
+        whole = torch.fft.rfft(gain * window, dim=1).abs()
+        bands = torch.fft.rfft(band_gain * window[:, None], dim=1)
+        power = bands.abs().square()
+        apart = min(NEIGHBOUR_BANDS, bands.shape[2] // 2)
+        cross = bands[..., apart:] * bands[..., :-apart].conj()
+        total = power.mean(dim=2)
+        coherence = cross.mean(dim=2) / (total + 1e-6)
+        in_regions = _in_regions(power).transpose(1, 2)
+        small = SMALLEST_MOVEMENT
+        return [
+            (_in_steps(whole, edges)[0] + small).log(),
+            (_in_steps(whole / (whole.mean(dim=1, keepdim=True) + small), edges)[0]),
+            (_in_steps(in_regions, edges)[0] + small).log(),
+            (_in_steps(total / (total.mean(dim=1, keepdim=True) + small), edges)[0] + small).log(),
+            _in_steps(coherence.real, edges)[1],
+            _in_steps(coherence.imag, edges)[1],
+        ]
 
     def _smooth(self, frames: Tensor) -> Tensor:
         """(batch, n, n_bins), averaged over neighbouring bins."""
@@ -175,6 +249,32 @@ def _by_level(dry: Tensor, difference: Tensor) -> Tensor:
     order = dry.argsort(dim=1, stable=True)
     quarters = difference.gather(1, order).tensor_split(N_LEVELS, dim=1)
     return torch.stack([part.sum(dim=1) / max(1, part.shape[1]) for part in quarters], dim=1)
+
+
+def _gain_by_level(level: Tensor, gain: Tensor) -> Tensor:
+    """(batch, 2 N_LEVEL_STEPS): mean gain and its deviation in quantiles of level, mean removed."""
+    gain = gain - gain.mean(dim=1, keepdim=True)
+    order = level.argsort(dim=1, stable=True)
+    parts = gain.gather(1, order).tensor_split(N_LEVEL_STEPS, dim=1)
+    means = [part.sum(dim=1) / max(1, part.shape[1]) for part in parts]
+    squares = [part.square().sum(dim=1) / max(1, part.shape[1]) for part in parts]
+    deviations = [(s - m.square()).clamp_min(0).sqrt() for s, m in zip(squares, means, strict=True)]
+    return torch.stack(means + deviations, dim=1)
+
+
+def _following(level: Tensor, gain: Tensor) -> Tensor:
+    """(batch, 3, lags): correlation of a gain with the level, its rises and its falls before it."""
+    n_lags = min(MOST_RESPONSE_LAGS, level.shape[1] - 1)
+    rise = level.diff(dim=1, prepend=level[:, :1])
+    causes = torch.stack([level, rise.clamp_min(0), (-rise).clamp_min(0)], dim=1)
+    causes = causes - causes.mean(dim=2, keepdim=True)
+    gain = (gain - gain.mean(dim=1, keepdim=True))[:, None]
+    length = 2 * level.shape[1]
+    spectra = [torch.fft.rfft(each, length, dim=2) for each in (causes, gain)]
+    covariance = torch.fft.irfft(spectra[0].conj() * spectra[1], length, dim=2)
+    covariance = torch.cat([covariance[..., length - 4 :], covariance[..., : n_lags + 1]], dim=2)
+    norm = (causes.square().sum(dim=2) * gain.square().sum(dim=2)).sqrt()[..., None]
+    return covariance / (norm + SMALLEST_MOVEMENT)
 
 
 def _flux(bands: Tensor) -> Tensor:

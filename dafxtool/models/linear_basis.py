@@ -1,97 +1,114 @@
-"""The linear part of the residual model, measured on the training split in closed form.
+"""The linear part of the residual model, fitted on the training split in closed form.
 
-Three things are found, on frames (columns of a spectrogram, one channel of n_bins values each):
+Frames are columns of a spectrogram, one channel of n_bins values each. Fitted are
 
-- the principal components of dry frames;
-- the linear prediction of a wet frame from the components of its dry one: what all effects have
-  in common;
-- the principal components of what that prediction leaves: the change, which is the effect's own.
+- the principal components of dry frames, weighted by the density of the ear's bands;
+- the average effect: the dry frame with a gain for each bin, and a linear prediction of the rest
+  from the dry components;
+- the principal components of what that leaves of the wet frame, the change.
 
-Over time, components go through a discrete cosine transform, the best basis for what is equally
-likely at any time (Ahmed, Natarajan & Rao 1974). Of the coefficients, those of the largest
-variance become latents: some of the dry components, the *content*, and some of the change, the
-*effect*. Nothing but covariances of frames is estimated, so a few hundred segments are enough
-where principal components of whole segments would learn them by heart.
+Over time, components go through a discrete cosine transform, the best basis for a stationary
+process (Ahmed, Natarajan & Rao 1974). The coefficients of largest variance become latents. Only
+covariances of frames are estimated: principal components of whole segments would overfit a few
+hundred segments.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
-SMALLEST_SCALE = 1e-4  # of the largest: a component without variance is not blown up
+SMALLEST_SCALE = 1e-4  # of the largest: a component without variance is not amplified
 RIDGE = 1e-6  # of the mean variance, so that silent bins do not make the prediction singular
+NOMINAL_NYQUIST_HZ = 12_000.0  # of the ear's bands; bins are shares of the Nyquist frequency
+# Share of the variance of a bin that has to lie outside the basis for its gain to be fitted there.
+SMALLEST_REMAINDER = 1e-6
 
 
 @dataclass(frozen=True)
 class LinearBasis:
-    """Means, orthonormal bases and deviations; an index counts (time, component) coefficients.
+    """Means, orthonormal bases and gains of weighted frames.
 
-    dry_mean, wet_mean  (n_bins,)
-    dry_basis           (n_bins, k), dry_scale (k,)
-    prediction          (k, n_bins), from dry components to the wet frame
-    change_basis        (n_bins, k), change_scale (k,)
-    content_index       (n_content,) into (n_frames * k), content_scale (n_content,)
-    effect_index        (n_effect,), effect_scale (n_effect,)
+    dry_mean, wet_gain, wet_offset  (n_bins,)
+    dry_basis     (n_bins, k) of weighted dry frames, dry_scale (k,) their standard deviations
+    prediction    (k, k), from dry components to components of the change
+    change_basis  (n_bins, k) of weighted wet frames, change_scale (k,)
+    floor         the smallest value of a dry frame: silence
     """
 
     dry_mean: Tensor
-    wet_mean: Tensor
     dry_basis: Tensor
     dry_scale: Tensor
+    wet_gain: Tensor
+    wet_offset: Tensor
     prediction: Tensor
     change_basis: Tensor
     change_scale: Tensor
-    content_index: Tensor
-    content_scale: Tensor
-    effect_index: Tensor
-    effect_scale: Tensor
+    floor: Tensor
 
 
 def fit_linear_basis(
-    batches: Callable[[], Iterable[Tensor]], n_components: int, n_content: int, n_effect: int
+    batches: Callable[[], Iterable[Tensor]], n_components: int, weight: Tensor
 ) -> LinearBasis:
-    """The basis of spectrograms (batch, 2, n_bins, n_frames).
+    """Fit the basis to spectrograms (batch, 2, n_bins, n_frames) whose bins have a weight.
 
-    batches  a function, since the data is gone through twice
+    batches  a function that yields them, which is called once
     """
-    mean, covariance = _joint_covariance(batches())
-    n_bins = len(mean) // 2
-    dry, cross = covariance[:n_bins, :n_bins], covariance[:n_bins, n_bins:]
-    dry_basis, dry_scale = _principal(dry, n_components)
-    regular = dry_basis.T @ dry @ dry_basis
-    regular += RIDGE * regular.diagonal().mean() * torch.eye(len(regular), device=dry.device)
-    prediction = torch.linalg.solve(regular, dry_basis.T @ cross)
-    left = covariance[n_bins:, n_bins:] - prediction.T @ regular @ prediction
-    change_basis, change_scale = _principal(left, n_components)
-    nothing = torch.empty(0)
-    basis = LinearBasis(
-        dry_mean=mean[:n_bins].float(),
-        wet_mean=mean[n_bins:].float(),
+    mean, covariance, floor = _joint_covariance(batches())
+    n = len(mean) // 2
+    w = weight.double().to(mean.device)
+    dry_mean, wet_mean = mean[:n], mean[n:]
+    dry, cross, wet = covariance[:n, :n], covariance[:n, n:], covariance[n:, n:]
+    dry_basis, dry_scale = _principal(dry * torch.outer(w, w), n_components)
+    analysis, synthesis = w[:, None] * dry_basis, dry_basis / w[:, None]
+    outside = torch.eye(n, dtype=w.dtype, device=w.device) - synthesis @ analysis.T
+    gain = _outside_gain(dry, cross, outside)
+    # What the gain leaves of the wet frame: its covariance, and that with the dry components.
+    left = wet - gain[:, None] * cross - (gain[:, None] * cross).T
+    left = (left + torch.outer(gain, gain) * dry) * torch.outer(w, w)
+    with_components = analysis.T @ (cross - dry * gain) * w
+    regular = analysis.T @ dry @ analysis
+    regular += RIDGE * regular.diagonal().mean() * torch.eye(len(regular), device=w.device)
+    prediction = torch.linalg.solve(regular, with_components)
+    left = left - prediction.T @ with_components
+    change_basis, change_scale = _principal((left + left.T) / 2, n_components)
+    return LinearBasis(
+        dry_mean=dry_mean.float(),
         dry_basis=dry_basis.float(),
         dry_scale=dry_scale.float(),
-        prediction=prediction.float(),
+        wet_gain=gain.float(),
+        wet_offset=(wet_mean - gain * dry_mean).float(),
+        prediction=(prediction @ change_basis).float(),
         change_basis=change_basis.float(),
         change_scale=change_scale.float(),
-        content_index=nothing,
-        content_scale=nothing,
-        effect_index=nothing,
-        effect_scale=nothing,
+        floor=floor.float(),
     )
-    content, effect = _coefficient_variances(batches(), basis)
-    content_index, content_scale = _largest(content, n_content)
-    effect_index, effect_scale = _largest(effect, n_effect)
-    return replace(
-        basis,
-        content_index=content_index,
-        content_scale=content_scale,
-        effect_index=effect_index,
-        effect_scale=effect_scale,
-    )
+
+
+def _outside_gain(dry: Tensor, cross: Tensor, outside: Tensor) -> Tensor:
+    """(n_bins,) gains from what the dry basis leaves of a dry bin to the wet bin."""
+    remainder = ((outside @ dry) * outside).sum(dim=1)
+    shared = (outside * cross.T).sum(dim=1)
+    plain = cross.diagonal() / dry.diagonal().clamp_min(1e-12)
+    known = remainder > SMALLEST_REMAINDER * dry.diagonal()
+    gain = torch.where(known, shared / remainder.clamp_min(1e-12), plain)
+    return gain.clamp(0.0, 1.0)
+
+
+def ear_weight(n_bins: int, strength: float) -> Tensor:
+    """(n_bins,) weights whose squares follow the density of ERB bands; their mean square is 1.
+
+    strength  0 weighs all bins alike, 1 follows the density
+
+    Glasberg & Moore 1990, "Derivation of auditory filter shapes from notched-noise data".
+    """
+    frequency_khz = torch.linspace(0, NOMINAL_NYQUIST_HZ / 1000, n_bins, dtype=torch.float64)
+    weight = (4.37 * frequency_khz + 1).pow(-strength / 2)
+    return (weight / weight.square().mean().sqrt()).float()
 
 
 def split_frames(batch: Tensor) -> tuple[Tensor, Tensor]:
@@ -101,7 +118,7 @@ def split_frames(batch: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def cosine_basis(n_frames: int) -> Tensor:
-    """The orthonormal DCT-II as a matrix (n_frames, n_frames): coefficients = basis @ frames."""
+    """Return the orthonormal DCT-II as a matrix (n_frames, n_frames)."""
     time = (torch.arange(n_frames, dtype=torch.float64) + 0.5) / n_frames
     order = torch.arange(n_frames, dtype=torch.float64)[:, None]
     basis = (2 / n_frames) ** 0.5 * torch.cos(math.pi * order * time)
@@ -109,57 +126,36 @@ def cosine_basis(n_frames: int) -> Tensor:
     return basis.float()
 
 
-def _joint_covariance(batches: Iterable[Tensor]) -> tuple[Tensor, Tensor]:
-    """Mean (2 n_bins,) and covariance of frames with dry and wet end to end, in float64."""
+def _joint_covariance(batches: Iterable[Tensor]) -> tuple[Tensor, Tensor, Tensor]:
+    """Mean (2 n_bins,) and covariance of frames, dry and wet end to end, and the dry minimum."""
     total: Tensor | float = 0.0
     products: Tensor | float = 0.0
+    smallest: list[Tensor] = []
     count = 0
     for batch in batches:
         frames = torch.cat(split_frames(batch), dim=2).flatten(0, 1)
         total = total + frames.sum(dim=0).double()
         products = products + (frames.T @ frames).double()
+        smallest.append(batch[:, 0].min())
         count += len(frames)
     assert isinstance(total, Tensor) and isinstance(products, Tensor)
     mean = total / count
-    return mean, products / count - torch.outer(mean, mean)
+    return mean, products / count - torch.outer(mean, mean), torch.stack(smallest).min()
 
 
 def _principal(covariance: Tensor, k: int) -> tuple[Tensor, Tensor]:
-    """The first k eigenvectors (n, k) of a covariance, and the deviations along them."""
+    """The first k eigenvectors (n, k) of a covariance, and the standard deviations along them."""
     values, vectors = torch.linalg.eigh(covariance)
     vectors = vectors.flip(1)[:, :k]
     scale = values.flip(0)[:k].clamp_min(0).sqrt()
-    # A sign that does not hang on rounding: the largest entry of each column is positive.
+    # A sign that does not depend on rounding: the largest entry of each column is positive.
     largest = vectors.abs().argmax(dim=0)
     signs = vectors[largest, torch.arange(vectors.shape[1], device=vectors.device)].sign()
     return vectors * signs, scale.clamp_min(float(scale[0]) * SMALLEST_SCALE + 1e-12)
 
 
-def _coefficient_variances(batches: Iterable[Tensor], basis: LinearBasis) -> tuple[Tensor, Tensor]:
-    """Mean squares (n_frames, k) of the coefficients of dry components and of the change."""
-    content: Tensor | float = 0.0
-    effect: Tensor | float = 0.0
-    count = 0
-    for batch in batches:
-        components, change = components_of(batch, basis)
-        cosines = cosine_basis(batch.shape[-1]).to(batch.device)
-        content = content + (cosines @ components).square().sum(dim=0).double()
-        effect = effect + (cosines @ change).square().sum(dim=0).double()
-        count += len(batch)
-    assert isinstance(content, Tensor) and isinstance(effect, Tensor)
-    return content / count, effect / count
-
-
-def components_of(batch: Tensor, basis: LinearBasis) -> tuple[Tensor, Tensor]:
-    """Dry components and components of the change, each (batch, n_frames, k)."""
-    dry, wet = split_frames(batch)
-    components = (dry - basis.dry_mean) @ basis.dry_basis
-    change = (wet - basis.wet_mean - components @ basis.prediction) @ basis.change_basis
-    return components, change
-
-
-def _largest(variances: Tensor, count: int) -> tuple[Tensor, Tensor]:
-    """Indices of the largest variances, ordered by size, and the deviations there."""
+def largest_variances(variances: Tensor, count: int) -> tuple[Tensor, Tensor]:
+    """Indices of the largest variances, ordered by size, and the standard deviations there."""
     flat = variances.flatten()
     order = torch.argsort(flat, descending=True, stable=True)[:count]
     scale = flat[order].sqrt()

@@ -1,74 +1,80 @@
-"""The joint-spectrogram VAE.
+"""The residual VAE: a linear VAE in closed form around a predictor of the wet channel.
 
-Its input is a pair's standardised spectrograms (batch, 2, n_bins, n_frames), dry first; its latent
-is one vector (batch, n_latent). Two architectures, which docs/model.md describes:
-
-convolutional  the report's: stride-2 convolutions, batch normalisation, ReLU, and their mirror
-residual       ours: a linear VAE in closed form, its latent in two parts, content and effect,
-               a style that holds for the whole segment, and convolutions over time that learn
-               what the linear part leaves
+Input: standardised spectrograms (batch, 2, n_bins, n_frames), dry first. docs/model.md describes
+it beside the convolutional one of the weekly report.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 import torch
 from torch import Tensor, nn
 
 from dafxtool.config import ModelConfig
 from dafxtool.errors import ConfigError
-from dafxtool.models.base import JointVAE, RowDropout
+from dafxtool.models.base import (
+    MAX_LOG_VARIANCE,
+    MIN_LOG_VARIANCE,
+    JointVAE,
+    RowDropout,
+)
 from dafxtool.models.descriptors import Descriptors
-from dafxtool.models.linear_basis import LinearBasis, cosine_basis, split_frames
+from dafxtool.models.dry_predictor import DryPredictor
+from dafxtool.models.linear_basis import (
+    cosine_basis,
+    ear_weight,
+    fit_linear_basis,
+    largest_variances,
+    split_frames,
+)
 
 STYLE_WIDTH = 512  # of the hidden layer that makes a style of descriptors
-FILM_WIDTHS = (256, 128)  # of those that make scales and shifts of a style
-HIDDEN_SHARE = 0.3  # of the rows of a batch are decoded without their change
+HIDDEN_SHARE = 0.4  # of the rows of a batch are decoded without their change
 FIRST_STYLE_LOG_VARIANCE = -4.6  # a deviation of 0.1
 SMALLEST_DESCRIPTOR_DEVIATION = 1e-3
 MOST_DEVIATIONS = 6.0  # what lies farther out is no better known
+CHANGE_BUFFERS = ("change_mean", "change_index", "change_deviation", "log_variance")
 
 
 class ResidualVAE(JointVAE):
-    """A linear VAE that is known in closed form, and networks that learn the rest.
+    """A linear VAE in closed form, and a predictor of the wet channel from the dry one.
 
     Its latent is in three parts:
 
     content  from the dry channel alone, and the dry channel is decoded from it alone
-    change   what the wet channel has beyond the average effect's prediction from the dry one, at
-             its time
+    change   what the wet channel has beyond the prediction from the dry one, at its time
     style    what the effect does, for the whole segment at once: from `descriptors`
 
-    The wet channel is decoded from all three. Change and style together are the effect.
+    The wet channel is predicted from the dry one and the style (`dry_predictor`; without blocks
+    the average effect in closed form, `principal`), and the change is added. The dry channel is
+    the true one where it is known, else the decoded one.
 
-    The linear part (module `principal`) is measured once, before the first step, and stays as it
-    is. Its coordinates are whitened, as the prior wants them, and its posterior is the one that
-    minimises the loss of a linear VAE (Lucas et al. 2019, "Don't blame the ELBO!",
-    arXiv:1911.02469). Convolutions over time add to the mean and to what is decoded, one number
-    a latent to the log variance; all begin at zero, so training starts where the linear model ends.
-    The style enters the convolutions by scaling and shifting their channels (FiLM, Perez et al.
-    2018, arXiv:1709.07871).
+    Content and change are coefficients of largest variance, whitened as the prior wants them,
+    with the posterior that minimises the loss of a linear VAE (Lucas et al. 2019, "Don't blame the
+    ELBO!", arXiv:1911.02469). The predictor alone is trained; `fit_change` follows it.
     """
 
     dry_mean: Tensor
-    wet_mean: Tensor
     dry_basis: Tensor
     dry_scale: Tensor
+    wet_gain: Tensor
+    wet_offset: Tensor
     prediction: Tensor
     change_basis: Tensor
     change_scale: Tensor
     content_index: Tensor
     content_scale: Tensor
-    effect_index: Tensor
-    effect_scale: Tensor
-    base_log_variance: Tensor
-    shrinkage: Tensor
+    change_index: Tensor
+    change_deviation: Tensor
+    change_mean: Tensor
+    log_variance: Tensor
+    weight: Tensor
     cosines: Tensor
     descriptor_mean: Tensor
     descriptor_scale: Tensor
 
-    def __init__(self, config: ModelConfig, shape: Sequence[int]) -> None:
+    def __init__(self, config: ModelConfig, shape: Sequence[int], exponent: float) -> None:
         super().__init__(config, shape)
         _, n_bins, n_frames = self.shape
         self.k = min(config.n_components, n_bins)
@@ -82,68 +88,103 @@ class ResidualVAE(JointVAE):
                 f"{n_frames} frames have coefficients: use at most "
                 f"{n_frames * self.k + self.n_effect}."
             )
-        width, depth = config.channels[0], config.n_blocks
-        self.content_encoder = _TemporalConvNet(self.k, self.k, width, depth)
-        self.effect_encoder = _TemporalConvNet(2 * self.k, self.k, width, depth)
-        self.dry_decoder = _TemporalConvNet(self.k, self.k, width, depth)
-        self.wet_decoder = _TemporalConvNet(2 * self.k, self.k, width, depth, self.n_style)
-        self.log_variance = nn.Parameter(torch.zeros(config.n_latent))
+        self.predictor: DryPredictor | None = None
         if self.n_style:
             self.descriptors = Descriptors(n_bins, n_frames)
             self.style_encoder = _style_encoder(self.descriptors.n_descriptors, self.n_style)
+            if config.n_blocks:
+                self.predictor = DryPredictor(
+                    (n_bins, n_frames),
+                    self.k,
+                    self.n_style,
+                    config.channels[0],
+                    config.n_blocks,
+                    exponent,
+                )
         self._lay_out_buffers(n_bins, n_frames)
 
     @property
     def networks(self) -> list[nn.Module]:
-        return [self.content_encoder, self.effect_encoder, self.dry_decoder, self.wet_decoder]
+        return [] if self.predictor is None else [*self.predictor.blocks]
 
     @property
     def latent_scale(self) -> Tensor:
         style = self.content_scale.new_ones(self.n_style)
-        return torch.cat([self.content_scale, self.effect_scale, style])
+        return torch.cat([self.content_scale, self.change_deviation, style])
 
     def _lay_out_buffers(self, n_bins: int, n_frames: int) -> None:
         k, n_latent = self.k, self.config.n_latent
         n = self.descriptors.n_descriptors if self.n_style else 0
         for name, size in {
             "dry_mean": (n_bins,),
-            "wet_mean": (n_bins,),
             "dry_basis": (n_bins, k),
             "dry_scale": (k,),
-            "prediction": (k, n_bins),
+            "wet_gain": (n_bins,),
+            "wet_offset": (n_bins,),
+            "prediction": (k, k),
             "change_basis": (n_bins, k),
             "change_scale": (k,),
             "content_scale": (self.n_content,),
-            "effect_scale": (self.n_change,),
-            "base_log_variance": (n_latent,),
-            "shrinkage": (n_latent,),
+            "change_deviation": (self.n_change,),
+            "change_mean": (k,),
+            "log_variance": (n_latent,),
             **({"descriptor_mean": (n,), "descriptor_scale": (n,)} if n else {}),
         }.items():
-            fill = torch.ones if name.endswith("_scale") else torch.zeros
-            self.register_buffer(name, fill(size))
+            is_scale = name.endswith(("_scale", "_gain", "_deviation"))
+            self.register_buffer(name, (torch.ones if is_scale else torch.zeros)(size))
         self.register_buffer("content_index", torch.arange(self.n_content))
-        self.register_buffer("effect_index", torch.arange(self.n_change))
+        self.register_buffer("change_index", torch.arange(self.n_change))
         self.register_buffer("cosines", cosine_basis(n_frames), persistent=False)
+        weight = ear_weight(n_bins, self.config.ear_weighting)
+        self.register_buffer("weight", weight, persistent=False)
 
-    def prepare(self, basis: LinearBasis, beta: float) -> None:
-        """Set the linear part; the posterior's variance is the one that the loss asks for.
+    # Fitting --------------------------------------------------------------------------------------
 
-        Noise of variance v in a whitened latent of deviation s costs g s^2 v of squared error,
-        where g is the squared norm of what the latent is decoded to: 1 for the effect, and 1 plus
-        that of the prediction for the content. With beta KL the best v is (beta / 2) / (g s^2 +
-        beta / 2), and the best mean is 1 - v of the projection.
-        """
+    @torch.no_grad()
+    def fit_linear(self, batches: Callable[[], Iterable[Tensor]], beta: float) -> None:
+        """Fit bases and the average effect to spectrograms (batch, 2, n_bins, n_frames)."""
+        basis = fit_linear_basis(batches, self.k, self.weight)
         for name, values in vars(basis).items():
-            getattr(self, name).copy_(values)
-        gain = 1 + basis.prediction.square().sum(dim=1)
-        content = basis.content_scale.square() * gain[basis.content_index % self.k]
-        variance = torch.cat([content, basis.effect_scale.square()])
-        half = 0.5 * max(beta, 1e-6)
-        log_variance = (half / (variance + half)).log()
-        # Of the style nothing is known beforehand: little noise to begin with, and no shrinkage.
-        style = torch.full((self.n_style,), FIRST_STYLE_LOG_VARIANCE, device=variance.device)
-        self.base_log_variance.copy_(torch.cat([log_variance, style]))
-        self.shrinkage.copy_(torch.cat([variance / (variance + half), torch.ones_like(style)]))
+            if name != "floor":
+                getattr(self, name).copy_(values)
+        if self.predictor is not None:
+            self.predictor.floor.copy_(basis.floor)
+        variance: Tensor | float = 0.0
+        count = 0
+        for batch in batches():
+            coefficients = self.cosines @ self.components_of(split_frames(batch)[0])
+            variance = variance + coefficients.square().sum(dim=0).double()
+            count += len(batch)
+        assert isinstance(variance, Tensor)
+        index, scale = largest_variances(variance / count, self.n_content)
+        self.content_index.copy_(index)
+        self.content_scale.copy_(scale)
+        self.log_variance[: self.n_content] = linear_log_variance(scale, beta)
+        # Nothing is known about the style beforehand: little noise.
+        self.log_variance[self.n_content + self.n_change :] = FIRST_STYLE_LOG_VARIANCE
+
+    @torch.no_grad()
+    def fit_change(self, batches: Iterable[Tensor], beta: float) -> None:
+        """Choose the coefficients of the change that the prediction leaves largest."""
+        total: Tensor | float = 0.0
+        squares: Tensor | float = 0.0
+        count = 0
+        for batch in batches:
+            dry, wet = split_frames(batch)
+            left = self._change_components(wet - self.predict(dry, self._style(batch)))
+            total = total + left.double().mean(dim=1).sum(dim=0)
+            squares = squares + (self.cosines @ left).double().square().sum(dim=0)
+            count += len(batch)
+        assert isinstance(total, Tensor) and isinstance(squares, Tensor)
+        mean = total / count
+        # Over time a constant is the first cosine alone.
+        squares[0] = (squares[0] / count - self.shape[2] * mean.square()).clamp_min(0) * count
+        index, scale = largest_variances(squares / count, self.n_change)
+        self.change_mean.copy_(mean)
+        self.change_index.copy_(index)
+        self.change_deviation.copy_(scale)
+        part = slice(self.n_content, self.n_content + self.n_change)
+        self.log_variance[part] = linear_log_variance(scale, beta)
 
     @torch.no_grad()
     def describe(self, spectrogram: Tensor) -> Tensor:
@@ -153,88 +194,160 @@ class ResidualVAE(JointVAE):
         return described
 
     def prepare_style(self, described: Tensor) -> None:
-        """Take mean and deviation of the training split's descriptors (n, n_descriptors)."""
+        """Take mean and standard deviation of the training split's descriptors."""
         self.descriptor_mean.copy_(described.mean(dim=0))
         deviation = described.std(dim=0, correction=0)
         self.descriptor_scale.copy_(deviation.clamp_min(SMALLEST_DESCRIPTOR_DEVIATION))
 
     def standardised_descriptors(self, described: Tensor) -> Tensor:
-        """In deviations from the mean, as the style's encoder takes them."""
+        """Descriptors in standard deviations from the mean, as the style encoder takes them."""
         deviations = (described - self.descriptor_mean) / self.descriptor_scale
         return deviations.clamp(-MOST_DEVIATIONS, MOST_DEVIATIONS)
 
-    def _encode(self, spectrogram: Tensor) -> tuple[Tensor, Tensor]:
-        with _in_float32(spectrogram):
-            dry, wet = split_frames(spectrogram)
-            components = (dry - self.dry_mean) @ self.dry_basis
-            predicted = self.wet_mean + components @ self.prediction
-            change = (wet - predicted) @ self.change_basis
-        inputs = _side_by_side(components / self.dry_scale, change / self.change_scale)
-        components = components + self._added(self.content_encoder, inputs[:, : self.k])
-        change = change + self._added(self.effect_encoder, inputs)
-        with _in_float32(spectrogram):
-            content = (self.cosines @ components).flatten(1)[:, self.content_index]
-            effect = (self.cosines @ change).flatten(1)[:, self.effect_index]
-            parts = [content / self.content_scale, effect / self.effect_scale]
-            if self.n_style:
-                parts.append(self._style(spectrogram))
-            mean = torch.cat(parts, dim=1)
-        return mean * self.shrinkage, (self.base_log_variance + self.log_variance).expand_as(mean)
+    # Both ways ------------------------------------------------------------------------------------
 
-    def _decode(self, latent: Tensor) -> Tensor:
+    def forward(
+        self, spectrogram: Tensor, noise: Tensor, described: Tensor | None = None
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Reconstruction, mean and log variance, as of every JointVAE.
+
+        The prediction is computed once, from the noisy style, and the change follows it. In
+        training some rows are decoded without their change: so the predictor learns to do without.
+
+        described  standardised descriptors of the rows, where they are known already
+        """
+        dry, wet = split_frames(spectrogram)
+        deviation = (0.5 * self.log_variance).exp()
+        n_coded = self.n_content + self.n_change
+        style = self._style(spectrogram, described)
+        with _in_float32(spectrogram):
+            components = self.components_of(dry)
+        noisy_style = style + noise[:, n_coded:] * deviation[n_coded:]
+        base, predicted = self._predict(dry, components, noisy_style)
+        with _in_float32(spectrogram):
+            change = self._change(self._change_components(wet - base) - predicted)
+            mean = torch.cat([self._content(components), change, style], dim=1)
+            latent = mean + noise * deviation
+            if self.training:
+                latent = self.hide(latent)
+            wet = base + self._from_change_components(predicted + self._decoded_change(latent))
+            decoded = torch.stack([self._dry(latent), wet], dim=1)
+        return decoded.transpose(2, 3), mean, self.log_variance.expand_as(mean)
+
+    def predict(self, dry: Tensor, style: Tensor) -> Tensor:
+        """Wet frames (batch, n_frames, n_bins) of dry ones, from the style (batch, n_style)."""
+        with _in_float32(dry):
+            base, predicted = self._predict(dry, self.components_of(dry), style)
+            return base + self._from_change_components(predicted)
+
+    def _predict(self, dry: Tensor, components: Tensor, style: Tensor) -> tuple[Tensor, Tensor]:
+        """Predicted wet frames in two parts: frames, and components of the change to add."""
+        with _in_float32(dry):
+            change = components @ self.prediction
+        base = dry
+        if self.predictor is not None:
+            base, added = self.predictor(dry, components / self.dry_scale, style)
+            change = change + added * self.change_scale
+        return self.wet_offset + self.wet_gain * base, change
+
+    def _encode(self, spectrogram: Tensor) -> tuple[Tensor, Tensor]:
+        dry, wet = split_frames(spectrogram)
+        style = self._style(spectrogram)
+        with _in_float32(spectrogram):
+            components = self.components_of(dry)
+        base, predicted = self._predict(dry, components, style)
+        with _in_float32(spectrogram):
+            change = self._change(self._change_components(wet - base) - predicted)
+            mean = torch.cat([self._content(components), change, style], dim=1)
+        return mean, self.log_variance.expand_as(mean)
+
+    def _decode(self, latent: Tensor, dry: Tensor | None) -> Tensor:
+        latent = latent.float()
         with _in_float32(latent):
-            sizes = (self.n_content, self.n_change, self.n_style)
-            content, effect, style = latent.float().split(sizes, dim=1)
-            components = self._over_time(content, self.content_index, self.content_scale)
-            change = self._over_time(effect, self.effect_index, self.effect_scale)
-        inputs = _side_by_side(components / self.dry_scale, change / self.change_scale)
-        components = components + self._added(self.dry_decoder, inputs[:, : self.k])
-        change = change + self._added(self.wet_decoder, inputs, style)
-        with _in_float32(latent):
-            dry = components @ self.dry_basis.T + self.dry_mean
-            wet = self.wet_mean + components @ self.prediction + change @ self.change_basis.T
-        return torch.stack([dry, wet], dim=1).transpose(2, 3)
+            decoded_dry = self._dry(latent)
+            change = self._from_change_components(self._decoded_change(latent))
+        source = decoded_dry if dry is None else dry.float().transpose(1, 2)
+        wet = self.predict(source, latent[:, self.n_content + self.n_change :]) + change
+        return torch.stack([decoded_dry, wet], dim=1).transpose(2, 3)
 
     def without_change(self, latent: Tensor) -> Tensor:
-        """Latents (batch, n_latent) whose wet channel is foretold from content and style alone."""
-        if not self.n_style:
-            return latent
+        """Latents (batch, n_latent) with nothing but content and style."""
         shown = torch.ones_like(latent[:1])
         shown[:, self.n_content : self.n_content + self.n_change] = 0
         return latent * shown
 
     def hide(self, latent: Tensor) -> Tensor:
-        """Some rows have to do without the change: so the decoder learns to follow the style."""
+        """Set the change of a share of the rows to 0."""
         drawn = torch.rand(self.share.size * len(latent), 1, device=latent.device)
         hidden = self.share.of(drawn) < HIDDEN_SHARE
         return torch.where(hidden, self.without_change(latent), latent)
 
-    def _style(self, spectrogram: Tensor) -> Tensor:
-        described = self.standardised_descriptors(self.describe(spectrogram))
+    # Frames and coefficients ----------------------------------------------------------------------
+
+    def components_of(self, dry: Tensor) -> Tensor:
+        """Components (batch, n_frames, k) of dry frames (batch, n_frames, n_bins)."""
+        return (dry - self.dry_mean) @ (self.weight[:, None] * self.dry_basis)
+
+    def _change_components(self, left: Tensor) -> Tensor:
+        return left @ (self.weight[:, None] * self.change_basis)
+
+    def _from_change_components(self, components: Tensor) -> Tensor:
+        return components @ (self.change_basis / self.weight[:, None]).T
+
+    def _style(self, spectrogram: Tensor, described: Tensor | None = None) -> Tensor:
+        if not self.n_style:
+            return spectrogram.new_zeros(len(spectrogram), 0)
+        if described is None:
+            described = self.standardised_descriptors(self.describe(spectrogram))
         style: Tensor = self.style_encoder(described)
-        return style
+        return style.float()
 
-    def _added(self, network: nn.Module, inputs: Tensor, style: Tensor | None = None) -> Tensor:
-        """What a network adds to components (batch, n_frames, k), in the units of components."""
-        dry = network in (self.content_encoder, self.dry_decoder)
-        added: Tensor = network(inputs, style).float().transpose(1, 2)
-        return added * (self.dry_scale if dry else self.change_scale)
+    def _content(self, components: Tensor) -> Tensor:
+        """Posterior means of the content (batch, n_content) of dry components."""
+        coefficients = (self.cosines @ components).flatten(1)[:, self.content_index]
+        return self._shrunk(coefficients / self.content_scale, 0)
 
-    def _over_time(self, latent: Tensor, index: Tensor, scale: Tensor) -> Tensor:
-        """Whitened coefficients (batch, n) back to components (batch, n_frames, k)."""
-        flat = latent.new_zeros(len(latent), self.shape[2] * self.k)
-        flat = flat.index_copy(1, index, latent.float() * scale)
-        return self.cosines.T @ flat.view(len(latent), self.shape[2], self.k)
+    def _change(self, left: Tensor) -> Tensor:
+        """Posterior means of the change (batch, n_change) of components left by the prediction."""
+        coefficients = (self.cosines @ (left - self.change_mean)).flatten(1)[:, self.change_index]
+        return self._shrunk(coefficients / self.change_deviation, self.n_content)
+
+    def _shrunk(self, whitened: Tensor, first: int) -> Tensor:
+        """The posterior mean: 1 less its variance, times the projection."""
+        return whitened * (1 - self.log_variance[first : first + whitened.shape[1]].exp())
+
+    def _dry(self, latent: Tensor) -> Tensor:
+        coefficients = latent[:, : self.n_content] * self.content_scale
+        components = self._over_time(coefficients, self.content_index)
+        return components @ (self.dry_basis / self.weight[:, None]).T + self.dry_mean
+
+    def _decoded_change(self, latent: Tensor) -> Tensor:
+        """Components (batch, n_frames, k) of the change."""
+        part = latent[:, self.n_content : self.n_content + self.n_change]
+        coded = self._over_time(part * self.change_deviation, self.change_index)
+        return coded + self.change_mean
+
+    def _over_time(self, coefficients: Tensor, index: Tensor) -> Tensor:
+        """Coefficients (batch, n) to components (batch, n_frames, k)."""
+        flat = coefficients.new_zeros(len(coefficients), self.shape[2] * self.k)
+        flat = flat.index_copy(1, index, coefficients)
+        return self.cosines.T @ flat.view(len(coefficients), self.shape[2], self.k)
+
+
+def linear_log_variance(scale: Tensor, beta: float) -> Tensor:
+    """Log variance of the posterior that minimises squared error + beta KL of a linear VAE.
+
+    Noise of variance v in a whitened latent of standard deviation s costs s^2 v of squared error:
+    the best v is (beta / 2) / (s^2 + beta / 2), and the best mean is 1 - v of the projection.
+    """
+    half = 0.5 * max(beta, 1e-6)
+    log_variance = (half / (scale.square() + half)).log()
+    return log_variance.clamp(MIN_LOG_VARIANCE, MAX_LOG_VARIANCE)
 
 
 def _in_float32(values: Tensor) -> torch.autocast:
     """The linear part is exact to float32 whatever the network computes in."""
     return torch.autocast(values.device.type, enabled=False)
-
-
-def _side_by_side(components: Tensor, change: Tensor) -> Tensor:
-    """Two (batch, n_frames, k) as the channels (batch, 2 k, n_frames) of a convolution."""
-    return torch.cat([components, change], dim=2).transpose(1, 2)
 
 
 def _style_encoder(n_descriptors: int, n_style: int) -> nn.Module:
@@ -248,69 +361,6 @@ def _style_encoder(n_descriptors: int, n_style: int) -> nn.Module:
     )
 
 
-class _TemporalConvNet(nn.Module):
-    """What is added to components, (batch, n_input, n_frames) -> (batch, n_output, n_frames).
-
-    Convolutions that treat every moment alike, with dilations 1, 2, 4, ...: a few hundred segments
-    have tens of thousands of frames to learn from. Zero at the start.
-
-    style  (batch, n_style), if any, scales and shifts the channels within each block
-    """
-
-    def __init__(
-        self, n_input: int, n_output: int, width: int, n_blocks: int, n_style: int = 0
-    ) -> None:
-        super().__init__()
-        n_film = FILM_WIDTHS[1] if n_style else 0
-        self.first = nn.Conv1d(n_input, width, 1)
-        self.blocks = nn.ModuleList(_Block(width, 2**index, n_film) for index in range(n_blocks))
-        self.last = nn.Sequential(_norm(width), nn.SiLU(), _zeroed(nn.Conv1d(width, n_output, 1)))
-        if n_style:
-            self.film = nn.Sequential(
-                nn.Linear(n_style, FILM_WIDTHS[0]),
-                nn.SiLU(),
-                nn.Linear(FILM_WIDTHS[0], n_film),
-                nn.SiLU(),
-            )
-
-    def forward(self, values: Tensor, style: Tensor | None = None) -> Tensor:
-        hidden: Tensor = self.first(values)
-        film = None if style is None or not hasattr(self, "film") else self.film(style)
-        for block in self.blocks:
-            hidden = block(hidden, film)
-        added: Tensor = self.last(hidden)
-        return added
-
-
-def _norm(n_channels: int) -> nn.GroupNorm:
-    """Group normalisation (Wu & He 2018, arXiv:1803.08494), which knows no batch."""
-    return nn.GroupNorm(8 if n_channels % 8 == 0 else 1, n_channels)
-
-
-def _zeroed(layer: nn.Linear | nn.Conv1d) -> nn.Module:
-    nn.init.zeros_(layer.weight)
-    if layer.bias is not None:
-        nn.init.zeros_(layer.bias)
-    return layer
-
-
-class _Block(nn.Module):
-    """Pre-activation residual block over time (He et al. 2016, arXiv:1603.05027)."""
-
-    def __init__(self, n_channels: int, dilation: int, n_film: int) -> None:
-        super().__init__()
-        self.before = nn.Sequential(
-            _norm(n_channels),
-            nn.SiLU(),
-            nn.Conv1d(n_channels, n_channels, 3, 1, dilation, dilation),
-            _norm(n_channels),
-        )
-        self.film = _zeroed(nn.Linear(n_film, 2 * n_channels)) if n_film else None
-        self.after = nn.Sequential(nn.SiLU(), _zeroed(nn.Conv1d(n_channels, n_channels, 1)))
-
-    def forward(self, hidden: Tensor, film: Tensor | None) -> Tensor:
-        inner = self.before(hidden)
-        if self.film is not None and film is not None:
-            scale, shift = self.film(film)[:, :, None].chunk(2, dim=1)
-            inner = inner * (1 + scale) + shift
-        return hidden + self.after(inner)
+def count_parameters(model: nn.Module) -> int:
+    """Trained numbers; what was measured is not among them."""
+    return sum(parameter.numel() for parameter in model.parameters())

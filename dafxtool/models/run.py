@@ -12,7 +12,7 @@ import torch
 from numpy.typing import NDArray
 
 from dafxtool import presets
-from dafxtool.config import Configuration, SpectrogramConfig
+from dafxtool.config import Configuration, ModelConfig, SpectrogramConfig
 from dafxtool.errors import (
     ConfigError,
     FormatError,
@@ -74,25 +74,38 @@ class Run:
             )
         return self._in_batches(lambda x: self.model.encode(x)[0], spectrograms)
 
-    def decode(self, latents: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Standardised spectrograms (n, 2, n_bins, n_frames) of latents (n, n_latent)."""
+    def decode(
+        self, latents: NDArray[np.float32], dry: NDArray[np.float32] | None = None
+    ) -> NDArray[np.float32]:
+        """Standardised spectrograms (n, 2, n_bins, n_frames) of latents (n, n_latent).
+
+        dry  the true dry channel (n, n_bins, n_frames) where it is known
+        """
         if latents.shape[1:] != (self.configuration.model.n_latent,):
             raise InputError(
                 f"these latents have {latents.shape[1:]} values, the run {self.path} takes "
                 f"{self.configuration.model.n_latent}: decode them with the run that made them."
             )
-        return self._in_batches(self.model.decode, latents)
+        return self._in_batches(self.model.decode, latents, dry)
 
     @torch.inference_mode()
     def _in_batches(
-        self, function: Any, values: NDArray[Any] | torch.Tensor
+        self,
+        function: Any,
+        values: NDArray[Any] | torch.Tensor,
+        dry: NDArray[np.float32] | None = None,
     ) -> NDArray[np.float32]:
         """Apply a function of the model; the rows do not see each other in evaluation mode."""
         size = max(1, int(BATCH_BYTES // (4 * np.prod(self.model.shape))))
         outputs = []
         for start in range(0, len(values), size):
-            batch = torch.as_tensor(values[start : start + size]).to(self.device).float()
-            outputs.append(function(batch).float().cpu().numpy())
+            part = slice(start, start + size)
+            inputs = [
+                torch.as_tensor(each[part]).to(self.device).float()
+                for each in (values, dry)
+                if each is not None
+            ]
+            outputs.append(function(*inputs).float().cpu().numpy())
         return np.concatenate(outputs)
 
 
@@ -125,9 +138,29 @@ def _rebuild(path: Path, file: Path, contents: dict[str, Any], device: str) -> R
 
 def _model(configuration: Configuration, shape: Sequence[int], file: Path) -> JointVAE:
     try:
-        return build_model(configuration.model, shape)
+        return build_model(configuration.model, shape, configuration.spectrogram.exponent)
     except ConfigError as error:
         raise FormatError(f"{file} holds no model that can be: {error}") from error
+
+
+def without_training(configuration: Configuration) -> Run:
+    """Build a run that only analyses: its model has no meaning, its audio is not standardised.
+
+    For what needs spectrograms of a configuration, but no latents.
+    """
+    tiny = ModelConfig(n_latent=2, n_effect=1, n_style=0, n_blocks=0, n_components=1)
+    shape = (2, *configuration.spectrogram.shape)
+    return Run(
+        path=Path("none"),
+        configuration=configuration,
+        model=build_model(tiny, shape).eval(),
+        mean=0.0,
+        deviation=1.0,
+        effects=[],
+        step=0,
+        device="cpu",
+        data={},
+    )
 
 
 def names_of(effects: Sequence[dict[str, Any]]) -> list[str]:

@@ -38,7 +38,7 @@ class TensorBoardCallback:
         chosen = some_positions(len(validation), N_EXAMPLES)
         batch = next(validation.batches(iter([chosen])))
         trainer.model.eval()
-        decoded = trainer.model.decode(trainer.model.encode(batch)[0])
+        decoded = trainer.model.decode(trainer.model.encode(batch)[0], batch[:, 0])
         config = trainer.configuration.spectrogram
         constants = validation.constants(chosen)
         original = linear_magnitude(batch.cpu().numpy(), constants, config)

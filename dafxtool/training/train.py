@@ -103,7 +103,7 @@ def train(
                     + (f", {group.size} processes" if group.size > 1 else "")
                     + (f"; from step {trainer.step_number}" if trainer.step_number else "")
                 )
-        keeper = _TrainingLoop(trainer, folder, len(training), validation, observers, progress)
+        keeper = _TrainingLoop(trainer, folder, training, validation, observers, progress)
         return _fit(trainer, training, keeper, run)
 
 
@@ -165,6 +165,7 @@ def _fit(
             keeper.begin(training)
         trainer.compile(n_own_rows(size, group), keeper.progress)
         trainer.spread()
+        trainer.describe(training)
     first_step, first_seconds = trainer.step_number, keeper.first_seconds
     steps_left = iter(()) if finished else data_order(len(training), config, first_step)
     order, same_order = itertools.tee(steps_left)
@@ -174,8 +175,11 @@ def _fit(
             shares = (group.share.of(positions) for positions in order)
             for batch, positions in zip(training.batches(shares), same_order, strict=False):
                 keeper.whole = False
-                trainer.pending.append(trainer.step(batch, training.targets(positions)))
+                targets = training.targets(positions)
+                trainer.pending.append(trainer.step(batch, targets, positions))
                 verdict, trainer.seconds = group.decided(keeper.after_step)
+                if trainer.step_number % config.validate_every == 0:
+                    trainer.share_change()
                 if not group.first:
                     trainer.pending = []
                 if verdict:
@@ -211,14 +215,15 @@ class _TrainingLoop:
         self,
         trainer: Trainer,
         folder: RunWriter | None,
-        n_rows: int,
+        training: SplitLoader,
         validation: SplitLoader | None,
         observers: tuple[Callback, ...],
         progress: Progress,
     ) -> None:
         self.trainer, self.config, self.folder = trainer, trainer.config, folder
-        self.validation, self.observers, self.progress = validation, observers, progress
-        self.n_epoch = n_rows // min(self.config.batch_size, n_rows)
+        self.training, self.validation = training, validation
+        self.observers, self.progress = observers, progress
+        self.n_epoch = len(training) // min(self.config.batch_size, len(training))
         self.first_seconds = trainer.seconds
         self.whole = True
         self._began = self._saved = time.monotonic()
@@ -287,6 +292,7 @@ class _TrainingLoop:
 
     def _validate(self) -> None:
         assert self.folder is not None and self.validation is not None
+        self.trainer.fit_change(self.training)
         _judge(self.trainer, self.folder, self.trainer.validate(self.validation))
 
     def close(self, changed: bool) -> None:

@@ -10,14 +10,14 @@ from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional
 
 from dafxtool.config import Configuration
 from dafxtool.models.base import kl_to_standard_normal, squared_error
 from dafxtool.models.factory import build_model
-from dafxtool.models.linear_basis import fit_linear_basis
-from dafxtool.models.residual import ResidualVAE
+from dafxtool.models.residual import CHANGE_BUFFERS, ResidualVAE
 from dafxtool.storage import some_positions
 from dafxtool.training.distributed import (
     ALONE,
@@ -38,7 +38,8 @@ from dafxtool.training.style_pretraining import (
 from dafxtool.utils.progress import SILENT, Progress
 
 VALIDATION_ROWS = 512
-PRINCIPAL_ROWS = 4000  # of the training split, which the linear part is measured on
+PRINCIPAL_ROWS = 4000  # of the training split, which the linear part is fitted on
+CHANGE_ROWS = 256  # of it, which the coefficients of the change are chosen on
 
 
 class Trainer:
@@ -59,7 +60,8 @@ class Trainer:
         self.configuration, self.device, self.group = configuration, device, group
         self.config = configuration.training
         torch.manual_seed(self.config.seed)
-        self.model = build_model(configuration.model, shape).to(device)
+        exponent = configuration.spectrogram.exponent
+        self.model = build_model(configuration.model, shape, exponent).to(device)
         check_batch_norms(self.model, group)
         self._images = self.model.image_layout and (device != "cpu" or self.compiles)
         if self._images:
@@ -77,8 +79,9 @@ class Trainer:
         if is_fitted:
             self._style_encoder.requires_grad_(False)
         trained = [each for each in self.model.parameters() if each.requires_grad]
+        with_labels = self._labels_along or not trained
         self.optimizer = torch.optim.Adam(
-            [*trained, *self.labeller.parameters()] if self._labels_along else trained,
+            [*trained, *self.labeller.parameters()] if with_labels else trained,
             lr=self.config.learning_rate,
             fused=True,
         )
@@ -91,6 +94,7 @@ class Trainer:
         self._compiled = False
         # The same modules, or what averages their gradients over all processes.
         self._forward: nn.Module = self.model
+        self._described: Tensor | None = None  # standardised descriptors of the training split
         self._told: nn.Module = self.labeller
 
     @property
@@ -113,11 +117,11 @@ class Trainer:
         return self.config.precision == "bfloat16"
 
     def prepare(self, training: SplitLoader, progress: Progress = SILENT) -> None:
-        """Measure the linear part of the model on the training split, before the first step."""
+        """Fit the linear part and the style to the training split, before the first step."""
         config = self.configuration.model
         if config.architecture != "residual":
             return
-        progress.say("measuring principal components")
+        progress.say("fitting principal components")
         positions = some_positions(len(training), PRINCIPAL_ROWS)
 
         def batches() -> Iterator[Tensor]:
@@ -125,8 +129,7 @@ class Trainer:
 
         model = self.model
         assert isinstance(model, ResidualVAE)
-        basis = fit_linear_basis(batches, model.k, model.n_content, model.n_change)
-        self.model.prepare(basis, self.config.beta)
+        model.fit_linear(batches, self.config.beta)
         if not model.n_style:
             return
         described = torch.cat([model.describe(batch) for batch in batches()])
@@ -134,6 +137,34 @@ class Trainer:
         if self._n_effects and not self._labels_along:
             progress.say("fitting the style to effects and settings")
             self._fit_style(described, training.targets(positions))
+
+    def fit_change(self, training: SplitLoader) -> None:
+        """Choose what is coded of the wet channel beyond the present prediction."""
+        if not isinstance(self.model, ResidualVAE):
+            return
+        self.model.eval()
+        positions = some_positions(len(training), CHANGE_ROWS)
+        parts = (positions[i : i + 32] for i in range(0, len(positions), 32))
+        with self.uncompiled():
+            self.model.fit_change(training.batches(parts), self.config.beta)
+
+    def share_change(self) -> None:
+        """Give all processes what the first one chose in `fit_change`."""
+        if self.group.size > 1 and isinstance(self.model, ResidualVAE):
+            for name in CHANGE_BUFFERS:
+                self.group.send(getattr(self.model, name))
+
+    def describe(self, training: SplitLoader) -> None:
+        """Compute the descriptors of the training split, which do not change from step to step.
+
+        In batches of one size and order, so that a resumed run has the same numbers.
+        """
+        if not isinstance(self.model, ResidualVAE) or not self.model.n_style:
+            return
+        model, n = self.model, len(training)
+        parts = (np.arange(i, min(i + 32, n)) for i in range(0, n, 32))
+        described = [model.describe(batch) for batch in training.batches(parts)]
+        self._described = model.standardised_descriptors(torch.cat(described))
 
     def _fit_style(self, described: Tensor, targets: Targets) -> None:
         """Let the style tell effects and settings; the decoder learns to follow it afterwards.
@@ -237,15 +268,29 @@ class Trainer:
         by_time = self.seconds / (60 * self.config.max_minutes) if self.config.max_minutes else 0.0
         return max(self.step_number / self.config.max_steps, by_time)
 
-    def step(self, batch: Tensor, targets: Targets | None = None) -> Tensor:
+    def step(
+        self,
+        batch: Tensor,
+        targets: Targets | None = None,
+        positions: NDArray[np.int64] | None = None,
+    ) -> Tensor:
         """One update; returns (loss, dry error, wet error, KL) without waiting for the device.
 
         batch    this process's share of the batch
         targets  the labels of all of it; used where no style was fitted to them before
+        positions  of the rows of all of it in the training split, for what `describe` computed
 
         The posterior's noise hangs on (seed, step) and on the row's place in the whole batch.
         """
         self.model.train()
+        if self.model.n_style and not any(
+            each.requires_grad for each in self._style_encoder.parameters()
+        ):
+            self._style_encoder.eval()  # fitted: no dropout
+        described = None
+        if self._described is not None and positions is not None:
+            own = torch.from_numpy(self.group.share.of(positions))
+            described = self._described[own.to(self._described.device)]
         rate = learning_rate_at(self.step_number, self.done(), self.config)
         for group in self.optimizer.param_groups:
             group["lr"] = rate
@@ -257,17 +302,25 @@ class Trainer:
             device=self.device,
         )
         beta = beta_at(self.step_number, self.config)
-        loss, parts = self._loss(batch, self.group.share.of(noise), beta, targets)
+        loss, parts = self._loss(batch, self.group.share.of(noise), beta, targets, described)
         self.optimizer.zero_grad(set_to_none=True)
-        loss.backward()
+        if loss.requires_grad:  # a model without a predictor is complete in closed form
+            loss.backward()
         if self.config.gradient_clip > 0:
-            torch.nn.utils.clip_grad_norm_(self.model.parameters(), self.config.gradient_clip)
+            # Of what is trained: the style may hold gradients from its own fit.
+            trained = [each for group in self.optimizer.param_groups for each in group["params"]]
+            torch.nn.utils.clip_grad_norm_(trained, self.config.gradient_clip)
         self.optimizer.step()
         self.step_number += 1
         return self.group.mean(parts)
 
     def _loss(
-        self, batch: Tensor, noise: Tensor, beta: float, targets: Targets | None = None
+        self,
+        batch: Tensor,
+        noise: Tensor,
+        beta: float,
+        targets: Targets | None = None,
+        described: Tensor | None = None,
     ) -> tuple[Tensor, Tensor]:
         """Summed squared error + beta KL (+ labels), mean over the batch, and four parts, detached.
 
@@ -277,7 +330,7 @@ class Trainer:
             batch = batch.contiguous(memory_format=torch.channels_last)
         model = self._forward if self.model.training else self.model
         with torch.autocast(batch.device.type, torch.bfloat16, enabled=self.bfloat16):
-            reconstruction, mean, log_variance = model(batch, noise)
+            reconstruction, mean, log_variance = model(batch, noise, described)
         error = squared_error(reconstruction, batch).mean(dim=0)
         kl = kl_to_standard_normal(mean, log_variance).mean()
         loss = error.sum() + beta * kl

@@ -325,15 +325,18 @@ def test_interpolate_between_two_effects_on_one_recording(succeed, pluck, run_fo
     assert [end["effect"].split()[0] for end in default["ends"]] == ["overdrive,", "delay"]
 
 
-def test_interpolate_in_detail(succeed, fail, pluck, other, run_folder, tmp_path):
-    arguments = ("--run", run_folder, "--steps", 3, "--detailed", "-q", "-o", tmp_path / "d.png")
+def test_interpolate_in_detail(succeed, fail, pluck, other, tmp_path, monkeypatch):
+    """Without a run: nothing is decoded."""
+    monkeypatch.chdir(tmp_path)
+    arguments = ("--steps", 3, "--detailed", "-q", "-o", tmp_path / "d.png")
     effects = ("--effect", "delay:time=50", "--effect", "delay:time=200")
     said = succeed(
         *("interpolate", pluck, *arguments, *effects, "--audio", tmp_path / "s", "--json")
     )
     assert is_figure(tmp_path / "d.png")
-    assert len(said["audio"]) == 2 * 5 + 1
+    assert len(said["audio"]) == 2 * 5 + 1 + 3  # and the three rendered settings
     assert said["errors"] == [None, None]
+    assert len(said["rendered_errors"]) == 3
     again = (*arguments, "--overwrite")
     assert "not on 2" in fail("interpolate", pluck, other, *again, status=2)
     assert "--spherical goes" in fail("interpolate", pluck, *again, "--spherical", status=2)

@@ -73,6 +73,15 @@ def test_the_dry_channel_does_not_drift(made):
     assert made.score("drift", "two settings", "other recording").value > 1e-3
 
 
+def test_the_wet_error_is_shown_beside_simpler_decoders(made):
+    errors = {
+        method: made.score("reconstruction", "mean, wet", method).value
+        for method in ("model", "style alone", "decoded dry", "closed form", "dry")
+    }
+    assert errors["model"] < min(errors["style alone"], errors["decoded dry"])
+    assert errors["closed form"] < errors["dry"]
+
+
 def test_the_errors_are_those_of_reconstruct(made, folder):
     from dafxtool.latents.reconstruct import reconstruct_pairs
 

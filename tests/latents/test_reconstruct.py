@@ -2,21 +2,23 @@ import csv
 
 import numpy as np
 import pytest
-from datasets import N_SAMPLES, RATE, chosen, write_recordings
+from datasets import CONFIGURATION, N_SAMPLES, RATE, chosen, write_recordings
 
 from dafxtool import storage
 from dafxtool.audio.io import load_audio
 from dafxtool.audio.writer import save_audio
 from dafxtool.errors import InputError
-from dafxtool.latents.examples import load_example
+from dafxtool.latents.examples import Example, load_example
 from dafxtool.latents.interpolate import (
     GAP_SECONDS,
     draw_interpolation,
     interpolate,
+    quieten_pauses,
     sound_interpolation,
     write_interpolation_table,
 )
 from dafxtool.latents.reconstruct import draw_reconstructions, reconstruct, reconstruct_pairs
+from dafxtool.models.run import without_training
 from dafxtool.spectrogram.stft import compress
 
 
@@ -38,9 +40,71 @@ def test_an_interpolation_starts_and_ends_on_its_two_latents(ends, run, spherica
     latents = run.embed(np.stack([end.spectrogram for end in ends]))
     np.testing.assert_array_equal(made.latents[[0, -1]], latents)
     direct = reconstruct(ends, run)
-    np.testing.assert_allclose(made.magnitudes[0], direct[0].magnitude, rtol=1e-4, atol=1e-5)
-    np.testing.assert_allclose(made.errors_b, direct[1].errors, rtol=1e-4)
+    np.testing.assert_allclose(made.errors_b, direct[1].errors, rtol=1e-3)
     assert made.positions.tolist() == [0, 0.25, 0.5, 0.75, 1]
+
+
+def test_both_ends_of_an_interpolation_are_the_originals(ends, recordings, run):
+    other = load_example(recordings / "swells" / "2.wav", run, chosen("delay")[0])
+    for pair in (ends, (ends[0], other)):
+        made = interpolate(*pair, run, 4)
+        for index, end in ((0, pair[0]), (-1, pair[1])):
+            np.testing.assert_array_equal(made.magnitudes[index], end.magnitude)
+
+
+def test_the_dry_channel_stands_still_between_two_effects(ends, run):
+    dry = interpolate(*ends, run, 5).magnitudes[:, 0]
+    np.testing.assert_allclose(dry, np.broadcast_to(dry[0], dry.shape), rtol=1e-3, atol=1e-3)
+
+
+def test_the_level_of_each_step_lies_between_those_of_the_ends(ends, recordings, run):
+    path = recordings / "swells" / "2.wav"
+    other = load_example(path, run, chosen("delay")[0])
+    quiet = Example(**{**vars(other), "magnitude": 0.03 * other.magnitude})
+    made = interpolate(ends[0], quiet, run, 5)
+    level = 10 * np.log10(np.square(made.magnitudes).mean(axis=(2, 3)))
+    t = made.positions[:, None]
+    np.testing.assert_allclose(level, (1 - t) * level[0] + t * level[-1], atol=0.1)
+
+
+def test_what_is_a_pause_at_both_ends_is_one_between_them():
+    """Both ends are silent in the second half; the decoder left noise there in between."""
+    magnitudes = np.ones((3, 2, 5, 40), np.float32)
+    magnitudes[[0, -1], ..., 20:] = 1e-4
+    magnitudes[1, ..., 20:] = 0.1
+    quieten_pauses(magnitudes)
+    np.testing.assert_allclose(magnitudes[1, ..., 23:], 1e-4, rtol=1e-3)
+    np.testing.assert_array_equal(magnitudes[1, ..., :20], 1.0)
+
+
+def test_between_two_settings_of_one_effect_it_is_rendered(recordings, run, tmp_path):
+    delay, _ = chosen("delay")[0]
+    path = recordings / "plucks" / "1.wav"
+    sources = [
+        load_example(path, run, (delay, {"time": 100.0, "feedback": feedback, "mix": 50.0}))
+        for feedback in (0.0, 20.0, 40.0)
+    ]
+    made = interpolate(sources[0], sources[2], run, 3)
+    np.testing.assert_array_equal(made.rendered[1], sources[1].audio[1])
+    np.testing.assert_allclose(made.rendered_magnitudes[1], sources[1].magnitude[1], rtol=1e-3)
+    assert made.rendered_errors[0] == pytest.approx(0, abs=1e-6)
+    assert made.rendered_errors[1] > 1e-6
+    draw_interpolation(tmp_path / "sheet.png", made, run)
+    written = sound_interpolation(tmp_path / "steps", made, run)
+    assert sum("rendered" in path.name for path, _ in written) == 3
+
+
+def test_nothing_is_rendered_between_two_effects(ends, run):
+    assert interpolate(*ends, run, 3).rendered is None
+
+
+def test_a_detailed_interpolation_needs_no_model(recordings):
+    bare = without_training(CONFIGURATION)
+    path = recordings / "plucks" / "1.wav"
+    a, b = (load_example(path, bare, each) for each in chosen("overdrive", "delay"))
+    made = interpolate(a, b, bare, 3, detailed=True)
+    assert made.latents is None
+    np.testing.assert_allclose(made.magnitudes[0], a.magnitude, rtol=1e-3, atol=1e-4)
 
 
 def test_a_detailed_interpolation_keeps_the_originals(ends, run):
@@ -71,7 +135,7 @@ def test_a_detailed_interpolation_is_nearer_to_the_truth_than_a_fade(recordings,
 
 def test_a_detailed_interpolation_is_of_one_recording(ends, recordings, run):
     other = load_example(recordings / "plucks" / "2.wav", run, chosen("delay")[0])
-    with pytest.raises(InputError, match="name one recording and one start"):
+    with pytest.raises(InputError, match="Name one recording and one start"):
         interpolate(ends[0], other, run, 3, detailed=True)
 
 
@@ -128,7 +192,9 @@ def test_reconstruction_errors_are_means_over_the_held_out_pairs(pairs_file, run
         rows = reader.labels.rows_of(("test",))
         labels = reader.labels.take(rows)
         spectrograms = run.analyse(reader.rows(rows))[0]
-    errors = np.mean((run.decode(run.embed(spectrograms)) - spectrograms) ** 2, axis=(2, 3))
+    errors = np.mean(
+        (run.decode(run.embed(spectrograms), spectrograms[:, 0]) - spectrograms) ** 2, axis=(2, 3)
+    )
     for name, n, dry, wet in zip(*vars(table).values(), strict=True):
         members = errors[[labels.effect_of(row) == name for row in range(len(rows))]]
         assert n == len(members)

@@ -29,7 +29,7 @@ class Told(Progress):
 
 def configuration(architecture, **training):
     made = with_training(label_weight=0.0, batch_size=4, **training)
-    model = replace(made.model, architecture=architecture, n_style=0, n_blocks=1)
+    model = replace(made.model, architecture=architecture, n_blocks=1)
     return replace(made, model=model)
 
 

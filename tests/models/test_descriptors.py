@@ -4,9 +4,17 @@ import math
 import pytest
 import torch
 
-from dafxtool.models.descriptors import SMALL_DIFFERENCE, Descriptors, band_averages
+from dafxtool.models.descriptors import (
+    N_MODULATION_STEPS,
+    SMALL_DIFFERENCE,
+    Descriptors,
+    _log_steps,
+    band_averages,
+)
 
 N_BINS, N_FRAMES = 129, 65
+# Places in the list that Descriptors._dynamics returns.
+INCOHERENT, GAIN_BY_LEVEL, MODULATION = 4, 5, 8
 
 
 def noise(n: int = 3, seed: int = 0) -> torch.Tensor:
@@ -50,8 +58,55 @@ def test_nothing_done_is_no_difference(describe):
     torch.testing.assert_close(same[:, means], torch.zeros(3, n_bands), atol=1e-5, rtol=0)
     torch.testing.assert_close(louder[:, means], torch.full((3, n_bands), 0.5), atol=1e-5, rtol=0)
     # mean, deviation, 4 levels, and mean and levels once more
-    rest = [i for i in range(same.shape[1]) if not n_echoes <= i < n_echoes + 11 * n_bands]
+    # what compares levels is not blind to an offset after the power law
+    n_dynamics = sum(each[0].numel() for each in dynamics(describe, dry, dry))
+    n_before = same.shape[1] - n_dynamics
+    rest = [i for i in range(n_before) if not n_echoes <= i < n_echoes + 11 * n_bands]
     torch.testing.assert_close(louder[:, rest], same[:, rest], atol=1e-3, rtol=1e-3)
+
+
+def dynamics(describe: Descriptors, dry: torch.Tensor, wet: torch.Tensor) -> list[torch.Tensor]:
+    return describe._dynamics(*(x[:, 0].transpose(1, 2) for x in (dry, wet)))
+
+
+def sounding(seed: int = 0) -> torch.Tensor:
+    """Noise whose level moves slowly, from silence upwards."""
+    level = torch.rand(3, 1, 1, 1 + N_FRAMES // 4, generator=torch.Generator().manual_seed(seed))
+    level = torch.nn.functional.interpolate(level[:, 0], N_FRAMES, mode="linear")[:, None]
+    dry = noise() * (0.2 + level)
+    dry[..., 0, 0] = 0.0
+    return dry
+
+
+def test_a_static_filter_is_its_gains_and_leaves_nothing(describe):
+    dry = sounding()
+    slope = torch.linspace(0.3, 1.0, N_BINS)[:, None]
+    found = dynamics(describe, dry, slope * dry)
+    transfer, incoherent = found[0], found[INCOHERENT]
+    wanted = (slope[:, 0] @ describe.bands).log()
+    torch.testing.assert_close(transfer.mean(dim=0), wanted, atol=0.02, rtol=0)
+    other = dynamics(describe, dry, slope * dry * noise(seed=7))[INCOHERENT]
+    assert float((other - incoherent).min()) > 2  # natural logarithms
+
+
+def test_a_compressor_has_less_gain_where_the_level_is_high(describe):
+    dry = sounding()
+    level = dry.square().mean(dim=2, keepdim=True)
+    compressed = dry * level.pow(-0.25)
+    found = dynamics(describe, dry, compressed)
+    assert bool((found[GAIN_BY_LEVEL][:, :8].diff(dim=1) < 0).all())
+    same_time = found[GAIN_BY_LEVEL + 1][:, 0, 4]
+    assert float(same_time.max()) < -0.95  # correlation of gain and level
+
+
+@pytest.mark.parametrize("period", [4, 8, 16])
+def test_a_tremolo_moves_the_whole_gain_at_its_own_rate(describe, period):
+    dry = sounding()
+    tremolo = 1 + 0.5 * torch.cos(2 * math.pi * torch.arange(N_FRAMES) / period)
+    spectrum = dynamics(describe, dry, dry * tremolo)[MODULATION]
+    edges = _log_steps(1, N_FRAMES // 2, N_MODULATION_STEPS)
+    step = next(i for i, (a, b) in enumerate(itertools.pairwise(edges)) if a <= 64 // period < b)
+    assert int(spectrum.mean(dim=0).argmax()) in (step - 1, step, step + 1)
 
 
 def test_what_is_small_is_drawn_large(describe):

@@ -168,7 +168,7 @@ def test_batch_norms_of_several_cpu_processes_are_refused_by_the_first(both):
 
 @pytest.mark.parametrize("preset", ["week6", "default", "small"])
 def test_of_the_presets_only_week6_is_refused_in_several_cpu_processes(preset):
-    model = build_model(replace(presets.PRESETS[preset].model), (2, 129, 33))
+    model = build_model(replace(presets.PRESETS[preset].model), (2, 257, 65))
     refusal = pytest.raises(ConfigError) if preset == "week6" else nullcontext()
     with refusal:
         distributed.check_batch_norms(model, ProcessGroup(Shard(0, 2)))

@@ -92,7 +92,7 @@ def test_an_interrupted_run_goes_on_along_the_very_same_curve(
     assert curve(run) == curve(undisturbed)
     for name in ("last", "best"):
         for key, value in weights(undisturbed, name).items():
-            assert torch.equal(weights(run, name)[key], value)
+            assert torch.equal(weights(run, name)[key], value), key
 
 
 COMMAND = """
@@ -126,7 +126,7 @@ def test_a_killed_run_ends_as_an_undisturbed_one(spectrograms_file, tmp_path):
     train(spectrograms_file, killed, with_training(max_steps=40), "cpu", resume=True)
     assert curve(killed) == curve(whole)
     for key, value in weights(whole).items():
-        assert torch.equal(weights(killed)[key], value)
+        assert torch.equal(weights(killed)[key], value), key
 
 
 def test_a_loss_that_is_not_finite_stops_with_a_sentence(spectrograms_file, tmp_path):
@@ -230,8 +230,9 @@ def test_the_learning_rate_warms_up_and_falls():
 
 def test_the_loss_is_the_sum_of_its_parts():
     trainer = Trainer(CONFIGURATION, (2, 129, 65), "cpu")
-    trainer.model.eval()  # without dropout
     batch, noise = torch.randn(3, 2, 129, 65), torch.zeros(3, 24)
+    trainer.model.fit_linear(lambda: [batch], 1.0)
+    trainer.model.eval()  # without dropout
     loss, parts = trainer._loss(batch, noise, 3.0)
     n_values = 129 * 65
     assert float(loss.detach()) == pytest.approx(
@@ -259,9 +260,35 @@ def test_a_style_that_was_fitted_to_labels_stays(spectrograms_file, label_steps)
     trained = trainer.model.state_dict()
     style = [name for name in fitted if name.startswith("style_encoder.")]
     assert style and all(torch.equal(fitted[n], trained[n]) for n in style) == (label_steps > 0)
-    assert not torch.equal(
-        fitted["wet_decoder.last.2.weight"], trained["wet_decoder.last.2.weight"]
-    )
+    assert not torch.equal(fitted["predictor.last.2.weight"], trained["predictor.last.2.weight"])
+
+
+def test_cached_descriptors_leave_the_loss_curve_as_it_is(spectrograms_file):
+    made = with_training(max_steps=8)
+    curves = []
+    with storage.Reader(spectrograms_file, storage.SPECTROGRAMS) as reader:
+        rows = SplitLoader(reader, reader.labels.rows_of(("train",)), "cpu")
+        for is_cached in (False, True):
+            trainer = Trainer(made, reader.row_shape, "cpu", 2, rows.n_parameters)
+            trainer.prepare(rows)
+            trainer.fit_change(rows)
+            if is_cached:
+                trainer.describe(rows)
+            losses = [
+                trainer.step(*rows.batches([positions]), positions=positions)[0]
+                for positions in data_order(len(rows), made.training, 0)
+            ]
+            curves.append(torch.stack(losses))
+    torch.testing.assert_close(curves[1], curves[0], rtol=1e-4, atol=0)
+
+
+def test_a_model_without_a_predictor_is_complete_in_closed_form(spectrograms_file, tmp_path):
+    made = with_training(max_steps=2, validate_every=2)
+    made = replace(made, model=replace(made.model, n_blocks=0))
+    result = train(spectrograms_file, tmp_path / "run", made, "cpu")
+    errors = [row["validation_wet_error"] for row in curve(tmp_path / "run")]
+    assert result.steps == 2
+    assert errors[0] == errors[-1] != ""
 
 
 def test_rows_are_the_same_from_memory_and_from_the_file(spectrograms_file, monkeypatch):
