@@ -50,13 +50,19 @@ def test_every_parameter_moves_alone_and_from_end_to_end(made):
             assert setting == default | {moved: value}
         for parameter in each.effect.parameters:
             values = each.value[each.rows_of(parameter.name)]
-            assert (values.min(), values.max()) == (parameter.minimum, parameter.maximum)
+            ends = [parameter.value_at(position) for position in parameter.usual_ends()]
+            assert [values.min(), values.max()] == ends
 
 
 def test_every_segment_hears_every_value(made):
     for each in made:
         names = [parameter.name for parameter in each.effect.parameters]
-        wanted = np.tile(np.linspace(0, 1, N_VALUES), N_SEGMENTS * len(names))
+        wanted = np.concatenate(
+            [
+                np.tile(np.linspace(*parameter.usual_ends(), N_VALUES), N_SEGMENTS)
+                for parameter in each.effect.parameters
+            ]
+        )
         np.testing.assert_allclose(each.position, wanted, atol=1e-6)
         assert each.parameter == [name for name in names for _ in range(N_SEGMENTS * N_VALUES)]
         np.testing.assert_array_equal(
@@ -136,7 +142,10 @@ def synthetic(made, latent):
 def test_travel_and_order_of_a_known_way(made):
     """All on one line: a drive of 2 units' way, a tone there and back again, nothing else."""
     each = made[0]
-    names, place = np.array(each.parameter), each.position
+    names, place = np.array(each.parameter), each.position.copy()
+    for name in set(each.parameter):  # from 0 to 1 within what is swept
+        rows = names == name
+        place[rows] = (place[rows] - place[rows].min()) / np.ptp(place[rows])
     along = np.where(names == "drive", 2 * place, 0.0)
     along = np.where(names == "tone", np.abs(place - 0.5), along)
     latent = np.zeros((len(each), 6))
