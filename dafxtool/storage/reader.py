@@ -182,7 +182,7 @@ class Hdf5Reader:
             raise FormatError(f"{self.path} has no table {name!r}. Make it again.")
         return self._tables[name]
 
-    def lost(self) -> dict[int, str]:
+    def failed(self) -> dict[int, str]:
         """Rows of the file that hold no pair, and why; the rows of this reader go without them."""
         if "lost" not in self._arrays:
             return {}
@@ -194,10 +194,10 @@ class Hdf5Reader:
 
     def _rows_kept(self) -> NDArray[np.int64] | None:
         """The rows that hold something, None where all do."""
-        lost = self.lost()
-        if not lost:
+        failed = self.failed()
+        if not failed:
             return None
-        return np.setdiff1d(np.arange(len(self._bulk)), list(lost))
+        return np.setdiff1d(np.arange(len(self._bulk)), list(failed))
 
     def _check_checksum(self) -> None:
         """FileProblem where configuration and tables are not what was written."""

@@ -77,7 +77,7 @@ class Hdf5Writer:
             marked[marked] = self._arrays["lost"].read()[marked] == b""
         return marked
 
-    def lost(self) -> dict[int, str]:
+    def failed(self) -> dict[int, str]:
         """Rows that `done` counts and that hold nothing, and why: of a complete file."""
         if "lost" not in self._arrays:
             return {}

@@ -14,7 +14,9 @@ from datasets import HELPERS, N_SAMPLES, RATE, SEGMENTS, SPLIT, chosen, write_re
 from dafxtool import storage
 from dafxtool.audio import io, writer
 from dafxtool.config import SPLITS
-from dafxtool.dataset.plan import SEGMENTS_A_SETTING, render_row
+from dafxtool.dataset import writers
+from dafxtool.dataset.pair import render_row
+from dafxtool.dataset.plan import SEGMENTS_PER_SETTING
 from dafxtool.dataset.render import render, rerender_row
 from dafxtool.dataset.workers import Batch
 from dafxtool.effects.effect import Effect
@@ -153,7 +155,7 @@ def test_each_segment_meets_every_setting_of_each_effect(recordings, tmp_path):
         labels = reader.labels
     for index, count in enumerate(n_settings):
         rows = np.flatnonzero(labels.effect == index)
-        assert len(rows) == SEGMENTS_A_SETTING * 9
+        assert len(rows) == SEGMENTS_PER_SETTING * 9
         for group in np.split(rows, np.arange(count, len(rows), count)):
             places = {(labels.recording[i], labels.offset[i], labels.split[i]) for i in group}
             assert len(places) == 1
@@ -174,7 +176,7 @@ def test_a_grid_holds_all_combinations(recordings, tmp_path):
         settings="grid",
         steps=3,
     )
-    assert result.n_pairs == 9 * SEGMENTS_A_SETTING
+    assert result.n_pairs == 9 * SEGMENTS_PER_SETTING
     with storage.Reader(tmp_path / "g.h5", storage.PAIRS) as reader:
         found = {tuple(row[:2]) for row in reader.labels.setting[:9]}
     assert len(found) == 9
@@ -192,7 +194,7 @@ def test_a_folder_of_audio_files_holds_the_same_sound(recordings, rendered, tmp_
                 assert rate == RATE
                 np.testing.assert_array_equal(sound, reader.rows(np.array([row]))[0, channel])
             assert table[row]["setting"] == reader.labels.setting_text[row]
-    with pytest.raises(OutputExistsError, match="holds pairs already"):
+    with pytest.raises(OutputExistsError, match="already holds pairs"):
         render_small(recordings, folder)
     render_small(recordings, folder, resume=True)  # complete: nothing is left to do
     with pytest.raises(OutputExistsError, match="other recordings or options"):
@@ -201,7 +203,7 @@ def test_a_folder_of_audio_files_holds_the_same_sound(recordings, rendered, tmp_
 
 @pytest.mark.parametrize("name", ["pairs.txt", "pairs.WAV"])
 def test_a_slip_of_the_name_makes_no_folder(recordings, tmp_path, name):
-    with pytest.raises(InputError, match=f"{name} is called like a file of another kind"):
+    with pytest.raises(InputError, match=f"{name} is named like another kind of file"):
         render_small(recordings, tmp_path / name)
     assert not (tmp_path / name).exists()
 
@@ -271,7 +273,7 @@ def n_done(partial: Path) -> int:
 
 
 def test_mistakes_are_sentences(recordings, tmp_path):
-    with pytest.raises(ConfigError, match="no effect was chosen"):
+    with pytest.raises(ConfigError, match="no effect is given"):
         render([recordings], tmp_path / "x.h5", [])
     with pytest.raises(ConfigError, match="named twice"):
         render_small(recordings, tmp_path / "x.h5", effects=("delay", "delay"))
@@ -301,15 +303,15 @@ def contents(folder):
     return {path.name: path.read_bytes() for path in folder.iterdir()}
 
 
-def stopped(monkeypatch, n_rows, *arguments, **options):
-    """A render that ends after so many rows."""
+def stop_after(monkeypatch, n_rows, *arguments, **options):
+    """Render n_rows rows and raise Stop."""
 
-    def rendered_then_stop(plan, *_):
+    def render_then_stop(plan, *_):
         yield from (Batch(np.array([row]), [render_row(plan, row)[0]]) for row in range(n_rows))
         raise Stop
 
     with monkeypatch.context() as patch:
-        patch.setattr("dafxtool.dataset.render.rendered", rendered_then_stop)
+        patch.setattr("dafxtool.dataset.render.render_batches", render_then_stop)
         with pytest.raises(Stop):
             render_small(*arguments, **options)
 
@@ -324,18 +326,18 @@ def test_a_folder_keeps_its_older_pairs_until_all_new_ones_are_written(
 ):
     folder, fresh, other = tmp_path / "folder", tmp_path / "fresh", {"seed": 4}
     render_small(recordings, folder, pairs_per_effect=3)
-    before, write, written = contents(folder), writer.save_audio, []
-    stopped(monkeypatch, 5, recordings, folder, overwrite=True, **other)
+    before, written = contents(folder), []
+    stop_after(monkeypatch, 5, recordings, folder, overwrite=True, **other)
     assert before.items() <= contents(folder).items()
 
     def fill_up(path, *rest, **options):
         if len(written) == n_written:
             full()
         written.append(path)
-        write(path, *rest, **options)
+        writer.save_audio(path, *rest, **options)
 
     with monkeypatch.context() as patch:
-        patch.setattr(writer, "save_audio", fill_up)
+        patch.setattr(writers, "save_audio", fill_up)
         with pytest.raises(DiskError, match="full"):
             render_small(recordings, folder, resume=True, **other)
     after = contents(folder)
@@ -379,7 +381,7 @@ def test_audio_of_somebody_else_is_not_replaced(recordings, tmp_path):
     writer.save_audio(folder / "000007_wet.wav", np.full(9, 0.5), RATE)
     before = contents(folder)
     for resume in (False, True):
-        with pytest.raises(OutputExistsError, match="holds pairs already"):
+        with pytest.raises(OutputExistsError, match="already holds pairs"):
             render_small(recordings, folder, resume=resume)
     assert contents(folder) == before
 
@@ -400,7 +402,7 @@ def test_a_folder_that_does_not_fit_on_the_disk_is_refused_before_rendering(
         return shutil._ntuple_diskusage(n_bytes, 1, n_bytes - 1)
 
     monkeypatch.setattr(shutil, "disk_usage", usage)
-    with pytest.raises(DiskError, match=r"needs 1.6 MB until it is complete and the disk has"):
+    with pytest.raises(DiskError, match=r"needs 1.6 MB while it is rendered, the disk has"):
         render_small(recordings, tmp_path / "folder")
     assert not (tmp_path / "folder").exists()
 
@@ -411,8 +413,8 @@ def test_an_overwriting_render_that_is_resumed_leaves_none_of_the_older_ones(
     """Nor those of one that was started over them, in another format, and never finished."""
     folder, fresh = tmp_path / "folder", tmp_path / "fresh"
     render_small(recordings, folder)
-    stopped(monkeypatch, 20, recordings, folder, seed=4, audio_format="flac", overwrite=True)
-    stopped(monkeypatch, 2, recordings, folder, pairs_per_effect=2, overwrite=True)
+    stop_after(monkeypatch, 20, recordings, folder, seed=4, audio_format="flac", overwrite=True)
+    stop_after(monkeypatch, 2, recordings, folder, pairs_per_effect=2, overwrite=True)
     render_small(recordings, folder, pairs_per_effect=2, resume=True)
     render_small(recordings, fresh, pairs_per_effect=2)
     assert contents(folder) == contents(fresh)
@@ -421,7 +423,7 @@ def test_an_overwriting_render_that_is_resumed_leaves_none_of_the_older_ones(
 def test_what_a_render_makes_is_not_what_it_is_made_of(recordings, tmp_path, monkeypatch):
     """The output lies among the recordings, as with `render . -o wet`."""
     inside = Path(shutil.copytree(recordings, tmp_path / "recordings")) / "wet"
-    stopped(monkeypatch, 5, inside.parent, inside)
+    stop_after(monkeypatch, 5, inside.parent, inside)
     render_small(inside.parent, inside, resume=True)
     with (inside / "pairs.csv").open() as file:
         paths = {row["recording"] for row in csv.DictReader(file)}
@@ -435,7 +437,7 @@ def test_a_recording_that_was_edited_in_place_is_another_one(
 ):
     """As long as before, under the same name."""
     copy = Path(shutil.copytree(recordings, tmp_path / "recordings"))
-    stopped(monkeypatch, 5, copy, tmp_path / name)
+    stop_after(monkeypatch, 5, copy, tmp_path / name)
     sound, rate = io.load_audio(copy / "plucks" / "0.wav")
     writer.save_audio(copy / "plucks" / "0.wav", sound / 2, rate, overwrite=True)
     with pytest.raises((ConfigError, OutputExistsError), match=r"sources|other recordings"):
@@ -459,7 +461,7 @@ def test_a_resume_never_mixes_in_other_recordings(recordings, tmp_path, monkeypa
         writer.save_audio(tmp_path / "more" / f"{index}.wav", sound, rate)
     output = tmp_path / name
 
-    stopped(monkeypatch, 4, recordings, output)
+    stop_after(monkeypatch, 4, recordings, output)
     with pytest.raises((ConfigError, OutputExistsError), match=r"sources|other recordings"):
         render_small(tmp_path / "more", output, resume=True)
     render_small(recordings, output, resume=True)
