@@ -271,7 +271,7 @@ def rerender_row(path: Path, row: int) -> NDArray[np.float32]:
                 f"{path} has rows 0 to {len(pairs) - 1}, not {row}. Choose one of them."
             )
         labels, saved = pairs.labels, pairs.configuration
-        if storage.HAND_MADE in saved:
+        if storage.WRITTEN_BY_HAND in saved:
             raise InputError(
                 f"{path} was not written by 'dafxtool render'. Its rows cannot be rendered again."
             )

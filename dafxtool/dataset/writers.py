@@ -117,7 +117,7 @@ def open_hdf5_writer(
 ) -> Iterator[PairWriter]:
     """Open a writer of a pairs file. The file gets its final name when all rows are done."""
     effects = [effect.to_dict() for effect, _ in plan.effects]
-    with storage.writing_rows(
+    with storage.open_writer(
         output,
         storage.PAIRS,
         columns={"audio": ((2, plan.segments.n_samples), np.float32)},

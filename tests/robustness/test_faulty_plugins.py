@@ -33,7 +33,7 @@ DEEDS = {
     "raise": "I would rather not",
     "nan": "not finite",
     "infinite": "not finite",
-    "silence": "silence",
+    "silence": "silent",
     "shape": "not as long",
 }
 

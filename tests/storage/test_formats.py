@@ -160,7 +160,7 @@ MISTAKES = {
     ),
     "a text attribute of any length": (
         lambda file: file.attrs.create("kind", "pairs"),
-        r"write it with numpy.bytes_\(...\)",
+        r"numpy.bytes_\(...\)",
     ),
     "no sample rate": (
         lambda file: file["audio"].attrs.pop("sample_rate"),
@@ -260,7 +260,7 @@ def test_names_that_are_no_text_come_back_byte_for_byte(pairs_file, tmp_path):
     ]
     columns = {"audio": (audio.shape[1:], np.float32)}
     made = (storage.PAIRS, columns, labels.effect, about, labels.effects, recordings)
-    with storage.writing_rows(tmp_path / "named.h5", *made) as writer:
+    with storage.open_writer(tmp_path / "named.h5", *made) as writer:
         writer.put(0, audio=audio, **storage.label_rows(labels, slice(None)))
     with storage.Hdf5Reader(tmp_path / "named.h5", storage.PAIRS) as reader:
         assert reader.labels.recordings == recordings
