@@ -193,7 +193,7 @@ class _Worker:
     child: ChildProcess
     tasks: deque[_Task] = field(default_factory=deque)
     n_results: int = 0
-    is_slow: bool = False  # which the user was told
+    is_slow: bool = False  # reported as slow
     death: str = ""
 
     @property

@@ -62,6 +62,8 @@ class PairWriter(Protocol):
 
 @dataclass
 class _Hdf5PairWriter:
+    """Writer of a pairs file; converts pairs to columns."""
+
     writer: storage.Writer
     plan: RenderPlan
 
@@ -341,8 +343,8 @@ def _open_complete(
     expected = [
         [str(row), *_names(row, suffix)] for row in range(plan.n_rows) if row not in reasons
     ]
-    found = [[row[0], *row[-2:]] for row in _read_table(output / TABLE)]
-    if found != expected or not all(
+    stored = [[row[0], *row[-2:]] for row in _read_table(output / TABLE)]
+    if stored != expected or not all(
         (output / name).exists() for row in expected for name in row[1:]
     ):
         raise OutputExistsError(

@@ -147,7 +147,7 @@ class Hdf5Reader:
             ) from error
 
     def _read_chunks(self, where: NDArray[np.int64], inverse: NDArray[np.int64]) -> NDArray[Any]:
-        """Read rows of the file as whole chunks, directly into the output."""
+        """Read rows of the file as chunks, directly into the output."""
         output = np.empty((len(inverse), *self.row_shape), self._bulk.dtype)
         zeros = (0,) * (output.ndim - 1)
         first_position: dict[int, int] = {}
@@ -331,7 +331,7 @@ def _kind_problem(file: h5py.File, kind: str) -> str:
             f"has format version {version}, this dafxtool reads version {FORMAT_VERSION}. Make it "
             f"again with 'dafxtool {command}'"
         )
-    found = read_attribute(file, "kind") if "kind" in file.attrs else "unknown data"
-    if found != kind:
-        return f"holds {found}, not {kind}. Make it with 'dafxtool {COMMAND_FOR[kind]}'"
+    stored_kind = read_attribute(file, "kind") if "kind" in file.attrs else "unknown data"
+    if stored_kind != kind:
+        return f"holds {stored_kind}, not {kind}. Make it with 'dafxtool {COMMAND_FOR[kind]}'"
     return ""

@@ -96,11 +96,11 @@ def read_table(name: str, table: NDArray[Any]) -> list[dict[str, Any]]:
     for column, kind in COLUMNS[name].items():
         if column not in (table.dtype.names or ()):
             continue
-        found = table.dtype[column]
+        dtype = table.dtype[column]
         kinds = "S" if kind == TEXT else "f" if kind == "<f8" else "iu"
-        if found.kind not in kinds or found.shape:
+        if dtype.kind not in kinds or dtype.shape:
             raise FileProblem(
-                f"column {column!r} of the table {name!r} has type {found}, expected "
+                f"column {column!r} of the table {name!r} has type {dtype}, expected "
                 f"{'fixed-length text' if kind == TEXT else kind.strip('<')}"
             )
         values = table[column].tolist()

@@ -109,7 +109,7 @@ class Arrays:
         return array
 
     def read(self, name: str) -> NDArray[Any]:
-        """Read a whole array."""
+        """Read an array."""
         return np.asarray(self.find(name)[()])
 
 
