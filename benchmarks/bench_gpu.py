@@ -198,7 +198,7 @@ def write_file(path: Path, made: Configuration, n_rows: int) -> None:
         **{"mean": ((), np.float32), "std": ((), np.float32)},
     }
     total = n_rows + 4
-    with storage.writing_rows(
+    with storage.open_writer(
         path, storage.SPECTROGRAMS, columns, np.arange(total) % 2, described, effects, recordings
     ) as writer:
         for start in range(0, total, 16):

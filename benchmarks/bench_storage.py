@@ -42,13 +42,14 @@ OURS = "ours: one row a chunk, past the cache"
 class Way:
     """How h5py is told to keep an array of rows."""
 
-    rows_a_chunk: int | None = 1  # None: not in chunks
+    rows_per_chunk: int | None = 1  # None: not in chunks
     dtype: str = "float16"
     settings: dict[str, Any] = field(default_factory=dict)
 
     def write(self, path: Path, values: NDArray[np.float16]) -> None:
         with h5py.File(path, "w") as file:
-            chunks = None if self.rows_a_chunk is None else (self.rows_a_chunk, *values.shape[1:])
+            n_rows = self.rows_per_chunk
+            chunks = None if n_rows is None else (n_rows, *values.shape[1:])
             array = file.create_dataset(
                 "spectrogram", values.shape, self.dtype, chunks=chunks, **self.settings
             )
@@ -139,7 +140,7 @@ def write_ours(path: Path, values: NDArray[np.float16]) -> None:
     """As `spectrogram` writes, labels left out."""
     columns = {"spectrogram": (values.shape[1:], values.dtype)}
     described = {"spectrogram": asdict(CONFIG), "mean": 0.0, "std": 1.0, "pairs": {}}
-    with storage.writing_rows(
+    with storage.open_writer(
         path,
         storage.SPECTROGRAMS,
         columns,

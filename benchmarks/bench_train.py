@@ -89,7 +89,7 @@ def measure(data: Path, scratch: Path, made: Configuration, rounds: int) -> None
     n_steps, size = made.training.max_steps, made.training.batch_size
     with storage.Reader(data, storage.SPECTROGRAMS) as reader:
         rows = SplitLoader(reader, reader.labels.rows_of(("train",)), "cpu")
-        n_rows, n_bytes = len(rows), len(rows) * reader.bytes_a_row
+        n_rows, n_bytes = len(rows), len(rows) * reader.bytes_per_row
         check_weights(data, scratch / "checked", unobserved(4), rows)
         trainer = Trainer(made, (2, *made.spectrogram.shape), "cpu")
         trainer.prepare(rows)

@@ -154,20 +154,20 @@ def run(run_folder):
 
 
 @pytest.fixture(scope="session")
-def nursery(tmp_path_factory):
-    """Commands in forked processes, with small disks where these can be mounted."""
+def fork_server(tmp_path_factory):
+    """Run commands in forked processes, with small disks where these can be mounted."""
     if not hasattr(os, "fork") or not Path("/proc").is_dir():
         pytest.skip("killed commands are forked and counted in /proc: on Linux only")
-    from forked_commands import Nursery, can_mount
+    from forked_commands import ForkServer, can_mount
 
-    made = Nursery(tmp_path_factory.mktemp("nursery"), mounts=can_mount())
-    yield made
-    made.close()
+    server = ForkServer(tmp_path_factory.mktemp("fork-server"), mounts=can_mount())
+    yield server
+    server.close()
 
 
 @pytest.fixture(scope="session")
-def writings(nursery, tmp_path_factory):
-    """The long commands with an output each, and with something to work on."""
-    from outputs import begin
+def output_cases(fork_server, tmp_path_factory):
+    """Define the long commands with their outputs, and make their inputs."""
+    from outputs import make_output_cases
 
-    return begin(tmp_path_factory.mktemp("begun"), nursery)
+    return make_output_cases(tmp_path_factory.mktemp("inputs"), fork_server)

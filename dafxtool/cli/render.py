@@ -166,8 +166,8 @@ def command(recordings: tuple[Path, ...], as_json: bool, **options: Any) -> None
             f"{result.n_pairs} pairs ({splits}), {result.seconds / 60:.1f} minutes "
             f"-> {result.path}",
             *skipped_lines(result.skipped),
-            *failure_lines(result.lost),
-            *result.remarks,
+            *failure_lines(result.failed),
+            *result.warnings,
             *([f"output of plugins -> {result.printed}"] if result.printed else []),
         ],
     )

@@ -1,8 +1,7 @@
-"""What the pairs that a plugin spoilt have in common, so that the next render can do without it.
+"""Find settings shared by all failed pairs of a plugin.
 
-A knob may silence a plugin whatever the rest of it is set to: a freeze that is switched on before
-anything was heard, an output that is muted. Which one it is shows when all pairs are looked at
-together.
+One choice may silence a plugin whatever its other parameters are: a freeze that is switched on
+before the first sound, or a muted output. Only a comparison of all pairs shows which choice it is.
 """
 
 from __future__ import annotations
@@ -14,59 +13,60 @@ from dataclasses import dataclass
 from dafxtool.dataset.pair import Pair
 from dafxtool.effects.effect import Effect
 
-FEWEST_LOST = 2  # of one alone, every choice that it had would be to blame
+MIN_FAILED_PAIRS = 2  # a single failed pair would blame each of its choices
+
+
+@dataclass(frozen=True)
+class FailedPair:
+    """A pair that could not be rendered, and the reason."""
+
+    row: int
+    pair: Pair
+    reason: str
 
 
 class FailureSummary:
-    """Counts the choices of pairs that were made and of pairs that were lost."""
+    """Counts of the choices in rendered and in failed pairs."""
 
     def __init__(self, effects: Sequence[Effect]) -> None:
         self._effects = effects
-        self._made: Counter[tuple[int, str, float]] = Counter()
-        self._lost: Counter[tuple[int, str, float]] = Counter()
-        self._n_lost: Counter[int] = Counter()
+        self._rendered: Counter[tuple[int, str, float]] = Counter()
+        self._failed: Counter[tuple[int, str, float]] = Counter()
+        self._n_failed: Counter[int] = Counter()  # by effect
 
-    def count(self, made: Iterable[Pair], lost: Iterable[Pair]) -> None:
-        """Take note of pairs that were made and of what is known of lost ones."""
-        for pair in made:
-            self._made.update(self._choices(pair))
-        for pair in lost:
-            self._lost.update(self._choices(pair))
-            self._n_lost[pair.effect] += 1
+    def count(self, rendered: Iterable[Pair], failed: Iterable[Pair]) -> None:
+        """Add rendered pairs and failed pairs to the counts."""
+        for pair in rendered:
+            self._rendered.update(self._choices(pair))
+        for pair in failed:
+            self._failed.update(self._choices(pair))
+            self._n_failed[pair.effect] += 1
 
-    def remarks(self) -> list[str]:
-        """For each choice that all lost pairs of an effect have and no other pair has, a sentence.
+    def warnings(self) -> list[str]:
+        """Return a sentence for each choice shared by all failed pairs of an effect and no other.
 
-        None where everything was lost: then nothing can be told apart.
+        An effect without a single rendered pair gives none: there is nothing to compare with.
         """
-        told = []
-        for (effect, name, value), count in self._lost.items():
-            n_lost = self._n_lost[effect]
-            if count < max(FEWEST_LOST, n_lost) or self._made[effect, name, value]:
+        sentences = []
+        for (index, name, value), count in self._failed.items():
+            n_failed = self._n_failed[index]
+            if count < max(MIN_FAILED_PAIRS, n_failed) or self._rendered[index, name, value]:
                 continue
-            found = self._effects[effect]
-            parameter = next(p for p in found.parameters if p.name == name)
-            others = [v for v in range(len(parameter.choices)) if self._made[effect, name, v]]
-            if others:
-                told.append(
-                    f"All {n_lost} lost pairs of {found.name} have "
-                    f"{name}={parameter.value_text(value)}, and no other pair has: hold it with "
-                    f"--effect {found.name}:{name}={parameter.value_text(others[0])}."
+            effect = self._effects[index]
+            parameter = next(p for p in effect.parameters if p.name == name)
+            working = [v for v in range(len(parameter.choices)) if self._rendered[index, name, v]]
+            if working:
+                sentences.append(
+                    f"All {n_failed} failed pairs of {effect.name} have "
+                    f"{name}={parameter.value_text(value)}, and no rendered pair has it. Avoid it "
+                    f"with --effect {effect.name}:{name}={parameter.value_text(working[0])}."
                 )
-        return told
+        return sentences
 
     def _choices(self, pair: Pair) -> list[tuple[int, str, float]]:
+        """Return (effect, parameter, value) for each parameter that has choices."""
         return [
             (pair.effect, p.name, float(pair.setting[p.name]))
             for p in self._effects[pair.effect].parameters
             if p.choices
         ]
-
-
-@dataclass(frozen=True)
-class FailedPair:
-    """A pair that could not be made, and why."""
-
-    row: int
-    pair: Pair
-    reason: str

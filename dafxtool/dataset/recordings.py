@@ -1,4 +1,4 @@
-"""Find recordings, split train/validation/test."""
+"""Catalogue recordings and split them into train, validation and test."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from dafxtool.utils.progress import SILENT, Progress
 
 @dataclass(frozen=True)
 class Recording:
-    """A file that segments are cut from; n_samples counts at the segments' sample rate."""
+    """An audio file to cut segments from; n_samples is its length at the segments' sample rate."""
 
     path: str
     folder: str
@@ -30,7 +30,7 @@ class Recording:
 
 @dataclass(frozen=True)
 class Track:
-    """Recordings, by index, that are read as if they were one."""
+    """One recording, or several that are joined end to end; by index."""
 
     recordings: tuple[int, ...]
     n_samples: int
@@ -39,16 +39,21 @@ class Track:
 
 @dataclass(frozen=True)
 class RecordingSet:
-    """Everything that segments can be cut from, and what was left out and why."""
+    """Recordings and tracks to cut segments from.
+
+    skipped  (path, reason) of recordings that cannot be used
+    """
 
     recordings: tuple[Recording, ...]
     tracks: tuple[Track, ...]
     skipped: tuple[tuple[str, str], ...] = field(default=())
 
     def tracks_of(self, split: str) -> tuple[int, ...]:
+        """Return the indices of the tracks of a split."""
         return tuple(i for i, track in enumerate(self.tracks) if track.split == split)
 
     def splits(self) -> tuple[str, ...]:
+        """Return the splits that have a track, in the order of SPLITS."""
         present = {track.split for track in self.tracks}
         return tuple(split for split in SPLITS if split in present)
 
@@ -60,54 +65,56 @@ def build_catalogue(
     seed: int = 0,
     strict: bool = False,
     progress: Progress = SILENT,
-    leave_out: Path | None = None,
+    exclude: Path | None = None,
 ) -> RecordingSet:
-    """Find and measure recordings, divide them into splits and join the short ones.
+    """Find recordings, read their headers, assign splits and join the short ones.
 
-    leave_out  a folder whose files are none, also where it lies in a folder that is searched
+    exclude  folder whose files are not used, even inside a folder that is searched
+
+    InputError where nothing can be used; RecordingError for the first bad recording if strict.
     """
-    found = find_recordings(paths, leave_out)
-    measured: list[tuple[Path, AudioInfo]] = []
+    candidates = find_recordings(paths, exclude)
+    readable: list[tuple[Path, AudioInfo]] = []
     skipped: list[tuple[str, str]] = []
-    progress.start("looking at recordings", len(found), "file")
-    for path in found:
+    progress.start("examining recordings", len(candidates), "file")
+    for path in candidates:
         try:
-            measured.append((path, read_info(path)))
+            readable.append((path, read_info(path)))
         except RecordingError as error:
             if strict:
                 raise
             skipped.append((str(path), str(error)))
         progress.advance()
     progress.finish()
-    if not measured:
+    if not readable:
         raise InputError(
-            f"none of {len(found)} recordings could be read; the first: {skipped[0][1]}"
+            f"none of {len(candidates)} recordings could be read. First error: {skipped[0][1]}"
         )
-    names = _assign_splits([path for path, _ in measured], split, seed)
+    splits = _assign_splits([path for path, _ in readable], split, seed)
     recordings = tuple(
         Recording(
             path=str(path.absolute()),
             folder=path.absolute().parent.name,
             n_samples=resampled_length(info, config.sample_rate),
-            split=name,
+            split=split_name,
             info=info,
         )
-        for (path, info), name in zip(measured, names, strict=True)
+        for (path, info), split_name in zip(readable, splits, strict=True)
     )
-    tracks, left_out = _tracks(recordings, config)
+    tracks, too_short = _make_tracks(recordings, config)
     if not tracks:
         raise InputError(
             f"every recording is shorter than a segment of "
-            f"{config.n_samples / config.sample_rate:.2f} s: use --short join or --short pad."
+            f"{config.n_samples / config.sample_rate:.2f} s. Use --short join or --short pad."
         )
-    return RecordingSet(recordings, tracks, tuple(skipped) + left_out)
+    return RecordingSet(recordings, tracks, tuple(skipped) + too_short)
 
 
 def _assign_splits(paths: Sequence[Path], config: SplitConfig, seed: int) -> list[str]:
-    """One split for each path.
+    """Return the split of each path.
 
-    Folders are dealt out as evenly as can be: each split gets its share of every folder where
-    recordings are divided, and its share of the folders where folders are.
+    By recording, each split gets its fraction of every folder. By folder, each split gets its
+    fraction of the folders. Patterns come first.
     """
     parents = [str(path.absolute().parent) for path in paths]
     unit_of = parents if config.by == "folder" else [str(path.absolute()) for path in paths]
@@ -121,20 +128,20 @@ def _assign_splits(paths: Sequence[Path], config: SplitConfig, seed: int) -> lis
             if any(_matches(path, pattern) for pattern in patterns):
                 matched[unit] = name
     free = sorted(set(unit_of) - set(matched))
-    order = _spread_over_folders(free, parent_of if config.by == "recording" else {}, seed)
-    n_test = 0 if config.test_match else _share(config.test, len(order))
-    n_validation = 0 if config.validation_match else _share(config.validation, len(order))
-    if len(order) < 3 and not matched:  # too few to divide: training comes first, then validation
+    order = _interleave_folders(free, parent_of if config.by == "recording" else {}, seed)
+    n_test = 0 if config.test_match else _count(config.test, len(order))
+    n_validation = 0 if config.validation_match else _count(config.validation, len(order))
+    if len(order) < 3 and not matched:  # too few for three splits: training first
         n_test, n_validation = 0, min(n_validation, len(order) - 1)
-    while order and n_test + n_validation >= len(order):  # one at least is left to train on
+    while order and n_test + n_validation >= len(order):  # keep one for training
         n_test, n_validation = (
             (n_test - 1, n_validation) if n_test >= n_validation else (n_test, n_validation - 1)
         )
-    dealt = dict.fromkeys(order, "train")
-    dealt.update(dict.fromkeys(order[:n_test], "test"))
-    dealt.update(dict.fromkeys(order[n_test : n_test + n_validation], "validation"))
-    dealt.update(matched)
-    return [dealt[unit] for unit in unit_of]
+    split_of = dict.fromkeys(order, "train")
+    split_of.update(dict.fromkeys(order[:n_test], "test"))
+    split_of.update(dict.fromkeys(order[n_test : n_test + n_validation], "validation"))
+    split_of.update(matched)
+    return [split_of[unit] for unit in unit_of]
 
 
 def _matches(path: Path, pattern: str) -> bool:
@@ -143,28 +150,30 @@ def _matches(path: Path, pattern: str) -> bool:
     return any(fnmatch(name, pattern) for name in names)
 
 
-def _share(fraction: float, count: int) -> int:
+def _count(fraction: float, count: int) -> int:
+    """Return a fraction of count, but at least one."""
     return max(1, round(fraction * count)) if fraction > 0 and count else 0
 
 
-def _spread_over_folders(units: list[str], parent_of: dict[str, str], seed: int) -> list[str]:
-    """Units shuffled so that any stretch of them holds every folder in its proportion."""
+def _interleave_folders(units: list[str], parent_of: dict[str, str], seed: int) -> list[str]:
+    """Shuffle units so that any run of them holds every folder in proportion to its size."""
     rng = np.random.default_rng([seed, 1])
     folders: dict[str, list[str]] = {}
     for unit in units:
         folders.setdefault(parent_of.get(unit, ""), []).append(unit)
-    keyed = []
+    keyed: list[tuple[float, float, str]] = []
     for members in folders.values():
         for rank, index in enumerate(rng.permutation(len(members))):
             keyed.append(((rank + 0.5) / len(members), rng.random(), members[index]))
     return [unit for _, _, unit in sorted(keyed)]
 
 
-def _tracks(
+def _make_tracks(
     recordings: Sequence[Recording], config: SegmentConfig
 ) -> tuple[tuple[Track, ...], tuple[tuple[str, str], ...]]:
+    """Make tracks of recordings; also return (path, reason) of those that are too short."""
     tracks: list[Track] = []
-    left_out: list[tuple[str, str]] = []
+    too_short: list[tuple[str, str]] = []
     to_join: dict[tuple[str, str], list[int]] = {}
     for index, recording in enumerate(recordings):
         if recording.n_samples >= config.n_samples or config.short == "pad":
@@ -174,35 +183,35 @@ def _tracks(
             to_join.setdefault((folder, recording.split), []).append(index)
         else:
             seconds = recording.n_samples / config.sample_rate
-            left_out.append((recording.path, f"{recording.path}: {seconds:.2f} s is too short."))
+            too_short.append((recording.path, f"{recording.path}: too short ({seconds:.2f} s)."))
     for (_, split), members in to_join.items():
         total = sum(recordings[index].n_samples for index in members)
         tracks.append(Track(tuple(members), total, split))
-    return tuple(tracks), tuple(left_out)
+    return tuple(tracks), tuple(too_short)
 
 
 def split_pattern(splits: Sequence[str], config: SplitConfig, count: int) -> list[str]:
-    """The split of examples 0 .. count - 1: the shares kept at every length, whatever the count.
+    """Return the split of examples 0 to count - 1, in the configured fractions at every length.
 
-    Each next example goes to the split that is furthest behind its share, so a longer dataset
+    Each example goes to the split that lacks most of its fraction. A longer dataset therefore
     begins with the shorter one.
     """
-    shares = {"validation": config.validation, "test": config.test}
-    shares["train"] = 1 - config.validation - config.test
-    wanted = {split: shares[split] or 0.1 for split in splits}
-    total = sum(wanted.values())
-    given = dict.fromkeys(splits, 0)
+    fractions = {"validation": config.validation, "test": config.test}
+    fractions["train"] = 1 - config.validation - config.test
+    weights = {split: fractions[split] or 0.1 for split in splits}
+    total = sum(weights.values())
+    counts = dict.fromkeys(splits, 0)
     pattern = []
-    for position in range(count):
-        behind = {s: wanted[s] / total * (position + 1) - given[s] for s in splits}
-        choice = max(splits, key=lambda s: behind[s])
-        given[choice] += 1
-        pattern.append(choice)
+    for index in range(count):
+        deficit = {s: weights[s] / total * (index + 1) - counts[s] for s in splits}
+        split = max(splits, key=lambda s: deficit[s])
+        counts[split] += 1
+        pattern.append(split)
     return pattern
 
 
 def recording_rows(catalogue: RecordingSet) -> list[dict[str, Any]]:
-    """The table of recordings as files keep it."""
+    """Return the rows of the `recordings` table of a file."""
     track_of = {i: t for t, track in enumerate(catalogue.tracks) for i in track.recordings}
     return [
         {

@@ -1,6 +1,6 @@
-"""Render pairs: segments of recordings, dry and with an effect.
+"""Render a dataset: plan the rows, render them in workers and write the pairs.
 
-`plan` says what each row will be, `workers` render, `sinks` keep; here they come together.
+The parts are `plan`, `workers` (which use `pair`) and `writers`.
 """
 
 from __future__ import annotations
@@ -8,7 +8,8 @@ from __future__ import annotations
 import hashlib
 import json
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Generator, Sequence
+from contextlib import closing
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -21,12 +22,17 @@ from dafxtool.audio.find_recordings import SUFFIXES
 from dafxtool.audio.io import AudioInfo
 from dafxtool.config import SPLITS, SegmentConfig, SplitConfig
 from dafxtool.dataset.failures import FailedPair, FailureSummary
-from dafxtool.dataset.pair import render_pair
-from dafxtool.dataset.plan import PairRenderer, RenderPlan, make_plan
+from dafxtool.dataset.pair import PairRenderer, render_pair
+from dafxtool.dataset.plan import RenderPlan, make_plan
 from dafxtool.dataset.recordings import Recording, RecordingSet, Track, recording_rows
 from dafxtool.dataset.segments import cut_segment
-from dafxtool.dataset.workers import render_batches
-from dafxtool.dataset.writers import check_folder, folder_sink, hdf5_sink
+from dafxtool.dataset.workers import Batch, render_batches
+from dafxtool.dataset.writers import (
+    PairWriter,
+    check_folder,
+    open_folder_writer,
+    open_hdf5_writer,
+)
 from dafxtool.effects.effect import Effect, EffectChoice
 from dafxtool.effects.vst3.isolation import PLUGIN_SECONDS
 from dafxtool.errors import InputError, PluginError
@@ -35,13 +41,20 @@ from dafxtool.utils.child_process import PrintedLog
 from dafxtool.utils.dask_cluster import DaskCluster
 from dafxtool.utils.progress import SILENT, Progress
 
-# Endings that nobody gives a folder: a slip would fill one with files.
-NO_FOLDERS = (".txt", ".csv", ".json", ".png", ".html", ".npz", ".npy", *SUFFIXES)
+# A name with such an ending is a slip: refuse it instead of making a folder of that name.
+NOT_FOLDER_SUFFIXES = (".txt", ".csv", ".json", ".png", ".html", ".npz", ".npy", *SUFFIXES)
 
 
 @dataclass(frozen=True)
 class RenderResult:
-    """What a render wrote, and which recordings it could not use."""
+    """Summary of a render.
+
+    seconds   of dry audio
+    skipped   (path, reason) of recordings that could not be used
+    failed    (row, effect and setting, reason) of failed pairs
+    printed   log of what plugins printed, None where they printed nothing
+    warnings  settings that the failed pairs share
+    """
 
     path: Path
     n_pairs: int
@@ -49,9 +62,9 @@ class RenderResult:
     pairs_per_split: dict[str, int]
     seconds: float
     skipped: list[tuple[str, str]] = field(default_factory=list)
-    lost: list[tuple[int, str, str]] = field(default_factory=list)  # row, effect and setting, why
-    printed: Path | None = None  # what plugins printed
-    remarks: list[str] = field(default_factory=list)  # what the lost pairs have in common
+    failed: list[tuple[int, str, str]] = field(default_factory=list)
+    printed: Path | None = None
+    warnings: list[str] = field(default_factory=list)
 
 
 def render(
@@ -73,18 +86,19 @@ def render(
     cluster: DaskCluster | None = None,
     progress: Progress = SILENT,
 ) -> RenderResult:
-    """Render a dataset into pairs.h5 or, where output has no .h5 ending, a folder of audio files.
+    """Render a dataset into a pairs file or, without an .h5 ending, a folder of audio files.
 
-    A pair that a plugin spoils (it crashes, hangs for longer than plugin_seconds, gives what is no
-    sound) is tried again by a fresh process and then listed as lost; what plugins print goes to
-    log_path(output). With a cluster, its workers render and this process writes.
+    A pair fails where its plugin crashes, takes longer than plugin_seconds, or gives silence, NaN
+    or infinity. A fresh process tries it again; if that fails too, it is listed as failed. The
+    output of plugins goes to log_path(output). With a cluster, its workers render and this process
+    writes.
 
-    Raises InputError, RecordingError, EffectError, OutputExistsError, DiskError; PluginError where
-    a plugin spoils a pair and strict is set, or spoils all of them.
+    InputError, RecordingError, EffectError, OutputExistsError, DiskError; PluginError for the first
+    failed pair if strict, or where all pairs fail.
     """
     segments, split = segments or SegmentConfig(), split or SplitConfig()
-    to_file = _is_pairs_file(output)
     _check_output(output, resume, overwrite)
+    is_file = _is_pairs_file(output)
     plan = make_plan(
         paths,
         effects,
@@ -96,64 +110,101 @@ def render(
         seed,
         strict,
         progress,
-        leave_out=None if to_file else output,  # what it makes is not what it is made of
+        exclude=None if is_file else output,  # older audio in it is not a recording
     )
-    described = {
-        "seed": seed,
+    configuration = _configuration(plan, split, settings, steps)
+    if is_file:
+        opened = open_hdf5_writer(output, plan, configuration, resume, overwrite)
+    else:
+        opened = open_folder_writer(
+            output, plan, configuration, audio_format, resume, overwrite, progress
+        )
+    printed = PrintedLog(log_path(output))
+    with opened as writer:
+        if not resume:
+            log_path(output).unlink(missing_ok=True)
+        missing = np.flatnonzero(~writer.done())
+        batches = render_batches(plan, missing, workers, plugin_seconds, printed, progress, cluster)
+        outcome = _write_batches(plan, batches, writer, len(missing), strict, progress)
+        if len(outcome.failed) == plan.n_rows:
+            sentence = _failure_sentence(plan, outcome.failed[0])
+            raise PluginError(f"all pairs failed. The first: {sentence}")
+    return _result(output, plan, outcome, printed)
+
+
+def _configuration(
+    plan: RenderPlan, split: SplitConfig, settings: str, steps: int
+) -> dict[str, Any]:
+    """Describe everything that decides the pairs, as it is stored in the output."""
+    return {
+        "seed": plan.seed,
         "settings": settings,
         "steps": steps,
         "pairs_per_effect": plan.pairs_per_effect,
-        "segments": asdict(segments),
-        "split": _listed(asdict(split)),
+        "segments": asdict(plan.segments),
+        "split": _tuples_as_lists(asdict(split)),
         "fixed": [fixed for _, fixed in plan.effects],
         "effect_names": [effect.name for effect, _ in plan.effects],
         "versions": audio_versions(),
         "sources": digest_of_sources(plan),
     }
-    if to_file:
-        opened = hdf5_sink(output, plan, described, resume, overwrite)
-    else:
-        opened = folder_sink(output, plan, described, audio_format, resume, overwrite, progress)
-    skipped = dict(plan.catalogue.skipped)
-    lost: list[FailedPair] = []
-    losses = FailureSummary([effect for effect, _ in plan.effects])
-    printed = PrintedLog(log_path(output))
-    with opened as sink:
-        if not resume:
-            log_path(output).unlink(missing_ok=True)
-        rows = PairRenderer(plan)
-        lost.extend(FailedPair(row, rows.unmade(row), why) for row, why in sink.lost().items())
-        missing = np.flatnonzero(~sink.done())
-        progress.start("rendering", plan.n_rows, "pair", done=plan.n_rows - len(missing))
-        with signals.deferred():  # `advance` looks: never in the middle of a batch or a callback
-            for batch in render_batches(
-                plan, missing, workers, plugin_seconds, printed, progress, cluster
-            ):
-                if strict and batch.lost:
-                    raise PluginError(_lost_sentence(plan, batch.lost[0]))
-                sink.put(batch.rows, batch.pairs, batch.lost)
-                skipped.update(batch.failures)
-                lost.extend(batch.lost)
-                losses.count(batch.pairs, [each.pair for each in batch.lost])
-                progress.advance(len(batch.pairs) + len(batch.lost))
-        progress.finish()
-        if len(lost) == plan.n_rows:
-            raise PluginError(f"no pair could be made; the first: {_lost_sentence(plan, lost[0])}")
-    names = [effect.name for effect, _ in plan.effects]
-    rows_lost = {each.row for each in lost}
-    kept = [row for row in range(plan.n_rows) if row not in rows_lost]
-    splits = Counter(map(plan.split_of, kept))
-    per_effect = Counter(names[row % len(names)] for row in kept)
+
+
+@dataclass
+class _Outcome:
+    """Failed pairs, unusable recordings (path -> reason), and counts for the warnings."""
+
+    failed: list[FailedPair]
+    skipped: dict[str, str]
+    summary: FailureSummary
+
+
+def _write_batches(
+    plan: RenderPlan,
+    batches: Generator[Batch, None, None],
+    writer: PairWriter,
+    n_missing: int,
+    strict: bool,
+    progress: Progress,
+) -> _Outcome:
+    """Write batches as they are rendered. PluginError for the first failed pair if strict."""
+    renderer = PairRenderer(plan)
+    outcome = _Outcome(
+        [FailedPair(row, renderer.failed_pair(row), why) for row, why in writer.failed().items()],
+        dict(plan.catalogue.skipped),
+        FailureSummary([effect for effect, _ in plan.effects]),
+    )
+    progress.start("rendering", plan.n_rows, "pair", done=plan.n_rows - n_missing)
+    # Ctrl-C takes effect at `advance`, never in the middle of a batch or a callback.
+    with signals.deferred(), closing(batches):  # which ends the workers
+        for batch in batches:
+            if strict and batch.failed:
+                raise PluginError(_failure_sentence(plan, batch.failed[0]))
+            writer.put(batch.rows, batch.pairs, batch.failed)
+            outcome.skipped.update(batch.unreadable)
+            outcome.failed.extend(batch.failed)
+            outcome.summary.count(batch.pairs, [each.pair for each in batch.failed])
+            progress.advance(len(batch.pairs) + len(batch.failed))
+    progress.finish()
+    return outcome
+
+
+def _result(output: Path, plan: RenderPlan, outcome: _Outcome, printed: PrintedLog) -> RenderResult:
+    failed = sorted(outcome.failed, key=lambda each: each.row)
+    failed_rows = {each.row for each in failed}
+    rendered = [row for row in range(plan.n_rows) if row not in failed_rows]
+    per_split = Counter(map(plan.split_of, rendered))
+    per_effect = Counter(plan.effect_of(row).name for row in rendered)
     return RenderResult(
         path=output,
-        n_pairs=len(kept),
-        pairs_per_effect={name: per_effect[name] for name in names},
-        pairs_per_split={name: splits[name] for name in SPLITS if splits[name]},
-        seconds=len(kept) * segments.n_samples / segments.sample_rate,
-        skipped=sorted(skipped.items()),
-        lost=[(each.row, _effect_of(plan, each), each.reason) for each in _by_row(lost)],
+        n_pairs=len(rendered),
+        pairs_per_effect={effect.name: per_effect[effect.name] for effect, _ in plan.effects},
+        pairs_per_split={split: per_split[split] for split in SPLITS if per_split[split]},
+        seconds=len(rendered) * plan.segments.n_samples / plan.segments.sample_rate,
+        skipped=sorted(outcome.skipped.items()),
+        failed=[(each.row, _setting_text(plan, each), each.reason) for each in failed],
         printed=printed.path if printed.written else None,
-        remarks=losses.remarks(),
+        warnings=outcome.summary.warnings(),
     )
 
 
@@ -162,41 +213,37 @@ def _is_pairs_file(output: Path) -> bool:
 
 
 def _check_output(output: Path, resume: bool, overwrite: bool) -> None:
-    """Refuse an output before recordings are read: InputError, OutputExistsError, DiskError."""
+    """Raise InputError, OutputExistsError or DiskError before recordings are read."""
     if _is_pairs_file(output):
         storage.check_output(output, resume, overwrite)
-    elif output.suffix.lower() in NO_FOLDERS and not output.is_dir():
+    elif output.suffix.lower() in NOT_FOLDER_SUFFIXES and not output.is_dir():
         raise InputError(
-            f"{output} is called like a file of another kind: give --output a name that ends in "
-            ".h5, or a folder's name for audio files."
+            f"{output} is named like another kind of file. Give --output a name ending in .h5, or "
+            "the name of a folder for audio files."
         )
     else:
         check_folder(output, resume, overwrite)
 
 
 def log_path(output: Path) -> Path:
-    """Where what plugins print during a render goes: beside a pairs file, or into the folder."""
+    """Return the path of the log of plugins: beside a pairs file, or in the folder."""
     if _is_pairs_file(output):
         return output.with_name(f"{output.stem}.plugins.log")
     return output / "plugins.log"
 
 
-def _by_row(lost: Sequence[FailedPair]) -> list[FailedPair]:
-    return sorted(lost, key=lambda each: each.row)
+def _setting_text(plan: RenderPlan, failed: FailedPair) -> str:
+    return plan.effects[failed.pair.effect][0].setting_text(failed.pair.setting)
 
 
-def _effect_of(plan: RenderPlan, lost: FailedPair) -> str:
-    return plan.effects[lost.pair.effect][0].setting_text(lost.pair.setting)
-
-
-def _lost_sentence(plan: RenderPlan, lost: FailedPair) -> str:
-    return f"pair {lost.row} of {_effect_of(plan, lost)} could not be made: {lost.reason}"
+def _failure_sentence(plan: RenderPlan, failed: FailedPair) -> str:
+    return f"pair {failed.row} of {_setting_text(plan, failed)} failed: {failed.reason}"
 
 
 def digest_of_sources(plan: RenderPlan) -> str:
-    """SHA-256 of the effects and the recordings: paths, lengths, splits, some of their bytes.
+    """Compute the SHA-256 of effects and recordings (paths, lengths, splits, some of the bytes).
 
-    So that rows of other recordings are never taken for these, nor mixed with them by a resume.
+    A resumed render compares it, so that pairs of different recordings are never mixed.
     """
     effects = [effect.to_dict() for effect, _ in plan.effects]
     contents = [files.fingerprint(Path(each.path)) for each in plan.catalogue.recordings]
@@ -205,7 +252,7 @@ def digest_of_sources(plan: RenderPlan) -> str:
 
 
 def audio_versions() -> dict[str, str]:
-    """Versions of what decides the bits of a pair."""
+    """Return the versions of the packages that decide the bits of a pair."""
     from importlib.metadata import version
 
     packages = ("pedalboard", "soundfile", "soxr", "numpy")
@@ -213,17 +260,20 @@ def audio_versions() -> dict[str, str]:
 
 
 def rerender_row(path: Path, row: int) -> NDArray[np.float32]:
-    """The pair (2, n_samples) of a row of a pairs file, rendered anew from what its row says.
+    """Render the pair (2, n_samples) of a row of a pairs file again, from its labels.
 
-    Bit-identical to what is stored, as long as the recordings and the plugin are what they were.
+    It is bit-identical to the stored one while the recordings and the plugin are unchanged.
+    InputError for a row that does not exist, or a file that `render` did not write.
     """
     with storage.Reader(path, storage.PAIRS) as pairs:
         if not 0 <= row < len(pairs):
-            raise InputError(f"{path} has rows 0 to {len(pairs) - 1}, not {row}.")
-        labels, saved = pairs.labels, pairs.configuration
-        if storage.HAND_MADE in saved:
             raise InputError(
-                f"{path} was not written by 'dafxtool render': its rows cannot be rendered again."
+                f"{path} has rows 0 to {len(pairs) - 1}, not {row}. Choose one of them."
+            )
+        labels, saved = pairs.labels, pairs.configuration
+        if storage.WRITTEN_BY_HAND in saved:
+            raise InputError(
+                f"{path} was not written by 'dafxtool render'. Its rows cannot be rendered again."
             )
     config = SegmentConfig(**saved["segments"])
     recordings = tuple(_recording(r) for r in labels.recordings)
@@ -247,5 +297,5 @@ def _recording(row: dict[str, Any]) -> Recording:
     return Recording(row["path"], row["folder"], row["n_samples"], row["split"], info)
 
 
-def _listed(values: dict[str, Any]) -> dict[str, Any]:
+def _tuples_as_lists(values: dict[str, Any]) -> dict[str, Any]:
     return {k: list(v) if isinstance(v, tuple) else v for k, v in values.items()}

@@ -1,9 +1,8 @@
-"""Recordings read once for all the segments of a batch that lie in the same part of them.
+"""Read each part of a recording once for all segments of a batch that need it.
 
-Decoding and resampling are most of the work of rendering. Segments that are rendered one after the
-other are put in the order of where they lie, so what neighbours share is read for all of them at
-once. A part of a recording is the same to the bit however much of it is read, so nothing depends on
-what is rendered together.
+Decoding and resampling are most of the work of rendering. Rows are rendered in the order of their
+locations, so neighbouring segments can share one read. The samples of a part are the same to the
+bit, however much is read with it: no result depends on what is rendered together.
 """
 
 from __future__ import annotations
@@ -16,27 +15,28 @@ from numpy.typing import NDArray
 
 from dafxtool.config import SegmentConfig
 from dafxtool.dataset.recordings import RecordingSet, Track
-from dafxtool.dataset.segments import reading, stretches_of
+from dafxtool.dataset.segments import file_reader, spans_of
 from dafxtool.errors import RecordingError
 
-GAP_SECONDS = 1.0  # cheaper to decode than to open the file and enter it once more
+GAP_SECONDS = 1.0  # decoding this much is cheaper than to open the file and seek again
 
 
 @dataclass
-class _Stretch:
-    """Samples start to end of a recording, wanted by so many segments that were not cut yet."""
+class _Span:
+    """Samples start to stop of a recording, and how many segments still need them."""
 
     start: int
-    end: int
-    wanted: int
+    stop: int
+    n_waiting: int
     samples: NDArray[np.float32] | None = None
-    damaged: bool = False
+    is_damaged: bool = False
 
 
 class SpanCache:
-    """Reads for segments that are known beforehand, and for others too.
+    """Reader of recordings that keeps what the following segments share.
 
-    segments  (track, start in samples) of those that will be cut, in any order
+    segments  (track, start in samples) of the segments that will be cut, in any order; others can
+              be read too, but are not shared
     """
 
     def __init__(
@@ -45,43 +45,44 @@ class SpanCache:
         config: SegmentConfig,
         segments: Sequence[tuple[Track, int]],
     ) -> None:
-        self._read = reading(catalogue, config)
+        self._read = file_reader(catalogue, config)
         parts: dict[int, list[tuple[int, int]]] = {}
         for track, start in segments:
-            for index, low, high, _ in stretches_of(catalogue, track, start, config):
+            for index, low, high, _ in spans_of(catalogue, track, start, config):
                 parts.setdefault(index, []).append((low, high))
         gap = round(GAP_SECONDS * config.sample_rate)
-        self._stretches = {index: _merged(sorted(part), gap) for index, part in parts.items()}
+        self._spans = {index: _merge(sorted(part), gap) for index, part in parts.items()}
 
     def read(self, index: int, start: int, n_samples: int) -> NDArray[np.float32]:
-        """(n_samples,) of a recording, by its index, from start on. RecordingError as of audio."""
-        end = start + n_samples
-        for stretch in self._stretches.get(index, ()):
-            if stretch.start <= start and end <= stretch.end:
-                return self._slice(stretch, index, start, end)
+        """Read samples (n_samples,) of the recording with this index."""
+        stop = start + n_samples
+        for span in self._spans.get(index, ()):
+            if span.start <= start and stop <= span.stop:
+                return self._slice(span, index, start, stop)
         return self._read(index, start, n_samples)
 
-    def _slice(self, stretch: _Stretch, index: int, start: int, end: int) -> NDArray[np.float32]:
-        stretch.wanted -= 1
-        if stretch.samples is None and stretch.wanted > 0 and not stretch.damaged:
+    def _slice(self, span: _Span, index: int, start: int, stop: int) -> NDArray[np.float32]:
+        span.n_waiting -= 1
+        if span.samples is None and span.n_waiting > 0 and not span.is_damaged:
             try:
-                stretch.samples = self._read(index, stretch.start, stretch.end - stretch.start)
-            except RecordingError:  # the part that is asked for may still be whole
-                stretch.damaged = True
-        if stretch.samples is None:
-            return self._read(index, start, end - start)
-        found = stretch.samples[start - stretch.start : end - stretch.start]
-        if stretch.wanted <= 0:
-            stretch.samples = None  # nobody else asks for it
-        return found
+                span.samples = self._read(index, span.start, span.stop - span.start)
+            except RecordingError:  # the requested part may still be readable
+                span.is_damaged = True
+        if span.samples is None:
+            return self._read(index, start, stop - start)
+        samples = span.samples[start - span.start : stop - span.start]
+        if span.n_waiting <= 0:
+            span.samples = None  # free the memory
+        return samples
 
 
-def _merged(parts: Sequence[tuple[int, int]], gap: int) -> list[_Stretch]:
-    merged: list[_Stretch] = []
+def _merge(parts: Sequence[tuple[int, int]], gap: int) -> list[_Span]:
+    """Merge sorted parts (start, stop) that overlap or lie at most `gap` samples apart."""
+    spans: list[_Span] = []
     for low, high in parts:
-        if merged and low <= merged[-1].end + gap:
-            merged[-1].end = max(merged[-1].end, high)
-            merged[-1].wanted += 1
+        if spans and low <= spans[-1].stop + gap:
+            spans[-1].stop = max(spans[-1].stop, high)
+            spans[-1].n_waiting += 1
         else:
-            merged.append(_Stretch(low, high, 1))
-    return merged
+            spans.append(_Span(low, high, 1))
+    return spans

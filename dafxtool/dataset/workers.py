@@ -1,8 +1,7 @@
 """Render the rows of a plan, in this process or in several.
 
-A worker that dies or hangs is replaced. A fresh one tries the row that it was at once more; if that
-fails too, the row is given up with the reason, and everything else goes on. A plugin never runs in
-the process that writes.
+A worker that dies or hangs is replaced. A fresh worker tries its row again; if that fails too, the
+row is recorded as failed, and the render continues. A plugin never runs in the process that writes.
 """
 
 from __future__ import annotations
@@ -10,17 +9,16 @@ from __future__ import annotations
 import queue
 import time
 from collections import Counter, deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from dafxtool.dataset.failures import FailedPair
-from dafxtool.dataset.pair import Pair
-from dafxtool.dataset.plan import PairRenderer, RenderPlan
+from dafxtool.dataset.pair import Pair, PairRenderer, Unreadable
+from dafxtool.dataset.plan import RenderPlan
 from dafxtool.effects.vst3.files import allow
 from dafxtool.effects.vst3.isolation import (
     PLUGIN_SECONDS,
@@ -44,21 +42,23 @@ from dafxtool.utils.child_process import (
 from dafxtool.utils.dask_cluster import DaskCluster
 from dafxtool.utils.progress import SILENT, Progress
 
-ROWS_A_TASK = 16
-TASKS_A_WORKER = 2  # at a time: the next one is there before this one has ended
+ROWS_PER_TASK = 16
+TASKS_PER_WORKER = 2  # so that a worker never waits for its next task
 SECONDS_BEFORE_WRITTEN = 10.0  # that a slow plugin's pairs may wait for the rest of their task
-MOST_TRIES = 2  # of a row
-MOST_LOST_IN_A_ROW = 5  # rows of one plugin at which workers died; then no more are tried
+MAX_TRIES = 2  # of a row
+MAX_DEATHS_IN_A_ROW = 5  # rows of one plugin that killed a worker; its other rows are not tried
+
+Result = tuple[Pair | PluginError, Unreadable]
 
 
 @dataclass(frozen=True)
 class Batch:
-    """Pairs with their rows, the lost ones, and recordings that could not be read (path, why)."""
+    """Pairs with their rows, failed pairs, and (path, reason) of recordings that are unreadable."""
 
     rows: NDArray[np.int64]
     pairs: list[Pair]
-    lost: list[FailedPair] = field(default_factory=list)
-    failures: list[tuple[str, str]] = field(default_factory=list)
+    failed: list[FailedPair] = field(default_factory=list)
+    unreadable: Unreadable = field(default_factory=list)
 
 
 def render_batches(
@@ -69,37 +69,39 @@ def render_batches(
     printed: PrintedLog | None = None,
     progress: Progress = SILENT,
     cluster: DaskCluster | None = None,
-) -> Iterator[Batch]:
-    """Yield batches of rows as they become ready.
+) -> Generator[Batch, None, None]:
+    """Yield batches of the missing rows as they become ready.
 
-    plugin_seconds  that a plugin gets to load and process a segment
-    printed         where the output of plugins goes
-    cluster         where to render, instead of in processes of this machine
+    plugin_seconds  time limit for a plugin to load, or to process one segment
+    printed         log for the output of plugins
+    cluster         renders in place of processes of this machine
     """
-    rows = PairRenderer(plan)
+    renderer = PairRenderer(plan)
     has_plugin = any(effect.plugin for effect, _ in plan.effects)
-    ordered = rows.in_order(missing)
+    ordered = renderer.sort_by_location(missing)
     if cluster is not None:
         tasks = _tasks(ordered)
-        for _, batch in cluster.answers(begin_on_cluster, (plan, plugin_seconds), tasks):
+        for _, batch in cluster.answers(start_cluster_worker, (plan, plugin_seconds), tasks):
             yield batch
         return
     if workers <= 1 and not has_plugin:
         for task in _tasks(ordered):
-            done = list(rows.render(task))
+            results = list(renderer.render(task))
             yield Batch(
-                np.array(task), [pair for pair, _ in done], [], [f for _, fs in done for f in fs]
+                np.array(task),
+                [pair for pair, _ in results],
+                unreadable=[each for _, unreadable in results for each in unreadable],
             )
         return
     if not len(ordered):
         return
-    yield from _Pool(rows, max(1, workers), plugin_seconds, printed, progress).render(ordered)
+    yield from _Pool(renderer, max(1, workers), plugin_seconds, printed, progress).render(ordered)
 
 
 def _tasks(ordered: NDArray[np.int64]) -> list[list[int]]:
     return [
-        ordered[first : first + ROWS_A_TASK].tolist()
-        for first in range(0, len(ordered), ROWS_A_TASK)
+        ordered[first : first + ROWS_PER_TASK].tolist()
+        for first in range(0, len(ordered), ROWS_PER_TASK)
     ]
 
 
@@ -107,15 +109,15 @@ def _tasks(ordered: NDArray[np.int64]) -> list[list[int]]:
 
 
 def start_worker(plan: RenderPlan) -> Answer:
-    """Return the function that renders a list of rows and sends each pair as it is done."""
-    rows = PairRenderer(plan)
+    """Return the function that renders a list of rows and sends each pair when it is done."""
+    renderer = PairRenderer(plan)
 
-    def work(wanted: list[int], send: Send) -> None:
+    def work(rows: list[int], send: Send) -> None:
         n_done = 0
-        while n_done < len(wanted):  # a plugin that fails ends the iterator
+        while n_done < len(rows):  # a plugin that fails ends the iterator
             try:
-                for pair, failures in rows.render(wanted[n_done:]):
-                    send((pair, failures))
+                for pair, unreadable in renderer.render(rows[n_done:]):
+                    send((pair, unreadable))
                     n_done += 1
             except PluginError as error:
                 send((error, []))
@@ -124,40 +126,43 @@ def start_worker(plan: RenderPlan) -> Answer:
     return work
 
 
-def begin_on_cluster(plan: RenderPlan, plugin_seconds: float) -> Callable[[list[int]], Batch]:
-    """Answers a list of rows with their Batch. A plugin runs in a child of the cluster's worker."""
-    rows = PairRenderer(plan)
+def start_cluster_worker(plan: RenderPlan, plugin_seconds: float) -> Callable[[list[int]], Batch]:
+    """Return the function that renders a list of rows into a batch on a worker of a cluster.
+
+    A plugin runs in a child process of that worker.
+    """
+    renderer = PairRenderer(plan)
     limit_time(plugin_seconds)
     for effect, _ in plan.effects:
         if effect.plugin:
-            allow(effect.plugin.path)  # whoever uses the cluster has named it
+            allow(effect.plugin.path)  # the user of the cluster has named it
 
-    def work(wanted: list[int]) -> Batch:
+    def work(rows: list[int]) -> Batch:
         batch = Batch(np.empty(0, np.int64), [])
-        made: list[int] = []
-        while wanted:
+        rendered: list[int] = []
+        while rows:
             try:
-                for pair, failures in rows.render(wanted):
-                    made.append(wanted[0])
-                    wanted = wanted[1:]
+                for pair, unreadable in renderer.render(rows):
+                    rendered.append(rows[0])
+                    rows = rows[1:]
                     batch.pairs.append(pair)
-                    batch.failures.extend(failures)
+                    batch.unreadable.extend(unreadable)
             except PluginError as error:
-                row, wanted = wanted[0], wanted[1:]
-                found = _tried_again(rows, row)
-                if found is None:
-                    batch.lost.append(FailedPair(row, rows.unmade(row), str(error)))
+                row, rows = rows[0], rows[1:]
+                second = _try_again(renderer, row)
+                if second is None:
+                    batch.failed.append(FailedPair(row, renderer.failed_pair(row), str(error)))
                 else:
-                    made.append(row)
-                    batch.pairs.append(found)
-        return replace(batch, rows=np.array(made, dtype=np.int64))
+                    rendered.append(row)
+                    batch.pairs.append(second)
+        return replace(batch, rows=np.array(rendered, dtype=np.int64))
 
     return work
 
 
-def _tried_again(rows: PairRenderer, row: int) -> Pair | None:
+def _try_again(renderer: PairRenderer, row: int) -> Pair | None:
     try:
-        return next(rows.render([row]))[0]
+        return next(renderer.render([row]))[0]
     except PluginError:
         return None
 
@@ -165,30 +170,35 @@ def _tried_again(rows: PairRenderer, row: int) -> Pair | None:
 # --- in the process that writes -----------------------------------------------------------------
 
 
-class _Death(PluginError):
-    """The worker's, at some row."""
+class _WorkerDeath(PluginError):
+    """A worker that crashed or hung at some row."""
 
 
 @dataclass
 class _Task:
-    """Rows under way, and the results of the first ones of them."""
+    """Rows that a worker renders, and the results of the first of them."""
 
     rows: list[int]
-    results: list[tuple[Pair | PluginError, list[tuple[str, str]]]] = field(default_factory=list)
-    taken: float = field(default_factory=time.monotonic)
+    results: list[Result] = field(default_factory=list)
+    start_time: float = field(default_factory=time.monotonic)
 
 
 @dataclass
 class _Worker:
+    """A worker process and its tasks.
+
+    death  how it died, where that was noticed when a task was sent; else empty
+    """
+
     child: ChildProcess
     tasks: deque[_Task] = field(default_factory=deque)
-    n_made: int = 0
-    noticed: bool = False
-    died: str = ""  # how, where that was found out by sending to it
+    n_results: int = 0
+    is_slow: bool = False  # reported as slow
+    death: str = ""
 
     @property
     def row(self) -> int | None:
-        """The one it is at."""
+        """The row that it renders now."""
         if not self.tasks:
             return None
         task = self.tasks[0]
@@ -196,27 +206,34 @@ class _Worker:
 
 
 class _Pool:
+    """Worker processes that render rows, and the rows that wait for them.
+
+    tries             failed tries of each row
+    deaths_in_a_row   of each effect, since its last pair
+    disabled_effects  effects whose rows are not tried any more, with the reason
+    """
+
     def __init__(
         self,
-        rows: PairRenderer,
+        renderer: PairRenderer,
         n_workers: int,
         plugin_seconds: float,
         printed: PrintedLog | None,
         progress: Progress,
     ) -> None:
-        self.rows, self.plan = rows, rows.plan
+        self.renderer, self.plan = renderer, renderer.plan
         self.n_workers, self.plugin_seconds = n_workers, plugin_seconds
         self.printed, self.progress = printed, progress
         self.has_plugin = any(effect.plugin for effect, _ in self.plan.effects)
         self.waiting: deque[list[int]] = deque()
         self.tries: Counter[int] = Counter()
-        self.lost_in_a_row: Counter[int] = Counter()
-        self.given_up: dict[int, str] = {}
+        self.deaths_in_a_row: Counter[int] = Counter()
+        self.disabled_effects: dict[int, str] = {}
         self.workers: list[_Worker] = []
         self.inbox: Inbox = queue.SimpleQueue()
 
     def render(self, ordered: NDArray[np.int64]) -> Iterator[Batch]:
-        # A worker with a plugin is given little at a time: what it loses is tried again.
+        """Yield the batches of these rows; end all workers at the end."""
         self.waiting.extend(_tasks(ordered))
         try:
             yield from self._batches()
@@ -229,36 +246,39 @@ class _Pool:
 
     def _batches(self) -> Iterator[Batch]:
         while self.waiting or any(worker.tasks for worker in self.workers):
-            yield from self._without_hope()
-            self._hand_out()
-            for worker in [each for each in self.workers if each.died]:
-                yield from self._bury(worker, worker.died)
+            yield from self._drop_disabled()
+            self._assign_tasks()
+            for worker in [each for each in self.workers if each.death]:
+                yield from self._replace(worker, worker.death)
             with suppress(queue.Empty):
                 child, message = self.inbox.get(timeout=SECONDS_BETWEEN_LOOKS)
                 for worker in [each for each in self.workers if each.child is child]:
-                    yield from self._hear(worker, message)
+                    yield from self._receive(worker, message)
             signals.check()
-            if self.inbox.empty():  # else some that seem silent have not been heard yet
+            if self.inbox.empty():  # else a worker that seems silent may have a message here
                 for worker in list(self.workers):
-                    yield from self._look_at(worker)
+                    yield from self._check_time(worker)
 
-    def _hand_out(self) -> None:
-        """Every worker gets what it may have under way; new ones begin where there is a need."""
-        most = 1 if self.has_plugin else TASKS_A_WORKER
-        for turn in range(most):
+    # Assign
+
+    def _assign_tasks(self) -> None:
+        """Fill up the tasks of every worker; start workers while rows wait for one."""
+        # With plugins, one task at a time: what a dead worker had is rendered again.
+        n_tasks = 1 if self.has_plugin else TASKS_PER_WORKER
+        for turn in range(n_tasks):
             for worker in list(self.workers):
                 if self.waiting and len(worker.tasks) <= turn:
-                    if worker.n_made and self.tries[self.waiting[0][0]]:
-                        self._retire(worker)  # what failed once is tried by a fresh one
+                    if worker.n_results and self.tries[self.waiting[0][0]]:
+                        self._retire(worker)  # a failed row is tried by a fresh worker
                     else:
-                        self._give(worker)
+                        self._send_task(worker)
         while self.waiting and len(self.workers) < self.n_workers:
             child = ChildProcess(start_worker, (self.plan,), self.printed, self.inbox)
             worker = _Worker(child)
             self.workers.append(worker)
-            self._give(worker)
+            self._send_task(worker)
 
-    def _give(self, worker: _Worker) -> None:
+    def _send_task(self, worker: _Worker) -> None:
         task = _Task(self.waiting.popleft())
         if not worker.tasks and worker.child.ready:
             worker.child.last_heard = time.monotonic()  # it was idle, not silent
@@ -267,138 +287,139 @@ class _Pool:
         try:
             seconds = self.plugin_seconds if self.has_plugin else float("inf")
             worker.child.send(task.rows, seconds)
-        except ChildDied as death:  # before it was asked: these rows are not to blame
-            worker.died = f"crashed ({death})"
+        except ChildDied as death:  # before it got these rows: they are not the reason
+            worker.death = f"crashed ({death})"
             worker.tasks.pop()
             self.waiting.appendleft(task.rows)
 
     def _title(self, row: int) -> str:
-        return self.plan.effects[row % len(self.plan.effects)][0].name if self.has_plugin else ""
-
-    def _hear(self, worker: _Worker, message: Message | None) -> Iterator[Batch]:
-        try:
-            kind, content = worker.child.unpack(message)
-        except ChildDied as death:
-            yield from self._bury(worker, f"crashed ({death})")
-            return
-        if kind == "ready":
-            return
-        task = worker.tasks[0]
-        if kind == "said":
-            made, failures = content
-            task.results.append((made, failures))
-            worker.n_made += 1
-            worker.noticed = False
-            if (at := worker.row) is not None:
-                worker.child.title = self._title(at)
-                if time.monotonic() - task.taken > SECONDS_BEFORE_WRITTEN:
-                    yield from self._take(task)
-            return
-        worker.tasks.popleft()
-        yield from self._made(task)
-        if self.has_plugin and worker.n_made >= USES_OF_A_PROCESS:
-            self._retire(worker)
+        return self.plan.effect_of(row).name if self.has_plugin else ""
 
     def _retire(self, worker: _Worker) -> None:
         self.workers.remove(worker)
         worker.child.close()
 
-    def _look_at(self, worker: _Worker) -> Iterator[Batch]:
-        """Has it been silent for too long? Only plugins are held to a time."""
-        row = worker.row
-        if row is None or worker not in self.workers:
+    # Receive
+
+    def _receive(self, worker: _Worker, message: Message | None) -> Iterator[Batch]:
+        try:
+            kind, content = worker.child.unpack(message)
+        except ChildDied as death:
+            yield from self._replace(worker, f"crashed ({death})")
             return
-        waited = time.monotonic() - worker.child.last_heard
-        effect = self.plan.effects[row % len(self.plan.effects)][0]
-        if not worker.child.ready:
-            if waited > SECONDS_TO_START:
-                yield from self._bury(worker, f"did not start within {SECONDS_TO_START:.0f} s")
-        elif effect.plugin and waited > self.plugin_seconds:
-            yield from self._bury(
-                worker, f"took more than {self.plugin_seconds:g} s (see --plugin-timeout)"
-            )
-        elif effect.plugin and waited > SECONDS_BEFORE_NOTICE and not worker.noticed:
-            worker.noticed = True
-            self.progress.say(f"{effect.name} takes its time; some plugins load for minutes.")
+        if kind == "ready":
+            return
+        task = worker.tasks[0]
+        if kind == "said":
+            task.results.append(content)
+            worker.n_results += 1
+            worker.is_slow = False
+            if (row := worker.row) is not None:
+                worker.child.title = self._title(row)
+                if time.monotonic() - task.start_time > SECONDS_BEFORE_WRITTEN:
+                    yield from self._flush(task)
+            return
+        worker.tasks.popleft()
+        yield from self._collect(task)
+        if self.has_plugin and worker.n_results >= USES_OF_A_PROCESS:
+            self._retire(worker)
 
-    def _bury(self, worker: _Worker, manner: str) -> Iterator[Batch]:
-        """Replace a worker: its row is tried again or lost, its other rows go back.
-
-        With plugins, whatever it was at: a plugin's own threads may crash it when they like, at the
-        row of another effect, or when all of its rows are told.
-        """
-        self.workers.remove(worker)
-        worker.child.kill()
-        at = worker.row
-        if not worker.child.ready or not self.has_plugin:
-            raise PluginError(
-                f"a worker process {manner} while rendering: what was rendered is kept, go on with "
-                "--resume."
-            )
-        for task in worker.tasks:
-            rest = task.rows[len(task.results) :]
-            if rest and rest[0] == at:
-                own = self._effect_of(at).plugin
-                reason = f"the plugin {manner}" if own else f"a plugin's process {manner}"
-                task.results.append((_Death(reason), []))
-                rest = rest[1:]
-            if rest:
-                self.waiting.appendleft(rest)
-            yield from self._made(replace(task, rows=task.rows[: len(task.results)]))
-
-    def _take(self, task: _Task) -> Iterator[Batch]:
-        """What has come of a task so far; it goes on with the rest of its rows."""
+    def _flush(self, task: _Task) -> Iterator[Batch]:
+        """Yield the results of a task so far; its other rows follow later."""
         n_done = len(task.results)
-        yield from self._made(replace(task, rows=task.rows[:n_done]))
-        task.rows, task.results, task.taken = task.rows[n_done:], [], time.monotonic()
+        yield from self._collect(replace(task, rows=task.rows[:n_done]))
+        task.rows, task.results, task.start_time = task.rows[n_done:], [], time.monotonic()
 
-    def _effect_of(self, row: int) -> Any:
-        return self.plan.effects[row % len(self.plan.effects)][0]
-
-    def _made(self, task: _Task) -> Iterator[Batch]:
-        """The pairs of a task; rows that failed once are tried again, each by itself."""
-        rows, pairs, lost, failures = [], [], [], []
-        for row, (result, unread) in zip(task.rows, task.results, strict=True):
+    def _collect(self, task: _Task) -> Iterator[Batch]:
+        """Yield the results of a task; queue each row that failed once, in a task of its own."""
+        rows, pairs, failed, unreadable = [], [], [], []
+        for row, (result, unreadable_for_row) in zip(task.rows, task.results, strict=True):
             effect = row % len(self.plan.effects)
-            failures.extend(unread)
+            unreadable.extend(unreadable_for_row)
             if isinstance(result, Pair):
-                self.lost_in_a_row[effect] = 0
+                self.deaths_in_a_row[effect] = 0
                 rows.append(row)
                 pairs.append(result)
                 continue
             self.tries[row] += 1
-            if self.tries[row] < MOST_TRIES and effect not in self.given_up:
+            if self.tries[row] < MAX_TRIES and effect not in self.disabled_effects:
                 self.waiting.append([row])
             else:
-                lost.append(self._lose(row, result))
-        if rows or lost:
-            yield Batch(np.array(rows, dtype=np.int64), pairs, lost, failures)
+                failed.append(self._fail(row, result))
+        if rows or failed:
+            yield Batch(np.array(rows, dtype=np.int64), pairs, failed, unreadable)
 
-    def _lose(self, row: int, error: PluginError) -> FailedPair:
+    # Failures
+
+    def _check_time(self, worker: _Worker) -> Iterator[Batch]:
+        """Replace a worker that is silent for too long. Only plugins have a time limit."""
+        row = worker.row
+        if row is None or worker not in self.workers:
+            return
+        waited = time.monotonic() - worker.child.last_heard
+        effect = self.plan.effect_of(row)
+        if not worker.child.ready:
+            if waited > SECONDS_TO_START:
+                yield from self._replace(worker, f"did not start within {SECONDS_TO_START:.0f} s")
+        elif effect.plugin and waited > self.plugin_seconds:
+            yield from self._replace(
+                worker, f"took more than {self.plugin_seconds:g} s (see --plugin-timeout)"
+            )
+        elif effect.plugin and waited > SECONDS_BEFORE_NOTICE and not worker.is_slow:
+            worker.is_slow = True
+            self.progress.say(f"{effect.name} is slow. Some plugins take minutes to load.")
+
+    def _replace(self, worker: _Worker, reason: str) -> Iterator[Batch]:
+        """Remove a dead worker: its row is tried again or fails, its other rows wait again.
+
+        With plugins this holds for any row. A plugin's own threads may crash the process at a row
+        of another effect, or after the last result.
+        """
+        self.workers.remove(worker)
+        worker.child.kill()
+        row = worker.row
+        if not worker.child.ready or not self.has_plugin:
+            raise PluginError(
+                f"a worker process {reason} while rendering. Finished pairs are kept: continue "
+                "with --resume."
+            )
+        for task in worker.tasks:
+            rest = task.rows[len(task.results) :]
+            if rest and rest[0] == row:
+                is_own = self.plan.effect_of(rest[0]).plugin
+                sentence = f"the plugin {reason}" if is_own else f"a plugin's process {reason}"
+                task.results.append((_WorkerDeath(sentence), []))
+                rest = rest[1:]
+            if rest:
+                self.waiting.appendleft(rest)
+            yield from self._collect(replace(task, rows=task.rows[: len(task.results)]))
+
+    def _fail(self, row: int, error: PluginError) -> FailedPair:
+        """Make the failed pair of a row; disable its effect after too many deaths in a row."""
         effect = row % len(self.plan.effects)
-        if isinstance(error, _Death):  # anything else is quickly tried
-            self.lost_in_a_row[effect] += 1
-            if self.lost_in_a_row[effect] >= MOST_LOST_IN_A_ROW:
-                self.given_up.setdefault(effect, str(error))
-        return FailedPair(row, self.rows.unmade(row), str(error))
+        if isinstance(error, _WorkerDeath):  # other errors cost little time
+            self.deaths_in_a_row[effect] += 1
+            if self.deaths_in_a_row[effect] >= MAX_DEATHS_IN_A_ROW:
+                self.disabled_effects.setdefault(effect, str(error))
+        return FailedPair(row, self.renderer.failed_pair(row), str(error))
 
-    def _without_hope(self) -> Iterator[Batch]:
-        """Rows of plugins that were given up are not tried any more."""
-        if not self.given_up:
+    def _drop_disabled(self) -> Iterator[Batch]:
+        """Remove the waiting rows of disabled effects and yield them as failed."""
+        if not self.disabled_effects:
             return
         n_effects = len(self.plan.effects)
-        lost = []
+        failed = []
         for _ in range(len(self.waiting)):
             task = self.waiting.popleft()
-            rest = [row for row in task if row % n_effects not in self.given_up]
+            rest = [row for row in task if row % n_effects not in self.disabled_effects]
             if rest:
                 self.waiting.append(rest)
             for row in task:
-                if row % n_effects in self.given_up:
+                if row % n_effects in self.disabled_effects:
                     reason = (
-                        f"not tried, because {MOST_LOST_IN_A_ROW} pairs in a row were lost before: "
-                        f"{self.given_up[row % n_effects]}"
+                        f"not tried, because {MAX_DEATHS_IN_A_ROW} pairs in a row failed before: "
+                        f"{self.disabled_effects[row % n_effects]}"
                     )
-                    lost.append(FailedPair(row, self.rows.unmade(row), reason))
-        if lost:
-            yield Batch(np.empty(0, np.int64), [], lost)
+                    failed.append(FailedPair(row, self.renderer.failed_pair(row), reason))
+        if failed:
+            yield Batch(np.empty(0, np.int64), [], failed)

@@ -123,7 +123,7 @@ def write_latents(latents: Latents, output: Path, overwrite: bool = False) -> No
 
 def _write_hdf5(latents: Latents, output: Path, overwrite: bool) -> None:
     labels = latents.labels
-    with storage.writing_rows(
+    with storage.open_writer(
         output,
         storage.LATENTS,
         {"latent": (latents.latent.shape[1:], np.float32)},
@@ -133,7 +133,7 @@ def _write_hdf5(latents: Latents, output: Path, overwrite: bool) -> None:
         labels.recordings,
         resume=False,
         overwrite=overwrite or not output.exists(),  # remains of a killed one are worth nothing
-        rows_a_chunk=256,
+        rows_per_chunk=256,
         tables={
             "parts": storage.make_table("parts", _parts(latents)),
             "scale": latents.scale.astype(np.float32),

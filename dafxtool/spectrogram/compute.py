@@ -96,7 +96,7 @@ def compute_spectrograms(
                 "mean": ((), np.float32),
                 "std": ((), np.float32),
             }
-            with storage.writing_rows(
+            with storage.open_writer(
                 output,
                 storage.SPECTROGRAMS,
                 columns,

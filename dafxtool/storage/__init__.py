@@ -1,4 +1,4 @@
-"""The HDF5 files: the one place that knows the names in them."""
+"""Read and write the HDF5 files. Only this package knows the names in them."""
 
 from __future__ import annotations
 
@@ -12,25 +12,25 @@ from dafxtool.storage.layout import (
     label_rows,
     some_positions,
 )
-from dafxtool.storage.reader import HAND_MADE, Hdf5Reader, kind_of
+from dafxtool.storage.reader import WRITTEN_BY_HAND, Hdf5Reader, kind_of
 from dafxtool.storage.tables import make_table, read_table
 from dafxtool.storage.writer import (
     Hdf5Writer,
     check_output,
+    open_writer,
     partial_path,
-    writing_rows,
 )
 
-# Names that other modules use.
+# Short names.
 Reader = Hdf5Reader
 Writer = Hdf5Writer
 
 __all__ = [
-    "HAND_MADE",
     "LATENTS",
     "LONGEST_REASON",
     "PAIRS",
     "SPECTROGRAMS",
+    "WRITTEN_BY_HAND",
     "Hdf5Reader",
     "Hdf5Writer",
     "Labels",
@@ -39,8 +39,8 @@ __all__ = [
     "kind_of",
     "label_rows",
     "make_table",
+    "open_writer",
     "partial_path",
     "read_table",
     "some_positions",
-    "writing_rows",
 ]

@@ -1,4 +1,4 @@
-"""Lay out a new file: every array has its place before the first row is written."""
+"""Create the arrays of a new file, with all their space, before the first row is written."""
 
 from __future__ import annotations
 
@@ -25,18 +25,19 @@ from dafxtool.storage.layout import (
     text_type,
 )
 
-LAYOUT_BYTES = 1 << 16  # about what HDF5 needs for itself
+OVERHEAD_BYTES = 1 << 16  # about the size of the structures of HDF5
 
 
 @dataclass(frozen=True)
 class Contents:
-    """Everything that a file holds from the start, and what its rows will be.
+    """Contents of a new file: what it holds from the start, and the types of its rows.
 
-    columns        name -> (shape of a row, dtype); the first one is the bulk, chunked by row
-    effect         (n,) index of each row's effect
-    configuration  JSON
-    tables         further arrays, complete already
-    attributes     of the bulk: what a reader needs to know of it
+    columns         name -> (shape of a row, dtype); the first is the bulk, chunked by row
+    effect          (n,) index of the effect of each row
+    configuration   JSON
+    tables          further arrays, complete
+    attributes      of the bulk
+    rows_per_chunk  of the bulk
     """
 
     kind: str
@@ -46,36 +47,38 @@ class Contents:
     effects: Sequence[Mapping[str, Any]]
     tables: Mapping[str, NDArray[Any]]
     attributes: Mapping[str, float | int | str]
-    rows_a_chunk: int
+    rows_per_chunk: int
 
     @property
     def n_rows(self) -> int:
         return len(self.effect)
 
     def rows_of(self, index: int) -> NDArray[np.int64]:
-        """Rows of an effect."""
+        """Return the rows of an effect."""
         return np.flatnonzero(self.effect == index)
 
     def settings(self) -> Iterator[tuple[str, np.dtype[Any], int]]:
-        """Name, type and length of each table of settings."""
+        """Yield name, dtype and length of each settings table."""
         for index, effect in enumerate(self.effects):
             if effect["parameters"]:
                 dtype = settings_type([parameter["name"] for parameter in effect["parameters"]])
                 yield table_name(effect["name"]), dtype, len(self.rows_of(index))
 
     def n_bytes(self) -> int:
-        """About the size of the file."""
+        """Estimate the size of the file."""
         row_bytes = sum(
             int(np.prod(shape, dtype=np.float64)) * np.dtype(dtype).itemsize
             for shape, dtype in self.columns.values()
         )
         settings = sum(dtype.itemsize * count for _, dtype, count in self.settings())
         tables = sum(table.nbytes for table in self.tables.values())
-        return self.n_rows * row_bytes + settings + tables + len(self.configuration) + LAYOUT_BYTES
+        return (
+            self.n_rows * row_bytes + settings + tables + len(self.configuration) + OVERHEAD_BYTES
+        )
 
 
 def lay_out(file: h5py.File, contents: Contents) -> None:
-    """Give every array its place, and write what is known before the first row."""
+    """Create every array, and write everything but the rows."""
     n_rows, configuration = contents.n_rows, contents.configuration.encode()
     tables = {name: contents.tables[name] for name in TABLES if name in contents.tables}
     _set_attribute(file, "kind", contents.kind)
@@ -83,13 +86,13 @@ def lay_out(file: h5py.File, contents: Contents) -> None:
     file.attrs["checksum"] = checksum([configuration, *tables.values()])
     saved = json.loads(configuration)
     seed = saved.get("seed", saved.get("pairs", {}).get("seed"))
-    if seed is not None:  # latents have none: nothing about them is random
+    if seed is not None:  # latents have none
         file.attrs["seed"] = seed
     versions = {"dafxtool": __version__, "h5py": h5py.__version__, "numpy": np.__version__}
     for name, version in versions.items():
         _set_attribute(file, f"{name}_version", version)
     for index, (name, (shape, dtype)) in enumerate(contents.columns.items()):
-        rows = contents.rows_a_chunk if index == 0 else max(1, n_rows)
+        rows = contents.rows_per_chunk if index == 0 else max(1, n_rows)
         _preallocate(file, name, (n_rows, *shape), np.dtype(dtype), rows)
     _preallocate(file, "done", (n_rows,), np.dtype("u1"), max(1, n_rows), fill=True)
     if n_rows:
@@ -99,7 +102,7 @@ def lay_out(file: h5py.File, contents: Contents) -> None:
         _preallocate(group, name, (count,), dtype, max(1, count))
     for name, value in contents.attributes.items():
         _set_attribute(file[BULK[contents.kind]], name, value)
-    # A dataset, because an attribute holds 64 KB at most.
+    # A dataset, because an attribute can hold only 64 KB.
     text = np.array(configuration, text_type(len(configuration)))
     file.create_dataset("configuration", data=text, dtype=text.dtype)
     for name, table in tables.items():
@@ -120,12 +123,12 @@ def _preallocate(
     name: str,
     shape: tuple[int, ...],
     dtype: np.dtype[Any],
-    rows_a_chunk: int,
+    rows_per_chunk: int,
     fill: bool = False,
 ) -> None:
-    """A growable dataset all of whose chunks have their place in the file from the start."""
+    """Create a growable dataset with all of its chunks allocated in the file."""
     properties = h5py.h5p.create(h5py.h5p.DATASET_CREATE)
-    properties.set_chunk((min(rows_a_chunk, max(1, shape[0])), *shape[1:]))
+    properties.set_chunk((min(rows_per_chunk, max(1, shape[0])), *shape[1:]))
     properties.set_alloc_time(h5py.h5d.ALLOC_TIME_EARLY)
     properties.set_fill_time(h5py.h5d.FILL_TIME_ALLOC if fill else h5py.h5d.FILL_TIME_NEVER)
     properties.set_obj_track_times(False)
@@ -135,10 +138,13 @@ def _preallocate(
 
 
 class RowArray:
-    """An array of one value per row, with what writing asks of it: h5py works it out each time."""
+    """Dataset of one value per row.
+
+    Keeps the properties that writing needs, because h5py looks them up at each access.
+    """
 
     def __init__(self, array: h5py.Dataset) -> None:
-        self.array = array  # held open: h5py swallows what goes wrong when a dataset is closed
+        self.array = array  # kept open: h5py hides errors when a dataset is closed
         self.dtype: np.dtype[Any] = array.dtype
         self.row_shape: tuple[int, ...] = array.shape[1:]
         self.row_bytes = self.dtype.itemsize * math.prod(self.row_shape)
@@ -146,22 +152,23 @@ class RowArray:
         self._type = array.id.get_type()
 
     def read(self) -> NDArray[Any]:
+        """Read all rows."""
         return np.asarray(self.array[:])
 
     def write_chunk(self, row: int, values: NDArray[Any]) -> None:
-        """One row that is a chunk, past HDF5's cache."""
-        whole = np.ascontiguousarray(values, dtype=self.dtype)
-        self.array.id.write_direct_chunk((row, *(0 for _ in self.row_shape)), whole)
+        """Write one row that is a chunk, without the cache of HDF5."""
+        data = np.ascontiguousarray(values, dtype=self.dtype)
+        self.array.id.write_direct_chunk((row, *(0 for _ in self.row_shape)), data)
 
     def write(self, rows: NDArray[np.int64], values: NDArray[Any]) -> None:
-        """Increasing rows in one go: h5py writes a list of rows one by one, each in 0.1 ms."""
-        space, nothing = self.array.id.get_space(), (0,) * len(self.row_shape)
+        """Write increasing rows in one call: h5py needs 0.1 ms for each row of a list."""
+        space, zeros = self.array.id.get_space(), (0,) * len(self.row_shape)
         breaks = (np.flatnonzero(np.diff(rows) > 1) + 1).tolist()
-        combined = h5py.h5s.SELECT_SET
+        operation = h5py.h5s.SELECT_SET
         for first, last in zip([0, *breaks], [*breaks, len(rows)], strict=True):
-            start, size = (int(rows[first]), *nothing), (last - first, *self.row_shape)
-            space.select_hyperslab(start, size, op=combined)
-            combined = h5py.h5s.SELECT_OR
-        whole = np.ascontiguousarray(values, dtype=self.dtype)
-        memory = h5py.h5s.create_simple(whole.shape)
-        self.array.id.write(memory, space, whole, mtype=self._type)
+            start, size = (int(rows[first]), *zeros), (last - first, *self.row_shape)
+            space.select_hyperslab(start, size, op=operation)
+            operation = h5py.h5s.SELECT_OR
+        data = np.ascontiguousarray(values, dtype=self.dtype)
+        memory = h5py.h5s.create_simple(data.shape)
+        self.array.id.write(memory, space, data, mtype=self._type)

@@ -1,7 +1,7 @@
 """Read the labels of rows: effect, setting, recording, offset and split.
 
-What a file of somebody else leaves out is completed here: settings, offsets, texts, and what the
-recordings are besides their paths.
+Files that other software wrote may lack some of them. Missing settings, offsets, setting texts and
+columns of recordings are completed here.
 """
 
 from __future__ import annotations
@@ -31,9 +31,9 @@ from dafxtool.storage.validation import Arrays
 def read_labels(
     arrays: Arrays, tables: Mapping[str, NDArray[Any]], sample_rate: int, n_samples: int
 ) -> Labels:
-    """The labels of all rows; FileProblem where they do not fit together.
+    """Read the labels of all rows. FileProblem where they do not fit together.
 
-    sample_rate, n_samples  of a row
+    sample_rate, n_samples  of a row, in Hz and samples
     """
     names, effect = _read_enum(arrays.find("effect"), _effect_names(tables))
     split_names, split = _read_enum(arrays.find("split"), SPLITS)
@@ -75,13 +75,13 @@ def read_labels(
 
 
 def _effect_names(tables: Mapping[str, NDArray[Any]]) -> list[str]:
-    """Names in the table of effects; none where there is no table."""
+    """Return the names in the table of effects; none without a table."""
     lines = read_table("effects", tables["effects"]) if "effects" in tables else []
     return [str(line.get("name", "")) for line in lines]
 
 
 def _read_enum(array: h5py.Dataset, names: Sequence[str]) -> tuple[list[str], NDArray[np.int64]]:
-    """Names, and the index of each row's name; of plain integers by the given names."""
+    """Read names, and the index of the name of each row. `names` are those of plain integers."""
     members = h5py.check_enum_dtype(array.dtype)
     if members is None and array.name != "/effect":
         raise FileProblem(f"{array.name[1:]!r} holds {array.dtype}, expected an enum of names")
@@ -94,16 +94,17 @@ def _read_enum(array: h5py.Dataset, names: Sequence[str]) -> tuple[list[str], ND
     ordered = sorted(members, key=lambda name: members[name])
     codes = np.array([members[name] for name in ordered], np.int64)
     values = np.asarray(array[:], np.int64)
-    found = np.searchsorted(codes, values)
-    wrong = np.flatnonzero(codes[np.minimum(found, len(codes) - 1)] != values)
+    indices = np.searchsorted(codes, values)
+    wrong = np.flatnonzero(codes[np.minimum(indices, len(codes) - 1)] != values)
     if len(wrong):
         raise FileProblem(
             f"{array.name[1:]!r} of row {wrong[0]} is {values[wrong[0]]}, expected "
             f"{', '.join(map(str, codes[:5]))}{', ...' if len(codes) > 5 else ''}"
         )
-    return ordered, found
+    return ordered, indices
 
 
+# effect -> (names of the parameters, row numbers (n,), values (n, n_parameters))
 Settings = dict[str, tuple[list[str], NDArray[np.int64], NDArray[np.float64]]]
 
 
@@ -113,9 +114,9 @@ def _read_settings(
     effect: NDArray[np.int64],
     tables: Mapping[str, NDArray[Any]],
 ) -> Settings:
-    """Effect -> names of the parameters, row numbers, values, of each settings table there is."""
+    """Read the settings tables of the file."""
     described = read_table("parameters", tables["parameters"]) if "parameters" in tables else []
-    found: Settings = {}
+    settings: Settings = {}
     for index, name in enumerate(names):
         path = f"{SETTINGS}/{table_name(name)}"
         if path not in arrays:
@@ -125,30 +126,30 @@ def _read_settings(
         if not columns or columns[0] != ROW or table.dtype[ROW].kind not in "iu":
             raise FileProblem(f"the first column of {path!r} is not the integer {ROW!r}")
         rows = np.asarray(table[ROW], np.int64)
-        wanted = np.flatnonzero(effect == index)
-        if not np.array_equal(np.sort(rows), wanted):
+        expected_rows = np.flatnonzero(effect == index)
+        if not np.array_equal(np.sort(rows), expected_rows):
             raise FileProblem(
-                f"{path!r} has {len(rows)} rows, expected one for each of the {len(wanted)} rows "
-                f"of {name!r}"
+                f"{path!r} has {len(rows)} rows, expected one for each of the "
+                f"{len(expected_rows)} rows of {name!r}"
             )
         parameters = [str(line.get("name")) for line in described if line.get("effect") == name]
-        many = columns[1:] == (MANY_PARAMETERS,) and table.dtype[MANY_PARAMETERS].shape
-        values = table[MANY_PARAMETERS] if many else [table[each] for each in columns[1:]]
+        is_array = columns[1:] == (MANY_PARAMETERS,) and table.dtype[MANY_PARAMETERS].shape
+        values = table[MANY_PARAMETERS] if is_array else [table[each] for each in columns[1:]]
         matrix = np.asarray(values, np.float64)
         expected = [column_name(each) for each in parameters] or list(columns[1:])
-        matrix = matrix if many else matrix.reshape(len(columns) - 1, len(rows)).T
-        if (not many and expected != list(columns[1:])) or matrix.shape[1:] != (len(expected),):
+        matrix = matrix if is_array else matrix.reshape(len(columns) - 1, len(rows)).T
+        if (not is_array and expected != list(columns[1:])) or matrix.shape[1:] != (len(expected),):
             raise FileProblem(
                 f"{path!r} has the columns {', '.join(columns[1:])}, expected {', '.join(expected)}"
             )
-        found[name] = (parameters or list(columns[1:]), rows, matrix)
-    return found
+        settings[name] = (parameters or list(columns[1:]), rows, matrix)
+    return settings
 
 
 def _setting_matrix(
     effects: Sequence[Mapping[str, Any]], effect: NDArray[np.int64], settings: Settings
 ) -> NDArray[np.float64]:
-    """(n, max_parameters), NaN behind an effect's last parameter."""
+    """Arrange the settings as (n, max_parameters), NaN after the last parameter of an effect."""
     widths = [len(described["parameters"]) for described in effects]
     matrix = np.full((len(effect), max(1, *widths, 1)), np.nan)
     for index, described in enumerate(effects):
@@ -168,7 +169,7 @@ def _setting_texts(
     effect: NDArray[np.int64],
     setting: NDArray[np.float64],
 ) -> list[str]:
-    """Each setting as `--effect` takes it."""
+    """Read or compose the text of each setting, as `--effect` takes it."""
     if "setting_text" in arrays:
         stored = arrays.read("setting_text").tolist()
         return [text.decode("utf-8", "replace") for text in stored]
@@ -183,13 +184,14 @@ def _setting_texts(
 def _first_split(
     recording: NDArray[np.int64], split: NDArray[np.int64], n_recordings: int
 ) -> list[int]:
-    """The first split, train before validation before test, of each recording's rows."""
-    found = np.full(n_recordings, len(SPLITS))
-    np.minimum.at(found, recording, split)
-    return np.where(found == len(SPLITS), 0, found).tolist()
+    """Return the first split among the rows of each recording, in the order of SPLITS."""
+    first = np.full(n_recordings, len(SPLITS))
+    np.minimum.at(first, recording, split)
+    return np.where(first == len(SPLITS), 0, first).tolist()
 
 
 def _lengths(recording: NDArray[np.int64], ends: NDArray[np.int64], n_recordings: int) -> list[int]:
-    found = np.zeros(n_recordings, np.int64)
-    np.maximum.at(found, recording, ends)
-    return found.tolist()
+    """Return the end of the last row of each recording, in samples."""
+    lengths = np.zeros(n_recordings, np.int64)
+    np.maximum.at(lengths, recording, ends)
+    return lengths.tolist()

@@ -1,8 +1,8 @@
 """Names, types and tables of the HDF5 files.
 
-Text has a fixed length everywhere: libhdf5 hangs on damaged variable-length text, and other
-readers do not take it. Each length is that of the longest text, so that nothing is cut. Text is
-UTF-8; bytes of a path that are no UTF-8 are stored as they are (Python's surrogateescape).
+All text has a fixed length: libhdf5 hangs on damaged variable-length text, and some readers cannot
+read it. The length is that of the longest text, so nothing is truncated. Text is UTF-8; other bytes
+of a path are stored unchanged (Python's surrogateescape).
 
 `docs/formats.md` lists the arrays with shape, dtype and unit.
 """
@@ -23,38 +23,38 @@ from dafxtool.config import SPLITS
 FORMAT_VERSION = 2
 PAIRS, SPECTROGRAMS, LATENTS = "pairs", "spectrograms", "latents"
 BULK = {PAIRS: "audio", SPECTROGRAMS: "spectrogram", LATENTS: "latent"}
-MADE_BY = {PAIRS: "render", SPECTROGRAMS: "spectrogram", LATENTS: "embed"}
-SETTINGS = "settings"  # group of one table per effect
+COMMAND_FOR = {PAIRS: "render", SPECTROGRAMS: "spectrogram", LATENTS: "embed"}
+SETTINGS = "settings"  # group with one table per effect
 ROW = "row"  # first column of these tables
-MANY_PARAMETERS = "values"  # their second column where the effect has too many parameters
-# Tables of a file that do not have one line per row, in the order of the checksum.
+MANY_PARAMETERS = "values"  # their second column, an array, for an effect with too many parameters
+# Tables that do not have one line per row, in the order of the checksum.
 TABLES = ("effects", "parameters", "choices", "curves", "left_out", "recordings", "parts", "scale")
-# What h5py and json raise for a file that is damaged.
-DAMAGES = (
+# Exceptions of h5py and json for a damaged file.
+DAMAGE_ERRORS = (
     *(OSError, RuntimeError, KeyError, ValueError, TypeError),
     *(AttributeError, IndexError, OverflowError, MemoryError, RecursionError),
 )
-LONGEST_NUMBER = 64  # bytes, of a float32 written without an exponent
-LONGEST_REASON = 480  # bytes, of why a row holds no pair
-LARGEST_TYPE = 60_000  # bytes: HDF5 keeps a type in a header of at most 64 KB
+LONGEST_NUMBER = 64  # bytes of a float32 without an exponent
+LONGEST_REASON = 480  # bytes of the reason why a pair failed
+LARGEST_TYPE = 60_000  # bytes: HDF5 stores a type in a header of at most 64 KB
 
 
 class FileProblem(ValueError):
-    """A clause that names the array and says what is wrong with it."""
+    """A problem of a file, as a clause that names the array: what was found and expected."""
 
 
 @dataclass(frozen=True)
 class Labels:
-    """What each row is and where it came from; row i of every array belongs together.
+    """Labels of the rows of a file: effect, setting and source. Row i of every array is one row.
 
     effect         (n,) index into effects
-    setting        (n, max_parameters) values in the parameters' units, NaN behind the last one
+    setting        (n, max_parameters) values in the parameters' units, NaN after the last one
     setting_text   (n,) the setting as `--effect` takes it
     recording      (n,) index into recordings
     offset         (n,) samples from the recording's start
     split          (n,) index into SPLITS
-    effects        descriptions, as Effect.to_dict() gives them
-    recordings     table: path, folder, split, sample_rate, n_channels, n_samples, track
+    effects        descriptions as of Effect.to_dict()
+    recordings     rows of a table: path, folder, split, sample_rate, n_channels, n_samples, track
     """
 
     effect: NDArray[np.int64]
@@ -71,6 +71,7 @@ class Labels:
 
     @property
     def effect_names(self) -> list[str]:
+        """Names of the effects, in the order of their indices."""
         return [effect["name"] for effect in self.effects]
 
     def effect_of(self, row: int) -> str:
@@ -86,14 +87,17 @@ class Labels:
         return SPLITS[self.split[row]]
 
     def setting_of(self, row: int) -> dict[str, float]:
+        """Return the value of each parameter."""
         names = [p["name"] for p in self.effects[self.effect[row]]["parameters"]]
         return {name: float(v) for name, v in zip(names, self.setting[row], strict=False)}
 
     def rows_of(self, splits: Sequence[str]) -> NDArray[np.int64]:
+        """Return the rows of some splits, increasing."""
         codes = [SPLITS.index(split) for split in splits]
         return np.flatnonzero(np.isin(self.split, codes))
 
     def take(self, rows: NDArray[np.int64]) -> Labels:
+        """Return the labels of some rows."""
         return Labels(
             self.effect[rows],
             self.setting[rows],
@@ -107,20 +111,20 @@ class Labels:
 
 
 def some_positions(n_rows: int, most: int) -> NDArray[np.int64]:
-    """At most so many positions of n_rows, in order, drawn anew for each size but always the same.
+    """Sample at most `most` of n_rows indices, sorted; always the same ones for the same sizes.
 
-    Not at even steps: effects take turns in a file, and steps of their number meet one alone.
+    They are random because effects alternate in a file: regular steps may meet one effect only.
     """
-    drawn = np.random.default_rng([7, n_rows]).permutation(n_rows)[:most]
-    return np.sort(drawn)
+    sample = np.random.default_rng([7, n_rows]).permutation(n_rows)[:most]
+    return np.sort(sample)
 
 
 def label_columns(
     effects: Sequence[Mapping[str, Any]], kind: str
 ) -> dict[str, tuple[tuple[int, ...], Any]]:
-    """Label arrays of one value per row: name -> (shape of a row, dtype).
+    """List the label arrays with one value per row: name -> (shape of a row, dtype).
 
-    effects  descriptions, as Effect.to_dict() gives them
+    effects  descriptions as of Effect.to_dict()
     """
     longest = max((longest_setting_text(effect) for effect in effects), default=1)
     columns: dict[str, tuple[tuple[int, ...], Any]] = {
@@ -136,17 +140,17 @@ def label_columns(
 
 
 def longest_setting_text(effect: Mapping[str, Any]) -> int:
-    """Upper bound, in bytes, of the effect's name with the name and value of each parameter."""
+    """Return an upper bound of the length of a setting text of an effect, in bytes."""
     return len(encode_text(effect["name"])) + sum(
         len(encode_text(each["name"]))
         + max(LONGEST_NUMBER, *(len(encode_text(choice)) for choice in each["choices"]), 0)
-        + len("=,-99999")  # choices of one name are numbered
+        + len("=,-99999")  # equal choices are numbered
         for each in effect["parameters"]
     )
 
 
 def label_rows(labels: Labels, rows: slice) -> dict[str, NDArray[Any]]:
-    """Rows of labels as `Hdf5Writer.put` takes them."""
+    """Return rows of labels as arguments of `Hdf5Writer.put`."""
     return {
         "effect": labels.effect[rows],
         "setting": labels.setting[rows],
@@ -161,18 +165,18 @@ def label_rows(labels: Labels, rows: slice) -> dict[str, NDArray[Any]]:
 
 
 def text_type(n_bytes: int) -> np.dtype[Any]:
-    """UTF-8 text of a fixed length, filled up with zeros."""
+    """Return the dtype of UTF-8 text of a fixed length, padded with zeros."""
     return h5py.string_dtype("utf-8", max(1, n_bytes))
 
 
 def enum_type(names: Sequence[str], base: str) -> np.dtype[Any]:
-    """An enum of names, numbered from 0; plain integers where they are too many for HDF5."""
+    """Return an enum dtype of names, from 0; plain integers if HDF5 cannot store so many."""
     enum = h5py.enum_dtype({name: code for code, name in enumerate(names)}, base)
     return enum if fits_header(enum) else np.dtype(base)
 
 
 def settings_type(parameters: Sequence[str]) -> np.dtype[Any]:
-    """A line of a settings table: the row number, then one value for each parameter."""
+    """Return the dtype of a settings table: the row number, then each parameter."""
     named = np.dtype([(ROW, "<i8"), *((column_name(each), "<f8") for each in parameters)])
     if fits_header(named):
         return named
@@ -180,19 +184,19 @@ def settings_type(parameters: Sequence[str]) -> np.dtype[Any]:
 
 
 def fits_header(dtype: np.dtype[Any]) -> bool:
-    # About what HDF5 writes: 8 bytes more than each name, and 56 for a column.
+    """Estimate whether HDF5 can store a type: 8 bytes more than each name, and 56 for a column."""
     enum = h5py.check_enum_dtype(dtype)
     names, each = (enum, 16) if enum is not None else (dtype.names or (), 72)
     return sum(len(encode_text(name)) + each for name in names) < LARGEST_TYPE
 
 
 def column_name(parameter: str) -> str:
-    """The name of a parameter's column."""
+    """Return the name of the column of a parameter."""
     return f"{ROW}-parameter" if parameter == ROW else parameter
 
 
 def table_name(effect: str) -> str:
-    """The name of an effect's settings table: a slash would make a group of it."""
+    """Return the name of the settings table of an effect, escaped: a slash would make a group."""
     escaped = effect.replace("%", "%25").replace("/", "%2F")
     return escaped.replace(".", "%2E") if set(escaped) == {"."} else escaped
 
@@ -201,19 +205,20 @@ def table_name(effect: str) -> str:
 
 
 def encode_text(text: str) -> bytes:
-    """UTF-8; bytes of a path that are no UTF-8 stay what they are."""
+    """Encode text in UTF-8; other bytes of a path stay unchanged."""
     try:
         return text.encode("utf-8", "surrogateescape")
-    except UnicodeEncodeError:  # a surrogate that stands for no byte
+    except UnicodeEncodeError:  # a surrogate that does not encode a byte
         return text.encode("utf-8", "replace")
 
 
 def decode_text(text: bytes) -> str:
+    """Decode what `encode_text` wrote."""
     return text.decode("utf-8", "surrogateescape")
 
 
 def encode_texts(texts: Iterable[str], most: int | None = None) -> NDArray[Any]:
-    """Texts as `Hdf5Writer.put` takes them; of longer ones the first `most` bytes."""
+    """Encode texts for `Hdf5Writer.put`; longer ones are truncated to `most` bytes."""
     encoded = [encode_text(text) for text in texts]
     if most is not None:
         encoded = [each[:most].decode("utf-8", "ignore").encode() for each in encoded]
@@ -221,15 +226,15 @@ def encode_texts(texts: Iterable[str], most: int | None = None) -> NDArray[Any]:
 
 
 def checksum(contents: Iterable[bytes | NDArray[Any]]) -> int:
-    """CRC-32 of the bytes of texts and tables, one after another."""
-    found = 0
+    """Compute the CRC-32 of the bytes of texts and tables, concatenated."""
+    value = 0
     for each in contents:
-        found = zlib.crc32(each if isinstance(each, bytes) else each.tobytes(), found)
-    return found
+        value = zlib.crc32(each if isinstance(each, bytes) else each.tobytes(), value)
+    return value
 
 
 def row_is_chunk(array: h5py.Dataset) -> bool:
-    """Does each row lie in the file as one run of plain bytes? HDF5 copies them twice otherwise."""
+    """Check whether each row is one chunk of plain bytes, which is read without extra copies."""
     stored = array.id.get_create_plist()
     return bool(
         array.ndim > 1 and array.chunks == (1, *array.shape[1:]) and not stored.get_nfilters()

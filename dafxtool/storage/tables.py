@@ -1,7 +1,7 @@
-"""Effects and recordings as tables: one line each, one column for each fact.
+"""Convert effects and recordings to tables and back: one line each, one column per property.
 
 An effect is one line of `effects`, with a line of `parameters` for each of its parameters; choices,
-curves and left-out parameters of plugins have tables of their own. Labels hold all of it as plain
+curves and left-out parameters of plugins have tables of their own. Labels hold them as plain
 dicts.
 """
 
@@ -44,7 +44,7 @@ PARAMETERS: Columns = {
     "default": "<f8",
     "scale": TEXT,
     "description": TEXT,
-    "plugin_index": "<i4",  # -1 of a built-in effect
+    "plugin_index": "<i4",  # -1 for a built-in effect
 }
 CHOICES: Columns = {"effect": TEXT, "parameter": TEXT, "choice": TEXT, "position": "<f8"}
 CURVES: Columns = {"effect": TEXT, "parameter": TEXT, "position": "<f8", "value": "<f8"}
@@ -72,7 +72,7 @@ COLUMNS = {
 
 
 def make_table(name: str, rows: Sequence[Mapping[str, Any]]) -> NDArray[Any]:
-    """A table of that name; columns that no row has are left out."""
+    """Make the table `name`, without the columns that no row has."""
     known = COLUMNS[name]
     columns = {each: kind for each, kind in known.items() if any(each in row for row in rows)}
     values: dict[str, Any] = {}
@@ -91,16 +91,16 @@ def make_table(name: str, rows: Sequence[Mapping[str, Any]]) -> NDArray[Any]:
 
 
 def read_table(name: str, table: NDArray[Any]) -> list[dict[str, Any]]:
-    """Rows of a table as dicts; FileProblem where a column is of another type."""
+    """Read the rows of a table as dicts. FileProblem for a column of another type."""
     columns: dict[str, list[Any]] = {}
     for column, kind in COLUMNS[name].items():
         if column not in (table.dtype.names or ()):
             continue
-        found = table.dtype[column]
-        wanted = "S" if kind == TEXT else "f" if kind == "<f8" else "iu"
-        if found.kind not in wanted or found.shape:
+        dtype = table.dtype[column]
+        kinds = "S" if kind == TEXT else "f" if kind == "<f8" else "iu"
+        if dtype.kind not in kinds or dtype.shape:
             raise FileProblem(
-                f"column {column!r} of the table {name!r} has type {found}, expected "
+                f"column {column!r} of the table {name!r} has type {dtype}, expected "
                 f"{'fixed-length text' if kind == TEXT else kind.strip('<')}"
             )
         values = table[column].tolist()
@@ -114,7 +114,7 @@ def read_table(name: str, table: NDArray[Any]) -> list[dict[str, Any]]:
 
 
 def effect_tables(effects: Sequence[Mapping[str, Any]]) -> dict[str, NDArray[Any]]:
-    """The tables of effects, as Effect.to_dict() gives them; empty ones are left out."""
+    """Make the tables of effects (as of Effect.to_dict()), without the empty ones."""
     lines: dict[str, list[dict[str, Any]]] = {
         "effects": [_effect_line(effect) for effect in effects],
         **{name: [] for name in ("parameters", "choices", "curves", "left_out")},
@@ -125,22 +125,22 @@ def effect_tables(effects: Sequence[Mapping[str, Any]]) -> dict[str, NDArray[Any
         for parameter, index in zip(effect["parameters"], indices, strict=True):
             line = {each: parameter[each] for each in PARAMETERS if each in parameter}
             lines["parameters"].append({**line, "effect": name, "plugin_index": index})
-            about = {"effect": name, "parameter": parameter["name"]}
+            keys = {"effect": name, "parameter": parameter["name"]}
             positions, values = parameter["positions"], parameter["values"]
             if parameter["choices"]:
-                places = positions or [np.nan] * len(parameter["choices"])
+                choice_positions = positions or [np.nan] * len(parameter["choices"])
                 lines["choices"] += [
-                    {**about, "choice": choice, "position": position}
-                    for choice, position in zip(parameter["choices"], places, strict=True)
+                    {**keys, "choice": choice, "position": position}
+                    for choice, position in zip(parameter["choices"], choice_positions, strict=True)
                 ]
             else:
                 lines["curves"] += [
-                    {**about, "position": position, "value": value}
+                    {**keys, "position": position, "value": value}
                     for position, value in zip(positions, values, strict=True)
                 ]
         lines["left_out"] += [
-            {"effect": name, "name": left, "reason": why}
-            for left, why in plugin.get("left_out", ())
+            {"effect": name, "name": parameter_name, "reason": reason}
+            for parameter_name, reason in plugin.get("left_out", ())
         ]
     return {name: make_table(name, rows) for name, rows in lines.items() if rows}
 
@@ -166,21 +166,23 @@ def read_effects(
     tables: Mapping[str, NDArray[Any]],
     settings: Mapping[str, tuple[list[str], NDArray[np.float64]]],
 ) -> list[dict[str, Any]]:
-    """Descriptions of effects, as Effect.to_dict() gives them.
+    """Read the descriptions of effects, as of Effect.to_dict().
 
-    names     of the effects, in the order of their numbers
-    settings  effect -> (names, values) of the columns of its settings table, which describe the
-              parameters where there is no table of them
+    names     of the effects, in the order of their indices
+    settings  effect -> (names, values) of the columns of its settings table; they describe the
+              parameters where there is no table of parameters
     """
     rows = {name: read_table(name, table) for name, table in tables.items() if name in COLUMNS}
-    described = {line["name"]: line for line in _complete(rows.get("effects"), "effects", "name")}
+    described = {
+        line["name"]: line for line in _require_columns(rows.get("effects"), "effects", "name")
+    }
     if described and list(described) != list(names):
         raise FileProblem(
             f"the table 'effects' names {', '.join(described)}, the array 'effect' "
             f"{', '.join(names)}: expected the same names in the same order"
         )
     if "parameters" in rows:
-        lines = _complete(rows["parameters"], "parameters", "effect", "name")
+        lines = _require_columns(rows["parameters"], "parameters", "effect", "name")
         parameters = {
             name: [dict(line) for line in lines if line["effect"] == name] for name in names
         }
@@ -192,7 +194,9 @@ def read_effects(
             name: [_parameter_of_column(*column) for column in zip(columns, values.T, strict=True)]
             for name, (columns, values) in settings.items()
         }
-    by_parameter = {name: _grouped(rows.get(name, ()), name) for name in ("choices", "curves")}
+    by_parameter = {
+        name: _group_by_parameter(rows.get(name, ()), name) for name in ("choices", "curves")
+    }
     return [
         {
             "name": name,
@@ -209,21 +213,24 @@ def read_effects(
     ]
 
 
-def _complete(
+def _require_columns(
     rows: Sequence[dict[str, Any]] | None, table: str, *required: str
 ) -> Sequence[dict[str, Any]]:
-    """The rows; FileProblem where a required column is missing."""
+    """Return the rows. FileProblem where a required column is missing."""
     for column in required:
         if rows and column not in rows[0]:
             raise FileProblem(f"the table {table!r} has no column {column!r}")
     return rows or ()
 
 
-def _grouped(rows: Iterable[dict[str, Any]], table: str) -> dict[tuple[str, str], list[Any]]:
-    found: dict[tuple[str, str], list[Any]] = {}
-    for line in _complete(list(rows), table, *COLUMNS[table]):
-        found.setdefault((line["effect"], line["parameter"]), []).append(line)
-    return found
+def _group_by_parameter(
+    rows: Iterable[dict[str, Any]], table: str
+) -> dict[tuple[str, str], list[Any]]:
+    """Group the lines of a table by (effect, parameter)."""
+    groups: dict[tuple[str, str], list[Any]] = {}
+    for line in _require_columns(list(rows), table, *COLUMNS[table]):
+        groups.setdefault((line["effect"], line["parameter"]), []).append(line)
+    return groups
 
 
 def _parameter(
@@ -233,8 +240,8 @@ def _parameter(
     curves: Mapping[tuple[str, str], list[Any]],
 ) -> dict[str, Any]:
     name = line["name"]
-    chosen, curve = choices.get((effect, name), []), curves.get((effect, name), [])
-    positions = [each["position"] for each in chosen or curve]
+    choice_lines, curve = choices.get((effect, name), []), curves.get((effect, name), [])
+    positions = [each["position"] for each in choice_lines or curve]
     for column in ("minimum", "maximum"):
         if column not in line:
             raise FileProblem(f"the table 'parameters' has no column {column!r}")
@@ -246,15 +253,15 @@ def _parameter(
         "default": line.get("default", line["minimum"]),
         "scale": line.get("scale", "linear"),
         "description": line.get("description", ""),
-        "choices": [each["choice"] for each in chosen],
+        "choices": [each["choice"] for each in choice_lines],
         "positions": [] if np.isnan(positions).any() else positions,
         "values": [each["value"] for each in curve],
     }
 
 
 def _parameter_of_column(name: str, values: NDArray[np.float64]) -> dict[str, Any]:
-    """A parameter of which the settings are all that is known."""
-    rounded = np.float32(values).astype(float)  # as Parameter keeps its limits
+    """Describe a parameter by the values of its settings alone."""
+    rounded = np.float32(values).astype(float)  # Parameter stores float32 limits
     if not len(rounded) or not np.isfinite(rounded).all():
         raise FileProblem(f"the settings of {name!r} are not all finite numbers")
     default = float(np.sort(rounded)[len(rounded) // 2])
@@ -277,7 +284,7 @@ def _plugin(
     if missing:
         raise FileProblem(f"the table 'effects' has no column {missing[0]!r}")
     if not line["plugin_path"] or line["plugin_channels"] < 1:
-        raise FileProblem(f"the plugin of {line['name']!r} has no path, or no channels")
+        raise FileProblem(f"the plugin of {line['name']!r} has no path or no channels")
     indices = [parameter.get("plugin_index", -1) for parameter in parameters]
     return {
         "path": line["plugin_path"],
@@ -300,18 +307,18 @@ def _plugin(
 def read_recordings(
     table: NDArray[Any], splits: Sequence[str], sample_rate: int, n_samples: Sequence[int]
 ) -> list[dict[str, Any]]:
-    """The table of recordings, completed where somebody else wrote less.
+    """Read the table of recordings, and complete missing columns.
 
-    splits       split of each recording's rows
+    splits       split of the rows of each recording
     sample_rate  of the rows, in Hz
-    n_samples    length that each recording has at least, at that rate
+    n_samples    minimum length of each recording, at that rate
     """
-    rows = _complete(read_table("recordings", table), "recordings", "path")
+    rows = _require_columns(read_table("recordings", table), "recordings", "path")
     if rows and not set(RECORDINGS) - set(rows[0]):
         return list(rows)
     complete = []
     for index, (row, split, length) in enumerate(zip(rows, splits, n_samples, strict=True)):
-        own = {"folder": PurePath(row["path"]).parent.name, "split": split, "n_channels": 1}
-        own |= {"sample_rate": sample_rate, "n_samples": length, "track": index} | row
-        complete.append({**own, "n_samples_native": own["n_samples"]} | row)
+        defaults = {"folder": PurePath(row["path"]).parent.name, "split": split, "n_channels": 1}
+        defaults |= {"sample_rate": sample_rate, "n_samples": length, "track": index} | row
+        complete.append({**defaults, "n_samples_native": defaults["n_samples"]} | row)
     return complete

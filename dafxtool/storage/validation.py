@@ -1,9 +1,8 @@
-"""Check what a file contains before it is used. It may be damaged, or come from a stranger.
+"""Check the contents of a file before use: it may be damaged or malicious.
 
-A checksum detects damage, not intent: whoever writes a file writes its checksum too. Everything is
-therefore checked once, when the file is opened, so that no later line meets text where it expects
-a number. Types are read from the file's own description first: libhdf5 crashes on some that damage
-makes, and hangs on variable-length text.
+A checksum detects damage, but not intent: the author of a file also writes its checksum. Everything
+is therefore checked once, when the file is opened. Types are checked before values are read,
+because libhdf5 crashes on some damaged types and hangs on variable-length text.
 """
 
 from __future__ import annotations
@@ -33,7 +32,7 @@ from dafxtool.storage.layout import (
     Labels,
 )
 
-# Bulk and labels in the order in which they are checked and described.
+# Arrays of one value per row, with the expected type, in the order of the checks.
 ROW_ARRAYS = {
     "effect": "integers or an enum of effect names",
     "split": "an enum of train, validation and test",
@@ -45,15 +44,15 @@ ROW_ARRAYS = {
     "std": "floating-point numbers",
 }
 REQUIRED = ("effect", "split", "recording")
-LARGEST_COMPRESSION = 1100  # of gzip, the least dense that is common
+LARGEST_COMPRESSION = 1100  # of gzip, the largest ratio among the common filters
 H5T = h5py.h5t
 
 
 class Arrays:
-    """The arrays of a file, opened once, each checked before it is used.
+    """The arrays of a file, each checked before it is used.
 
-    FormatError where an array lies elsewhere: a stranger's file may name any file of this disk.
-    HDF5 would follow it, read it into a report, or write over it.
+    FormatError for an array that is a link to another file: HDF5 would follow the link and read any
+    file of this disk into a report, or overwrite it.
     """
 
     def __init__(self, file: h5py.File, path: Path) -> None:
@@ -66,17 +65,17 @@ class Arrays:
 
     def _add(self, group: h5py.Group, prefix: str, path: Path) -> None:
         for name in group:
-            inside = group.id.links.get_info(name.encode()).type == h5py.h5l.TYPE_HARD
-            item = group[name] if inside else None
+            is_own = group.id.links.get_info(name.encode()).type == h5py.h5l.TYPE_HARD
+            item = group[name] if is_own else None
             if isinstance(item, h5py.Dataset):
                 stored = item.id.get_create_plist()
                 is_virtual = stored.get_layout() == h5py.h5d.VIRTUAL
-                inside = not is_virtual and not stored.get_external_count()
-            if not inside:
+                is_own = not is_virtual and not stored.get_external_count()
+            if not is_own:
                 group.file.close()
                 raise FormatError(
-                    f"{path}: {prefix + name!r} leads to another place, which may be any file of "
-                    "yours. Make the file again, or ask for one that holds its data itself."
+                    f"{path}: {prefix + name!r} leads to another file, which may be any file of "
+                    "this computer. Make the file again, or ask for one without links."
                 )
             self._items[prefix + name] = item
 
@@ -84,12 +83,14 @@ class Arrays:
         return name in self._items
 
     def find(
-        self, name: str, wanted: str = "text of a fixed length", may_be_packed: bool = False
+        self, name: str, expected: str = "text of a fixed length", may_be_compressed: bool = False
     ) -> h5py.Dataset:
-        """An array of a type that is written, and of a size that fits the file.
+        """Return an array after a check of its type and size.
 
-        wanted         named in place of text of variable length
-        may_be_packed  whether it may be compressed, and then take more memory than the file
+        expected           type that the error names for variable-length text
+        may_be_compressed  the array may be larger in memory than the file
+
+        FileProblem where it is missing, or has a type or size that dafxtool never writes.
         """
         if name not in self._items:
             raise FileProblem(f"the array {name!r} is missing")
@@ -97,64 +98,64 @@ class Arrays:
         if not isinstance(array, h5py.Dataset):
             raise FileProblem(f"{name!r} is a group, expected an array")
         kind = array.id.get_type()
-        _check_type(name, kind, wanted)
+        _check_type(name, kind, expected)
         n_bytes, limit = math.prod(array.shape) * kind.get_size(), self._n_bytes
-        if may_be_packed and array.id.get_create_plist().get_nfilters():
+        if may_be_compressed and array.id.get_create_plist().get_nfilters():
             limit *= LARGEST_COMPRESSION
         if n_bytes > limit:
             raise FileProblem(
-                f"{name!r} of shape {array.shape} would take {n_bytes:,} bytes, more than the file "
-                "has"
+                f"{name!r} of shape {array.shape} takes {n_bytes:,} bytes, more than the file has"
             )
         return array
 
     def read(self, name: str) -> NDArray[Any]:
-        """All of an array."""
+        """Read an array."""
         return np.asarray(self.find(name)[()])
 
 
-def _check_type(name: str, found: Any, wanted: str, is_column: bool = False) -> None:
-    kind = found.get_class()
-    if kind == H5T.STRING and found.is_variable_str():
-        raise FileProblem(f"{name!r} is variable-length text, expected {wanted}")
+def _check_type(name: str, hdf5_type: Any, expected: str, is_column: bool = False) -> None:
+    """Raise FileProblem for an HDF5 type that dafxtool never writes."""
+    kind = hdf5_type.get_class()
+    if kind == H5T.STRING and hdf5_type.is_variable_str():
+        raise FileProblem(f"{name!r} is variable-length text, expected {expected}")
     if kind == H5T.COMPOUND and not is_column:
-        for index in range(found.get_nmembers()):
-            _check_type(name, found.get_member_type(index), wanted, is_column=True)
+        for index in range(hdf5_type.get_nmembers()):
+            _check_type(name, hdf5_type.get_member_type(index), expected, is_column=True)
     elif kind == H5T.ARRAY and is_column:
-        _check_type(name, found.get_super(), wanted, is_column=True)
+        _check_type(name, hdf5_type.get_super(), expected, is_column=True)
     elif kind not in (H5T.INTEGER, H5T.FLOAT, H5T.STRING, H5T.ENUM):
-        raise FileProblem(f"{name!r} has a type that is never written")
+        raise FileProblem(f"{name!r} has an unsupported type")
 
 
 def read_attribute(file: h5py.File, name: str) -> Any:
-    """A text or a whole number; libhdf5 crashes on other types that damage makes of them.
+    """Read an attribute that is text or a whole number. libhdf5 crashes on some other types.
 
-    KeyError where there is none
+    KeyError where there is none, FileProblem for another type.
     """
-    found = h5py.h5a.open(file.id, name.encode()).get_type()
-    if found.get_class() == H5T.STRING and found.is_variable_str():
+    hdf5_type = h5py.h5a.open(file.id, name.encode()).get_type()
+    if hdf5_type.get_class() == H5T.STRING and hdf5_type.is_variable_str():
         raise FileProblem(
-            f"the attribute {name!r} is variable-length text, expected a fixed length: write it "
-            "with numpy.bytes_(...)"
+            f"the attribute {name!r} is variable-length text, expected a fixed length, as "
+            "numpy.bytes_(...) gives"
         )
-    if found.get_class() not in (H5T.STRING, H5T.INTEGER):
+    if hdf5_type.get_class() not in (H5T.STRING, H5T.INTEGER):
         raise FileProblem(f"the attribute {name!r} is neither text nor a whole number")
     value = file.attrs[name]
     return value.decode() if isinstance(value, bytes) else int(value)
 
 
 def check_row_arrays(arrays: Arrays, kind: str) -> None:
-    """FileProblem where an array of one value per row is missing, or of another type or length."""
-    bulk = arrays.find(BULK[kind], may_be_packed=True)
+    """Raise FileProblem for a missing array, or one of another type or length than the rows."""
+    bulk = arrays.find(BULK[kind], may_be_compressed=True)
     if not np.issubdtype(bulk.dtype, np.floating):
         raise FileProblem(f"{BULK[kind]!r} has type {bulk.dtype}, expected float32 or float16")
-    for name, wanted in ROW_ARRAYS.items():
+    for name, expected in ROW_ARRAYS.items():
         if name not in arrays and name not in REQUIRED:
             continue
-        array = arrays.find(name, wanted)
-        is_text, is_float = "text" in wanted, "floating" in wanted
+        array = arrays.find(name, expected)
+        is_text, is_float = "text" in expected, "floating" in expected
         if array.dtype.kind not in ("S" if is_text else "f" if is_float else "iu"):
-            raise FileProblem(f"{name!r} has type {array.dtype}, expected {wanted}")
+            raise FileProblem(f"{name!r} has type {array.dtype}, expected {expected}")
         if array.shape != bulk.shape[:1]:
             raise FileProblem(
                 f"{name!r} has shape {array.shape}, expected {bulk.shape[:1]}: one for each row of "
@@ -162,21 +163,21 @@ def check_row_arrays(arrays: Arrays, kind: str) -> None:
             )
 
 
-def check_shape(name: str, found: Sequence[int], wanted: Sequence[int | str]) -> None:
-    """FileProblem where the shape differs; a text in `wanted` stands for any length."""
-    fits = len(found) == len(wanted) and all(
+def check_shape(name: str, found: Sequence[int], expected: Sequence[int | str]) -> None:
+    """Raise FileProblem for another shape; text in `expected` stands for any length."""
+    fits = len(found) == len(expected) and all(
         isinstance(length, str) or length == size
-        for size, length in zip(found, wanted, strict=False)
+        for size, length in zip(found, expected, strict=False)
     )
     if not fits:
-        shape = f"({', '.join(map(str, wanted))})"
+        shape = f"({', '.join(map(str, expected))})"
         raise FileProblem(f"{name!r} has shape {tuple(found)}, expected {shape}")
 
 
 def check_descriptions(kind: str, configuration: Any, labels: Labels) -> None:
-    """An error of DAMAGES, or a ConfigError, where the texts do not describe such a file.
+    """Check that configuration and effects describe a file of this kind.
 
-    kind  of the file: pairs, spectrograms or latents
+    Raises one of DAMAGE_ERRORS, or ConfigError.
     """
     effects = [Effect.from_dict(described) for described in labels.effects]
     for effect in effects:
@@ -197,7 +198,7 @@ def check_descriptions(kind: str, configuration: Any, labels: Labels) -> None:
 
 
 def _check_settings(effects: Sequence[Effect], labels: Labels) -> None:
-    """FileProblem where a parameter has no value, or none of its choices."""
+    """Raise FileProblem for a value that is not finite, or not one of the choices."""
     for index, effect in enumerate(effects):
         values = labels.setting[labels.effect == index]
         for column, parameter in zip(values.T, effect.parameters, strict=False):
@@ -207,29 +208,30 @@ def _check_settings(effects: Sequence[Effect], labels: Labels) -> None:
                 fits = (column >= 0).all() and (np.round(column) <= highest).all()
             if not fits:
                 raise FileProblem(
-                    f"a setting of {parameter.name!r} in 'settings/{effect.name}' is no number, or "
-                    "none of its choices"
+                    f"a setting of {parameter.name!r} in 'settings/{effect.name}' is not a finite "
+                    "number, or not one of its choices"
                 )
 
 
-def _check_table(table: Any, wanted: Mapping[str, Any]) -> None:
+def _check_table(table: Any, expected: Mapping[str, Any]) -> None:
+    """Raise FileProblem for a missing key of the configuration, or a value of another type."""
     if not isinstance(table, dict):
         raise FileProblem(f"the configuration is {table!r:.40}, expected a table")
-    for name, hint in wanted.items():
+    for name, hint in expected.items():
         if name not in table or not _fits(table[name], hint):
             raise FileProblem(
                 f"the configuration has {name} = {table.get(name)!r:.40}, expected {hint.__name__}"
             )
 
 
-def check_types(made: Any) -> None:
-    """FileProblem where a dataclass, or one in it, holds what its annotations do not allow."""
-    kind: type = type(made)
+def check_types(instance: Any) -> None:
+    """Raise FileProblem where a field of a dataclass, or of one in it, has another type."""
+    kind: type = type(instance)
     hints = _hints(kind)
-    for each in fields(made):
-        value = getattr(made, each.name)
+    for each in fields(instance):
+        value = getattr(instance, each.name)
         if not _fits(value, hints[each.name]):
-            raise FileProblem(f"{each.name} = {value!r:.40} is of another type than expected")
+            raise FileProblem(f"{each.name} = {value!r:.40} has an unexpected type")
         for inner in value if isinstance(value, tuple) else (value,):
             if is_dataclass(inner):
                 check_types(inner)
@@ -241,6 +243,7 @@ def _hints(kind: type) -> dict[str, Any]:
 
 
 def _fits(value: Any, hint: Any) -> bool:
+    """Check a value against a type hint."""
     origin, parts = get_origin(hint), get_args(hint)
     if origin in (Union, UnionType):
         return any(_fits(value, part) for part in parts)
@@ -250,7 +253,7 @@ def _fits(value: Any, hint: Any) -> bool:
         if parts[1:] == (Ellipsis,):
             return all(_fits(each, parts[0]) for each in value)
         return len(value) == len(parts) and all(map(_fits, value, parts))
-    if hint is float:  # JSON knows no difference between 1 and 1.0
+    if hint is float:  # JSON does not distinguish 1 and 1.0
         return isinstance(value, int | float) and not isinstance(value, bool) and _is_finite(value)
     if hint is int:
         return isinstance(value, int) and not isinstance(value, bool)
@@ -260,5 +263,5 @@ def _fits(value: Any, hint: Any) -> bool:
 def _is_finite(value: float) -> bool:
     try:
         return math.isfinite(value)
-    except OverflowError:  # a whole number beyond every float
+    except OverflowError:  # an integer too large for a float
         return False

@@ -1,10 +1,9 @@
-"""Write the HDF5 files, so that nothing that was reported as written is lost.
+"""Write the HDF5 files so that a killed process loses no finished row.
 
-A file that is being written bears a temporary name, `.NAME.partial`, beside its final one and is
-renamed when it is complete. Every array is laid out in full before the first row: after that a row
-changes bytes of data and never the file's structure, so a process killed at any moment leaves a
-file that opens. A row counts as written when its mark in `done` is set, which happens only after
-its data was flushed.
+A file has the temporary name `.NAME.partial` beside its final one until it is complete. All arrays
+are created in full before the first row. After that, a row changes bytes of data but never the
+structure of the file, so a process killed at any moment leaves a file that opens. A row counts as
+written when its mark in `done` is set, which happens only after its data was flushed.
 """
 
 from __future__ import annotations
@@ -31,7 +30,7 @@ from dafxtool.errors import (
 )
 from dafxtool.storage.contents import Contents, RowArray, lay_out
 from dafxtool.storage.layout import (
-    DAMAGES,
+    DAMAGE_ERRORS,
     FORMAT_VERSION,
     SETTINGS,
     label_columns,
@@ -44,11 +43,11 @@ from dafxtool.utils import files
 from dafxtool.utils.files import REMEDIES, disk_sentence
 from dafxtool.utils.locks import check_unlocked, sole_writer
 
-BYTES_BETWEEN_SENDINGS = 1 << 26  # so that the disk works along, and little is left for the end
+BYTES_BETWEEN_SYNCS = 1 << 26  # so that the disk writes in parallel, and closing is quick
 
 
 class Hdf5Writer:
-    """Rows of a file that is being written, in any order; use `writing_rows` to get one."""
+    """Writer of the rows of a file, in any order; see `open_writer`."""
 
     def __init__(self, file: h5py.File, path: Path, partial: Path, contents: Contents) -> None:
         self.path = path
@@ -63,22 +62,25 @@ class Hdf5Writer:
             else None
             for effect in contents.effects
         ]
-        self._line = np.zeros(self.n_rows, np.int64)  # of each row, in its effect's settings
+        self._line = np.zeros(self.n_rows, np.int64)  # of each row, in the settings of its effect
         for index in range(len(contents.effects)):
             rows = contents.rows_of(index)
             self._line[rows] = np.arange(len(rows))
-        self._unsent_bytes = 0  # that the system may still hold back
+        self._unsynced_bytes = 0
         self._by_row = {name for name, array in self._arrays.items() if array.row_is_chunk}
 
     def done(self) -> NDArray[np.bool_]:
-        """Which rows are written (n_rows,). Those that were lost are tried again by a resume."""
+        """Return which rows are written (n_rows,).
+
+        Failed rows count in a complete file only: a resume tries them again.
+        """
         marked = self.marked()
         if "lost" in self._arrays and self._partial != self.path:
             marked[marked] = self._arrays["lost"].read()[marked] == b""
         return marked
 
-    def lost(self) -> dict[int, str]:
-        """Rows that `done` counts and that hold nothing, and why: of a complete file."""
+    def failed(self) -> dict[int, str]:
+        """Return the failed rows among those done, with the reasons."""
         if "lost" not in self._arrays:
             return {}
         reasons, done = self._arrays["lost"].read(), self.done()
@@ -86,7 +88,7 @@ class Hdf5Writer:
         return {row: reasons[row].decode("utf-8", "replace") for row in rows}
 
     def marked(self) -> NDArray[np.bool_]:
-        """Which rows are written or lost (n_rows,)."""
+        """Return which rows are written or failed (n_rows,)."""
         return self._arrays["done"].read().astype(bool)
 
     def put(
@@ -94,20 +96,20 @@ class Hdf5Writer:
     ) -> None:
         """Write rows of the named columns, then mark them as done.
 
-        rows     the first of neighbouring rows, or each of them (n,), in any order
-        columns  (n, ...), or a list of n rows that lie anywhere, which saves copying them;
-                 `setting` (n, max_parameters) goes into the tables of the rows' effects
+        rows     first of consecutive rows, or row numbers (n,) in any order
+        columns  (n, ...), or a list of n rows, which saves a copy; `setting` (n, max_parameters)
+                 goes into the settings tables
         """
         count = len(next(iter(columns.values())))
-        where = np.arange(rows, rows + count) if isinstance(rows, int) else np.asarray(rows)
-        if count and not 0 <= where.min() <= where.max() < self.n_rows:
-            raise IndexError(f"rows {where.min()} to {where.max()} of {self.n_rows}")
-        order = np.argsort(where)
-        if (np.diff(where[order]) == 0).any():
-            raise ValueError(f"a row of {where.tolist()} is there twice")
+        indices = np.arange(rows, rows + count) if isinstance(rows, int) else np.asarray(rows)
+        if count and not 0 <= indices.min() <= indices.max() < self.n_rows:
+            raise IndexError(f"rows {indices.min()} to {indices.max()} of {self.n_rows}")
+        order = np.argsort(indices)
+        if (np.diff(indices[order]) == 0).any():
+            raise ValueError(f"a row of {indices.tolist()} is repeated")
         effect, setting = columns.pop("effect", None), columns.pop("setting", None)
-        if effect is not None and not np.array_equal(effect, self._effect[where]):
-            raise ValueError("effect is not the one that the rows were laid out for")
+        if effect is not None and not np.array_equal(effect, self._effect[indices]):
+            raise ValueError("effect differs from the effect that the file was created with")
         for name, values in columns.items():
             if name in ("setting_text", "lost"):
                 self._check_length(name, np.asarray(values))
@@ -116,59 +118,60 @@ class Hdf5Writer:
                 raise ValueError(f"{name} has {len(values)} rows of {shapes} for {count} rows")
         with _disk_errors(self.path):
             for name, values in columns.items():
-                self._write(name, where, order, values)
+                self._write(name, indices, order, values)
             if setting is not None:
-                self._write_settings(where, np.asarray(setting, np.float64))
+                self._write_settings(indices, np.asarray(setting, np.float64))
             self._file.flush()
-            self._write("done", where, order, np.ones(count, "u1"))
+            self._write("done", indices, order, np.ones(count, "u1"))
             self._file.flush()
-            self._unsent_bytes += sum(count * self._arrays[name].row_bytes for name in columns)
-            if self._unsent_bytes >= BYTES_BETWEEN_SENDINGS:
+            self._unsynced_bytes += sum(count * self._arrays[name].row_bytes for name in columns)
+            if self._unsynced_bytes >= BYTES_BETWEEN_SYNCS:
                 files.send_to_disk(self._partial)
-                self._unsent_bytes = 0
+                self._unsynced_bytes = 0
 
     def _check_length(self, name: str, texts: NDArray[Any]) -> None:
-        """ValueError where a text would be cut."""
-        longest, room = texts.dtype.itemsize, self._arrays[name].dtype.itemsize
-        if longest > room:
+        """Raise ValueError for a text that would be truncated."""
+        longest, most = texts.dtype.itemsize, self._arrays[name].dtype.itemsize
+        if longest > most:
             longest = int(np.char.str_len(texts).max(initial=0))
-        if longest > room:
-            raise ValueError(f"{name} has a text of {longest} bytes, there is room for {room}")
+        if longest > most:
+            raise ValueError(f"{name} has a text of {longest} bytes (expected at most {most})")
 
-    def _write_settings(self, where: NDArray[np.int64], setting: NDArray[np.float64]) -> None:
-        effect = self._effect[where]
+    def _write_settings(self, indices: NDArray[np.int64], setting: NDArray[np.float64]) -> None:
+        effect = self._effect[indices]
         for index in set(effect.tolist()):
             array = self._settings[index]
             if array is None:
                 continue
-            chosen = np.flatnonzero(effect == index)
-            chosen = chosen[np.argsort(where[chosen])]
+            selected = np.flatnonzero(effect == index)
+            selected = selected[np.argsort(indices[selected])]
             n_parameters = array.dtype.itemsize // 8 - 1
-            lines = np.empty((len(chosen), 1 + n_parameters))  # a line is numbers of 8 bytes
-            lines[:, 1:] = setting[chosen, :n_parameters]
-            lines.view(np.int64)[:, 0] = where[chosen]
-            array.write(self._line[where[chosen]], lines.view(array.dtype)[:, 0])
+            lines = np.empty((len(selected), 1 + n_parameters))  # all columns have 8 bytes
+            lines[:, 1:] = setting[selected, :n_parameters]
+            lines.view(np.int64)[:, 0] = indices[selected]
+            array.write(self._line[indices[selected]], lines.view(array.dtype)[:, 0])
 
     def _write(
         self,
         name: str,
-        where: NDArray[np.int64],
+        indices: NDArray[np.int64],
         order: NDArray[np.int64],
         values: NDArray[Any] | Sequence[NDArray[Any]],
     ) -> None:
         array = self._arrays[name]
         if name in self._by_row:
-            for row, each in zip(where.tolist(), values, strict=True):
+            for row, each in zip(indices.tolist(), values, strict=True):
                 array.write_chunk(row, each)
-        elif len(where):
-            array.write(where[order], np.asarray(values)[order])
+        elif len(indices):
+            array.write(indices[order], np.asarray(values)[order])
 
     def dtype(self, name: str) -> np.dtype[Any]:
+        """Return the dtype of a column."""
         return self._arrays[name].dtype
 
 
 @contextlib.contextmanager
-def writing_rows(
+def open_writer(
     path: Path,
     kind: str,
     columns: Mapping[str, tuple[tuple[int, ...], Any]],
@@ -178,23 +181,28 @@ def writing_rows(
     recordings: Sequence[Mapping[str, Any]],
     resume: bool = False,
     overwrite: bool = False,
-    rows_a_chunk: int = 1,
+    rows_per_chunk: int = 1,
     tables: Mapping[str, NDArray[Any]] | None = None,
     attributes: Mapping[str, float | int | str] | None = None,
 ) -> Iterator[Hdf5Writer]:
-    """A writer for `path`, renamed to it when the block ends and every row is done.
+    """Open a writer. The file gets its final name when the block ends and every row is done.
 
-    The disk is asked for all the space at the start, so that a full one is met then and not hours
-    later. Where nothing was written, nothing is left behind.
+    All space on the disk is reserved at the start, so that a full disk is an error then and not
+    hours later. A partial file without any row is removed.
 
-    columns        name -> (shape of a row, dtype); the first one is the bulk, chunked by row; those
-                   of the labels are added
-    effect         (n,) index into `effects` of each row
-    configuration  stored with the file, and compared before a partial file is taken up again
-    tables         of TABLES, what only this kind of file has
-    attributes     of the bulk
+    columns         name -> (shape of a row, dtype); the first is the bulk, chunked by row; label
+                    columns are added
+    effect          (n,) index into `effects` of each row
+    configuration   stored in the file; a resume compares it
+    resume          continue a partial file, or open a complete one
+    overwrite       replace a file, partial or complete
+    rows_per_chunk  of the bulk
+    tables          those of TABLES that only this kind of file has
+    attributes      of the bulk
+
+    OutputExistsError, DiskError; ConfigError for a resume with another configuration.
     """
-    path = _behind_links(path)
+    path = _resolve_link(path)
     check_output(path, resume, overwrite)
     contents = Contents(
         kind,
@@ -208,39 +216,40 @@ def writing_rows(
             **(tables or {}),
         },
         attributes or {},
-        rows_a_chunk,
+        rows_per_chunk,
     )
-    keep = resume and not overwrite
-    if not (keep and path.exists()):
-        with sole_writer(path):  # until the file has its name
-            check_output(path, resume, overwrite)  # again: another process may have been quicker
-            if not (keep and path.exists()):
-                with _writing(path, keep, contents) as writer:
+    resume = resume and not overwrite
+    if not (resume and path.exists()):
+        with sole_writer(path):  # until the file has its final name
+            check_output(path, resume, overwrite)  # again: another process may have been faster
+            if not (resume and path.exists()):
+                with _open_partial(path, resume, contents) as writer:
                     yield writer
                 return
-    with open_file(path, kind) as complete_file:  # there is nothing left to do
+    with open_file(path, kind) as complete_file:  # nothing is left to write
         _check_same(Arrays(complete_file, path), complete_file, contents.configuration, path)
         yield Hdf5Writer(complete_file, path, path, contents)
 
 
 @contextlib.contextmanager
-def _writing(path: Path, resume: bool, contents: Contents) -> Iterator[Hdf5Writer]:
+def _open_partial(path: Path, resume: bool, contents: Contents) -> Iterator[Hdf5Writer]:
+    """Open a writer of a new or resumed partial file, and rename the file at the end."""
     partial = partial_path(path)
     with _disk_errors(path):
-        begun = partial.exists() and _opens(partial)  # which refuses one that is being written
-        if resume and begun:
+        is_usable = partial.exists() and _is_usable(partial)  # an error if another process writes
+        if resume and is_usable:
             file = _lock(partial, "r+")
             _check_same(Arrays(file, path), file, contents.configuration, path)
         else:
             partial.unlink(missing_ok=True)
-            file = _begin(path, contents)
-    is_empty = False  # until it is known: a second Ctrl-C may come before that
+            file = _create(path, contents)
+    is_empty = False  # until it is known, in case a second Ctrl-C comes before
     try:
         try:
             writer = Hdf5Writer(file, path, partial, contents)
-        except KeyError as error:  # a part of the file is not there any more
+        except KeyError as error:  # an array is missing
             raise FormatError(
-                f"{path} is damaged ({error.args[0]}): start again with --overwrite."
+                f"{path} is damaged ({error.args[0]}). Start again with --overwrite."
             ) from error
         try:
             yield writer
@@ -253,99 +262,100 @@ def _writing(path: Path, resume: bool, contents: Contents) -> Iterator[Hdf5Write
         if is_empty:
             partial.unlink(missing_ok=True)
     if not complete:
-        raise InputError(f"{path}: not every row was written; run again with --resume.")
+        raise InputError(f"{path}: not every row was written. Run again with --resume.")
     with _disk_errors(path):
         files.sync(partial)
         files.replace(partial, path)
 
 
 def partial_path(path: Path) -> Path:
-    """Where a file lies while it is being written."""
+    """Return the temporary path of a file until it is complete."""
     return path.with_name(f".{path.name}.partial")
 
 
-def _behind_links(path: Path) -> Path:
-    """The file that is replaced: a link stays and leads to the new one."""
+def _resolve_link(path: Path) -> Path:
+    """Return the file to replace, so that a symbolic link is kept and leads to the new file."""
     return path.resolve() if path.is_symlink() else path
 
 
 def check_output(path: Path, resume: bool, overwrite: bool) -> None:
-    """Refuse an output that `writing_rows` would refuse, before the work and not after it."""
-    path = _behind_links(path)
+    """Raise the errors of `open_writer` for an existing output, before the work."""
+    path = _resolve_link(path)
     with _disk_errors(path):
         check_unlocked(path)
-        _check_free(path, partial_path(path), resume, overwrite)
+        _check_unused(path, partial_path(path), resume, overwrite)
 
 
-def _check_free(path: Path, partial: Path, resume: bool, overwrite: bool) -> None:
+def _check_unused(path: Path, partial: Path, resume: bool, overwrite: bool) -> None:
     if path.is_dir():
-        raise DiskError(f"{path} cannot be written, because that is a folder: give a file name.")
+        raise DiskError(f"{path} is a folder. Give a file name.")
     if path.exists() and not overwrite and not resume:
         raise OutputExistsError(
-            f"{path} exists already: choose another name with --output, or replace it with "
+            f"{path} exists already. Choose another name with --output, or replace it with "
             "--overwrite."
         )
     if partial.exists() and not resume and not overwrite:
         raise OutputExistsError(
-            f"{path} was begun and not finished: go on with --resume, or start again with "
-            "--overwrite."
+            f"{path} is not finished. Continue with --resume, or start again with --overwrite."
         )
 
 
-def _opens(path: Path) -> bool:
-    """False for the remains of a process that died before its file was laid out."""
+def _is_usable(path: Path) -> bool:
+    """Return False for the file of a process that died before all arrays were created."""
     try:
         with h5py.File(path, "r") as file:
             return "done" in file and "laid_out" in file.attrs
     except BlockingIOError as error:
         raise OutputExistsError(
-            f"{path} is being written by another process: wait for it, or choose another output."
+            f"{path} is being written by another process. Wait for it, or choose another output."
         ) from error
-    except DAMAGES as error:
+    except DAMAGE_ERRORS as error:
         if getattr(error, "errno", None):
-            raise  # the disk's fault, not the file's: what is in it may be hours of work
+            raise  # an error of the disk: the file may hold hours of work
         return False
 
 
 def _lock(path: Path, mode: str) -> h5py.File:
+    """Open a file that no other process has open."""
     try:
         return h5py.File(path, mode, locking=True)
     except BlockingIOError as error:
         raise OutputExistsError(
-            f"{path} is being written by another process: wait for it, or choose another output."
+            f"{path} is being written by another process. Wait for it, or choose another output."
         ) from error
 
 
-def _check_same(arrays: Arrays, file: h5py.File, saved: str, path: Path) -> None:
+def _check_same(arrays: Arrays, file: h5py.File, configuration: str, path: Path) -> None:
+    """Close the file and raise ConfigError where its configuration is another one."""
     try:
         if read_attribute(file, "format_version") != FORMAT_VERSION:
             file.close()
             raise ConfigError(
-                f"{path} was begun by another version of dafxtool: start again with --overwrite."
+                f"{path} was started by another version of dafxtool. Start again with --overwrite."
             )
-        found = bytes(arrays.read("configuration")[()]).decode()
-    except DAMAGES as error:
+        stored = bytes(arrays.read("configuration")[()]).decode()
+    except DAMAGE_ERRORS as error:
         file.close()
-        raise FormatError(f"{path} is damaged ({error}): start again with --overwrite.") from error
-    if found == saved:
+        raise FormatError(f"{path} is damaged ({error}). Start again with --overwrite.") from error
+    if stored == configuration:
         return
-    old, new = json.loads(found), json.loads(saved)
+    old, new = json.loads(stored), json.loads(configuration)
     names = sorted(key for key in {*old, *new} if old.get(key) != new.get(key))
     file.close()
     raise ConfigError(
-        f"{path} was begun with another {', '.join(names)}: resume with the same options, or start "
-        "again with --overwrite."
+        f"{path} was started with another {', '.join(names)}. Resume with the same options, or "
+        "start again with --overwrite."
     )
 
 
-def _begin(path: Path, contents: Contents) -> h5py.File:
-    """A new partial file, laid out, with its place on the disk secured."""
+def _create(path: Path, contents: Contents) -> h5py.File:
+    """Create a partial file with all arrays and all of its space on the disk."""
     n_bytes = contents.n_bytes()
     _check_space(path, n_bytes)
     partial = partial_path(path)
     try:
         partial.touch(exist_ok=False)
-        files.reserve(partial, n_bytes)  # so that a quota is met while HDF5 has nothing open
+        files.reserve(partial, n_bytes)  # so that a quota is exceeded before HDF5 opens the file
     finally:
         partial.unlink(missing_ok=True)
     file = _lock(partial, "x")
@@ -362,12 +372,13 @@ def _begin(path: Path, contents: Contents) -> h5py.File:
 
 
 def _check_space(path: Path, n_bytes: int) -> None:
-    """DiskError where a file of n_bytes has no place beside path."""
+    """Raise DiskError where n_bytes do not fit on the disk."""
     free = shutil.disk_usage(path.parent).free
     if n_bytes > free:
         raise DiskError(
-            f"{path} cannot be written, because it needs {_megabytes(n_bytes)} and the disk has "
-            f"{_megabytes(free)} left: free some space, choose another --output, or make less."
+            f"{path} cannot be written: it needs {_megabytes(n_bytes)}, the disk has "
+            f"{_megabytes(free)} left. Free some space, choose another --output, or write fewer "
+            "rows."
         )
 
 
@@ -377,16 +388,18 @@ def _megabytes(n_bytes: int) -> str:
 
 @contextlib.contextmanager
 def _disk_errors(path: Path) -> Iterator[None]:
+    """Convert errors of the disk and of HDF5 to DiskError."""
     try:
         yield
     except (OSError, RuntimeError) as error:
         number = getattr(error, "errno", None)
         text = str(error)
         if number == errno.ENOSPC or "No space left" in text or "file write failed" in text:
-            reason = "because the disk is full: free some space and go on with --resume"
-        elif number in REMEDIES or number == errno.ENOENT:
+            raise DiskError(
+                f"{path} cannot be written: the disk is full. Free some space and continue with "
+                "--resume."
+            ) from error
+        if number in REMEDIES or number == errno.ENOENT:
             plain = OSError(number, os.strerror(number))
             raise DiskError(disk_sentence(plain, path)) from error
-        else:
-            raise DiskError(f"{path} cannot be written ({' '.join(text.split())}).") from error
-        raise DiskError(f"{path} cannot be written, {reason}.") from error
+        raise DiskError(f"{path} cannot be written ({' '.join(text.split())}).") from error

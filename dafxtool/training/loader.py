@@ -68,7 +68,7 @@ class SplitLoader:
     ) -> None:
         self.rows, self.device, self._reader = rows, device, reader
         self._copying = None if device == "cpu" else torch.cuda.Stream(device)
-        n_bytes = len(rows) * reader.bytes_a_row
+        n_bytes = len(rows) * reader.bytes_per_row
         self.place = "file"
         self._held: Tensor | None = None
         if device != "cpu" and n_bytes < MEMORY_SHARE * torch.cuda.mem_get_info(device)[0]:

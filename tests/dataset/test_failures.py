@@ -25,42 +25,41 @@ def grains(freeze: int, mode: int) -> Pair:
     return pair(0, freeze=freeze, mode=mode, size=10.0)
 
 
-def remarks(made: list[Pair], lost: list[Pair]) -> list[str]:
-    losses = FailureSummary([GRAINS, GAIN])
-    losses.count(made[:1], lost[:1])  # batch by batch
-    losses.count(made[1:], lost[1:])
-    return losses.remarks()
+def warnings(rendered: list[Pair], failed: list[Pair]) -> list[str]:
+    summary = FailureSummary([GRAINS, GAIN])
+    summary.count(rendered[:1], failed[:1])  # batch by batch
+    summary.count(rendered[1:], failed[1:])
+    return summary.warnings()
 
 
-def test_the_choice_that_every_lost_pair_has_and_no_other_is_told():
-    made = [grains(0, mode) for mode in range(3)] + [pair(1, freeze=1)]
-    lost = [grains(1, 0), grains(1, 2)]
-    assert remarks(made, lost) == [
-        "All 2 lost pairs of grains have freeze=on, and no other pair has: hold it with "
-        "--effect grains:freeze=off."
-    ]
+def test_a_choice_shared_by_all_failed_pairs_and_no_other_is_reported():
+    rendered = [grains(0, mode) for mode in range(3)] + [pair(1, freeze=1)]
+    failed = [grains(1, 0), grains(1, 2)]
+    (sentence,) = warnings(rendered, failed)
+    assert sentence.startswith("All 2 failed pairs of grains have freeze=on")
+    assert sentence.endswith("--effect grains:freeze=off.")
 
 
-def test_nothing_is_told_of_what_cannot_be_known():
-    kept = [grains(0, mode) for mode in range(3)]
-    assert remarks(kept, []) == []
-    assert remarks(kept, [grains(1, 0)]) == []  # one alone
-    assert remarks([*kept, grains(1, 1)], [grains(1, 0), grains(1, 2)]) == []  # works at times
-    assert remarks(kept, [grains(1, 0), grains(0, 2)]) == []  # not all
-    assert remarks([pair(1, freeze=0)], [grains(1, 0), grains(1, 0)]) == []  # all of the effect
+def test_no_warning_without_a_clear_reason():
+    rendered = [grains(0, mode) for mode in range(3)]
+    assert warnings(rendered, []) == []
+    assert warnings(rendered, [grains(1, 0)]) == []  # a single failed pair
+    assert warnings([*rendered, grains(1, 1)], [grains(1, 0), grains(1, 2)]) == []  # one worked
+    assert warnings(rendered, [grains(1, 0), grains(0, 2)]) == []  # not in all failed pairs
+    assert warnings([pair(1, freeze=0)], [grains(1, 0), grains(1, 0)]) == []  # no rendered pair
 
 
 @pytest.mark.plugin
 def test_a_plugin_that_one_switch_silences(plugin_named, tmp_path):
-    """A freeze before anything was heard repeats nothing, or NaN."""
+    """Freeze before the first sound repeats silence, or NaN."""
     recordings = write_recordings(tmp_path / "recordings")
     (grains,) = load_effects(plugin_named("ZamGrains"), SEGMENTS.sample_rate).values()
     output = tmp_path / "pairs.h5"
     result = render([recordings], output, [(grains, {})], SEGMENTS, SPLIT, 8, seed=1)
-    assert 2 <= len(result.lost) <= 6
-    assert all("silence" in why or "not finite" in why for _, _, why in result.lost)
-    (told,) = result.remarks
-    assert told.endswith("--effect zamgrains:freeze=off.")
-    held = [(grains, {"freeze": 0.0})]
-    again = render([recordings], output, held, SEGMENTS, SPLIT, 8, seed=1, overwrite=True)
-    assert len(again.lost) < len(result.lost) and again.remarks == []
+    assert 2 <= len(result.failed) <= 6
+    assert all("silent" in why or "not finite" in why for _, _, why in result.failed)
+    (sentence,) = result.warnings
+    assert sentence.endswith("--effect zamgrains:freeze=off.")
+    fixed = [(grains, {"freeze": 0.0})]
+    again = render([recordings], output, fixed, SEGMENTS, SPLIT, 8, seed=1, overwrite=True)
+    assert len(again.failed) < len(result.failed) and again.warnings == []

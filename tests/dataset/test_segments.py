@@ -25,8 +25,8 @@ def noise(n_samples: int, seed: int) -> np.ndarray:
     return np.random.default_rng(seed).uniform(-0.5, 0.5, n_samples).astype(np.float32)
 
 
-def write(path: Path, sound: np.ndarray) -> Path:
-    save_audio(path, sound, RATE)
+def write(path: Path, audio: np.ndarray) -> Path:
+    save_audio(path, audio, RATE)
     return path
 
 
@@ -36,7 +36,7 @@ def folders(root: Path, n_folders: int, n_files: int, n_samples: int = 4000) -> 
             write(root / f"f{folder}" / f"{file}.wav", noise(n_samples, 100 * folder + file))
 
 
-def test_short_recordings_of_a_folder_become_one_track(tmp_path):
+def test_short_recordings_of_a_folder_are_joined(tmp_path):
     first = write(tmp_path / "a" / "1.wav", noise(1500, 1))
     second = write(tmp_path / "a" / "2.wav", noise(1200, 2))
     catalogue = build_catalogue([tmp_path], CONFIG, ALL_TRAIN)
@@ -75,7 +75,7 @@ def test_no_recording_is_in_two_splits_and_each_folder_is_in_all_three(tmp_path)
         assert {catalogue.recordings[i].split for i in track.recordings} == {track.split}
 
 
-def test_a_split_by_folder_keeps_speakers_apart(tmp_path):
+def test_a_split_by_folder_separates_folders(tmp_path):
     folders(tmp_path, 6, 3)
     split = SplitConfig(by="folder", validation=0.2, test=0.2)
     catalogue = build_catalogue([tmp_path], CONFIG, split)
@@ -90,11 +90,11 @@ def test_patterns_choose_the_split(tmp_path):
     folders(tmp_path, 4, 2)
     split = SplitConfig(test_match=("f3",), validation_match=("*/f1/*",))
     catalogue = build_catalogue([tmp_path], CONFIG, split)
-    found = {(r.folder, r.split) for r in catalogue.recordings}
-    assert found == {("f0", "train"), ("f1", "validation"), ("f2", "train"), ("f3", "test")}
+    splits = {(r.folder, r.split) for r in catalogue.recordings}
+    assert splits == {("f0", "train"), ("f1", "validation"), ("f2", "train"), ("f3", "test")}
 
 
-def test_the_pattern_of_splits_keeps_its_shares_at_every_length():
+def test_the_pattern_of_splits_keeps_the_fractions_at_every_length():
     config = SplitConfig(validation=0.1, test=0.2)
     long = split_pattern(SPLITS, config, 1000)
     assert [long.count(split) for split in SPLITS] == [700, 100, 200]
@@ -103,19 +103,19 @@ def test_the_pattern_of_splits_keeps_its_shares_at_every_length():
         assert abs(long[:length].count("test") - 0.2 * length) <= 1
 
 
-def test_silence_is_drawn_again(tmp_path):
-    sound = np.zeros(40_000, np.float32)
-    sound[30_000:34_000] = noise(4000, 1)
-    write(tmp_path / "mostly-silent.wav", sound)
+def test_silent_segments_are_drawn_again(tmp_path):
+    audio = np.zeros(40_000, np.float32)
+    audio[30_000:34_000] = noise(4000, 1)
+    write(tmp_path / "mostly-silent.wav", audio)
     config = SegmentConfig(sample_rate=RATE, n_samples=2000, max_redraws=200)
     catalogue = build_catalogue([tmp_path], config, ALL_TRAIN)
     for seed in range(5):
-        segment, failures = draw_segment(catalogue, "train", config, np.random.default_rng(seed))
+        segment, unreadable = draw_segment(catalogue, "train", config, np.random.default_rng(seed))
         assert np.mean(segment.audio.astype(float) ** 2) >= config.min_mean_square
-        assert failures == []
+        assert unreadable == []
 
 
-def test_silence_alone_is_a_sentence_not_an_endless_loop(tmp_path):
+def test_silent_recordings_are_an_error(tmp_path):
     write(tmp_path / "silent.wav", np.zeros(5000, np.float32))
     catalogue = build_catalogue([tmp_path], CONFIG, ALL_TRAIN)
     with pytest.raises(RecordingError, match="louder than a mean square of 1e-05"):
@@ -124,9 +124,9 @@ def test_silence_alone_is_a_sentence_not_an_endless_loop(tmp_path):
         consecutive_segments(tmp_path / "silent.wav", CONFIG)
 
 
-def test_bad_recordings_are_listed_and_strict_makes_them_an_error(tmp_path):
+def test_unreadable_recordings_are_skipped_or_an_error_if_strict(tmp_path):
     write(tmp_path / "good.wav", noise(4000, 1))
-    (tmp_path / "bad.wav").write_text("not a sound")
+    (tmp_path / "bad.wav").write_text("not audio")
     catalogue = build_catalogue([tmp_path], CONFIG, ALL_TRAIN)
     assert len(catalogue.recordings) == 1
     assert [Path(path).name for path, _ in catalogue.skipped] == ["bad.wav"]
@@ -137,14 +137,14 @@ def test_bad_recordings_are_listed_and_strict_makes_them_an_error(tmp_path):
         build_catalogue([tmp_path], CONFIG, ALL_TRAIN)
 
 
-def test_the_peak_is_at_the_level_asked_for():
-    sound = normalise_peak(noise(1000, 1), -12.0)
-    assert 20 * np.log10(np.abs(sound).max()) == pytest.approx(-12.0, abs=1e-4)
+def test_the_peak_is_at_the_given_level():
+    audio = normalise_peak(noise(1000, 1), -12.0)
+    assert 20 * np.log10(np.abs(audio).max()) == pytest.approx(-12.0, abs=1e-4)
     silence = np.zeros(10, np.float32)
     np.testing.assert_array_equal(normalise_peak(silence, -12.0), silence)
 
 
-def test_consecutive_segments_tile_a_recording(tmp_path):
+def test_consecutive_segments_cover_a_recording(tmp_path):
     path = write(tmp_path / "a.wav", noise(5200, 1))
     segments = consecutive_segments(path, CONFIG)
     assert [segment.offset for segment in segments] == [0, 2000, 4000]
@@ -154,15 +154,15 @@ def test_consecutive_segments_tile_a_recording(tmp_path):
         cut_recording(path, RATE, CONFIG)
 
 
-def test_something_is_always_left_to_train_on(tmp_path):
+def test_a_small_dataset_has_training_recordings(tmp_path):
     folders(tmp_path, 1, 3)
     split = SplitConfig(validation=0.4, test=0.5)
     assert sorted(build_catalogue([tmp_path], CONFIG, split).splits()) == sorted(SPLITS)
 
 
 @pytest.mark.parametrize("peak", [1e-45, 1e-41, 1e-30])
-def test_next_to_nothing_is_silence_and_never_infinite(peak):
-    """float32 has no factor that would bring it to full level."""
+def test_a_tiny_peak_is_silence_and_never_infinite(peak):
+    """float32 cannot hold the factor that normalises it."""
     quiet = np.array([0.0, peak, -peak / 2], dtype=np.float32)
     assert is_silent(quiet)
     np.testing.assert_array_equal(normalise_peak(quiet, -12.0), quiet)

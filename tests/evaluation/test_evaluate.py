@@ -109,7 +109,7 @@ def test_shuffled_labels_score_at_chance(folder):
         mixed = replace(mixed, setting_text=dealt.setting_text)
         columns = {"audio": (audio.shape[1:], np.float32)}
         made = (mixed.effect, reader.configuration, labels.effects, labels.recordings)
-    with storage.writing_rows(pairs, storage.PAIRS, columns, *made) as writer:
+    with storage.open_writer(pairs, storage.PAIRS, columns, *made) as writer:
         writer.put(0, audio=audio, **storage.label_rows(mixed, slice(None)))
     run = folder / "shuffled-run"
     spectrograms = folder / "shuffled-spectrograms.h5"

@@ -1,4 +1,4 @@
-"""Arrays of an HDF5 file that have one line per row, settings tables included."""
+"""Read the arrays of an HDF5 file that have one line per row, including settings tables."""
 
 from __future__ import annotations
 
@@ -12,28 +12,28 @@ from dafxtool.storage.layout import TABLES
 
 
 def row_arrays(path: Path) -> dict[str, NDArray]:
-    """Name -> values. Lines of a settings table name their row in their first column."""
-    found: dict[str, NDArray] = {}
+    """Read name -> values. The first column of a settings table is the row number."""
+    arrays: dict[str, NDArray] = {}
 
     def add(name: str, item: h5py.Dataset | h5py.Group) -> None:
         if isinstance(item, h5py.Dataset) and name not in (*TABLES, "configuration"):
-            found[name] = item[:]
+            arrays[name] = item[:]
 
     with h5py.File(path, "r") as file:
         file.visititems(add)
-    return found
+    return arrays
 
 
 def take_rows(
-    arrays: dict[str, NDArray], rows: NDArray, whole: dict[str, NDArray]
+    arrays: dict[str, NDArray], rows: NDArray, complete: dict[str, NDArray]
 ) -> dict[str, NDArray]:
-    """The same arrays with these rows alone.
+    """Select rows of arrays.
 
-    whole  of the complete file, whose settings tables say which line belongs to which row: in one
-           that is being written, lines are empty yet
+    complete  arrays of the complete file: its settings tables give the row of each line, which a
+              partial file may lack
     """
     return {
-        name: values[np.isin(whole[name]["row"], rows)]
+        name: values[np.isin(complete[name]["row"], rows)]
         if name.startswith("settings/")
         else values[rows]
         for name, values in arrays.items()

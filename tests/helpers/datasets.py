@@ -1,4 +1,4 @@
-"""Small datasets for tests: a few seconds of seeded sound at 8 kHz, and what is made of it."""
+"""Make small datasets for tests: a few seconds of seeded audio at 8 kHz."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from dafxtool.config import (
 )
 from dafxtool.effects.builtin import builtin_effects
 
-HELPERS = str(Path(__file__).parent)  # on the path of the tests' own processes
+HELPERS = str(Path(__file__).parent)  # on the path of processes that tests start
 RATE = 8000
 N_SAMPLES = 4096
 SEGMENTS = SegmentConfig(sample_rate=RATE, n_samples=N_SAMPLES)
@@ -47,7 +47,7 @@ CONFIGURATION = Configuration(
 
 
 def write_recordings(folder: Path) -> Path:
-    """Two folders of four recordings of 1.5 s: plucked tones and noise that swells."""
+    """Write two folders of four recordings of 1.5 s: plucked tones and swelling noise."""
     for index in range(4):
         rng = np.random.default_rng(index)
         time_s = np.arange(int(1.5 * RATE)) / RATE
@@ -63,9 +63,11 @@ def write_recordings(folder: Path) -> Path:
 
 
 def chosen(*names: str):
+    """Return built-in effects by name, without fixed parameters."""
     known = builtin_effects()
     return [(known[name].at(RATE), {}) for name in names]
 
 
 def with_training(**values) -> Configuration:
+    """Return CONFIGURATION with other training options."""
     return replace(CONFIGURATION, training=replace(CONFIGURATION.training, **values))

@@ -1,10 +1,10 @@
-"""Damaged files from whole ones, and a process of its own that reads them.
+"""Damage files, and read them in a separate process.
 
-A C library that crashes takes its process with it, and one that hangs keeps it: so mutants are read
-by a child, one after another, and what goes wrong is put down to the very one that was being read.
+A C library may crash or hang its process. Mutants are therefore read one after another by a child
+process, so that each crash belongs to one file.
 
-    python mutants.py MODULE:FUNCTION      reads the paths that come on standard input, a JSON list
-                                           a line, and answers each with a line of JSON
+    python mutants.py MODULE:FUNCTION    reads a JSON list of arguments from each line of standard
+                                         input, calls the function and prints a line of JSON
 """
 
 from __future__ import annotations
@@ -26,8 +26,9 @@ from pathlib import Path
 import numpy as np
 
 HERE = Path(__file__).parent
-LARGEST_GROWTH = 1 << 30  # bytes of memory that reading one file may take
-LONGEST_SECONDS = 120.0  # a hang, on a machine that has much else to do
+TESTS = HERE.parent / "robustness"  # where the readers are
+LARGEST_GROWTH = 1 << 30  # bytes of memory for reading one file
+LONGEST_SECONDS = 120.0  # limit for a hang, on a busy machine
 POLL_SECONDS = 0.05
 EXTREMES = (0, 1, 2, 3, 7, 8, 0x7F, 0x80, 0xFF, 0x7FFF, 0x8000, 0xFFFF, 1_000_000)
 LARGE = tuple((1 << bits) - less for bits in (24, 31, 32, 48, 63, 64) for less in (1, 0))
@@ -39,14 +40,14 @@ Generator = np.random.Generator
 
 
 def flip_bits(data: bytes, rng: Generator, header: int) -> bytes:
-    made = bytearray(data)
+    mutated = bytearray(data)
     reach = len(data) if rng.random() < 0.5 else min(len(data), header)
     for _ in range(2 ** int(rng.integers(0, 7))):
-        made[int(rng.integers(reach))] ^= 1 << int(rng.integers(8))
-    return bytes(made)
+        mutated[int(rng.integers(reach))] ^= 1 << int(rng.integers(8))
+    return bytes(mutated)
 
 
-def cut_off(data: bytes, rng: Generator, header: int) -> bytes:
+def truncate(data: bytes, rng: Generator, header: int) -> bytes:
     reach = len(data) if rng.random() < 0.5 else min(len(data), header)
     return data[: int(rng.integers(reach))]
 
@@ -74,7 +75,7 @@ def overwrite_block(data: bytes, rng: Generator, header: int) -> bytes:
 
 
 def change_number(data: bytes, rng: Generator, header: int) -> bytes:
-    """A number in the header becomes another, of any size and either order of bytes."""
+    """Replace a number in the header, of any size and either byte order."""
     size = int(rng.choice([1, 2, 4, 8]))
     reach = min(len(data), header if rng.random() < 0.8 else len(data))
     at = int(rng.integers(max(1, reach - size)))
@@ -85,20 +86,20 @@ def change_number(data: bytes, rng: Generator, header: int) -> bytes:
 
 
 MUTATIONS = (
-    *(flip_bits, cut_off, insert_block, delete_block, repeat_block, overwrite_block),
+    *(flip_bits, truncate, insert_block, delete_block, repeat_block, overwrite_block),
     *(change_number, change_number, change_number),
 )
 
 
 def mutant(
-    wholes: Sequence[bytes], others: Sequence[bytes], seed: Sequence[int], header: int = 256
+    originals: Sequence[bytes], others: Sequence[bytes], seed: Sequence[int], header: int = 256
 ) -> bytes:
-    """A damaged one of `wholes`; one in ten is joined to, or spliced with, any of `others`.
+    """Make a damaged copy of one of `originals`; 10 % are joined or spliced with one of `others`.
 
-    header  bytes at the beginning where the numbers are that decide most
+    header  length of the header in bytes, which is damaged more often
     """
     rng = np.random.default_rng(seed)
-    data = wholes[rng.integers(len(wholes))]
+    data = originals[rng.integers(len(originals))]
     kind = rng.random()
     if kind < 0.1:
         other = others[rng.integers(len(others))]
@@ -116,33 +117,33 @@ def mutant(
 
 
 def answer_all(reader: Callable[..., object]) -> None:
-    """Read whatever is named on standard input until it ends."""
+    """Read each file that standard input names."""
     from dafxtool.errors import DafxError
 
     answers = os.fdopen(os.dup(1), "w")
-    os.dup2(2, 1)  # what a library prints is no answer
+    os.dup2(2, 1)  # keep the output of libraries apart
     print("ready", file=answers, flush=True)
     for line in sys.stdin:
-        _forget_peak()
-        before, began = _memory("VmRSS"), time.monotonic()
+        _reset_peak()
+        before, start = _memory("VmRSS"), time.monotonic()
         try:
-            outcome, told = "read", str(reader(*json.loads(line)) or "")
+            status, detail = "read", str(reader(*json.loads(line)) or "")
         except DafxError as error:
-            outcome, told = "refused", str(error)
+            status, detail = "refused", str(error)
         except BaseException:
-            outcome, told = "escaped", traceback.format_exc()
-        seconds = time.monotonic() - began
-        grown = _memory("VmHWM") - before
-        print(json.dumps([outcome, told, seconds, grown]), file=answers, flush=True)
+            status, detail = "escaped", traceback.format_exc()
+        seconds = time.monotonic() - start
+        growth = _memory("VmHWM") - before
+        print(json.dumps([status, detail, seconds, growth]), file=answers, flush=True)
 
 
-def _forget_peak() -> None:
+def _reset_peak() -> None:
     with suppress(OSError):
         Path("/proc/self/clear_refs").write_text("5")
 
 
 def _memory(name: str, process: int | str = "self") -> int:
-    """VmRSS, the memory of a process now, or VmHWM, the most that it had, in bytes."""
+    """Return VmRSS, the memory of a process, or VmHWM, its peak, in bytes."""
     with suppress(OSError):
         for line in Path(f"/proc/{process}/status").read_text().splitlines():
             if line.startswith(f"{name}:"):
@@ -155,69 +156,75 @@ def _memory(name: str, process: int | str = "self") -> int:
 
 @dataclass(frozen=True)
 class Outcome:
-    """Result of reading one file: read, refused, escaped (no DafxError), crashed, hung or too large
+    """Result of reading one file.
 
-    told  what the reader returned, or the error
+    status  read, refused (a DafxError), escaped (another exception), crashed or hung
+    detail  what the reader returned, or the error
+    growth  of memory, in bytes
     """
 
-    what: str
-    told: str
+    status: str
+    detail: str
     seconds: float
-    grown: int  # bytes
+    growth: int
 
 
 @dataclass
 class Tally:
-    """Figures of many outcomes, and those that may not be.
+    """Counts of outcomes, and the failures among them.
 
-    known           what the reader returns for undamaged files
-    has_checksums   anything else is a failure: wrong samples that nobody notices
+    known          what the reader returns for undamaged files
+    has_checksums  the format has checksums: to read anything else is a failure
+    n_other        files that were read, but not as an undamaged one
     """
 
     known: frozenset[str] = frozenset()
     has_checksums: bool = False
     outcomes: list[Outcome] = field(default_factory=list)
-    wrong: list[str] = field(default_factory=list)
-    n_other: int = 0  # read, but not as an undamaged file
+    failures: list[str] = field(default_factory=list)
+    n_other: int = 0
 
     def add(self, name: str, outcome: Outcome) -> None:
+        """Count an outcome."""
         self.outcomes.append(outcome)
-        self.n_other += (
-            outcome.what == "read" and bool(self.known) and outcome.told not in self.known
-        )
-        is_wrong = self.has_checksums and outcome.what == "read" and outcome.told not in self.known
-        if outcome.what not in ("read", "refused") or outcome.grown > LARGEST_GROWTH or is_wrong:
-            self.wrong.append(
-                f"{name}: {outcome.what}, {outcome.grown / 2**20:.0f} MiB, {outcome.told}"
+        is_other = outcome.status == "read" and outcome.detail not in self.known
+        self.n_other += is_other and bool(self.known)
+        is_unnoticed = self.has_checksums and is_other
+        is_large = outcome.growth > LARGEST_GROWTH
+        if outcome.status not in ("read", "refused") or is_large or is_unnoticed:
+            self.failures.append(
+                f"{name}: {outcome.status}, {outcome.growth / 2**20:.0f} MiB, {outcome.detail}"
             )
 
-    def told(self) -> str:
-        count = {what: 0 for what in ("read", "refused", "escaped", "crashed", "hung")}
+    def summary(self) -> str:
+        """Return all counts as one line."""
+        count = {status: 0 for status in ("read", "refused", "escaped", "crashed", "hung")}
         for outcome in self.outcomes:
-            count[outcome.what] += 1
+            count[outcome.status] += 1
         return (
             f"{len(self.outcomes)} tried: "
-            + ", ".join(f"{number} {what}" for what, number in count.items())
+            + ", ".join(f"{number} {status}" for status, number in count.items())
             + f" ({self.n_other} with other samples)" * bool(self.known)
             + f"; at most {max(o.seconds for o in self.outcomes):.1f} s and "
-            f"{max(o.grown for o in self.outcomes) / 2**20:.0f} MiB"
+            f"{max(o.growth for o in self.outcomes) / 2**20:.0f} MiB"
         )
 
 
-class Child:
-    """Reads files for us; `read` tells what became of it, whatever that is."""
+class ReaderProcess:
+    """Process that reads files. It is started again after a crash or a hang."""
 
     def __init__(self, reader: str) -> None:
         self._reader = reader
         self._process: subprocess.Popen[bytes] | None = None
 
-    def __enter__(self) -> Child:
+    def __enter__(self) -> ReaderProcess:
         return self
 
     def __exit__(self, *_: object) -> None:
         self._end()
 
     def read(self, *arguments: str) -> Outcome:
+        """Call the reader with these arguments; one is the path."""
         if self._process is None:
             environment = {**os.environ, "OMP_NUM_THREADS": "1", "HDF5_USE_FILE_LOCKING": "FALSE"}
             self._process = subprocess.Popen(
@@ -233,17 +240,17 @@ class Child:
         assert process.stdin is not None and process.stdout is not None
         process.stdin.write(json.dumps(arguments).encode() + b"\n")
         process.stdin.flush()
-        began, first = time.monotonic(), _memory("VmRSS", process.pid)
+        start, before = time.monotonic(), _memory("VmRSS", process.pid)
         while not select.select([process.stdout], [], [], POLL_SECONDS)[0]:
-            seconds, grown = time.monotonic() - began, _memory("VmRSS", process.pid) - first
-            if seconds > LONGEST_SECONDS or grown > 2 * LARGEST_GROWTH:
+            seconds, growth = time.monotonic() - start, _memory("VmRSS", process.pid) - before
+            if seconds > LONGEST_SECONDS or growth > 2 * LARGEST_GROWTH:
                 self._end()
-                return Outcome("hung", "was ended", seconds, grown)
+                return Outcome("hung", "was killed", seconds, growth)
         line = process.stdout.readline()
         if not line:
             status = process.wait()
             self._end()
-            return Outcome("crashed", f"exit status {status}", time.monotonic() - began, 0)
+            return Outcome("crashed", f"exit status {status}", time.monotonic() - start, 0)
         return Outcome(*json.loads(line))
 
     def _end(self) -> None:
@@ -254,5 +261,6 @@ class Child:
 
 
 if __name__ == "__main__":
+    sys.path.append(str(TESTS))
     module, _, function = sys.argv[1].partition(":")
     answer_all(getattr(import_module(module), function))

@@ -1,7 +1,7 @@
-"""What the four long commands write, and what may be said of it at any moment.
+"""Define the outputs of the long commands, and check them at any moment.
 
-A `Writing` is one command with one kind of output: how it is called, how far it is, what must hold
-of whatever it leaves, and what its output is when it is complete, but for clocks and dates.
+An `OutputCase` is one command with one kind of output. It gives the arguments, the progress, the
+conditions for a partial output, and the contents of a complete one without times and dates.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ import numpy as np
 import torch
 from arrays import row_arrays, take_rows
 from datasets import RATE, with_training, write_recordings
-from forked_commands import Nursery
+from forked_commands import ForkServer
 
 from dafxtool import presets, storage
 from dafxtool.models.checkpoint import read_checkpoint
@@ -32,42 +32,43 @@ CLOCKS = ("seconds", "checkpoint_version")
 
 
 @dataclass(frozen=True)
-class Writing:
+class OutputCase:
     """One command and one output.
 
-    arguments  of the command, without -o and its output
-    name       of the output
-    resumes    it knows --resume; else it is begun again
-    reached    of the output: how much of the work is done there, 0 where nothing can be seen
-    check      AssertionError where anything half bears a final name: (output, complete one, n)
-               with n what was reported as done last
-    contents   of a complete output: what has to be the same each time
+    arguments    of the command, without -o and its output
+    name         of the output
+    can_resume   the command has --resume; else it starts from scratch
+    progress     amount of work that is done in an output, 0 where nothing is visible
+    check        AssertionError for an invalid partial output, or a partial one with a final name;
+                 called with the output, a complete output and the last reported progress
+    contents     of a complete output, which must be the same for every run
     """
 
     key: str
     arguments: tuple[str, ...]
     name: str
-    resumes: bool
-    reached: Callable[[Path], int]
+    can_resume: bool
+    progress: Callable[[Path], int]
     check: Callable[[Path, Path, int], None]
     contents: Callable[[Path], Any]
 
-    def words(self, output: Path, *more: str) -> tuple[str, ...]:
+    def command(self, output: Path, *more: str) -> tuple[str, ...]:
+        """Return all arguments of the command."""
         return (*self.arguments, "-o", str(output), *more)
 
-    def again(self, output: Path) -> tuple[str, ...]:
-        """The way to take it up where it was."""
-        return self.words(output, *(["--resume"] if self.resumes else []))
+    def resume_command(self, output: Path) -> tuple[str, ...]:
+        """Return the arguments that continue an interrupted command, or start it again."""
+        return self.command(output, *(["--resume"] if self.can_resume else []))
 
 
 def reported(stderr: str) -> int:
-    """The last count that the command told of; 0 before the first."""
-    found = REPORTED.findall(stderr)
-    return int(found[-1]) if found else 0
+    """Return the last progress that a command printed; 0 before the first."""
+    counts = REPORTED.findall(stderr)
+    return int(counts[-1]) if counts else 0
 
 
 def names_in(folder: Path) -> set[str]:
-    """Everything in a folder, hidden or not."""
+    """Return the relative paths of everything in a folder, also hidden files."""
     return {str(path.relative_to(folder)) for path in folder.rglob("*")}
 
 
@@ -75,7 +76,7 @@ def names_in(folder: Path) -> set[str]:
 
 
 def rows_done(output: Path) -> int:
-    """Rows that are done in the file or in the one that is being written."""
+    """Count the rows that are done in a file or its partial file."""
     for path in (output, storage.partial_path(output)):
         try:
             with h5py.File(path, "r", locking=False) as file:
@@ -85,41 +86,41 @@ def rows_done(output: Path) -> int:
     return 0
 
 
-def check_rows(output: Path, whole: Path, n_reported: int) -> None:
+def check_rows(output: Path, complete: Path, n_reported: int) -> None:
     if output.exists():
-        assert output.read_bytes() == whole.read_bytes()
+        assert output.read_bytes() == complete.read_bytes()
         return
     partial = storage.partial_path(output)
     if n_reported:
-        assert rows_done(output) >= n_reported, "what was told is not there"
+        assert rows_done(output) >= n_reported, "reported rows are missing"
     if rows_done(output):
         done = np.flatnonzero(row_arrays(partial)["done"])
-        complete = row_arrays(whole)
-        stored = take_rows(row_arrays(partial), done, complete)
-        wanted = take_rows(complete, done, complete)
-        for name in set(wanted) - {"done"}:
-            np.testing.assert_array_equal(stored[name], wanted[name])
+        complete_arrays = row_arrays(complete)
+        stored = take_rows(row_arrays(partial), done, complete_arrays)
+        expected = take_rows(complete_arrays, done, complete_arrays)
+        for name in set(expected) - {"done"}:
+            np.testing.assert_array_equal(stored[name], expected[name])
 
 
 # --- a folder of audio ----------------------------------------------------------------------------
 
 
 def pairs_done(output: Path) -> int:
-    """Pairs in the table, or in the pairs file that the folder will be exported from."""
+    """Count the pairs in the table, or in the pairs file that the folder is exported from."""
     table = output / "pairs.csv"
     if table.exists():
         return len([line for line in table.read_bytes().splitlines() if line[:1].isdigit()])
     return rows_done(output / ".pairs.h5")
 
 
-def check_pairs(output: Path, whole: Path, n_reported: int) -> None:
-    assert pairs_done(output) >= n_reported, "what was told is not there"
+def check_pairs(output: Path, complete: Path, n_reported: int) -> None:
+    assert pairs_done(output) >= n_reported, "reported pairs are missing"
     for path in output.glob("*") if output.exists() else ():
         if not path.name.startswith("."):
-            assert path.read_bytes() == (whole / path.name).read_bytes(), path
+            assert path.read_bytes() == (complete / path.name).read_bytes(), path
 
 
-def tree(output: Path) -> dict[str, bytes]:
+def folder_contents(output: Path) -> dict[str, bytes]:
     return {name: (output / name).read_bytes() for name in sorted(names_in(output))}
 
 
@@ -131,40 +132,44 @@ def steps_logged(run: Path) -> int:
     return max(0, len(path.read_bytes().splitlines()) - 1) if path.exists() else 0
 
 
-def check_run(run: Path, whole: Path, n_reported: int) -> None:
+def check_run(run: Path, complete: Path, n_reported: int) -> None:
     if not run.exists():
         assert not n_reported
         return
     for name in ("config.toml", "environment.json"):
         if (run / name).exists() and name == "config.toml":
-            assert (run / name).read_bytes() == (whole / name).read_bytes()
+            assert (run / name).read_bytes() == (complete / name).read_bytes()
     if (run / "metrics.csv").exists():
         with (run / "metrics.csv").open(newline="") as file:
             text = file.read()
         assert text.endswith("\r\n")
         assert {line.count(",") for line in text.splitlines()} == {len(METRICS) - 1}
-    read = {path.stem: read_checkpoint(path) for path in run.glob("checkpoints/[!.]*.pt")}
-    reached = read["last"]["step"] if "last" in read else 0
-    assert reached >= (n_reported - 1) // CHECKPOINT_EVERY * CHECKPOINT_EVERY
-    for state in read.values():
+    checkpoints = {path.stem: read_checkpoint(path) for path in run.glob("checkpoints/[!.]*.pt")}
+    last_step = checkpoints["last"]["step"] if "last" in checkpoints else 0
+    assert last_step >= (n_reported - 1) // CHECKPOINT_EVERY * CHECKPOINT_EVERY
+    for state in checkpoints.values():
         assert load_run(run, "cpu").model is not None
         assert all(bool(weight.isfinite().all()) for weight in state["weights"].values())
 
 
 def run_contents(run: Path) -> dict[str, Any]:
-    """Everything but clocks, dates, the words of the command and TensorBoard's log."""
+    """Read everything but times, dates, the command line and the TensorBoard log."""
     names = {name for name in names_in(run) if not name.startswith("tensorboard/")}
     with (run / "metrics.csv").open(newline="") as file:
         rows = [{k: v for k, v in row.items() if k != "seconds"} for row in csv.DictReader(file)]
-    found = {"names": sorted(names), "metrics": rows, "config": (run / "config.toml").read_bytes()}
+    contents = {
+        "names": sorted(names),
+        "metrics": rows,
+        "config": (run / "config.toml").read_bytes(),
+    }
     for name in ("last", "best"):
         state = read_checkpoint(run / "checkpoints" / f"{name}.pt")
-        found[name] = _plain({k: v for k, v in state.items() if k not in CLOCKS})
-    return found
+        contents[name] = _plain({k: v for k, v in state.items() if k not in CLOCKS})
+    return contents
 
 
 def _plain(value: Any) -> Any:
-    """Tensors as bytes, so that == is to the bit."""
+    """Convert tensors to bytes, so that == compares every bit."""
     if isinstance(value, torch.Tensor):
         return (str(value.dtype), tuple(value.shape), value.cpu().contiguous().numpy().tobytes())
     if isinstance(value, dict):
@@ -175,20 +180,20 @@ def _plain(value: Any) -> Any:
 # --- latents --------------------------------------------------------------------------------------
 
 
-def check_latents(output: Path, whole: Path, n_reported: int) -> None:
+def check_latents(output: Path, complete: Path, n_reported: int) -> None:
     if output.exists():
-        assert output.read_bytes() == whole.read_bytes()
+        assert output.read_bytes() == complete.read_bytes()
 
 
-# --- all of them ----------------------------------------------------------------------------------
+# --- all outputs ----------------------------------------------------------------------------------
 
 
-def begin(folder: Path, nursery: Nursery) -> list[Writing]:
-    """Recordings, pairs, spectrograms and a run to work on, and the commands that do."""
+def make_output_cases(folder: Path, fork_server: ForkServer) -> list[OutputCase]:
+    """Make recordings, pairs, spectrograms and a run as inputs, and define all cases."""
 
-    def words(*arguments: str) -> None:
-        ended = nursery.run(*arguments)
-        assert ended.status == 0, ended
+    def run_command(*arguments: str) -> None:
+        result = fork_server.run(*arguments)
+        assert result.status == 0, result
 
     recordings = write_recordings(folder / "recordings")
     sizes = ("--preset", "small", "--sample-rate", str(RATE), "--segment-seconds", "0.512")
@@ -206,23 +211,27 @@ def begin(folder: Path, nursery: Nursery) -> list[Writing]:
     small = replace(small, model=replace(small.model, n_components=6))
     toml = folder / "small.toml"
     toml.write_text(presets.to_toml(small))
-    words(*render, "--pairs-per-effect", "100", "-o", str(pairs))
-    words("spectrogram", str(pairs), *analysis, "-o", str(folder / "many.h5"))
-    words(*render, "--pairs-per-effect", "16", "-o", str(folder / "few.h5"))
-    words("spectrogram", str(folder / "few.h5"), "--config", str(toml), "-o", str(spectrograms))
+    run_command(*render, "--pairs-per-effect", "100", "-o", str(pairs))
+    run_command("spectrogram", str(pairs), *analysis, "-o", str(folder / "many.h5"))
+    run_command(*render, "--pairs-per-effect", "16", "-o", str(folder / "few.h5"))
+    run_command(
+        "spectrogram", str(folder / "few.h5"), "--config", str(toml), "-o", str(spectrograms)
+    )
     train = ("train", str(spectrograms), "--config", str(toml), "--device", "cpu")
-    words(*train, "-o", str(run))
+    run_command(*train, "-o", str(run))
     embed = ("embed", str(pairs), "--run", str(run), "--device", "cpu")
     spectrogram = ("spectrogram", str(pairs), *analysis, "--preset", "small")
     render_one = (*render, "--pairs-per-effect")
     as_bytes = Path.read_bytes
     return [
-        Writing("render", (*render_one, "80"), "p.h5", True, rows_done, check_rows, as_bytes),
-        Writing("folder", (*render_one, "20"), "p", True, pairs_done, check_pairs, tree),
-        Writing("spectrogram", spectrogram, "s.h5", True, rows_done, check_rows, as_bytes),
-        Writing("train", train, "run", True, steps_logged, check_run, run_contents),
+        OutputCase("render", (*render_one, "80"), "p.h5", True, rows_done, check_rows, as_bytes),
+        OutputCase(
+            "folder", (*render_one, "20"), "p", True, pairs_done, check_pairs, folder_contents
+        ),
+        OutputCase("spectrogram", spectrogram, "s.h5", True, rows_done, check_rows, as_bytes),
+        OutputCase("train", train, "run", True, steps_logged, check_run, run_contents),
         *(
-            Writing(
+            OutputCase(
                 f"embed{suffix}",
                 embed,
                 f"l{suffix}",
@@ -236,6 +245,6 @@ def begin(folder: Path, nursery: Nursery) -> list[Writing]:
     ]
 
 
-def chosen(writings: Sequence[Writing], key: str) -> list[Writing]:
-    """Those of a command: embed writes three kinds of file."""
-    return [writing for writing in writings if writing.key.split(".")[0] == key]
+def cases_of(cases: Sequence[OutputCase], key: str) -> list[OutputCase]:
+    """Select the cases of a command: embed writes three kinds of file."""
+    return [case for case in cases if case.key.split(".")[0] == key]

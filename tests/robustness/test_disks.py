@@ -1,4 +1,4 @@
-"""Disks that are full, fill up, become read-only, or take no file of such a size."""
+"""Disks that are full, fill up, become read-only, or limit the size of a file."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from forked_commands import Ended, Nursery, can_mount
-from outputs import Writing, chosen, names_in, reported
+from forked_commands import CommandResult, ForkServer, can_mount
+from outputs import OutputCase, cases_of, names_in, reported
 
 pytestmark = pytest.mark.torture
 
@@ -25,60 +25,60 @@ needs_mounts = pytest.mark.skipif(not can_mount(), reason="no small disk can be 
 
 @dataclass(frozen=True)
 class Undisturbed:
-    writing: Writing
+    case: OutputCase
     output: Path
     seconds: float
-    n_bytes: int  # on the disk, of all files together
-    largest: int  # of them
+    n_bytes: int  # of all files on the disk
+    largest: int  # size of the largest file in bytes
 
 
-class Workshop:
-    """Runs commands on a disk that others cannot see, but in `here`."""
+class DiskFactory:
+    """Maker of small disks that only the fork server can see."""
 
-    def __init__(self, nursery: Nursery, folder: Path) -> None:
-        self.nursery, self.folder, self.count = nursery, folder, 0
+    def __init__(self, fork_server: ForkServer, folder: Path) -> None:
+        self.fork_server, self.folder, self.count = fork_server, folder, 0
 
-    def disk(self, options: str) -> tuple[Path, Path]:
-        """A new empty disk: its folder as commands name it, and as this process reaches it."""
+    def make(self, options: str) -> tuple[Path, Path]:
+        """Make an empty disk. Returns its folder for commands, and for this process."""
         self.count += 1
         folder = self.folder / f"disk{self.count}"
-        assert self.nursery.mount(folder, options)
-        return folder, self.nursery.seen(folder)
+        assert self.fork_server.mount(folder, options)
+        return folder, self.fork_server.visible_path(folder)
 
 
 @pytest.fixture(scope="module")
-def undisturbed(nursery, writings, tmp_path_factory):
-    """undisturbed("train"): each output of the command as it is when nothing happens."""
+def undisturbed(fork_server, output_cases, tmp_path_factory):
+    """undisturbed("train"): each output of a command that is not disturbed."""
 
-    def run(writing: Writing) -> Undisturbed:
-        output = tmp_path_factory.mktemp("whole") / writing.name
-        ended = nursery.run(*writing.words(output))
-        assert ended.status == 0, ended
-        found = [output, *output.rglob("*")] if output.is_dir() else [output]
-        sizes = [path.stat().st_size for path in found if path.is_file()]
-        taken = sum(-(-size // PAGE) * PAGE for size in sizes)
-        return Undisturbed(writing, output, ended.seconds, taken, max(sizes))
+    def run(case: OutputCase) -> Undisturbed:
+        output = tmp_path_factory.mktemp("complete") / case.name
+        result = fork_server.run(*case.command(output))
+        assert result.status == 0, result
+        paths = [output, *output.rglob("*")] if output.is_dir() else [output]
+        sizes = [path.stat().st_size for path in paths if path.is_file()]
+        n_bytes = sum(-(-size // PAGE) * PAGE for size in sizes)
+        return Undisturbed(case, output, result.seconds, n_bytes, max(sizes))
 
-    made: dict[str, list[Undisturbed]] = {}
+    outputs: dict[str, list[Undisturbed]] = {}
 
     def of(key: str) -> list[Undisturbed]:
-        if key not in made:
-            made[key] = [run(writing) for writing in chosen(writings, key)]
-        return made[key]
+        if key not in outputs:
+            outputs[key] = [run(case) for case in cases_of(output_cases, key)]
+        return outputs[key]
 
     return of
 
 
-def check_again(
-    nursery: Nursery, whole: Undisturbed, output: Path, here: Path, ended: Ended
+def check_and_resume(
+    fork_server: ForkServer, complete: Undisturbed, output: Path, here: Path, result: CommandResult
 ) -> None:
-    """Nothing half bears a name; and once it can be written the end is as if nothing had been."""
-    whole.writing.check(here, whole.output, reported(ended.stderr))
-    if here.exists() and not whole.writing.resumes:
-        return  # whole, as was seen, and nothing is left to do
-    again = nursery.run(*whole.writing.again(output))
-    assert again.status == 0, again
-    assert whole.writing.contents(here) == whole.writing.contents(whole.output)
+    """Check the partial output, resume the command, and compare with the undisturbed output."""
+    complete.case.check(here, complete.output, reported(result.stderr))
+    if here.exists() and not complete.case.can_resume:
+        return  # complete, as checked above
+    resumed = fork_server.run(*complete.case.resume_command(output))
+    assert resumed.status == 0, resumed
+    assert complete.case.contents(here) == complete.case.contents(complete.output)
     assert {name.split("/")[0] for name in names_in(here.parent)} == {here.name}
     if here.is_dir():
         assert not [name for name in names_in(here) if "partial" in name or "lock" in name]
@@ -86,99 +86,96 @@ def check_again(
 
 @needs_mounts
 @pytest.mark.parametrize("key", KEYS)
-def test_a_disk_of_any_size(nursery, undisturbed, amount, figure, tmp_path, key):
-    """Full from the start, or filled up by somebody else at some moment."""
+def test_a_disk_of_any_size(fork_server, undisturbed, amount, figure, tmp_path, key):
+    """It is full from the start, or another process fills it at some moment."""
     rng = np.random.default_rng([11, KEYS.index(key)])
-    wholes, shop, full = undisturbed(key), Workshop(nursery, tmp_path), 0
-    began = time.monotonic()
+    complete_outputs, disks, n_full = undisturbed(key), DiskFactory(fork_server, tmp_path), 0
+    start = time.monotonic()
     for moment in range(amount(2, 50)):
-        whole = wholes[moment % len(wholes)]
-        n_free = int(rng.integers(2 * PAGE, 1.1 * whole.n_bytes + 4 * PAGE))
-        disk, here = shop.disk(LARGE if moment % 2 else f"size={n_free}")
-        output = disk / whole.writing.name
-        child = nursery.start(*whole.writing.words(output))
+        complete = complete_outputs[moment % len(complete_outputs)]
+        n_free = int(rng.integers(2 * PAGE, 1.1 * complete.n_bytes + 4 * PAGE))
+        disk, here = disks.make(LARGE if moment % 2 else f"size={n_free}")
+        output = disk / complete.case.name
+        command = fork_server.start(*complete.case.command(output))
         if moment % 2:
-            time.sleep(rng.random() * whole.seconds)
-            left = int(rng.integers(0, n_free))
-            fill(here, left)
-        ended = child.wait()
-        if ended.status:
-            full += 1
-            assert ended.status == 1
-            assert re.search(FULL, ended.sentence)
-            assert child.left_behind() == []
-        assert nursery.mount(disk, f"remount,{LARGE}")
+            time.sleep(rng.random() * complete.seconds)
+            fill(here, int(rng.integers(0, n_free)))
+        result = command.wait()
+        if result.status:
+            n_full += 1
+            assert result.status == 1
+            assert re.search(FULL, result.error)
+            assert command.leftover_processes() == []
+        assert fork_server.mount(disk, f"remount,{LARGE}")
         (here / "filler").unlink(missing_ok=True)
-        check_again(nursery, whole, output, here / whole.writing.name, ended)
+        check_and_resume(fork_server, complete, output, here / complete.case.name, result)
         shutil.rmtree(here, ignore_errors=True)
-    figure(f"{key}: disks that were full, of {amount(2, 50)}", full)
-    figure(f"{key}: seconds", round(time.monotonic() - began, 1))
+    figure(f"{key}: disks that were full, of {amount(2, 50)}", n_full)
+    figure(f"{key}: seconds", round(time.monotonic() - start, 1))
 
 
 def fill(folder: Path, n_free: int) -> None:
-    """Leave about n_free bytes and no more."""
+    """Fill the disk of a folder until about n_free bytes are free."""
     size = max(0, shutil.disk_usage(folder).free - n_free)
     descriptor = os.open(folder / "filler", os.O_CREAT | os.O_WRONLY)
     try:
         os.posix_fallocate(descriptor, 0, max(1, size))
     except OSError:
-        pass  # the command has been quicker; then it is full all the same
+        pass  # the command was faster, and the disk is full
     finally:
         os.close(descriptor)
 
 
 @needs_mounts
 @pytest.mark.parametrize("key", KEYS)
-def test_a_disk_that_is_or_becomes_read_only(nursery, undisturbed, amount, figure, tmp_path, key):
-    """It can become so only while no file on it is open for writing: where one is, afterwards."""
+def test_a_disk_that_is_or_becomes_read_only(
+    fork_server, undisturbed, amount, figure, tmp_path, key
+):
+    """A disk with a file open for writing becomes read-only after the file is closed."""
     rng = np.random.default_rng([13, KEYS.index(key)])
-    wholes, shop, refused, began = (
-        undisturbed(key),
-        Workshop(nursery, tmp_path),
-        0,
-        time.monotonic(),
-    )
+    complete_outputs, disks = undisturbed(key), DiskFactory(fork_server, tmp_path)
+    n_refused, start = 0, time.monotonic()
     for moment in range(amount(1, 50)):
-        whole = wholes[moment % len(wholes)]
-        disk, here = shop.disk(LARGE)
-        output = disk / whole.writing.name
+        complete = complete_outputs[moment % len(complete_outputs)]
+        disk, here = disks.make(LARGE)
+        output = disk / complete.case.name
         if moment % 3 == 0:
-            assert nursery.mount(disk, "remount,ro")
-        child = nursery.start(*whole.writing.words(output))
+            assert fork_server.mount(disk, "remount,ro")
+        command = fork_server.start(*complete.case.command(output))
         if moment % 3:
-            time.sleep(rng.random() * whole.seconds)
-            child.wait_for(lambda: nursery.mount(disk, "remount,ro"))  # noqa: B023
-        ended = child.wait()
-        if ended.status:
-            refused += 1
-            assert ended.status == 1
-            assert "read-only" in ended.sentence
+            time.sleep(rng.random() * complete.seconds)
+            command.wait_for(lambda: fork_server.mount(disk, "remount,ro"))  # noqa: B023
+        result = command.wait()
+        if result.status:
+            n_refused += 1
+            assert result.status == 1
+            assert "read-only" in result.error
         if moment % 3 == 0:
-            assert ended.status == 1
+            assert result.status == 1
             assert names_in(here) == set()
-        nursery.mount(disk, "remount,rw")
-        check_again(nursery, whole, output, here / whole.writing.name, ended)
+        fork_server.mount(disk, "remount,rw")
+        check_and_resume(fork_server, complete, output, here / complete.case.name, result)
         shutil.rmtree(here, ignore_errors=True)
-    figure(f"{key}: read-only disks that were met, of {amount(1, 50)}", refused)
-    figure(f"{key}: seconds", round(time.monotonic() - began, 1))
+    figure(f"{key}: refused read-only disks, of {amount(1, 50)}", n_refused)
+    figure(f"{key}: seconds", round(time.monotonic() - start, 1))
 
 
 @pytest.mark.parametrize("key", KEYS)
 def test_a_file_system_without_room_for_large_files(
-    nursery, undisturbed, amount, figure, tmp_path, key
+    fork_server, undisturbed, amount, figure, tmp_path, key
 ):
-    """RLIMIT_FSIZE, which anybody can set: a write beyond it fails as on a small file system."""
+    """RLIMIT_FSIZE simulates it: a larger write fails in the same manner."""
     rng = np.random.default_rng([17, KEYS.index(key)])
-    wholes, refused, began = undisturbed(key), 0, time.monotonic()
+    complete_outputs, n_refused, start = undisturbed(key), 0, time.monotonic()
     for moment in range(amount(1, 20)):
-        whole = wholes[moment % len(wholes)]
-        output = tmp_path / str(moment) / whole.writing.name
-        most = int(rng.integers(64, 1.05 * whole.largest))
-        ended = nursery.run(*whole.writing.words(output, "-q"), most_bytes=most)
-        if ended.status:
-            refused += 1
-            assert ended.status == 1
-            assert "cannot be written, because it would be larger" in ended.sentence
-        check_again(nursery, whole, output, output, ended)
-    figure(f"{key}: files that were too large, of {amount(1, 20)}", refused)
-    figure(f"{key}: seconds", round(time.monotonic() - began, 1))
+        complete = complete_outputs[moment % len(complete_outputs)]
+        output = tmp_path / str(moment) / complete.case.name
+        max_bytes = int(rng.integers(64, 1.05 * complete.largest))
+        result = fork_server.run(*complete.case.command(output, "-q"), max_bytes=max_bytes)
+        if result.status:
+            n_refused += 1
+            assert result.status == 1
+            assert "would be larger" in result.error
+        check_and_resume(fork_server, complete, output, output, result)
+    figure(f"{key}: refused large files, of {amount(1, 20)}", n_refused)
+    figure(f"{key}: seconds", round(time.monotonic() - start, 1))

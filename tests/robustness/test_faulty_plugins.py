@@ -33,7 +33,7 @@ DEEDS = {
     "raise": "I would rather not",
     "nan": "not finite",
     "infinite": "not finite",
-    "silence": "silence",
+    "silence": "silent",
     "shape": "not as long",
 }
 
@@ -76,8 +76,8 @@ def test_a_misdeed_costs_only_its_own_pairs(mad_effect, recordings, tmp_path, de
     mixed = [*chosen("overdrive"), mad_effect(deed)]
     result = render([recordings], tmp_path / name, mixed, SEGMENTS, SPLIT, 12, seed=4, workers=2)
     assert result.pairs_per_effect == {"overdrive": 12, deed: 0}
-    assert [row for row, _, _ in result.lost] == list(range(1, 24, 2))
-    assert all(DEEDS[deed] in reason for _, _, reason in result.lost)
+    assert [row for row, _, _ in result.failed] == list(range(1, 24, 2))
+    assert all(DEEDS[deed] in reason for _, _, reason in result.failed)
     assert not list(tmp_path.glob(".*.partial*"))
     figure("pairs of other effects lost", 12 - result.pairs_per_effect["overdrive"])
     if name == "folder":
@@ -89,7 +89,7 @@ def test_a_misdeed_costs_only_its_own_pairs(mad_effect, recordings, tmp_path, de
     # no others.
     with storage.Reader(tmp_path / name, storage.PAIRS) as pairs:
         assert set(pairs.labels.effect.tolist()) == {0} and len(pairs) == 12
-        assert sorted(pairs.lost()) == list(range(1, 24, 2))
+        assert sorted(pairs.failed()) == list(range(1, 24, 2))
         heard = pairs.rows(np.arange(12))
         assert np.abs(heard).max(axis=(1, 2)).min() > 0.1
         assert np.array_equal(pairs.rows(slice(3, 5)), heard[3:5])
@@ -112,8 +112,8 @@ def test_a_crash_at_some_settings_leaves_the_others(mad_effect, recordings, tmp_
     output = tmp_path / "pairs.h5"
     result = render([recordings], output, [effect], SEGMENTS, SPLIT, 40, seed=1, workers=2)
     _, setting = zip(*row_arrays(output)[f"settings/{effect[0].name}"].tolist(), strict=True)
-    told = {row for row, _, _ in result.lost}
-    tried = [row for row, _, reason in result.lost if "not tried" not in reason]
+    told = {row for row, _, _ in result.failed}
+    tried = [row for row, _, reason in result.failed if "not tried" not in reason]
     assert 5 < result.n_pairs < 35
     assert all(setting[row] > 20 for row in tried)
     assert all(setting[row] <= 20 for row in range(40) if row not in told)
@@ -139,7 +139,7 @@ def test_pairs_of_a_slow_plugin_do_not_wait_for_each_other(
         monkeypatch.setattr(workers, "SECONDS_BEFORE_WRITTEN", seconds)
         monkeypatch.setattr("dafxtool.dataset.render.render_batches", counted(name))
         result = render([recordings], tmp_path / name, mixed, SEGMENTS, SPLIT, 16, workers=2)
-        lost[name] = result.lost
+        lost[name] = result.failed
     assert max(sizes["patient.h5"]) > 1 and max(sizes["at-once.h5"]) == 1
     assert lost["patient.h5"] == lost["at-once.h5"] != []
     patient, at_once = row_arrays(tmp_path / "patient.h5"), row_arrays(tmp_path / "at-once.h5")
@@ -154,7 +154,7 @@ def test_one_that_hangs_is_stopped_and_given_up(mad_effect, recordings, tmp_path
         [recordings], tmp_path / "p.h5", mixed, SEGMENTS, SPLIT, 30, workers=2, plugin_seconds=0.5
     )
     assert result.pairs_per_effect == {"overdrive": 30, "hang": 0}
-    reasons = [reason for _, _, reason in result.lost]
+    reasons = [reason for _, _, reason in result.failed]
     assert "more than 0.5 s" in reasons[0]
     assert sum("not tried" in reason for reason in reasons) >= 20  # once five have failed twice
     assert time.monotonic() - begun < 60  # 30 pairs, twice each, of an hour
@@ -165,7 +165,7 @@ def test_what_is_printed_goes_to_a_bounded_log(mad_effect, recordings, tmp_path,
     result = render([recordings], tmp_path / "p.h5", [effect], SEGMENTS, SPLIT, 6, workers=2)
     heard = capfd.readouterr()
     assert "mad plugin" not in heard.out + heard.err
-    assert result.n_pairs == 6 and result.lost == []
+    assert result.n_pairs == 6 and result.failed == []
     assert result.printed == tmp_path / "p.plugins.log"
     printed = result.printed.read_bytes()
     assert printed.startswith(b"--- spit\nmad plugin!")
@@ -181,7 +181,7 @@ def test_strict_stops_at_the_first_pair_and_keeps_the_rest(mad_effect, recording
 
 
 def test_a_render_of_nothing_but_losses_is_an_error(mad_effect, recordings, tmp_path):
-    with pytest.raises(PluginError, match="no pair could be made"):
+    with pytest.raises(PluginError, match="all pairs failed"):
         render([recordings], tmp_path / "p.h5", [mad_effect("nan")], SEGMENTS, SPLIT, 6)
     assert not list(tmp_path.glob("*p.h5*"))
 
@@ -197,7 +197,7 @@ def test_a_resume_tries_lost_rows_again(mad_effect, recordings, tmp_path, monkey
 
         for batch in render_batches(plan, missing, *rest, **named):
             yield batch
-            if batch.lost:
+            if batch.failed:
                 raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
@@ -207,15 +207,15 @@ def test_a_resume_tries_lost_rows_again(mad_effect, recordings, tmp_path, monkey
     monkeypatch.delenv("DAFXTOOL_MAD_PLUGINS")  # now it is another error: no such plugin
     result = render([recordings], output, mixed, SEGMENTS, SPLIT, 20, workers=2, resume=True)
     assert result.n_pairs == 20
-    assert all("loaded" in reason for _, _, reason in result.lost)
+    assert all("loaded" in reason for _, _, reason in result.failed)
 
 
 def test_one_that_dies_while_it_waits_for_work_costs_nothing(mad_effect, recordings, tmp_path):
     """A plugin's own thread may crash it: one process has 16 rows, the other one, and is done."""
-    n_rows = workers.ROWS_A_TASK + 1
+    n_rows = workers.ROWS_PER_TASK + 1
     output = tmp_path / "p.h5"
     result = render([recordings], output, [mad_effect("idle")], SEGMENTS, SPLIT, n_rows, workers=2)
-    assert result.n_pairs == n_rows and not result.lost
+    assert result.n_pairs == n_rows and not result.failed
 
 
 def test_one_that_is_found_dead_when_it_is_given_work_costs_nothing(
@@ -231,11 +231,11 @@ def test_one_that_is_found_dead_when_it_is_given_work_costs_nothing(
         send(child, request, seconds)
 
     monkeypatch.setattr(child_process.ChildProcess, "send", dead_at_the_third)
-    n_rows = 4 * workers.ROWS_A_TASK
+    n_rows = 4 * workers.ROWS_PER_TASK
     effect = mad_effect("well")
     n_sent.clear()
     result = render([recordings], tmp_path / "p.h5", [effect], SEGMENTS, SPLIT, n_rows, workers=1)
-    assert result.n_pairs == n_rows and not result.lost
+    assert result.n_pairs == n_rows and not result.failed
     assert len(n_sent) == 5  # four tasks, one of them twice
 
 
@@ -245,8 +245,8 @@ def test_a_resume_of_what_is_complete_tells_its_losses_again(
 ):
     made = ([recordings], tmp_path / name, [mad_effect("sometimes")], SEGMENTS, SPLIT, 12)
     first, again = (render(*made, seed=1, resume=resume) for resume in (False, True))
-    assert first.lost and 0 < first.n_pairs < 12
-    assert replace(again, printed=None, remarks=[]) == replace(first, printed=None, remarks=[])
+    assert first.failed and 0 < first.n_pairs < 12
+    assert replace(again, printed=None, warnings=[]) == replace(first, printed=None, warnings=[])
 
 
 @pytest.mark.parametrize(
@@ -304,7 +304,7 @@ def test_the_command_ends_well_and_says_what_it_lost(mad_effect, recordings, tmp
         [sys.executable, "-m", "dafxtool", *command], capture_output=True, text=True, check=False
     )
     assert ended.returncode == 0, ended.stderr
-    assert "4 pairs lost:" in ended.stdout and DEEDS["crash"] in ended.stdout
+    assert "4 pairs failed:" in ended.stdout and DEEDS["crash"] in ended.stdout
     assert "Traceback" not in ended.stdout + ended.stderr
 
 
@@ -326,8 +326,8 @@ def test_real_bundles_render_or_are_refused_with_the_reason(
             refused[bundle.stem] = str(error)
             continue
         result = render([recordings], output, effects, SEGMENTS, SPLIT, n_pairs, workers=2)
-        assert result.n_pairs + len(result.lost) == n_pairs
-        figure(bundle.stem, f"{result.n_pairs} of {n_pairs} pairs, {result.lost[:1]}")
+        assert result.n_pairs + len(result.failed) == n_pairs
+        figure(bundle.stem, f"{result.n_pairs} of {n_pairs} pairs, {result.failed[:1]}")
     assert set(refused) <= {"ZamVerb"}, refused  # which takes two minutes to load
     assert all("--plugin-timeout" in reason for reason in refused.values())
     figure("refused", refused)

@@ -1,7 +1,7 @@
-"""Damaged files of our own: HDF5, checkpoints, configurations and tables.
+"""Damaged HDF5 files, checkpoints, configurations and tables.
 
-Each is read as it is, or refused in one sentence that names it, with an exit status of 1. Mutants
-are read in a process of their own, which libhdf5 may crash, and which is measured.
+Each is read, or refused with exit status 1 and one sentence that names it. Mutants are read in a
+separate process, because libhdf5 may crash.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import h5py
 import numpy as np
 import pytest
 from datasets import SPECTROGRAM
-from mutants import Child, Tally, mutant
+from mutants import ReaderProcess, Tally, mutant
 
 from dafxtool import presets, storage
 from dafxtool.errors import ConfigError, FormatError, InputError
@@ -25,12 +25,12 @@ from dafxtool.models.run import load_run
 
 pytestmark = pytest.mark.torture
 
-HERE = "test_torture_files"
-HDF5_HEADER = 8192  # bytes: where most of the structure lies
+HERE = Path(__file__).stem
+HDF5_HEADER = 8192  # bytes that hold most of the structure
 
 
 def read_hdf5(path: str) -> None:
-    """Everything that commands ask of a file of its kind."""
+    """Read everything that commands read from a file of its kind."""
     file = Path(path)
     kind = storage.kind_of(file) or storage.PAIRS
     if kind == storage.LATENTS:
@@ -69,8 +69,8 @@ def read_array(path: str) -> None:
 
 @pytest.fixture(scope="session")
 def files(pairs_file, spectrograms_file, run_folder, run, tmp_path_factory) -> dict[str, Path]:
-    """A whole file of each kind."""
-    folder = tmp_path_factory.mktemp("whole")
+    """Make an undamaged file of each kind."""
+    folder = tmp_path_factory.mktemp("undamaged")
     write_latents(embed([pairs_file], run), folder / "latents.h5")
     np.save(folder / "magnitude.npy", np.ones((129, 8), np.float32))
     np.savez(folder / "magnitude.npz", magnitude=np.ones((129, 8), np.float32), n_fft=256)
@@ -98,57 +98,57 @@ READERS = {
 }
 
 
-def is_sentence(told: str, path: Path) -> bool:
-    """One line that names the file and ends; it may end with a question."""
-    return str(path) in told and told[-1] in ".?" and "\n" not in told and len(told) < 700
+def is_sentence(text: str, path: Path) -> bool:
+    """Check for one line that names the file and ends as a sentence or question."""
+    return str(path) in text and text[-1] in ".?" and "\n" not in text and len(text) < 700
 
 
 @pytest.mark.parametrize("kind", READERS)
 def test_mutants_are_read_or_refused(tmp_path, files, amount, figure, kind):
-    whole = files[kind].read_bytes()
+    original = files[kind].read_bytes()
     others = [each.read_bytes() for each in files.values()]
     header = HDF5_HEADER if files[kind].suffix == ".h5" else 1024
     path = tmp_path / f"mutant{files[kind].suffix}"
     tally = Tally()
-    with Child(f"{HERE}:{READERS[kind]}") as child:
+    with ReaderProcess(f"{HERE}:{READERS[kind]}") as process:
         for number in range(amount(20, 2000 if path.suffix == ".h5" else 500)):
-            data = mutant([whole], others, [3, list(READERS).index(kind), number], header)
+            data = mutant([original], others, [3, list(READERS).index(kind), number], header)
             path.write_bytes(data)
-            outcome = child.read(str(path))
-            n_wrong = len(tally.wrong)
+            outcome = process.read(str(path))
+            n_failures = len(tally.failures)
             tally.add(f"mutant {number}", outcome)
-            if outcome.what == "refused" and not is_sentence(outcome.told, path):
-                tally.wrong.append(f"mutant {number}: {outcome.told}")
-            if len(tally.wrong) > n_wrong:
+            if outcome.status == "refused" and not is_sentence(outcome.detail, path):
+                tally.failures.append(f"mutant {number}: {outcome.detail}")
+            if len(tally.failures) > n_failures:
                 path.with_name(f"wrong-{number}{path.suffix}").write_bytes(data)
-    figure(f"mutants of {kind}", tally.told())
-    assert not tally.wrong, "\n".join(tally.wrong)
+    figure(f"mutants of {kind}", tally.summary())
+    assert not tally.failures, "\n".join(tally.failures)
     if kind != "metrics":  # a table whose rows are damaged is read without them
-        assert any(outcome.what == "refused" for outcome in tally.outcomes)
+        assert any(outcome.status == "refused" for outcome in tally.outcomes)
 
 
 @pytest.mark.parametrize("kind", READERS)
 def test_random_bytes_are_refused(tmp_path, files, amount, figure, kind):
-    """Behind the first bytes of a whole file, too."""
-    whole = files[kind].read_bytes()
+    """Every other file starts with the first bytes of an undamaged one."""
+    original = files[kind].read_bytes()
     path = tmp_path / f"random{files[kind].suffix}"
     tally = Tally()
-    with Child(f"{HERE}:{READERS[kind]}") as child:
+    with ReaderProcess(f"{HERE}:{READERS[kind]}") as process:
         for number in range(amount(10, 200)):
             rng = np.random.default_rng([4, number])
-            kept = whole[: int(rng.integers(64))] if number % 2 else b""
-            path.write_bytes(kept + rng.bytes(2 ** int(rng.integers(0, 16))))
-            outcome = child.read(str(path))
+            start = original[: int(rng.integers(64))] if number % 2 else b""
+            path.write_bytes(start + rng.bytes(2 ** int(rng.integers(0, 16))))
+            outcome = process.read(str(path))
             tally.add(f"random bytes {number}", outcome)
-            if outcome.what == "refused":
-                assert is_sentence(outcome.told, path), outcome.told
-    figure(f"random bytes as {kind}", tally.told())
-    assert not tally.wrong, "\n".join(tally.wrong)
+            if outcome.status == "refused":
+                assert is_sentence(outcome.detail, path), outcome.detail
+    figure(f"random bytes as {kind}", tally.summary())
+    assert not tally.failures, "\n".join(tally.failures)
     if kind != "metrics":
-        assert {outcome.what for outcome in tally.outcomes} == {"refused"}
+        assert {outcome.status for outcome in tally.outcomes} == {"refused"}
 
 
-# HDF5, by its weak points
+# Weak points of HDF5
 
 
 @pytest.fixture
@@ -156,31 +156,32 @@ def latents(files, tmp_path) -> Path:
     return Path(shutil.copy(files["latents"], tmp_path / "latents.h5"))
 
 
-def test_every_text_may_be_changed_and_is_found_out(latents):
-    """A letter in a name is no damage that libhdf5 or JSON would notice."""
+def test_a_changed_letter_in_a_name_is_refused(latents):
+    """Neither libhdf5 nor JSON detects it: the checksum does."""
     data = latents.read_bytes()
-    places = [found.start() for found in re.finditer(b"delay", data)]
-    assert len(places) > 3
+    offsets = [match.start() for match in re.finditer(b"delay", data)]
+    assert len(offsets) > 3
     refused = 0
-    for place in places:
-        latents.write_bytes(data[:place] + b"r" + data[place + 1 :])
+    for offset in offsets:
+        latents.write_bytes(data[:offset] + b"r" + data[offset + 1 :])
         try:
             read_latents(latents)
         except FormatError as error:
             refused += 1
             assert is_sentence(str(error), latents), error
-    # The texts of settings alone are not in the checksum.
-    assert refused >= len(places) - len(read_texts(latents, data, b"delay:"))
+    # Only the setting texts are not in the checksum.
+    assert refused >= len(offsets) - len(setting_texts(latents, data, b"delay:"))
 
 
-def read_texts(path, data, start):
+def setting_texts(path, data, start):
+    """Read the setting texts that begin with start."""
     path.write_bytes(data)
     with h5py.File(path) as file:
         return [text for text in file["setting_text"][:] if text.startswith(start)]
 
 
 @pytest.mark.parametrize(
-    ("name", "value", "told"),
+    ("name", "value", "message"),
     [
         ("effect", 2, "'effect' of row 1 is 2, expected 0, 1"),
         ("effect", -1, "'effect' of row 1 is -1, expected 0, 1"),
@@ -188,14 +189,14 @@ def read_texts(path, data, start):
         ("split", 3, "'split' of row 1 is 3, expected 0, 1, 2"),
     ],
 )
-def test_labels_of_what_is_not_there_are_told(latents, name, value, told):
+def test_labels_out_of_range_are_refused(latents, name, value, message):
     with h5py.File(latents, "r+") as file:
         file[name][1] = value
-    with pytest.raises(FormatError, match=told):
+    with pytest.raises(FormatError, match=message):
         storage.Hdf5Reader(latents, storage.LATENTS)
 
 
-def test_a_setting_of_another_row_is_told(latents):
+def test_a_setting_of_another_row_is_refused(latents):
     with h5py.File(latents, "r+") as file:
         table = file["settings/delay"][:]
         table["row"][0] = 0  # a row of overdrive
@@ -204,32 +205,32 @@ def test_a_setting_of_another_row_is_told(latents):
         storage.Hdf5Reader(latents, storage.LATENTS)
 
 
-def test_types_and_shapes_that_nobody_writes_are_told(latents):
+def test_unsupported_types_and_shapes_are_refused(latents):
     with h5py.File(latents, "r+") as file:
         n_rows = len(file["effect"])
         del file["offset"]
         file.create_dataset("offset", (n_rows, 2**40), "i8", chunks=(1, 1024))
     with pytest.raises(FormatError, match=r"'offset' of shape .* more than the file has"):
         storage.Hdf5Reader(latents, storage.LATENTS)
-    for dtype, told in (
-        (h5py.vlen_dtype("i8"), "'offset' has a type that is never written"),
+    for dtype, message in (
+        (h5py.vlen_dtype("i8"), "'offset' has an unsupported type"),
         (h5py.string_dtype(), "'offset' is variable-length text"),
         ("f8", "'offset' has type float64, expected integers"),
     ):
         with h5py.File(latents, "r+") as file:
             del file["offset"]
             file.create_dataset("offset", (n_rows,), dtype)
-        with pytest.raises(FormatError, match=told):
+        with pytest.raises(FormatError, match=message):
             storage.Hdf5Reader(latents, storage.LATENTS)
     with h5py.File(latents, "r+") as file:
         del file["offset"]
         file.create_dataset("offset", (n_rows - 1,), "i8")
-    told = rf"'offset' has shape \({n_rows - 1},\), expected \({n_rows},\)"
-    with pytest.raises(FormatError, match=told):
+    message = rf"'offset' has shape \({n_rows - 1},\), expected \({n_rows},\)"
+    with pytest.raises(FormatError, match=message):
         storage.Hdf5Reader(latents, storage.LATENTS)
 
 
-def test_latents_that_are_no_numbers_are_told(latents):
+def test_latents_that_are_not_finite_are_refused(latents):
     with h5py.File(latents, "r+") as file:
         file["latent"][3, 2] = np.nan
     with pytest.raises(FormatError, match="NaN or infinite"):
@@ -239,7 +240,7 @@ def test_latents_that_are_no_numbers_are_told(latents):
 # On the command line
 
 
-def cut(path: Path, data: bytes) -> None:
+def truncated(path: Path, data: bytes) -> None:
     path.write_bytes(data[: len(data) // 2])
 
 
@@ -278,33 +279,33 @@ COMMANDS = {
 
 
 @pytest.mark.parametrize(
-    ("kind", "words", "damage"),
+    ("kind", "arguments", "damage"),
     [
-        (kind, words, damage)
-        for kind, each in COMMANDS.items()
-        for words in each
-        for damage in (cut, zeroed, text, empty)
-        # such a configuration says less, and says it well
+        (kind, arguments, damage)
+        for kind, commands in COMMANDS.items()
+        for arguments in commands
+        for damage in (truncated, zeroed, text, empty)
+        # a truncated or empty configuration is a valid one with fewer keys
         if kind != "configuration" or damage in (zeroed, text)
     ],
     ids=lambda value: value[0] if isinstance(value, tuple) else getattr(value, "__name__", value),
 )
-def test_a_damaged_file_is_one_sentence(
-    *, invoke, files, run_folder, tmp_path, monkeypatch, kind, words, damage
+def test_a_damaged_file_gives_one_error_line(
+    *, invoke, files, run_folder, tmp_path, monkeypatch, kind, arguments, damage
 ):
     monkeypatch.chdir(tmp_path)
     path = tmp_path / f"dam\naged{files[kind].suffix}"
     damage(path, files[kind].read_bytes())
-    named = {"file": path, "out": tmp_path, "run": run_folder, "pairs": files["pairs"]}
-    done = invoke(*(word.format(**named) for word in words), "-q")
-    assert done.exit_code == 1, done.output
-    told = done.stderr.splitlines()
-    assert len(told) == 1 and told[0].startswith("Error: ") and told[0].endswith(".")
-    assert "dam\\naged" in told[0]
+    paths = {"file": path, "out": tmp_path, "run": run_folder, "pairs": files["pairs"]}
+    result = invoke(*(argument.format(**paths) for argument in arguments), "-q")
+    assert result.exit_code == 1, result.output
+    lines = result.stderr.splitlines()
+    assert len(lines) == 1 and lines[0].startswith("Error: ") and lines[0].endswith(".")
+    assert "dam\\naged" in lines[0]
     assert not list(tmp_path.glob("[slmipr].*"))
 
 
-# Tables and configurations, by hand
+# Tables and configurations
 
 
 @pytest.mark.parametrize(
@@ -328,18 +329,18 @@ def test_a_damaged_file_is_one_sentence(
         b"[training]\nbatch_size = 2026-01-01\n",
     ],
 )
-def test_configurations_that_cannot_be_are_told(tmp_path, content):
+def test_impossible_configurations_are_refused(tmp_path, content):
     path = tmp_path / "mine.toml"
     path.write_bytes(content)
-    with pytest.raises((ConfigError, InputError)) as told:
+    with pytest.raises((ConfigError, InputError)) as raised:
         presets.configure(file=path)
-    assert "\n" not in str(told.value) and len(str(told.value)) < 500
+    assert "\n" not in str(raised.value) and len(str(raised.value)) < 500
 
 
 @pytest.mark.parametrize(
     "content", [b"\xff\xfe\0\n", b"\0" * 50, b'"' + b"x" * 200_000, b"step\n1\n", b""]
 )
-def test_a_damaged_table_of_metrics_is_told_or_has_fewer_rows(tmp_path, content):
+def test_a_damaged_table_of_metrics_is_refused_or_has_fewer_rows(tmp_path, content):
     from dafxtool.training.run_writer import METRICS, read_metrics
 
     path = tmp_path / "metrics.csv"
@@ -353,12 +354,12 @@ def test_a_damaged_table_of_metrics_is_told_or_has_fewer_rows(tmp_path, content)
     assert [row["step"] for row in read_metrics(path)] == ["1"]
 
 
-def test_a_checkpoint_of_another_shape_is_told(files, tmp_path):
+def test_a_checkpoint_of_another_shape_is_refused(files, tmp_path):
     import torch
 
     contents = torch.load(files["checkpoint"], weights_only=True)
     path = tmp_path / "other.pt"
-    with Child(f"{HERE}:read_run") as child:
+    with ReaderProcess(f"{HERE}:read_run") as process:
         for name, value in (
             ("shape", [2, 2**20, 2**20]),
             ("shape", [2, -1, 5]),
@@ -368,6 +369,6 @@ def test_a_checkpoint_of_another_shape_is_told(files, tmp_path):
             ("weights", {}),
         ):
             torch.save(contents | {name: value}, path)
-            outcome = child.read(str(path))
-            assert outcome.what == "refused", (name, value, outcome)
-            assert is_sentence(outcome.told, path)
+            outcome = process.read(str(path))
+            assert outcome.status == "refused", (name, value, outcome)
+            assert is_sentence(outcome.detail, path)

@@ -1,4 +1,4 @@
-"""Commands that are killed or interrupted at seeded moments lose nothing that they told of."""
+"""Commands that are killed or interrupted at seeded moments lose no reported progress."""
 
 from __future__ import annotations
 
@@ -12,104 +12,111 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from forked_commands import Child, Ended, left_behind
-from outputs import Writing, chosen, names_in, reported
+from forked_commands import CommandResult, ForkedCommand, leftover_processes
+from outputs import OutputCase, cases_of, names_in, reported
 
 pytestmark = pytest.mark.torture
 
 KEYS = ("render", "folder", "spectrogram", "train", "embed")
-TWICE = -signal.SIGINT  # Ctrl-C, and again by somebody who does not wait
+TWICE = -signal.SIGINT  # Ctrl-C twice in short succession
 SIGNALS = (signal.SIGKILL, signal.SIGTERM, signal.SIGINT, TWICE)
-TOLD = "interrupted: the same command with --resume|interrupted: nothing half-written was kept"
+INTERRUPTED = "interrupted. "
 
 
 @dataclass(frozen=True)
 class Undisturbed:
-    writing: Writing
+    case: OutputCase
     output: Path
     seconds: float
-    most: int  # of what `reached` tells
+    max_progress: int
 
 
 @pytest.fixture(scope="module")
-def undisturbed(nursery, writings, tmp_path_factory):
-    """undisturbed("train"): each output of the command as it is when nothing happens."""
-    made: dict[str, list[Undisturbed]] = {}
+def undisturbed(fork_server, output_cases, tmp_path_factory):
+    """undisturbed("train"): each output of a command that is not disturbed."""
+    outputs: dict[str, list[Undisturbed]] = {}
 
-    def run(writing: Writing) -> Undisturbed:
-        output = tmp_path_factory.mktemp("whole") / writing.name
+    def run(case: OutputCase) -> Undisturbed:
+        output = tmp_path_factory.mktemp("complete") / case.name
         times = []
         for more in ([], ["--overwrite"]):
-            ended = nursery.run(*writing.words(output, *more))
-            assert ended.status == 0, ended
-            times.append(ended.seconds)
-        return Undisturbed(writing, output, min(times), writing.reached(output))
+            result = fork_server.run(*case.command(output, *more))
+            assert result.status == 0, result
+            times.append(result.seconds)
+        return Undisturbed(case, output, min(times), case.progress(output))
 
     def of(key: str) -> list[Undisturbed]:
-        if key not in made:
-            made[key] = [run(writing) for writing in chosen(writings, key)]
-        return made[key]
+        if key not in outputs:
+            outputs[key] = [run(case) for case in cases_of(output_cases, key)]
+        return outputs[key]
 
     return of
 
 
-def wait_until(child: Child, whole: Undisturbed, output: Path, rng: np.random.Generator) -> None:
-    """One of two kinds of moments: by the clock, or a hair after the output has grown so far."""
-    if whole.most > 1 and rng.random() < 0.6:
-        wanted = int(rng.integers(1, whole.most + 1))
-        child.wait_for(lambda: whole.writing.reached(output) >= wanted)
+def wait_for_moment(
+    command: ForkedCommand, complete: Undisturbed, output: Path, rng: np.random.Generator
+) -> None:
+    """Wait for a random time, or until just after the output has reached a random progress."""
+    if complete.max_progress > 1 and rng.random() < 0.6:
+        progress = int(rng.integers(1, complete.max_progress + 1))
+        command.wait_for(lambda: complete.case.progress(output) >= progress)
         time.sleep(rng.random() * 0.004)
     else:
-        time.sleep(rng.random() * whole.seconds)
+        time.sleep(rng.random() * complete.seconds)
 
 
-def check_end(ended: Ended, number: int) -> str:
-    """What became of it: killed, interrupted, or complete before the signal came."""
-    if ended.status == 0:
+def check_end(result: CommandResult, number: int) -> str:
+    """Check how a command ended: killed, interrupted, or complete before the signal."""
+    if result.status == 0:
         return "complete"
-    if ended.status == -abs(number) and (number == signal.SIGKILL or not ended.stderr):
-        return "killed"  # by a gentle signal only before the command has begun
-    assert ended.status == 1 or (number == TWICE and ended.status == -signal.SIGINT), ended
-    assert re.match(TOLD, ended.sentence), ended
+    if result.status == -abs(number) and (number == signal.SIGKILL or not result.stderr):
+        return "killed"  # by another signal than SIGKILL only before the command has started
+    assert result.status == 1 or (number == TWICE and result.status == -signal.SIGINT), result
+    assert result.error.startswith(INTERRUPTED), result
     return "interrupted"
 
 
 @pytest.mark.parametrize("key", KEYS)
-def test_nothing_is_lost_at_any_moment(nursery, undisturbed, amount, figure, tmp_path, key):
+def test_no_reported_progress_is_lost_at_any_moment(
+    fork_server, undisturbed, amount, figure, tmp_path, key
+):
     rng = np.random.default_rng([2026, KEYS.index(key)])
-    wholes = undisturbed(key)
-    ways: dict[str, int] = {}
-    began = time.monotonic()
+    complete_outputs = undisturbed(key)
+    counts: dict[str, int] = {}
+    start = time.monotonic()
     for moment in range(amount(3, 50)):
-        whole, number = wholes[moment % len(wholes)], SIGNALS[moment % len(SIGNALS)]
-        output = tmp_path / str(moment) / whole.writing.name
+        complete, number = (
+            complete_outputs[moment % len(complete_outputs)],
+            SIGNALS[moment % len(SIGNALS)],
+        )
+        output = tmp_path / str(moment) / complete.case.name
         output.parent.mkdir()
-        child = nursery.start(*whole.writing.words(output))
-        wait_until(child, whole, output, rng)
-        child.send(abs(number))
+        command = fork_server.start(*complete.case.command(output))
+        wait_for_moment(command, complete, output, rng)
+        command.send(abs(number))
         if number == TWICE:
             time.sleep(rng.random() * 0.02)
-            child.send(signal.SIGINT)
-        ended = child.wait()
-        way = check_end(ended, number)
-        named = signal.Signals(abs(number)).name + (" twice" if number == TWICE else "")
-        ways[f"{named} {way}"] = ways.get(f"{named} {way}", 0) + 1
-        assert child.left_behind() == []
-        if way == "complete":
-            assert whole.writing.contents(output) == whole.writing.contents(whole.output)
-        whole.writing.check(output, whole.output, reported(ended.stderr))
-        if output.exists() and not whole.writing.resumes:
-            continue  # whole, as was seen, and nothing is left to do
-        again = nursery.run(*whole.writing.again(output))
-        assert again.status == 0, again
-        assert whole.writing.contents(output) == whole.writing.contents(whole.output)
-        assert names_in(output.parent) - below(output) == {output.name}, "something is left over"
-    figure(f"{key}: moments, by signal and end", dict(sorted(ways.items())))
-    figure(f"{key}: seconds", round(time.monotonic() - began, 1))
+            command.send(signal.SIGINT)
+        result = command.wait()
+        end = check_end(result, number)
+        signal_name = signal.Signals(abs(number)).name + (" twice" if number == TWICE else "")
+        counts[f"{signal_name} {end}"] = counts.get(f"{signal_name} {end}", 0) + 1
+        assert command.leftover_processes() == []
+        if end == "complete":
+            assert complete.case.contents(output) == complete.case.contents(complete.output)
+        complete.case.check(output, complete.output, reported(result.stderr))
+        if output.exists() and not complete.case.can_resume:
+            continue  # complete, as checked above
+        resumed = fork_server.run(*complete.case.resume_command(output))
+        assert resumed.status == 0, resumed
+        assert complete.case.contents(output) == complete.case.contents(complete.output)
+        assert names_in(output.parent) - names_below(output) == {output.name}, "files are left over"
+    figure(f"{key}: moments, by signal and end", dict(sorted(counts.items())))
+    figure(f"{key}: seconds", round(time.monotonic() - start, 1))
 
 
-def below(output: Path) -> set[str]:
-    """What is inside of an output that is a folder; its contents were compared already."""
+def names_below(output: Path) -> set[str]:
+    """Return the paths inside an output folder; their contents are compared elsewhere."""
     return {f"{output.name}/{name}" for name in names_in(output)} if output.is_dir() else set()
 
 
@@ -117,78 +124,79 @@ def below(output: Path) -> set[str]:
 
 
 @pytest.mark.parametrize("key", KEYS)
-def test_two_commands_on_one_output_refuse_each_other(nursery, undisturbed, tmp_path, key):
-    """The first is held in the middle of its work; whatever the second is told, it stays away."""
-    for whole in undisturbed(key):
-        output = tmp_path / whole.writing.key / whole.writing.name
-        child = nursery.start(*whole.writing.words(output))
-        inside = key in ("folder", "train")
-        lock = output / ".lock" if inside else output.parent / f".{output.name}.lock"
-        child.wait_for(lock.exists)
-        assert not child.ended()
+def test_two_commands_on_one_output_refuse_each_other(fork_server, undisturbed, tmp_path, key):
+    """The first is stopped in the middle of its work; the second ends with any options."""
+    for complete in undisturbed(key):
+        output = tmp_path / complete.case.key / complete.case.name
+        command = fork_server.start(*complete.case.command(output))
+        is_folder = key in ("folder", "train")
+        lock = output / ".lock" if is_folder else output.parent / f".{output.name}.lock"
+        command.wait_for(lock.exists)
+        assert not command.result()
         time.sleep(0.03)
-        child.send(signal.SIGSTOP)
-        for more in ([], ["--overwrite"], *([["--resume"]] if whole.writing.resumes else [])):
-            second = nursery.run(*whole.writing.words(output, *more))
+        command.send(signal.SIGSTOP)
+        for more in ([], ["--overwrite"], *([["--resume"]] if complete.case.can_resume else [])):
+            second = fork_server.run(*complete.case.command(output, *more))
             assert second.status == 1
-            assert f"is being written by another process (number {child.pid})" in second.sentence
-        child.send(signal.SIGCONT)
-        assert child.wait().status == 0
-        assert whole.writing.contents(output) == whole.writing.contents(whole.output)
-        assert names_in(output.parent) - below(output) == {output.name}
+            assert f"is being written by another process (number {command.pid})" in second.error
+        command.send(signal.SIGCONT)
+        assert command.wait().status == 0
+        assert complete.case.contents(output) == complete.case.contents(complete.output)
+        assert names_in(output.parent) - names_below(output) == {output.name}
 
 
 @pytest.mark.parametrize("key", KEYS)
-def test_two_commands_at_once_never_mix(nursery, undisturbed, amount, figure, tmp_path, key):
-    """Started so shortly one after the other that either may be first, also to replace it."""
+def test_two_commands_at_once_never_mix(fork_server, undisturbed, amount, figure, tmp_path, key):
+    """Both start at almost the same time, so either may be first. Also with --overwrite."""
     rng = np.random.default_rng([7, KEYS.index(key)])
-    wholes, refused = undisturbed(key), 0
+    complete_outputs, n_refused = undisturbed(key), 0
     for race in range(amount(1, 12)):
-        whole = wholes[race % len(wholes)]
-        output = tmp_path / str(race) / whole.writing.name
+        complete = complete_outputs[race % len(complete_outputs)]
+        output = tmp_path / str(race) / complete.case.name
         more = ["--overwrite"] if race % 2 else []
-        children = [nursery.start(*whole.writing.words(output, *more))]
-        time.sleep(rng.random() * whole.seconds * rng.choice([0.1, 1.0]))
-        children.append(nursery.start(*whole.writing.words(output, *more)))
-        ended = [child.wait() for child in children]
-        for each in ended:
-            if each.status:
-                refused += 1
-                assert re.search("being written by another|exists already|holds", each.sentence)
-        assert any(each.status == 0 for each in ended)
-        assert whole.writing.contents(output) == whole.writing.contents(whole.output)
-        assert names_in(output.parent) - below(output) == {output.name}
-    figure(f"{key}: of two at once, refused", refused)
+        commands = [fork_server.start(*complete.case.command(output, *more))]
+        time.sleep(rng.random() * complete.seconds * rng.choice([0.1, 1.0]))
+        commands.append(fork_server.start(*complete.case.command(output, *more)))
+        results = [command.wait() for command in commands]
+        for result in results:
+            if result.status:
+                n_refused += 1
+                assert re.search("being written by another|exists already|holds", result.error)
+        assert any(result.status == 0 for result in results)
+        assert complete.case.contents(output) == complete.case.contents(complete.output)
+        assert names_in(output.parent) - names_below(output) == {output.name}
+    figure(f"{key}: refused, of two at once", n_refused)
 
 
-# --- the real program, with processes of its own --------------------------------------------------
+# --- the real program, with worker processes --------------------------------------------------
 
 
 def test_a_killed_render_leaves_no_workers(undisturbed, amount, figure, tmp_path):
-    """The signal reaches the parent alone: workers have to find out by themselves."""
+    """The signal reaches only the parent: workers must notice its end themselves."""
     rng = np.random.default_rng(19)
-    (whole,) = undisturbed("render")
-    arguments = [*whole.writing.arguments]
+    (complete,) = undisturbed("render")
+    arguments = [*complete.case.arguments]
     arguments[arguments.index("--workers") + 1] = "2"
-    writing, in_time = replace(whole.writing, arguments=tuple(arguments)), 0
+    case, n_in_time = replace(complete.case, arguments=tuple(arguments)), 0
     python = (sys.executable, "-m", "dafxtool")
     for moment in range(amount(1, 8)):
         number = (signal.SIGKILL, signal.SIGTERM)[moment % 2]
-        output = tmp_path / str(moment) / writing.name
+        output = tmp_path / str(moment) / case.name
         process = subprocess.Popen(
-            [*python, *writing.words(output, "-q")], start_new_session=True, stderr=subprocess.PIPE
+            [*python, *case.command(output, "-q")], start_new_session=True, stderr=subprocess.PIPE
         )
-        wanted, until = int(rng.integers(1, whole.most // 2)), time.monotonic() + 60
-        while writing.reached(output) < wanted and process.poll() is None:
-            assert time.monotonic() < until
+        progress = int(rng.integers(1, complete.max_progress // 2))
+        deadline = time.monotonic() + 60
+        while case.progress(output) < progress and process.poll() is None:
+            assert time.monotonic() < deadline
             time.sleep(0.002)
-        in_time += process.poll() is None
+        n_in_time += process.poll() is None
         process.send_signal(number)
         process.communicate(timeout=60)
-        assert left_behind(process.pid, 10.0) == []
-        writing.check(output, whole.output, 0)
-        again = subprocess.run([*python, *writing.again(output), "-q"], capture_output=True)
-        assert again.returncode == 0, again.stderr
-        assert output.read_bytes() == whole.output.read_bytes()
+        assert leftover_processes(process.pid, 10.0) == []
+        case.check(output, complete.output, 0)
+        resumed = subprocess.run([*python, *case.resume_command(output), "-q"], capture_output=True)
+        assert resumed.returncode == 0, resumed.stderr
+        assert output.read_bytes() == complete.output.read_bytes()
         assert names_in(output.parent) == {output.name}
-    figure(f"renders with workers that were killed, of {amount(1, 8)}", in_time)
+    figure(f"renders with workers that were killed, of {amount(1, 8)}", n_in_time)

@@ -17,7 +17,7 @@ import numpy as np
 import pytest
 import soundfile
 from datasets import RATE, SEGMENTS, SPLIT, chosen, write_recordings
-from mutants import Child, Tally, mutant
+from mutants import ReaderProcess, Tally, mutant
 
 from dafxtool.audio.find_recordings import find_recordings
 from dafxtool.audio.frame_checks import Layout, mp3_frame_length, ogg_checksum
@@ -37,7 +37,7 @@ pytestmark = pytest.mark.torture
 
 CONFIG = SegmentConfig(short="pad", n_samples=8192)
 ALL = SplitConfig(validation=0.0, test=0.0)
-HERE = "test_torture_recordings"
+HERE = Path(__file__).stem
 
 
 def read_recording(path: str) -> str:
@@ -181,17 +181,17 @@ def is_sentence(told: str, path: Path) -> bool:
 def try_all(contents, path: Path, figure, known=(), has_checksums=False) -> Tally:
     """Read each of (name, bytes) under this path."""
     tally = Tally(frozenset(known), has_checksums)
-    with Child(f"{HERE}:read_recording") as child:
+    with ReaderProcess(f"{HERE}:read_recording") as child:
         for name, data in contents:
             path.write_bytes(data)
             outcome = child.read(str(path))
-            n_wrong = len(tally.wrong)
+            n_wrong = len(tally.failures)
             tally.add(name, outcome)
-            if outcome.what == "refused" and not is_sentence(outcome.told, path):
-                tally.wrong.append(f"{name}: {outcome.told}")
-            if len(tally.wrong) > n_wrong:
-                path.with_name(f"wrong-{len(tally.wrong)}{path.suffix}").write_bytes(data)
-    figure(f"files like {path.name}", tally.told())
+            if outcome.status == "refused" and not is_sentence(outcome.detail, path):
+                tally.failures.append(f"{name}: {outcome.detail}")
+            if len(tally.failures) > n_wrong:
+                path.with_name(f"wrong-{len(tally.failures)}{path.suffix}").write_bytes(data)
+    figure(f"files like {path.name}", tally.summary())
     return tally
 
 
@@ -214,8 +214,8 @@ def test_mutants_are_read_or_refused(tmp_path, wholes, amount, figure, kind):
     known = checksums([whole for each in wholes.values() for whole in each], tmp_path)
     path = tmp_path / f"mutant.{kind}"
     tally = try_all(contents, path, figure, known, kind in CHECKED)
-    assert not tally.wrong, "\n".join(tally.wrong)
-    results = {outcome.what for outcome in tally.outcomes}
+    assert not tally.failures, "\n".join(tally.failures)
+    results = {outcome.status for outcome in tally.outcomes}
     assert "refused" in results and (kind in CHECKED or "read" in results)
 
 
@@ -230,8 +230,10 @@ def test_random_bytes_are_refused(tmp_path, amount, figure):
 
     contents = ((f"random bytes {i}", content(i)) for i in range(amount(36, 2000)))
     tally = try_all(contents, tmp_path / "random.wav", figure)
-    assert not tally.wrong, "\n".join(tally.wrong)
-    assert sum(outcome.what == "refused" for outcome in tally.outcomes) > 0.9 * len(tally.outcomes)
+    assert not tally.failures, "\n".join(tally.failures)
+    assert sum(outcome.status == "refused" for outcome in tally.outcomes) > 0.9 * len(
+        tally.outcomes
+    )
 
 
 # Headers that lie
@@ -300,16 +302,16 @@ LIES = {
 
 
 def test_headers_that_lie_are_told(tmp_path, wholes):
-    with Child(f"{HERE}:read_recording") as child:
+    with ReaderProcess(f"{HERE}:read_recording") as child:
         for name, reasons in LIES.items():
             path = tmp_path / name
             path.write_bytes(lying(name, wholes))
             outcome = child.read(str(path))
-            assert outcome.what == ("refused" if reasons else "read"), (name, outcome)
+            assert outcome.status == ("refused" if reasons else "read"), (name, outcome)
             if not reasons:
                 continue
-            assert is_sentence(outcome.told, path)
-            assert any(reason in outcome.told for reason in reasons.split("|")), outcome.told
+            assert is_sentence(outcome.detail, path)
+            assert any(reason in outcome.detail for reason in reasons.split("|")), outcome.detail
 
 
 def test_streams_behind_each_other_are_refused(tmp_path, wholes):
@@ -335,11 +337,11 @@ def test_a_flac_that_goes_on_with_fewer_channels_does_no_harm(tmp_path, wholes):
     """libFLAC, asked for a sample inside such a frame, would read where nothing is."""
     mono, stereo = encoded("FLAC", "PCM_24", 44_100, 1, 20_000), wholes["flac"][1]
     tally = Tally()
-    with Child(f"{HERE}:enter_everywhere") as child:
+    with ReaderProcess(f"{HERE}:enter_everywhere") as child:
         for cut in range(2000, 40_000, 4000):
             (tmp_path / "spliced.flac").write_bytes(stereo[:cut] + mono[cut // 2 :])
             tally.add(f"cut at {cut}", child.read(str(tmp_path / "spliced.flac")))
-    assert not tally.wrong
+    assert not tally.failures
 
 
 def enter_everywhere(path: str) -> None:

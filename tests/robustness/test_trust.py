@@ -181,7 +181,7 @@ def test_a_file_that_leads_to_other_files_is_refused(pairs_file, tmp_path, way):
     assert len(effect) == n_rows
     columns = {"audio": (shape[1:], np.float32)}
     with pytest.raises(FormatError, match="leads to another"):
-        with storage.writing_rows(
+        with storage.open_writer(
             path, storage.PAIRS, columns, effect, saved, effects, [], resume=True
         ) as writer:
             writer.put(0, audio=np.ones((1, *shape[1:]), np.float32))
@@ -321,7 +321,7 @@ def renamed(
     rows = storage.label_rows(labels, slice(None))
     room = label_columns(effects, storage.PAIRS)["setting_text"][1].itemsize
     rows["setting_text"] = storage.encode_texts([setting_text] * len(audio), room)
-    with storage.writing_rows(folder / pairs.name, *made) as writer:
+    with storage.open_writer(folder / pairs.name, *made) as writer:
         writer.put(0, audio=audio, **rows)
     return folder / pairs.name
 

@@ -83,7 +83,7 @@ def test_an_interrupted_analysis_is_resumed_to_the_same_bytes(pairs_file, tmp_pa
     with pytest.raises(KeyboardInterrupt):
         compute_spectrograms(pairs_file, tmp_path / "s.h5", SPECTROGRAM)
     monkeypatch.setattr(storage.Writer, "put", put)
-    with pytest.raises(OutputExistsError, match="begun and not finished"):
+    with pytest.raises(OutputExistsError, match="is not finished"):
         compute_spectrograms(pairs_file, tmp_path / "s.h5", SPECTROGRAM)
     compute_spectrograms(pairs_file, tmp_path / "s.h5", SPECTROGRAM, resume=True)
     assert (tmp_path / "s.h5").read_bytes() == (tmp_path / "whole.h5").read_bytes()
@@ -100,7 +100,7 @@ def test_a_resume_never_mixes_pairs_of_two_renders(pairs_file, tmp_path, monkeyp
             compute_spectrograms(pairs, tmp_path / "s.h5", wanted)
     with h5py.File(pairs, "r+") as file:
         file["lost"][1] = b"took more than 60 s"
-    with pytest.raises(ConfigError, match="begun with another labels"):
+    with pytest.raises(ConfigError, match="started with another labels"):
         compute_spectrograms(pairs, tmp_path / "s.h5", wanted, resume=True)
 
 

@@ -1,4 +1,4 @@
-"""docs/formats.md: its code blocks run as they stand there, on files of each kind."""
+"""Run the code blocks of docs/formats.md on files of each kind."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ BLOCKS = re.findall(r"^```python\n(.*?)^```$", DOCUMENT.read_text("utf-8"), re.M
 HELPERS, PAIRS, SPECTROGRAMS, LATENTS, WRITING, SETTINGS = BLOCKS
 
 
-def executed(*blocks: str) -> dict:
+def execute(*blocks: str) -> dict:
     names: dict = {}
     for block in (HELPERS, *blocks):
         exec(compile(block, str(DOCUMENT), "exec"), names)
@@ -43,47 +43,47 @@ def here(pairs_file, spectrograms_file, run, tmp_path, monkeypatch) -> Path:
     return tmp_path
 
 
-def test_a_pairs_file_is_read_as_the_document_says(here):
-    read = executed(PAIRS)
+def test_a_pairs_file_is_read_as_documented(here):
+    names = execute(PAIRS)
     with storage.Hdf5Reader(here / "pairs.h5", storage.PAIRS) as reader:
         labels, stored = reader.labels, reader.rows(slice(None))
-    rows, settings, parameters = read["rows"], read["settings"], read["parameters"]
+    rows, settings, parameters = names["rows"], names["settings"], names["parameters"]
     assert rows.effect.tolist() == [labels.effect_of(row) for row in range(len(labels))]
     assert rows.split.tolist() == [labels.split_of(row) for row in range(len(labels))]
-    assert read["recordings"].path.tolist() == [each["path"] for each in labels.recordings]
-    assert read["effects"].name.tolist() == ["overdrive", "delay"]
+    assert names["recordings"].path.tolist() == [each["path"] for each in labels.recordings]
+    assert names["effects"].name.tolist() == ["overdrive", "delay"]
     assert settings.index.tolist() == np.flatnonzero(rows.effect == "delay").tolist()
     for row, setting in settings.iterrows():
         assert setting.to_dict() == labels.setting_of(row)
     units = parameters[parameters.effect == "delay"].set_index("name").unit
     assert list(units.index) == list(settings.columns) and units["time"] == "ms"
-    np.testing.assert_array_equal([read["dry"], read["wet"]], stored[settings.index[0]])
+    np.testing.assert_array_equal([names["dry"], names["wet"]], stored[settings.index[0]])
 
 
-def test_a_spectrograms_file_is_read_as_the_document_says(here):
-    read = executed(SPECTROGRAMS)
-    wanted = read_magnitudes(here / "spectrograms.h5", np.array([0]))[0][0]
-    np.testing.assert_allclose(read["magnitude"], wanted, rtol=1e-4, atol=1e-6)
+def test_a_spectrograms_file_is_read_as_documented(here):
+    names = execute(SPECTROGRAMS)
+    expected = read_magnitudes(here / "spectrograms.h5", np.array([0]))[0][0]
+    np.testing.assert_allclose(names["magnitude"], expected, rtol=1e-4, atol=1e-6)
 
 
-def test_a_latents_file_is_read_as_the_document_says(here, run):
-    read = executed(LATENTS)
+def test_a_latents_file_is_read_as_documented(here, run):
+    names = execute(LATENTS)
     latents = embed([here / "pairs.h5"], run)
-    assert list(read["effect"]) == latents.effects()
-    np.testing.assert_array_equal(read["style"], latents.effect_part)
-    assert read["parts"].index.tolist() == ["content", "change", "style"]
+    assert list(names["effect"]) == latents.effects()
+    np.testing.assert_array_equal(names["style"], latents.effect_part)
+    assert names["parts"].index.tolist() == ["content", "change", "style"]
 
 
 @pytest.mark.parametrize("blocks", [(WRITING,), (WRITING, SETTINGS)], ids=["without", "settings"])
 def test_a_pairs_file_written_by_hand_goes_through_the_pipeline(invoke, here, blocks):
-    written = executed(*blocks)
-    done = invoke(
+    names = execute(*blocks)
+    result = invoke(
         *("spectrogram", "mine.h5", "-o", "s.h5", "--device", "cpu"),
         *("--n-fft", 256, "--hop-length", 64, "--window-length", 256),
     )
-    assert done.exit_code == 0, done.output
+    assert result.exit_code == 0, result.output
     with storage.Hdf5Reader(here / "mine.h5", storage.PAIRS) as reader:
-        np.testing.assert_array_equal(reader.rows(slice(None)), written["audio"])
+        np.testing.assert_array_equal(reader.rows(slice(None)), names["audio"])
         labels = reader.labels
     with storage.Hdf5Reader(here / "s.h5", storage.SPECTROGRAMS) as reader:
         assert reader.labels.effects == labels.effects
@@ -101,7 +101,7 @@ def test_a_pairs_file_written_by_hand_goes_through_the_pipeline(invoke, here, bl
 
 
 def test_a_model_is_trained_on_pairs_written_by_hand(invoke, here):
-    executed(WRITING, SETTINGS)
+    execute(WRITING, SETTINGS)
     arguments = ("--n-fft", 256, "--hop-length", 64, "--window-length", 256)
     assert invoke("spectrogram", "mine.h5", "-o", "s.h5", *arguments).exit_code == 0
     train(here / "s.h5", here / "run", CONFIGURATION, "cpu")
@@ -133,7 +133,7 @@ MISTAKES = {
         replaced("audio", np.zeros((6, 8192), "f4")),
         r"'audio' has shape \(6, 8192\), expected \(n, 2, n_samples\)",
     ),
-    "whole numbers": (
+    "integers": (
         replaced("audio", np.zeros((6, 2, 8192), "i2")),
         "'audio' has type int16, expected float32",
     ),
@@ -141,7 +141,10 @@ MISTAKES = {
         replaced("recording", [0, 0, 0, 0, 1]),
         r"'recording' has shape \(5,\), expected \(6,\): one for each row of 'audio'",
     ),
-    "numbers of effects": (replaced("effect", [0, 1] * 3), "an enum of the effects' names"),
+    "effect numbers without names": (
+        replaced("effect", [0, 1] * 3),
+        "an enum of the effects' names",
+    ),
     "other splits": (
         replaced("split", [0, 0, 0, 0, 1, 1], h5py.enum_dtype({"train": 0, "valid": 1})),
         "'split' names 'valid', expected train, validation, test",
@@ -154,13 +157,13 @@ MISTAKES = {
         replaced("recordings", np.array([(1,)] * 3, dtype=[("track", "i8")])),
         "the table 'recordings' has no column 'path'",
     ),
-    "text of any length": (
+    "variable-length text": (
         replaced("effect", ["fuzz", "tape"] * 3),
         "'effect' is variable-length text, expected integers or an enum of effect names",
     ),
-    "a text attribute of any length": (
+    "a variable-length text attribute": (
         lambda file: file.attrs.create("kind", "pairs"),
-        r"write it with numpy.bytes_\(...\)",
+        r"numpy.bytes_\(...\)",
     ),
     "no sample rate": (
         lambda file: file["audio"].attrs.pop("sample_rate"),
@@ -179,17 +182,17 @@ MISTAKES = {
 
 @pytest.mark.parametrize("mistake", MISTAKES)
 def test_a_mistake_in_a_file_written_by_hand_is_named(here, mistake):
-    executed(WRITING, SETTINGS)
-    change, told = MISTAKES[mistake]
+    execute(WRITING, SETTINGS)
+    change, message = MISTAKES[mistake]
     with h5py.File("mine.h5", "r+") as file:
         change(file)
-    with pytest.raises(FormatError, match=told) as refusal:
+    with pytest.raises(FormatError, match=message) as raised:
         storage.Hdf5Reader(here / "mine.h5", storage.PAIRS)
-    assert str(refusal.value).startswith(str(here / "mine.h5"))
+    assert str(raised.value).startswith(str(here / "mine.h5"))
 
 
 def test_compressed_audio_is_read(here):
-    executed(WRITING)
+    execute(WRITING)
     with h5py.File("mine.h5", "r+") as file:
         audio, rate = np.zeros((6, 2, 8192), "f8"), file["audio"].attrs["sample_rate"]
         audio[:, :, ::64] = 0.5
@@ -204,8 +207,8 @@ def test_compressed_audio_is_read(here):
 
 
 def variable_length(path: Path) -> list[str]:
-    """Everything in a file that is text, or has a column of text, of variable length."""
-    found = []
+    """List the arrays, columns and attributes of variable length in a file."""
+    names = []
 
     def is_variable(kind):
         if kind.get_class() == h5py.h5t.COMPOUND:
@@ -215,18 +218,18 @@ def variable_length(path: Path) -> list[str]:
         )
 
     def check(name, item):
-        found.extend(
+        names.extend(
             f"{name}:{each}"
             for each in item.attrs
             if is_variable(h5py.h5a.open(item.id, each.encode()).get_type())
         )
         if isinstance(item, h5py.Dataset) and is_variable(item.id.get_type()):
-            found.append(name)
+            names.append(name)
 
     with h5py.File(path) as file:
         check("/", file)
         file.visititems(check)
-    return found
+    return names
 
 
 def test_no_file_has_text_of_variable_length(here):
@@ -235,32 +238,32 @@ def test_no_file_has_text_of_variable_length(here):
 
 
 @pytest.mark.parametrize("kind", BULK)
-def test_a_file_of_version_1_is_one_clear_sentence(tmp_path, kind):
+def test_a_file_of_version_1_is_refused(tmp_path, kind):
     path = tmp_path / "old.h5"
     with h5py.File(path, "w") as file:
         file.attrs["kind"], file.attrs["format_version"] = kind, 1
         file[BULK[kind]] = np.zeros(3)
-    made_by = {"pairs": "render", "spectrograms": "spectrogram", "latents": "embed"}[kind]
-    told = f"{path} has format version 1, this dafxtool reads version 2. Make it again with "
-    with pytest.raises(FormatError) as refusal:
+    command = {"pairs": "render", "spectrograms": "spectrogram", "latents": "embed"}[kind]
+    message = f"{path} has format version 1, this dafxtool reads version 2. Make it again with "
+    with pytest.raises(FormatError) as raised:
         storage.Hdf5Reader(path, storage.PAIRS)
-    assert str(refusal.value) == told + f"'dafxtool {made_by}'."
+    assert str(raised.value) == message + f"'dafxtool {command}'."
     assert storage.kind_of(path) is None
 
 
-def test_names_that_are_no_text_come_back_byte_for_byte(pairs_file, tmp_path):
-    """Of 4096 bytes, the longest that a path may have, some of them no UTF-8."""
+def test_paths_that_are_not_utf8_are_read_back_unchanged(pairs_file, tmp_path):
+    """The longest path has 4096 bytes, some of them invalid UTF-8."""
     names = [b"/\xff\xfe/" + b"x" * 4090 + b"/y", "/ä/é.wav".encode(), b"/plain"]
     with storage.Hdf5Reader(pairs_file, storage.PAIRS) as reader:
         labels, audio = reader.labels, reader.rows(slice(None))
-        about = reader.configuration
+        configuration = reader.configuration
     recordings = [
         {**each, "path": decode_text(names[index % 3])}
         for index, each in enumerate(labels.recordings)
     ]
     columns = {"audio": (audio.shape[1:], np.float32)}
-    made = (storage.PAIRS, columns, labels.effect, about, labels.effects, recordings)
-    with storage.writing_rows(tmp_path / "named.h5", *made) as writer:
+    arguments = (storage.PAIRS, columns, labels.effect, configuration, labels.effects, recordings)
+    with storage.open_writer(tmp_path / "named.h5", *arguments) as writer:
         writer.put(0, audio=audio, **storage.label_rows(labels, slice(None)))
     with storage.Hdf5Reader(tmp_path / "named.h5", storage.PAIRS) as reader:
         assert reader.labels.recordings == recordings

@@ -1,3 +1,5 @@
+"""Write and read files: order, resume, overwrite, kills and errors."""
+
 import errno
 import os
 import signal
@@ -12,7 +14,7 @@ import pytest
 from datasets import HELPERS
 
 from dafxtool import storage
-from dafxtool.effects.effect import Effect, PluginFile, draw_setting
+from dafxtool.effects.effect import Effect
 from dafxtool.effects.parameter import Parameter
 from dafxtool.errors import (
     ConfigError,
@@ -32,8 +34,8 @@ PARTS = [{"name": "content", "start": 0, "stop": 1}, {"name": "change", "start":
 TABLES = {"parts": storage.make_table("parts", PARTS), "scale": np.ones(3, np.float32)}
 
 
-def begin(path, configuration=None, **options):
-    return storage.writing_rows(
+def open_writer(path, configuration=None, **options):
+    return storage.open_writer(
         path,
         storage.LATENTS,
         COLUMNS,
@@ -50,25 +52,25 @@ def put(writer, start, stop):
     put_rows(writer, np.arange(start, stop), start)
 
 
-def put_rows(writer, rows, where):
+def put_rows(writer, values, rows):
     writer.put(
-        where,
-        latent=rows[:, None] + np.array([0.0, 0.25, 0.5]),
-        effect=rows % 2,
-        setting=np.where(rows % 2 == 1, rows / 2, np.nan)[:, None],
-        setting_text=storage.encode_texts([f"gain:level={row / 2}" for row in rows]),
-        recording=np.zeros(len(rows), int),
-        offset=rows * 10,
-        split=rows % 3,
+        rows,
+        latent=values[:, None] + np.array([0.0, 0.25, 0.5]),
+        effect=values % 2,
+        setting=np.where(values % 2 == 1, values / 2, np.nan)[:, None],
+        setting_text=storage.encode_texts([f"gain:level={value / 2}" for value in values]),
+        recording=np.zeros(len(values), int),
+        offset=values * 10,
+        split=values % 3,
     )
 
 
-@pytest.mark.parametrize("bulk", ["latent", "picture"])
-def test_rows_are_written_in_any_order(tmp_path, bulk):
-    """By chunks and by selections: both ways that rows take to the file."""
+@pytest.mark.parametrize("by_chunk", [True, False])
+def test_rows_are_written_in_any_order(tmp_path, by_chunk):
+    """As direct chunks and as selections."""
     path, order = tmp_path / "scattered.h5", np.random.default_rng(1).permutation(N_ROWS)
-    with begin(path) as writer:
-        writer._by_row = {"latent"} if bulk == "latent" else set()
+    with open_writer(path) as writer:
+        writer._by_row = {"latent"} if by_chunk else set()
         for rows in np.split(order, [3, 4, 11]):
             put_rows(writer, rows, rows)
     with storage.Reader(path, storage.LATENTS) as reader:
@@ -79,22 +81,22 @@ def test_rows_are_written_in_any_order(tmp_path, bulk):
         assert reader.labels.setting_text[7] == "gain:level=3.5"
 
 
-def test_a_link_stays_and_leads_to_the_new_file(tmp_path):
+def test_a_symbolic_link_is_kept_and_leads_to_the_new_file(tmp_path):
     (tmp_path / "link.h5").symlink_to(tmp_path / "target.h5")
     for _ in range(2):
-        with begin(tmp_path / "link.h5", overwrite=True) as writer:
+        with open_writer(tmp_path / "link.h5", overwrite=True) as writer:
             put(writer, 0, N_ROWS)
         assert (tmp_path / "link.h5").is_symlink()
         with storage.Reader(tmp_path / "target.h5", storage.LATENTS) as reader:
             assert len(reader) == N_ROWS
 
 
-def test_overwrite_wins_over_resume(tmp_path):
+def test_overwrite_takes_precedence_over_resume(tmp_path):
     path = tmp_path / "latents.h5"
-    with pytest.raises(KeyError), begin(path) as writer:
+    with pytest.raises(KeyError), open_writer(path) as writer:
         put(writer, 0, 8)
         raise KeyError
-    with begin(path, {**CONFIGURATION, "seed": 1}, resume=True, overwrite=True) as writer:
+    with open_writer(path, {**CONFIGURATION, "seed": 1}, resume=True, overwrite=True) as writer:
         assert not writer.done().any()
         put(writer, 0, N_ROWS)
     with storage.Reader(path, storage.LATENTS) as reader:
@@ -102,20 +104,20 @@ def test_overwrite_wins_over_resume(tmp_path):
 
 
 @pytest.mark.parametrize("rows, error", [([3, 3], ValueError), ([N_ROWS], IndexError)])
-def test_rows_that_cannot_be_are_refused(tmp_path, rows, error):
-    with pytest.raises(error), begin(tmp_path / "x.h5") as writer:
+def test_repeated_rows_and_rows_out_of_range_are_refused(tmp_path, rows, error):
+    with pytest.raises(error), open_writer(tmp_path / "x.h5") as writer:
         put_rows(writer, np.array(rows), np.array(rows))
     assert not (tmp_path / "x.h5").exists()
 
 
 def test_columns_of_another_length_are_refused(tmp_path):
-    with pytest.raises(ValueError, match="split"), begin(tmp_path / "x.h5") as writer:
+    with pytest.raises(ValueError, match="split"), open_writer(tmp_path / "x.h5") as writer:
         writer.put(0, latent=np.zeros((2, 3)), split=np.zeros(3))
 
 
-def test_what_is_written_is_read_back(tmp_path):
+def test_written_rows_are_read_back(tmp_path):
     path = tmp_path / "latents.h5"
-    with begin(path) as writer:
+    with open_writer(path) as writer:
         put(writer, 10, N_ROWS)
         put(writer, 0, 10)
         assert not path.exists()
@@ -142,50 +144,50 @@ def test_what_is_written_is_read_back(tmp_path):
 
 def test_an_unfinished_file_keeps_its_temporary_name_and_is_resumed(tmp_path):
     path = tmp_path / "latents.h5"
-    with pytest.raises(KeyError, match="stop"), begin(path) as writer:
+    with pytest.raises(KeyError, match="stop"), open_writer(path) as writer:
         put(writer, 0, 8)
         raise KeyError("stop")
     assert not path.exists()
-    with pytest.raises(OutputExistsError, match="begun and not finished"), begin(path):
+    with pytest.raises(OutputExistsError, match="is not finished"), open_writer(path):
         pass
-    with pytest.raises(ConfigError, match="begun with another seed"):
-        with begin(path, {**CONFIGURATION, "seed": 1}, resume=True):
+    with pytest.raises(ConfigError, match="started with another seed"):
+        with open_writer(path, {**CONFIGURATION, "seed": 1}, resume=True):
             pass
-    with begin(path, resume=True) as writer:
+    with open_writer(path, resume=True) as writer:
         assert writer.done().nonzero()[0].tolist() == list(range(8))
         put(writer, 8, N_ROWS)
     assert path.exists()
     assert not storage.partial_path(path).exists()
-    with pytest.raises(OutputExistsError, match="exists already"), begin(path):
+    with pytest.raises(OutputExistsError, match="exists already"), open_writer(path):
         pass
     before = path.read_bytes()
-    with begin(path, resume=True) as writer:  # complete: nothing is left to do
+    with open_writer(path, resume=True) as writer:  # complete: nothing to do
         assert writer.done().all()
     assert path.read_bytes() == before
     with pytest.raises(ConfigError, match="another seed"):
-        with begin(path, {**CONFIGURATION, "seed": 1}, resume=True):
+        with open_writer(path, {**CONFIGURATION, "seed": 1}, resume=True):
             pass
 
 
-def test_a_second_interrupt_while_the_first_is_dealt_with_loses_nothing(tmp_path, monkeypatch):
+def test_a_second_interrupt_during_the_first_loses_nothing(tmp_path, monkeypatch):
     path = tmp_path / "latents.h5"
 
     def interrupted(self):
         raise KeyboardInterrupt
 
-    with pytest.raises(KeyboardInterrupt), begin(path) as writer:
+    with pytest.raises(KeyboardInterrupt), open_writer(path) as writer:
         put(writer, 0, 8)
         monkeypatch.setattr(storage.Writer, "done", interrupted)
         raise KeyboardInterrupt
     monkeypatch.undo()
-    with begin(path, resume=True) as writer:
+    with open_writer(path, resume=True) as writer:
         assert writer.done().nonzero()[0].tolist() == list(range(8))
         put(writer, 8, N_ROWS)
 
 
-def test_remains_that_the_disk_does_not_give_out_are_not_thrown_away(tmp_path, monkeypatch):
+def test_a_partial_file_that_the_disk_cannot_read_is_not_removed(tmp_path, monkeypatch):
     path = tmp_path / "latents.h5"
-    with pytest.raises(KeyError), begin(path) as writer:
+    with pytest.raises(KeyError), open_writer(path) as writer:
         put(writer, 0, 8)
         raise KeyError
 
@@ -194,22 +196,22 @@ def test_remains_that_the_disk_does_not_give_out_are_not_thrown_away(tmp_path, m
 
     monkeypatch.setattr(h5py, "File", fails)
     for more in ({"resume": True}, {"overwrite": True}):
-        with pytest.raises(DiskError, match="failure of its own"), begin(path, **more):
+        with pytest.raises(DiskError, match=r"latents\.h5"), open_writer(path, **more):
             pass
     monkeypatch.undo()
-    with begin(path, resume=True) as writer:
+    with open_writer(path, resume=True) as writer:
         assert writer.done().sum() == 8
         put(writer, 8, N_ROWS)
 
 
 def test_the_bytes_do_not_depend_on_the_order_of_writing_nor_on_a_resume(tmp_path):
     one, two = tmp_path / "one.h5", tmp_path / "two.h5"
-    with begin(one) as writer:
+    with open_writer(one) as writer:
         put(writer, 0, N_ROWS)
-    with pytest.raises(KeyError), begin(two) as writer:
+    with pytest.raises(KeyError), open_writer(two) as writer:
         put(writer, 5, 9)
         raise KeyError
-    with begin(two, resume=True) as writer:
+    with open_writer(two, resume=True) as writer:
         put(writer, 9, N_ROWS)
         put(writer, 0, 5)
     assert one.read_bytes() == two.read_bytes()
@@ -220,8 +222,8 @@ import sys, time
 from pathlib import Path
 sys.path[:0] = {tests!r}
 import numpy as np
-from test_storage import begin, put, N_ROWS
-with begin(Path({path!r})) as writer:
+from test_storage import open_writer, put, N_ROWS
+with open_writer(Path({path!r})) as writer:
     for row in range(N_ROWS):
         put(writer, row, row + 1)
         print(row, flush=True)
@@ -231,7 +233,7 @@ with begin(Path({path!r})) as writer:
 
 
 @pytest.mark.parametrize("after", [1, 7, 19])
-def test_a_killed_writer_has_kept_what_it_reported(tmp_path, after):
+def test_a_killed_writer_keeps_the_reported_rows(tmp_path, after):
     path = tmp_path / "latents.h5"
     code = KILLED.format(tests=[str(Path(__file__).parent), HELPERS], path=str(path))
     process = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True)
@@ -241,7 +243,7 @@ def test_a_killed_writer_has_kept_what_it_reported(tmp_path, after):
     time.sleep(0.002)
     os.kill(process.pid, signal.SIGKILL)
     process.wait()
-    with begin(path, resume=True) as writer:
+    with open_writer(path, resume=True) as writer:
         assert writer.done()[: after + 1].all()
         put(writer, 0, N_ROWS)
     with storage.Reader(path, storage.LATENTS) as reader:
@@ -256,41 +258,41 @@ def test_two_writers_of_one_file_refuse_each_other(tmp_path):
         assert process.stdout is not None
         process.stdout.readline()
         with pytest.raises(OutputExistsError, match="being written by another process"):
-            with begin(path, resume=True):
+            with open_writer(path, resume=True):
                 pass
         with pytest.raises(OutputExistsError, match="being written by another process"):
-            with begin(path, overwrite=True):
+            with open_writer(path, overwrite=True):
                 pass
     finally:
         process.kill()
         process.wait()
 
 
-def test_rows_that_were_never_written_stop_the_renaming(tmp_path):
+def test_an_incomplete_file_is_not_renamed(tmp_path):
     path = tmp_path / "latents.h5"
-    with pytest.raises(InputError, match="not every row was written"), begin(path) as writer:
+    with pytest.raises(InputError, match="not every row was written"), open_writer(path) as writer:
         put(writer, 0, 5)
     assert not path.exists()
 
 
-def test_wrong_kinds_of_file_are_named(tmp_path):
+def test_errors_name_the_wrong_kind_of_file(tmp_path):
     path = tmp_path / "latents.h5"
-    with begin(path) as writer:
+    with open_writer(path) as writer:
         put(writer, 0, N_ROWS)
     with pytest.raises(
-        FormatError, match="holds latents, not pairs: make it with 'dafxtool render'"
+        FormatError, match=r"holds latents, not pairs\. Make it with 'dafxtool render'"
     ):
         storage.Reader(path, storage.PAIRS)
     text = tmp_path / "text.h5"
     text.write_text("hello")
-    with pytest.raises(FormatError, match="no HDF5 file"):
+    with pytest.raises(FormatError, match="not an HDF5 file"):
         storage.Reader(text, storage.PAIRS)
     with pytest.raises(InputError, match="does not exist"):
         storage.Reader(tmp_path / "absent.h5", storage.PAIRS)
     other = tmp_path / "other.h5"
     with h5py.File(other, "w") as file:
         file["x"] = 1
-    with pytest.raises(FormatError, match="unknown kind"):
+    with pytest.raises(FormatError, match="unknown data"):
         storage.Reader(other, storage.SPECTROGRAMS)
     assert storage.kind_of(path) == "latents"
     assert storage.kind_of(text) is None
@@ -305,9 +307,9 @@ def test_wrong_kinds_of_file_are_named(tmp_path):
         storage.Reader(path, storage.LATENTS)
 
 
-def test_a_file_without_its_labels_is_damaged_not_a_traceback(tmp_path):
+def test_a_file_without_labels_is_a_format_error(tmp_path):
     path = tmp_path / "latents.h5"
-    with begin(path) as writer:
+    with open_writer(path) as writer:
         put(writer, 0, N_ROWS)
     with h5py.File(path, "r+") as file:
         del file["effect"]
@@ -316,17 +318,17 @@ def test_a_file_without_its_labels_is_damaged_not_a_traceback(tmp_path):
 
 
 @pytest.mark.parametrize(("n_rows", "most"), [(8000, 4000), (1024, 512), (184, 24), (10, 24)])
-def test_some_positions_meet_every_effect(n_rows, most):
-    """Effects take turns in a file: even steps of 4 rows would meet one of four alone."""
-    found = storage.some_positions(n_rows, most)
-    assert len(found) == len(set(found.tolist())) == min(n_rows, most)
-    assert (found[1:] > found[:-1]).all() and found[0] >= 0 and found[-1] < n_rows
-    counts = np.bincount(found % 4, minlength=4)
+def test_some_positions_include_every_effect(n_rows, most):
+    """Effects alternate in a file: steps of 4 rows would include one effect of four."""
+    rows = storage.some_positions(n_rows, most)
+    assert len(rows) == len(set(rows.tolist())) == min(n_rows, most)
+    assert (rows[1:] > rows[:-1]).all() and rows[0] >= 0 and rows[-1] < n_rows
+    counts = np.bincount(rows % 4, minlength=4)
     assert counts.min() > 0.5 * counts.mean() or (most == 24 and counts.min() > 0)
-    assert (found == storage.some_positions(n_rows, most)).all()
+    assert (rows == storage.some_positions(n_rows, most)).all()
 
 
-def test_rows_that_are_chunks_come_in_any_order_and_more_than_once(pairs_file):
+def test_chunked_rows_are_read_in_any_order_and_repeatedly(pairs_file):
     with h5py.File(pairs_file) as file:
         stored = file["audio"][:]
     wanted = [7, 3, 4, 11, 3, 7]
@@ -338,112 +340,38 @@ def test_rows_that_are_chunks_come_in_any_order_and_more_than_once(pairs_file):
             reader.rows(np.array([0, 1000]))
 
 
-# Effects, as they are and as they come back
-
-
-def plugin_file(**values):
-    about = {"version": "1.0", "sha256": "ab" * 32, "n_channels": 2, "sample_rate": 8000}
-    return PluginFile(**{"path": "/p/x.vst3", "plugin_name": None, **about, **values})
-
-
-MODES = Parameter("mode", "", 0, 2, 1, choices=("soft", "hard", "süß"), positions=(0.0, 0.4, 1.0))
-CURVE = {"scale": "tabulated", "positions": (0.0, 0.3, 1.0), "values": (5.0, 1.0, 0.5)}
-ROUND_TRIPS = {
-    "no parameters": Effect("clean"),
-    "units and text": Effect("a", (Parameter("t", "µs", 0.1, 9, 1 / 3, description="x" * 999),)),
-    "logarithmic": Effect("a", (Parameter("f", "Hz", 20, 9000, 100, "logarithmic"),)),
-    "choices": Effect("a", (MODES, Parameter("even", "", 0, 1, 0, choices=("off", "on")))),
-    "a curve": Effect("a", (Parameter("level", "dB", 0.5, 5, 1, **CURVE),)),
-    "a parameter called row": Effect("a", (Parameter("row", "", 0, 1, 0),)),
-    "a slash": Effect("a/b", (Parameter("x/y", "%", 0, 1, 0),)),
-    "dots": Effect("..", (Parameter(".", "%", 0, 1, 0),)),
-    "a percent sign": Effect("100%2F", (Parameter("%", "%", 0, 1, 0),)),
-    "more parameters than HDF5 has columns": Effect(
-        "synth", tuple(Parameter(f"parameter-number-{i}", "", 0, 1, 0) for i in range(2000))
-    ),
-    "a plugin": Effect(
-        "tube",
-        (MODES, Parameter("drive", "", 0, 1, 0)),
-        plugin=plugin_file(indices=(4, 9), left_out=(("meter", "no setting"),), repeatable=False),
-    ),
-    "one plugin of several": Effect("mda", (MODES,), plugin=plugin_file(plugin_name="mda Tape")),
-}
-
-
-@pytest.mark.parametrize("case", ROUND_TRIPS)
-def test_effects_and_settings_come_back_as_they_were(tmp_path, case):
-    effects = [Effect("other", (Parameter("x", "", 0, 1, 0),)), ROUND_TRIPS[case]]
-    settings = [draw_setting(effects[row % 2], np.random.default_rng(row)) for row in range(6)]
-    setting = np.full((6, max(1, *(len(effect.parameters) for effect in effects))), np.nan)
-    for row, each in enumerate(settings):
-        setting[row, : len(each)] = list(each.values())
-    effect = np.arange(6) % 2
-    texts = [effects[row % 2].setting_text(settings[row]) for row in range(6)]
-    about = {"segments": {"sample_rate": 8000, "n_samples": 5}}
-    described, columns = [each.to_dict() for each in effects], {"audio": ((2, 5), np.float32)}
-    made = (storage.PAIRS, columns, effect, about, described, RECORDINGS)
-    with storage.writing_rows(tmp_path / "e.h5", *made) as writer:
-        for row in (4, 1, 5, 0, 3, 2):
-            writer.put(
-                row,
-                audio=np.zeros((1, 2, 5)),
-                setting=setting[[row]],
-                setting_text=storage.encode_texts([texts[row]]),
-                recording=np.array([0]),
-                offset=np.array([0]),
-                split=np.array([row % 3]),
-                lost=storage.encode_texts([""]),
-            )
-    with storage.Hdf5Reader(tmp_path / "e.h5", storage.PAIRS) as reader:
-        assert [Effect.from_dict(each) for each in reader.labels.effects] == effects
-        assert [reader.labels.setting_of(row) for row in range(6)] == settings
-        assert reader.labels.setting_text == texts
-        np.testing.assert_array_equal(reader.labels.setting, setting)
-
-
-def test_more_effects_than_an_enum_can_name(tmp_path):
-    n_effects = 5000
-    effects = [Effect(f"effect-number-{index}").to_dict() for index in range(n_effects)]
-    columns = {"audio": ((2, 3), np.float32)}
-    about = {"segments": {"sample_rate": 8000, "n_samples": 3}}
-    made = (storage.PAIRS, columns, np.arange(n_effects)[::-1], about, effects, RECORDINGS)
-    nothing = np.zeros(n_effects, int)
-    with storage.writing_rows(tmp_path / "e.h5", *made) as writer:
-        audio = np.zeros((n_effects, 2, 3))
-        writer.put(0, audio=audio, recording=nothing, offset=nothing, split=nothing)
-    with storage.Hdf5Reader(tmp_path / "e.h5", storage.PAIRS) as reader:
-        assert reader.labels.effect_of(0) == "effect-number-4999"
-
-
 def test_a_configuration_may_be_longer_than_an_attribute(tmp_path):
     long = {**CONFIGURATION, "notes": ["x" * 1000] * 1000}
-    with begin(tmp_path / "long.h5", long) as writer:
+    with open_writer(tmp_path / "long.h5", long) as writer:
         put(writer, 0, N_ROWS)
     with storage.Hdf5Reader(tmp_path / "long.h5", storage.LATENTS) as reader:
         assert reader.configuration == long
 
 
-def test_text_that_has_no_room_is_refused_and_reasons_end_with_a_character(tmp_path):
-    with pytest.raises(ValueError, match="there is room for"), begin(tmp_path / "x.h5") as writer:
+def test_long_text_is_refused_and_reasons_are_truncated_at_a_character(tmp_path):
+    with (
+        pytest.raises(ValueError, match="expected at most"),
+        open_writer(tmp_path / "x.h5") as writer,
+    ):
         writer.put(0, setting_text=storage.encode_texts(["x" * 10_000]))
     (reason,) = storage.encode_texts(["é" * 400], 479).tolist()
     assert reason.decode() == "é" * 239
 
 
-def test_a_row_of_another_effect_than_laid_out_is_refused(tmp_path):
-    with pytest.raises(ValueError, match="laid out"), begin(tmp_path / "x.h5") as writer:
+def test_a_row_of_another_effect_than_planned_is_refused(tmp_path):
+    with pytest.raises(ValueError, match="differs"), open_writer(tmp_path / "x.h5") as writer:
         writer.put(0, effect=np.array([1]))
 
 
-def test_remains_of_another_version_are_not_resumed(tmp_path):
+def test_a_partial_file_of_another_version_is_not_resumed(tmp_path):
     path = tmp_path / "latents.h5"
-    with pytest.raises(KeyError), begin(path) as writer:
+    with pytest.raises(KeyError), open_writer(path) as writer:
         put(writer, 0, 8)
         raise KeyError
     with h5py.File(storage.partial_path(path), "r+") as file:
         file.attrs["format_version"] = 1
-    with pytest.raises(ConfigError, match="another version of dafxtool: start again"):
-        with begin(path, resume=True):
+    with pytest.raises(ConfigError, match="another version of dafxtool"):
+        with open_writer(path, resume=True):
             pass
-    with begin(path, overwrite=True) as writer:
+    with open_writer(path, overwrite=True) as writer:
         put(writer, 0, N_ROWS)
