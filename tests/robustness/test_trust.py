@@ -276,7 +276,7 @@ def test_the_tables_of_a_strangers_file_are_checked_when_it_is_opened(
 
 
 # Data of these go from one of our own processes to another, and never through a file.
-OWN_PROCESSES = {"cluster.py", "supervision.py", "workers.py"}
+OWN_PROCESSES = {"dask_cluster.py", "child_process.py", "workers.py"}
 UNPICKLING = {"pickle", "shelve", "marshal", "dill", "joblib", "cloudpickle"}
 
 
