@@ -26,7 +26,8 @@ from dafxtool.plots.base import (
     VALUE_COLOURS,
     typeset,
 )
-from dafxtool.plots.spectrograms import colour_table, erb_rate
+from dafxtool.plots.spectrogram_axes import erb_rate
+from dafxtool.plots.spectrograms import colour_table
 from dafxtool.utils import outputs
 from dafxtool.utils.progress import SILENT, Progress
 from dafxtool.utils.text import shown_name

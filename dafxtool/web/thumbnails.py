@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dafxtool.config import SpectrogramConfig
-from dafxtool.plots.spectrograms import frequency_weights
+from dafxtool.plots.spectrogram_axes import frequency_weights
 
 N_BANDS, N_TIMES = 48, 48
 RANGE_DB = 100.0  # from level 255 down to 0

@@ -18,7 +18,7 @@ from dafxtool.latents.embed import embed
 from dafxtool.latents.latent_map import latent_map
 from dafxtool.latents.table import write_latents
 from dafxtool.plots.scatter import label_style
-from dafxtool.plots.spectrograms import erb_rate
+from dafxtool.plots.spectrogram_axes import erb_rate
 from dafxtool.web import map_audio
 from dafxtool.web import page as page_module
 from dafxtool.web.latent_map import map_fragment, write_map_page
