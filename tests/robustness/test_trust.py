@@ -276,7 +276,7 @@ def test_the_tables_of_a_strangers_file_are_checked_when_it_is_opened(
 
 
 # Data of these go from one of our own processes to another, and never through a file.
-OWN_PROCESSES = {"cluster.py", "supervision.py", "workers.py"}
+OWN_PROCESSES = {"dask_cluster.py", "child_process.py", "workers.py"}
 UNPICKLING = {"pickle", "shelve", "marshal", "dill", "joblib", "cloudpickle"}
 
 
@@ -428,7 +428,7 @@ def pages(marked_up, run, tmp_path):
     for effect in latents.labels.effects:
         effect["name"] = ENDING + effect["name"]
     projection = latent_map(latents, "pca")
-    shown = {"title": MARKUP, "silent_because": ENDING}
+    shown = {"title": MARKUP, "silent_reason": ENDING}
     write_map_page(made / "map.html", latents, projection, **shown)
     without = ["map", "sweeps", "evaluation"]
     write_report(made / "report.html", run, marked_up, without=without, title=ENDING)
