@@ -93,7 +93,7 @@ def _environment(run: Path) -> dict[str, str]:
 
 
 def effect_blocks(pairs: Path, run: Run) -> list[Block]:
-    """List every parameter of every effect with the range that settings were sampled from."""
+    """List every parameter of every effect with its range, default and scale."""
     with storage.Reader(pairs, storage.PAIRS) as reader:
         effects, all_fixed = reader.labels.effects, reader.configuration.get("fixed", [])
     blocks: list[Block] = []
