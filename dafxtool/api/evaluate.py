@@ -46,13 +46,14 @@ def evaluate(
         checks.check_file(Path(pairs), (storage.PAIRS,))
     check_outputs(figure, table, overwrite=overwrite)
     from dafxtool.evaluation.evaluate import evaluate as evaluate_run
-    from dafxtool.evaluation.results import draw, write_scores
+    from dafxtool.evaluation.figure import draw_results
+    from dafxtool.evaluation.results import write_scores
 
     loaded = defaults.loaded_run(run, device)
     source = as_path(pairs) or defaults.pairs_of_run(loaded.data, progress=progress)
     result = evaluate_run(loaded, source, midpoints, sounds, seed, progress)
     if figure:
-        draw(figure, result, overwrite)
+        draw_results(figure, result, overwrite)
     if table:
         write_scores(table, result, overwrite)
     return result

@@ -128,14 +128,14 @@ def latent_map(
     from dafxtool.latents import latent_map as stage
     from dafxtool.latents.table import held_out, held_out_of, read_latents
 
-    loaded, sounds = None, None
+    loaded, read_audio = None, None
     if is_embedded:
         latents = read_latents(sources[0])
         rows = latents.labels.rows_of(as_splits(split) or held_out(latents.labels))
         latents = latents.take(rows)
     else:
         from dafxtool.latents.embed import embed
-        from dafxtool.web.map_audio import sounds_of
+        from dafxtool.web.map_audio import audio_reader
 
         loaded = defaults.loaded_run(run, device)
         rate = loaded.configuration.segments.sample_rate
@@ -143,7 +143,7 @@ def latent_map(
         splits = as_splits(split) or held_out_of(sources[0])
         latents = embed(sources, loaded, chosen, splits, progress=progress)
         if as_page:
-            sounds = sounds_of(sources[0], latents, loaded, splits)
+            read_audio = audio_reader(sources[0], latents, loaded, splits)
     progress.say(f"projecting {len(latents)} latents with {method}")
     projection = stage.latent_map(latents, method, seed, part)
     title = title or stage.map_title(latents)
@@ -158,10 +158,10 @@ def latent_map(
             latents,
             projection,
             loaded,
-            sounds,
+            read_audio,
             points or N_POINTS,
             title,
-            silent if sounds is None else "",
+            silent if read_audio is None else "",
             seed,
             overwrite,
             progress,

@@ -1,1 +1,1 @@
-"""Evaluate a run on held-out recordings."""
+"""Evaluation of a run on held-out recordings: scores, baselines and their intervals."""

@@ -1,14 +1,14 @@
 """Evaluate a run on recordings that training never saw.
 
-Every figure stands beside the trivial ways to get one, and has a 95% interval by the bootstrap over
-recordings. What is asked:
+Every score stands beside trivial baselines and has a 95% interval by the bootstrap over recordings.
+The tasks:
 
-- reconstruction: how near is what the decoder makes, as numbers and as sound?
-- recognition: is the effect told from the latent, and from what else would one tell it?
-- settings: are the values of its parameters told?
-- leakage: what else does the effect's part of the latent tell: the level, the speaker?
-- midpoint: is half way between two settings what the effect really does half way?
-- drift: does the dry channel stand still when only the effect changes?
+- reconstruction: distance of the decoded pair from the original, as spectrograms and as audio
+- recognition: identify the effect from the latent, and from other features
+- settings: predict the values of the effect's parameters
+- leakage: level and speaker predicted from the effect part of the latent
+- midpoint: decoded midpoint of two settings against the effect rendered at the middle setting
+- drift: movement of the dry channel when only the effect changes
 """
 
 from __future__ import annotations
@@ -19,7 +19,13 @@ from dafxtool import storage
 from dafxtool.evaluation.features import EvaluationData
 from dafxtool.evaluation.midpoints import ways
 from dafxtool.evaluation.results import Evaluation
-from dafxtool.evaluation.tasks import _leakage, _recognition, _reconstruction, _settings, _sound
+from dafxtool.evaluation.tasks import (
+    audio_scores,
+    leakage_scores,
+    recognition_scores,
+    reconstruction_scores,
+    setting_scores,
+)
 from dafxtool.latents.table import check_segments
 from dafxtool.models.run import Run
 from dafxtool.utils.progress import SILENT, Progress
@@ -35,21 +41,23 @@ def evaluate(
 ) -> Evaluation:
     """Evaluate a run on the test split of a pairs file; probes are fitted on its training split.
 
-    midpoints_per_effect  pairs of settings that the way between is judged on
-    n_sounds              wet segments that are made into sound
+    midpoints_per_effect  number of pairs of settings whose midpoint is evaluated
+    n_sounds              number of wet segments that are inverted to audio
+    seed                  of the settings of the midpoints
 
-    Raises InputError where there is nothing to judge on, FormatError for segments of another size.
+    InputError if no training rows or no unseen test rows exist; FormatError for segments of
+    another size.
     """
     with storage.Reader(pairs, storage.PAIRS) as reader:
         check_segments(reader, run)
         data = EvaluationData(reader, run, progress)
-        scores, confusion = _recognition(data)
+        recognition, confusion = recognition_scores(data)
         scores = [
-            *_reconstruction(data),
-            *_sound(data, n_sounds, progress),
-            *scores,
-            *_settings(data),
-            *_leakage(data),
+            *reconstruction_scores(data),
+            *audio_scores(data, n_sounds, progress),
+            *recognition,
+            *setting_scores(data),
+            *leakage_scores(data),
             *ways(data, midpoints_per_effect, seed, progress),
         ]
         return Evaluation(

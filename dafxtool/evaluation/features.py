@@ -1,4 +1,4 @@
-"""What an evaluation looks at: the rows, their features, and the errors of what a model makes."""
+"""Read the rows of an evaluation, their features, and the errors of their reconstructions."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from dafxtool import storage
 from dafxtool.audio.level import level_db
 from dafxtool.errors import InputError
-from dafxtool.evaluation.probes import Rows, principal_features
+from dafxtool.evaluation.probes import ProbeSplits, principal_features
 from dafxtool.latents.table import Latents, about, seen_in_training
 from dafxtool.models.descriptors import Descriptors
 from dafxtool.models.residual import ResidualVAE
@@ -26,12 +26,29 @@ from dafxtool.utils.progress import Progress
 
 ROWS_A_BATCH = 16
 CLOSED_FORM = "closed form"
-CLOSED_FORM_ROWS = 600  # of the training split, which it is fitted on
-MOST_PICTURE_BYTES = 1.5e9  # of training spectrograms that principal components are measured on
+CLOSED_FORM_ROWS = 600  # training rows that the closed-form model is fitted to
+MAX_PCA_BYTES = 1.5e9  # training spectrograms to which principal components are fitted
 
 
 class EvaluationData:
-    """The rows, their features, and the errors of what the model makes of the test rows."""
+    """Rows of a pairs file, their features, and the errors of the model on the test rows.
+
+    rows               training, validation and test rows
+    track              (n,) recording of each row; parts of one recording count as one
+    latent             (n, n_latent); effect_part and content_part are columns of it, and
+                       content_part is None for a model without content latents
+    mel, descriptors   (n, size) features of the baselines
+    level              (n, 2) in dB
+    errors             (n_test, 2) squared errors of the decoded channels
+    closed_form        the model without its predictor, fitted to the training split; None for a
+                       model without a predictor
+    variants           (n_test, 2) squared errors of simpler decoders, by name
+    spectral           (n_test, 2, 2) log-spectral distances in dB of each channel: of the decoded
+                       magnitudes, and of the dry ones
+    trivial            (n_test, 3) squared errors of baselines: mean spectrogram for the dry and for
+                       the wet channel, dry channel for the wet one
+    remarks            what was left out, and why
+    """
 
     def __init__(self, reader: storage.Reader, run: Run, progress: Progress) -> None:
         self.reader, self.run, self.labels = reader, run, reader.labels
@@ -39,39 +56,43 @@ class EvaluationData:
         labels = reader.labels
         tracks = np.array([r.get("track", i) for i, r in enumerate(labels.recordings)])
         self.track: NDArray[np.int64] = tracks[labels.recording].astype(np.int64)
-        self.rows = Rows(
+        self.rows = ProbeSplits(
             labels.rows_of(["train"]), labels.rows_of(["validation"]), self._unseen(), self.track
         )
         if not len(self.rows.train):
-            raise InputError(f"{reader.path} has no rows of the split train to fit probes on.")
+            raise InputError(
+                f"{reader.path}: no training rows (expected some to fit probes to). Render pairs "
+                "with a training split."
+            )
         if len(np.unique(labels.effect[self.rows.train])) < 2:
-            self.remarks.append("one effect alone: nothing to recognise")
+            self.remarks.append("only one effect: its recognition is not evaluated")
         self._read(progress)
 
     def _unseen(self) -> NDArray[np.int64]:
-        """Test rows of recordings that the run was not trained on."""
+        """Return the test rows of recordings that the run was not trained on."""
         labels = self.labels
         rows = labels.rows_of(["test"])
         kept = rows[~seen_in_training(labels, rows, self.run)]
         if not len(kept):
             raise InputError(
-                f"{self.reader.path} has no test rows of recordings that {self.run.path} was not "
-                "trained on: render with a share for --test, or name other pairs."
+                f"{self.reader.path}: no test rows of recordings that {self.run.path} was not "
+                "trained on. Render with --test above 0, or choose other pairs."
             )
         if len(kept) < len(rows):
             self.remarks.append(
-                f"{len(rows) - len(kept)} test rows left out: trained on, or validated on"
+                f"{len(rows) - len(kept)} test rows left out: the run was trained on or selected "
+                "by their recordings"
             )
         return kept
 
     def _read(self, progress: Progress) -> None:
-        """Go through the file once: latents, baselines, and the test rows' errors."""
+        """Read the file once: latents, features of baselines, and errors on the test rows."""
         rate = self.run.configuration.segments.sample_rate
         latent, mel, level, errors, spectral, trivial = [], [], [], [], [], []
         variants: dict[str, list[NDArray[np.float64]]] = {}
         self.closed_form = self._closed_form()
-        describe, described = Descriptors(*self.run.model.shape[1:]), []
-        self.mean_picture = self._mean_picture()
+        describe, descriptors = Descriptors(*self.run.model.shape[1:]), []
+        self.mean_spectrogram = self._mean_spectrogram()
         test = set(self.rows.test.tolist())
         progress.start("reading and embedding", len(self.labels), "segment")
         for rows, audio, spectrogram, constants in self._batches():
@@ -79,44 +100,43 @@ class EvaluationData:
             latent.append(embedded)
             mel.append(mel_features(audio, rate))
             level.append(level_db(audio))
-            described.append(describe(torch.from_numpy(spectrogram)).numpy())
-            of_test = np.array([row in test for row in rows.tolist()])
-            if of_test.any():
-                found = self._errors(spectrogram[of_test], constants[of_test], embedded[of_test])
-                errors.append(found[0])
-                spectral.append(found[1])
-                trivial.append(found[2])
-                for name, values in self._variants(spectrogram[of_test], embedded[of_test]).items():
+            descriptors.append(describe(torch.from_numpy(spectrogram)).numpy())
+            is_test = np.array([row in test for row in rows.tolist()])
+            if is_test.any():
+                parts = self._errors(spectrogram[is_test], constants[is_test], embedded[is_test])
+                for collected, part in zip((errors, spectral, trivial), parts, strict=True):
+                    collected.append(part)
+                for name, values in self._variants(spectrogram[is_test], embedded[is_test]).items():
                     variants.setdefault(name, []).append(values)
             progress.advance(len(rows))
         progress.finish()
-        made = Latents(np.concatenate(latent), self.labels, *about(self.run))
-        self.latent = made.latent
-        self.effect_part, n_content = made.effect_part, made.n_content
-        self.content_part = made.latent[:, :n_content] if n_content else None
+        latents = Latents(np.concatenate(latent), self.labels, *about(self.run))
+        self.latent = latents.latent
+        self.effect_part, n_content = latents.effect_part, latents.n_content
+        self.content_part = latents.latent[:, :n_content] if n_content else None
         self.mel = np.concatenate(mel)
-        self.descriptors = np.concatenate(described)
+        self.descriptors = np.concatenate(descriptors)
         self.level = np.concatenate(level)
-        self.errors = np.concatenate(errors)  # (n_test, 2)
+        self.errors = np.concatenate(errors)
         self.variants = {name: np.concatenate(parts) for name, parts in variants.items()}
-        self.spectral = np.concatenate(spectral)  # (n_test, 2, 2): model, dry as both
-        self.trivial = np.concatenate(trivial)  # (n_test, 3): mean dry, mean wet, dry as wet
+        self.spectral = np.concatenate(spectral)
+        self.trivial = np.concatenate(trivial)
 
     def _batches(
         self,
     ) -> Iterator[tuple[NDArray[np.int64], Any, NDArray[np.float32], NDArray[np.float32]]]:
+        """Yield rows, audio, standardised spectrograms and their constants."""
         for start in range(0, len(self.labels), ROWS_A_BATCH):
             rows = np.arange(start, min(start + ROWS_A_BATCH, len(self.labels)))
             audio = self.reader.rows(rows)
             yield rows, audio, *self.run.analyse(audio)
 
-    def _mean_picture(self) -> NDArray[np.float32]:
-        """(2, n_bins, n_frames): the mean of some training spectrograms."""
+    def _mean_spectrogram(self) -> NDArray[np.float32]:
+        """Return the mean of up to 64 training spectrograms: (2, n_bins, n_frames)."""
         some = self.rows.train[storage.some_positions(len(self.rows.train), 64)]
-        total: NDArray[np.float32] = self.run.analyse(self.reader.rows(np.unique(some)))[0].mean(
-            axis=0
-        )
-        return total
+        spectrograms, _ = self.run.analyse(self.reader.rows(np.unique(some)))
+        mean: NDArray[np.float32] = spectrograms.mean(axis=0)
+        return mean
 
     def _errors(
         self,
@@ -124,15 +144,18 @@ class EvaluationData:
         constants: NDArray[np.float32],
         latent: NDArray[np.float32],
     ) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
+        """Return errors, spectral and trivial of these rows; see the class."""
         config = self.run.spectrogram_config
         decoded = self.run.decode(latent, spectrogram[:, 0])
         true = linear_magnitude(spectrogram, constants, config)
-        ours = linear_magnitude(decoded, constants, config)
+        estimate = linear_magnitude(decoded, constants, config)
         dry = np.repeat(true[:, :1], 2, axis=1)
-        spectral = np.stack([log_spectral_distance_db(each, true) for each in (ours, dry)], axis=2)
+        spectral = np.stack(
+            [log_spectral_distance_db(each, true) for each in (estimate, dry)], axis=2
+        )
         trivial = np.stack(
             [
-                *squared_difference(self.mean_picture[None], spectrogram).T,
+                *squared_difference(self.mean_spectrogram[None], spectrogram).T,
                 squared_difference(spectrogram[:, :1], spectrogram)[:, 1],
             ],
             axis=1,
@@ -140,7 +163,7 @@ class EvaluationData:
         return squared_difference(decoded, spectrogram), spectral, trivial
 
     def _closed_form(self) -> Run | None:
-        """The same model without its predictor, fitted on the training split of these pairs."""
+        """Fit the same model without its predictor to the training split of these pairs."""
         model = self.run.model
         if not isinstance(model, ResidualVAE) or model.predictor is None:
             return None
@@ -171,7 +194,7 @@ class EvaluationData:
     def _variants(
         self, spectrogram: NDArray[np.float32], latent: NDArray[np.float32]
     ) -> dict[str, NDArray[np.float64]]:
-        """Errors (n, 2) of other ways to decode, where the model has them."""
+        """Return errors (n, 2) of simpler decoders, if the model has a predictor."""
         run, closed = self.run, self.closed_form
         if closed is None:
             return {}
@@ -186,24 +209,24 @@ class EvaluationData:
 
     @cached_property
     def principal(self) -> NDArray[np.float32]:
-        """Principal components of the spectrograms, as many as the effect part has numbers."""
+        """Principal components of the spectrograms, as many as the effect part has latents."""
         size = int(np.prod(self.run.model.shape))
-        most = max(2, int(MOST_PICTURE_BYTES // (4 * size)))
+        most = max(2, int(MAX_PCA_BYTES // (4 * size)))
         train = self.rows.train
         some = train[storage.some_positions(len(train), most)]
-        pictures = np.empty((len(some), size), np.float32)
+        spectrograms = np.empty((len(some), size), np.float32)
         for i in range(0, len(some), ROWS_A_BATCH):
             part = some[i : i + ROWS_A_BATCH]
-            pictures[i : i + len(part)] = self.run.analyse(self.reader.rows(part))[0].reshape(
-                -1, size
-            )
+            batch, _ = self.run.analyse(self.reader.rows(part))
+            spectrograms[i : i + len(part)] = batch.reshape(-1, size)
         return principal_features(
-            pictures,
+            spectrograms,
             lambda: (batch[2].reshape(-1, size) for batch in self._batches()),
             self.effect_part.shape[1],
         )
 
     def features(self) -> dict[str, NDArray[np.float32]]:
+        """Return features that effects and settings are predicted from, by method."""
         return {
             "latent": self.effect_part,
             "descriptors": self.descriptors,
@@ -221,9 +244,9 @@ class EvaluationData:
 
 
 def mel_features(audio: NDArray[np.float32], sample_rate: int) -> NDArray[np.float32]:
-    """Mean and deviation over time of 64 log mel bands: (n, n_channels, n_samples) -> (n, size).
+    """Compute mean and standard deviation over time of 64 log mel bands, a common baseline.
 
-    The features that one would try first; a baseline.
+    audio  (n, n_channels, n_samples); returns (n, n_channels * 128)
     """
     n_segments, n_channels, n_samples = audio.shape
     flat = torch.from_numpy(np.asarray(audio, dtype=np.float32)).reshape(-1, n_samples)

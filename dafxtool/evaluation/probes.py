@@ -1,9 +1,9 @@
-"""Probes: how well simple methods tell effects and settings from features, with intervals.
+"""Predict effects and settings from features with simple probes, and estimate intervals.
 
-A probe is fitted on the rows of the training split, its strength is chosen on the validation
-split (without one, by cross-validation over recordings), and it is judged on the test split, whose
-recordings neither the model nor the probe has met. Intervals come from the bootstrap over
-recordings: rows of one recording are not independent, so recordings are drawn, not rows.
+A probe is fitted to the training split. Its regularisation is selected on the validation split, or
+by cross-validation over recordings if there is none. It is evaluated on the test split, whose
+recordings neither the model nor the probe has seen. Intervals come from the bootstrap over
+recordings: rows of one recording are not independent, so recordings are resampled, not rows.
 """
 
 from __future__ import annotations
@@ -19,13 +19,13 @@ Features = NDArray[np.float32]
 N_NEIGHBOURS = 5
 STRENGTHS = (1e-4, 1e-3, 1e-2, 1e-1, 1.0)  # inverse regularisation of the logistic regression
 RIDGES = tuple(float(10.0**power) for power in range(-1, 7))  # on standardised features
-N_DRAWS = 1000
+N_RESAMPLES = 1000
 N_FOLDS = 5
 
 
 @dataclass(frozen=True)
 class Estimate:
-    """A figure and its 95% interval, by the bootstrap over recordings."""
+    """A score and its 95% interval by the bootstrap over recordings."""
 
     value: float
     low: float
@@ -36,165 +36,167 @@ class Estimate:
 
 
 @dataclass(frozen=True)
-class Rows:
-    """Which rows a probe is fitted on, its strength is chosen on, and it is judged on."""
+class ProbeSplits:
+    """Rows to fit a probe to, to select its regularisation on, and to evaluate it on."""
 
     train: NDArray[np.int64]
     validation: NDArray[np.int64]
     test: NDArray[np.int64]
-    recording: NDArray[np.int64]  # (n,) of every row
+    recording: NDArray[np.int64]  # (n,) recording of every row of the file
 
 
 def estimate(
     statistic: Callable[[NDArray[np.int64]], float], groups: NDArray[np.int64], seed: int = 0
 ) -> Estimate:
-    """A statistic of rows and its 95% percentile interval over draws of groups.
+    """Estimate a statistic of rows and its 95% percentile interval over resampled groups.
 
-    statistic  a function of row indices; rows of a group that is drawn twice come twice
-    groups     (n,) the recording of each row
+    statistic  function of row indices; rows of a group that is drawn twice come twice
+    groups     (n,) recording of each row
 
     Efron & Tibshirani 1993, An Introduction to the Bootstrap, chapter 13.
     """
     names, members = _members(groups)
     value = float(statistic(np.concatenate(members)))
-    if len(names) < 2:  # of one recording nothing is known about others
+    if len(names) < 2:  # one recording gives no variance between recordings
         return Estimate(value, float("nan"), float("nan"))
     rng = np.random.default_rng(seed)
-    draws = []
-    for _ in range(N_DRAWS):
-        # In one order, so that a draw of every group once is the value itself, to the last bit.
+    resampled = []
+    for _ in range(N_RESAMPLES):
+        # Sorted, so that a draw of every group once equals the value to the last bit.
         drawn = np.sort(rng.integers(0, len(names), len(names)))
-        draws.append(statistic(np.concatenate([members[i] for i in drawn])))
-    kept = np.array(draws)[np.isfinite(draws)]
-    if not len(kept):
+        resampled.append(statistic(np.concatenate([members[i] for i in drawn])))
+    finite = np.array(resampled)[np.isfinite(resampled)]
+    if not len(finite):
         return Estimate(value, float("nan"), float("nan"))
-    low, high = np.percentile(kept, [2.5, 97.5])
+    low, high = np.percentile(finite, [2.5, 97.5])
     return Estimate(value, float(low), float(high))
 
 
 def mean_estimate(
     values: NDArray[np.float64], groups: NDArray[np.int64], seed: int = 0
 ) -> Estimate:
-    """The mean of values (n,) and its interval."""
+    """Estimate the mean of values (n,) and its interval."""
     return estimate(lambda rows: float(np.mean(values[rows])), groups, seed)
 
 
 def _members(groups: NDArray[np.int64]) -> tuple[NDArray[np.int64], list[NDArray[np.int64]]]:
+    """Return the different groups and the rows of each."""
     names, inverse = np.unique(groups, return_inverse=True)
     order = np.argsort(inverse, kind="stable")
     edges = np.searchsorted(inverse[order], np.arange(1, len(names)))
     return names, np.split(order, edges)
 
 
-# Telling classes ----------------------------------------------------------------------------------
+# --- classification -------------------------------------------------------------------------------
 
 
 def classify_linearly(
-    features: Features, classes: NDArray[np.int64], rows: Rows
+    features: Features, classes: NDArray[np.int64], rows: ProbeSplits
 ) -> NDArray[np.int64]:
-    """Classes of the test rows, by logistic regression on standardised features."""
+    """Predict the classes of the test rows by logistic regression on standardised features."""
     from sklearn.linear_model import LogisticRegression
 
     scaled = _standardised(features, rows.train)
 
     def fitted(strength: float, chosen: NDArray[np.int64]) -> LogisticRegression:
         with warnings.catch_warnings():
-            warnings.simplefilter(
-                "ignore"
-            )  # a fit that has not quite converged is told by its score
+            warnings.simplefilter("ignore")  # the score shows whether a fit has converged
             return LogisticRegression(C=strength, max_iter=500).fit(scaled[chosen], classes[chosen])
 
     def score(strength: float) -> float:
-        found = [
-            fitted(strength, fit).score(scaled[judge], classes[judge])
-            for fit, judge in _choices(rows, classes)
+        accuracies = [
+            fitted(strength, train).score(scaled[held_out], classes[held_out])
+            for train, held_out in _selection_splits(rows, classes)
         ]
-        return float(np.mean(found))
+        return float(np.mean(accuracies))
 
     best = max(STRENGTHS, key=score)
-    told: NDArray[np.int64] = fitted(best, rows.train).predict(scaled[rows.test])
-    return told
+    predicted: NDArray[np.int64] = fitted(best, rows.train).predict(scaled[rows.test])
+    return predicted
 
 
 def classify_by_neighbours(
-    features: Features, classes: NDArray[np.int64], rows: Rows
+    features: Features, classes: NDArray[np.int64], rows: ProbeSplits
 ) -> NDArray[np.int64]:
-    """Classes of the test rows, by the vote of the 5 nearest rows of the training split.
+    """Predict the classes of the test rows by the vote of the 5 nearest training rows.
 
-    Distances are between features divided by their deviations.
+    Distances are between standardised features.
     """
     from sklearn.neighbors import KNeighborsClassifier
 
     scaled = _standardised(features, rows.train)
     n_neighbours = min(N_NEIGHBOURS, len(rows.train))
-    voter = KNeighborsClassifier(n_neighbours).fit(scaled[rows.train], classes[rows.train])
-    told: NDArray[np.int64] = voter.predict(scaled[rows.test])
-    return told
+    classifier = KNeighborsClassifier(n_neighbours).fit(scaled[rows.train], classes[rows.train])
+    predicted: NDArray[np.int64] = classifier.predict(scaled[rows.test])
+    return predicted
 
 
 def recall(
-    told: NDArray[np.int64], classes: NDArray[np.int64], groups: NDArray[np.int64], of: int
+    predicted: NDArray[np.int64], classes: NDArray[np.int64], groups: NDArray[np.int64], label: int
 ) -> Estimate:
-    """The share of one class's rows that were told as it."""
-    rows = np.flatnonzero(classes == of)
-    return mean_estimate((told[rows] == of).astype(np.float64), groups[rows])
+    """Estimate the recall of one class: the share of its rows that were predicted as it."""
+    rows = np.flatnonzero(classes == label)
+    return mean_estimate((predicted[rows] == label).astype(np.float64), groups[rows])
 
 
 def mean_recall(
-    told: NDArray[np.int64], classes: NDArray[np.int64], groups: NDArray[np.int64]
+    predicted: NDArray[np.int64], classes: NDArray[np.int64], groups: NDArray[np.int64]
 ) -> Estimate:
-    """The mean of every class's share: chance is one over the number of classes."""
-    right = told == classes
+    """Estimate the mean recall over classes; chance is one over the number of classes."""
+    is_correct = predicted == classes
     names = np.unique(classes)
 
     def balanced(rows: NDArray[np.int64]) -> float:
-        of_each = [right[rows][classes[rows] == name] for name in names]
-        return float(np.mean([each.mean() for each in of_each if len(each)]))
+        by_class = [is_correct[rows][classes[rows] == name] for name in names]
+        return float(np.mean([each.mean() for each in by_class if len(each)]))
 
     return estimate(balanced, groups)
 
 
 def confusion(
-    told: NDArray[np.int64], classes: NDArray[np.int64], n_classes: int
+    predicted: NDArray[np.int64], classes: NDArray[np.int64], n_classes: int
 ) -> NDArray[np.int64]:
-    """(n_classes, n_classes): how many rows of class i were told as class j."""
+    """Count rows of class i that were predicted as class j: (n_classes, n_classes)."""
     table = np.zeros((n_classes, n_classes), dtype=np.int64)
-    np.add.at(table, (classes, told), 1)
+    np.add.at(table, (classes, predicted), 1)
     return table
 
 
 def cross_validated_classes(
     features: Features, classes: NDArray[np.int64], groups: NDArray[np.int64]
 ) -> NDArray[np.int64]:
-    """Classes of all rows, each told by a linear probe that has not met its group."""
+    """Predict the class of every row by a linear probe that was not fitted to its group."""
     from sklearn.model_selection import StratifiedGroupKFold
 
     n_folds = min(N_FOLDS, _fewest_groups(classes, groups))
     folds = StratifiedGroupKFold(n_folds, shuffle=True, random_state=0)
-    told = np.empty(len(classes), dtype=np.int64)
-    for fit, judge in folds.split(features, classes, groups):
-        told[judge] = classify_linearly(features, classes, Rows(fit, fit[:0], judge, groups))
-    return told
+    predicted = np.empty(len(classes), dtype=np.int64)
+    for train, test in folds.split(features, classes, groups):
+        rows = ProbeSplits(train, train[:0], test, groups)
+        predicted[test] = classify_linearly(features, classes, rows)
+    return predicted
 
 
 def _fewest_groups(classes: NDArray[np.int64], groups: NDArray[np.int64]) -> int:
-    """How many groups the class with the fewest has."""
+    """Return the number of groups of the class with the fewest."""
     return min(len(np.unique(groups[classes == name])) for name in np.unique(classes))
 
 
 def classes_with_groups(
     classes: NDArray[np.int64], groups: NDArray[np.int64], fewest: int = 2
 ) -> NDArray[np.int64]:
-    """Rows whose class has at least this many groups: those that can be cross-validated."""
+    """Return the rows that can be cross-validated: their class has at least `fewest` groups."""
     counts = {name: len(np.unique(groups[classes == name])) for name in np.unique(classes)}
     return np.flatnonzero([counts[name] >= fewest for name in classes])
 
 
-# Telling numbers ----------------------------------------------------------------------------------
+# --- regression -----------------------------------------------------------------------------------
 
 
-def regress(features: Features, values: NDArray[np.float64], rows: Rows) -> NDArray[np.float64]:
-    """Values of the test rows, by ridge regression on standardised features."""
+def regress(
+    features: Features, values: NDArray[np.float64], rows: ProbeSplits
+) -> NDArray[np.float64]:
+    """Predict the values of the test rows by ridge regression on standardised features."""
     from sklearn.linear_model import Ridge
 
     scaled = _standardised(features, rows.train).astype(np.float64)
@@ -203,80 +205,86 @@ def regress(features: Features, values: NDArray[np.float64], rows: Rows) -> NDAr
         return Ridge(alpha=strength).fit(scaled[chosen], values[chosen])
 
     def error(strength: float) -> float:
-        found = [
-            np.mean(np.square(fitted(strength, fit).predict(scaled[judge]) - values[judge]))
-            for fit, judge in _choices(rows, None)
+        errors = [
+            np.mean(np.square(fitted(strength, train).predict(scaled[held_out]) - values[held_out]))
+            for train, held_out in _selection_splits(rows, None)
         ]
-        return float(np.mean(found))
+        return float(np.mean(errors))
 
     best = min(RIDGES, key=error)
-    told: NDArray[np.float64] = fitted(best, rows.train).predict(scaled[rows.test])
-    return told
+    predicted: NDArray[np.float64] = fitted(best, rows.train).predict(scaled[rows.test])
+    return predicted
 
 
-def r_squared(told: NDArray[np.float64], values: NDArray[np.float64]) -> float:
-    """The share of the variance that is told: 1 all of it, 0 no better than the mean, or worse."""
-    return float(np.mean(told_shares(told, values)))
+def r_squared(predicted: NDArray[np.float64], values: NDArray[np.float64]) -> float:
+    """Compute R², the explained share of the variance: 1 is all of it, 0 is the mean's."""
+    return float(np.mean(r_squared_terms(predicted, values)))
 
 
-def told_shares(told: NDArray[np.float64], values: NDArray[np.float64]) -> NDArray[np.float64]:
-    """(n,) 1 - squared error / variance of the values: their mean is R². NaN of equal values."""
-    spread = float(np.var(values))
-    if spread == 0:
+def r_squared_terms(
+    predicted: NDArray[np.float64], values: NDArray[np.float64]
+) -> NDArray[np.float64]:
+    """Return 1 - squared error / variance (n,), with mean R²; NaN for equal values."""
+    variance = float(np.var(values))
+    if variance == 0:
         return np.full(len(values), np.nan)
-    shares: NDArray[np.float64] = 1.0 - np.square(told - values) / spread
-    return shares
+    terms: NDArray[np.float64] = 1.0 - np.square(predicted - values) / variance
+    return terms
 
 
 def r_squared_estimate(
-    told: NDArray[np.float64], values: NDArray[np.float64], groups: NDArray[np.int64]
+    predicted: NDArray[np.float64], values: NDArray[np.float64], groups: NDArray[np.int64]
 ) -> Estimate:
-    """R² and its interval.
+    """Estimate R² and its interval.
 
-    The variance is that of all rows in every draw of groups: a draw of few recordings, or of one
-    several times, may have next to none of its own, and R² by it would be minus hundreds.
+    Every resample uses the variance of all rows. A resample of few recordings may have almost no
+    variance of its own, and its R² would be far below zero.
     """
-    return mean_estimate(told_shares(told, values), groups)
+    return mean_estimate(r_squared_terms(predicted, values), groups)
 
 
-def _choices(
-    rows: Rows, classes: NDArray[np.int64] | None
+def _selection_splits(
+    rows: ProbeSplits, classes: NDArray[np.int64] | None
 ) -> Iterator[tuple[NDArray[np.int64], NDArray[np.int64]]]:
-    """(fit, judge) to choose a strength by: the validation split, or folds over recordings."""
+    """Yield (fit, held-out) rows to select a regularisation: the validation split, or folds.
+
+    classes  of every row; a split whose held-out rows have a class of their own is not used
+    """
     from sklearn.model_selection import GroupKFold
 
     train, recording = rows.train, rows.recording
-    seen = classes is None or set(classes[rows.validation]) <= set(classes[train])
-    if len(rows.validation) > 1 and seen:
+    has_classes = classes is None or set(classes[rows.validation]) <= set(classes[train])
+    if len(rows.validation) > 1 and has_classes:
         yield train, rows.validation
         return
     n_groups = len(np.unique(recording[train]))
     if n_groups < 2:
         yield train, train
         return
-    for fit, judge in GroupKFold(min(N_FOLDS, n_groups)).split(train, groups=recording[train]):
+    folds = GroupKFold(min(N_FOLDS, n_groups))
+    for fit, held_out in folds.split(train, groups=recording[train]):
         if classes is None or len(np.unique(classes[train[fit]])) > 1:
-            yield train[fit], train[judge]
+            yield train[fit], train[held_out]
 
 
 def _standardised(features: Features, train: NDArray[np.int64]) -> Features:
-    """Mean 0 and deviation 1 on the training rows; a feature that never changes is 0."""
+    """Scale features to mean 0 and standard deviation 1 on the training rows; constants to 0."""
     values = np.asarray(features, dtype=np.float32)
-    mean, deviation = values[train].mean(axis=0), values[train].std(axis=0)
-    still = deviation < 1e-6 * max(float(deviation.max(initial=0.0)), 1e-12)
-    return ((values - mean) / np.where(still, 1.0, deviation) * ~still).astype(np.float32)
+    mean, std = values[train].mean(axis=0), values[train].std(axis=0)
+    is_constant = std < 1e-6 * max(float(std.max(initial=0.0)), 1e-12)
+    return ((values - mean) / np.where(is_constant, 1.0, std) * ~is_constant).astype(np.float32)
 
 
 def principal_features(
-    pictures: Features, rest: Callable[[], Iterator[Features]], n_features: int
+    spectrograms: Features, batches: Callable[[], Iterator[Features]], n_features: int
 ) -> Features:
-    """Principal components of pictures, measured on `pictures` (n, size) and applied to `rest`.
+    """Fit principal components to some spectrograms and apply them to all rows.
 
-    pictures  gigabytes, perhaps: they are worked on where they are, and of no use afterwards
-    rest      batches (m, size) of all rows, in order
+    spectrograms  (n, size); changed in place, as they may be gigabytes
+    batches       returns batches (m, size) of all rows, in order
     """
     from sklearn.decomposition import PCA
 
-    n = max(1, min(n_features, len(pictures) - 1))
-    pca = PCA(n, svd_solver="randomized", random_state=0, copy=False).fit(pictures)
-    return np.concatenate([pca.transform(batch.copy()) for batch in rest()]).astype(np.float32)
+    n = max(1, min(n_features, len(spectrograms) - 1))
+    pca = PCA(n, svd_solver="randomized", random_state=0, copy=False).fit(spectrograms)
+    return np.concatenate([pca.transform(batch.copy()) for batch in batches()]).astype(np.float32)

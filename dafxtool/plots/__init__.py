@@ -1,1 +1,1 @@
-"""Static figures."""
+"""Static figures: arrays in, one PNG, SVG or PDF file out."""

@@ -1,9 +1,8 @@
-"""Draw training curves, a small panel for each quantity.
+"""Draw training curves, one small panel for each quantity.
 
-A curve is two arrays (n,), steps and values; values that are not finite leave gaps. A curve has the
-same colour in all panels. Many points become a faint line under their moving average, and a
-quantity that spans more than a decade has a logarithmic axis. Pages, files and the rest are as in
-drawing.
+A curve is two arrays (n,), steps and values. Values that are not finite leave gaps. A curve has the
+same colour in all panels. A curve of many points is a faint line with its moving average above it.
+A quantity that spans more than a decade has a logarithmic axis. The conventions of plots.base hold.
 """
 
 from __future__ import annotations
@@ -46,9 +45,9 @@ Curve = tuple[ArrayLike, ArrayLike]
 def curves_figure(
     quantities: Mapping[str, Mapping[str, Curve]], title: str = "", x_name: str = "step"
 ) -> Figure:
-    """The curves as a matplotlib figure; for files there is draw_curves."""
+    """Draw curves as a matplotlib figure; draw_curves writes a file."""
     if not quantities or not all(quantities.values()):
-        raise InputError("a figure without a curve cannot be drawn: give it at least one.")
+        raise InputError("a figure of curves is empty (expected at least one curve in each panel).")
     names = list(dict.fromkeys(name for lines in quantities.values() for name in lines))
     colours = {name: PALETTE[(0, 3, 2, 5, 1, 4, 6, 7)[i % 8]] for i, name in enumerate(names)}
     with theme():
@@ -79,16 +78,17 @@ def _draw_curve_names(page: Page, left: float, top: float, colours: Mapping[str,
 
 
 def _draw_quantity(axes: Axes, lines: Mapping[str, Curve], colours: Mapping[str, str]) -> None:
-    """Curves of one quantity: many points as a faint line under their moving average."""
-    seen: list[NDArray[np.float64]] = []
+    """Draw the curves of one quantity into its panel."""
+    finite: list[NDArray[np.float64]] = []
     for name, curve in lines.items():
         x, y = (np.asarray(part, dtype=np.float64) for part in curve)
         if x.shape != y.shape or x.ndim != 1:
             raise InputError(
-                f"the curve {name!r} has shapes {x.shape} and {y.shape}: pass two (n,)."
+                f"the curve {name!r} has steps and values of shapes {x.shape} and {y.shape} "
+                "(expected two equal shapes (n,))."
             )
-        y = np.where(np.isfinite(y), y, np.nan)  # a gap where training went astray
-        seen.append(y[np.isfinite(y)])
+        y = np.where(np.isfinite(y), y, np.nan)  # a gap where training diverged
+        finite.append(y[np.isfinite(y)])
         style: dict[str, Any] = {"color": colours[name], "linewidth": 1.2}
         if len(x) > 200:
             axes.plot(x, y, color=colours[name], linewidth=0.5, alpha=0.3)
@@ -97,16 +97,16 @@ def _draw_quantity(axes: Axes, lines: Mapping[str, Curve], colours: Mapping[str,
         elif len(x) <= 40:
             style |= {"marker": "o", "markersize": 2.5}
         axes.plot(x, y, **style)
-    _scale_quantity(axes, np.concatenate(seen))
+    _scale_axes(axes, np.concatenate(finite))
 
 
 def _moving_average(values: NDArray[np.float64], n_mean: int) -> NDArray[np.float64]:
-    """(n - n_mean + 1,) means of n_mean neighbours."""
+    """Return the means of n_mean neighbours: (n - n_mean + 1,)."""
     return np.lib.stride_tricks.sliding_window_view(values, n_mean).mean(axis=1)
 
 
-def _scale_quantity(axes: Axes, values: NDArray[np.float64]) -> None:
-    """A logarithmic y axis where all values are positive and more than a decade apart."""
+def _scale_axes(axes: Axes, values: NDArray[np.float64]) -> None:
+    """Set scales and ticks: logarithmic for positive values that span more than a decade."""
     if len(values) and values.min() > 0 and values.max() > 10 * values.min():
         axes.set_yscale("log")
         axes.yaxis.set_major_locator(log_locator(values))
@@ -128,12 +128,13 @@ def draw_curves(
     x_name: str = "step",
     overwrite: bool = False,
 ) -> None:
-    """Draw training curves, a small panel for each quantity, into a PNG, SVG or PDF file.
+    """Draw training curves, one small panel for each quantity, into a PNG, SVG or PDF file.
 
     quantities  {"loss": {"train": (steps, values), "validation": (steps, values)}, ...}; values
                 that are not finite leave gaps
 
-    InputError for another suffix, for no curve, and for curves of unequal lengths.
+    InputError for another suffix, for no curve, and for steps and values of unequal lengths;
+    OutputExistsError and DiskError as in files.atomic_write.
     """
     check_figure_path(path)
     with theme():

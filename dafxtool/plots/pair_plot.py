@@ -1,8 +1,8 @@
 """Draw pair plots: the lower triangle of a scatter matrix, coloured by label and shaded by a value.
 
-Points are (n, k): column j is drawn against every column after it. A label has its hue from its
-place in the order of the legend, and within the hue a point is the darker the larger its shade (0
-to 1). A column has one scale wherever it is drawn. Pages, files and the rest are as in drawing.
+Points are (n, k): column j is drawn against every column after it. The hue of a label follows from
+its index in the legend. Within a hue, points with larger shades (0 to 1) are darker. A column has
+the same scale in all plots. The conventions of plots.base hold.
 """
 
 from __future__ import annotations
@@ -38,22 +38,23 @@ from dafxtool.plots.base import (
 )
 from dafxtool.utils.outputs import check_figure_path
 
-BOX = 1.75  # inches, of one scatter plot
+BOX = 1.75  # inches, width and height of one scatter plot
 GAP = 0.12
 LEFT, BELOW = 0.62, 0.42  # room for the numbers and names of the axes
-STRIP = (0.9, 0.1)  # inches, of a label's shades in the legend
-LIGHTEST, DARKEST = 0.72, 0.5  # how much white, how much black is in the ends of a hue
+STRIP = (0.9, 0.1)  # inches, least width and height of a label's shades in the legend
+LIGHTEST, DARKEST = 0.72, 0.5  # shares of white and of black in the ends of a hue
 
 
 @dataclass(frozen=True, eq=False)
 class PairPlot:
-    """Points in k dimensions, in pairs of dimensions.
+    """Points in k dimensions, drawn for each pair of dimensions.
 
-    points  (n, k), k of 2 or more
-    labels  n of them; shades (n,) from 0 to 1
-    ends    of each label what the shades 0 and 1 mean, such as ("12 dB", "42 dB"); their order is
-            the order of the legend
-    names   k, of the columns
+    points  (n, k), k at least 2
+    labels  n labels
+    shades  (n,) from 0 to 1
+    ends    label -> text for shade 0 and text for shade 1, such as ("12 dB", "42 dB"), in the
+            order of the legend
+    names   k names of the columns
     """
 
     points: ArrayLike
@@ -65,32 +66,36 @@ class PairPlot:
     def __post_init__(self) -> None:
         points, shades = np.asarray(self.points), np.asarray(self.shades)
         if points.ndim != 2 or points.shape[1] < 2 or not len(points):
-            raise InputError(f"the points of a pair plot have shape {points.shape}: pass (n, k).")
+            raise InputError(f"a pair plot has points of shape {points.shape} (expected (n, k)).")
         if not np.isfinite(points).all():
-            raise InputError("the points of a pair plot hold NaN or infinity: leave those out.")
+            raise InputError(
+                "a pair plot has points with NaN or infinity (expected finite values)."
+            )
         if len(self.labels) != len(points) or shades.shape != (len(points),):
             raise InputError(
                 f"a pair plot has {len(points)} points, {len(self.labels)} labels and shades of "
-                f"shape {shades.shape}: pass one each."
+                f"shape {shades.shape} (expected one label and one shade for each point)."
             )
         if len(self.names) != points.shape[1] or not set(self.labels) <= set(self.ends):
-            raise InputError("a pair plot lacks the name of a column or the ends of a label.")
+            raise InputError(
+                "a pair plot lacks the name of a column or the shade texts of a label."
+            )
         if len(self.ends) > len(PALETTE) * len(MARKERS):
             raise InputError(
-                f"a pair plot has {len(self.ends)} different labels, more than the "
-                f"{len(PALETTE) * len(MARKERS)} that can be told apart: hold some parameters fixed."
+                f"a pair plot has {len(self.ends)} different labels (expected at most "
+                f"{len(PALETTE) * len(MARKERS)}). Fix some of the parameters."
             )
 
 
 def hue(index: int) -> LinearSegmentedColormap:
-    """From a light to a dark shade of the label's colour; after eight labels, with new markers."""
+    """Return a colour map from the lightest to the darkest shade of a label's colour."""
     colour = np.array(to_rgb(PALETTE[index % len(PALETTE)]))
     ends = [colour + LIGHTEST * (1 - colour), colour, colour * (1 - DARKEST)]
     return LinearSegmentedColormap.from_list("shades", [tuple(end) for end in ends])
 
 
 def pair_figure(content: PairPlot, title: str = "", note: str = "") -> Figure:
-    """The plot as a matplotlib figure; for files there is draw_pair_plot."""
+    """Draw a pair plot as a matplotlib figure; draw_pair_plot writes a file."""
     with theme():
         points, n_plots = np.asarray(content.points), len(content.names) - 1
         legend_width, legend_height = _legend_width(content), len(content.ends) * _row_height()
@@ -99,13 +104,13 @@ def pair_figure(content: PairPlot, title: str = "", note: str = "") -> Figure:
             legend_left -= BOX + GAP - 0.13
         width = max(MARGIN + LEFT + n_plots * (BOX + GAP), legend_left + legend_width) + MARGIN
         heading = wrap(title, width - 2 * MARGIN, TITLE_PT, "bold")
-        remark = wrap(note, width - 2 * MARGIN, LABEL_PT)
+        subtitle = wrap(note, width - 2 * MARGIN, LABEL_PT)
         note_top = MARGIN + (text_height_in(heading, TITLE_PT) + 0.04 if heading else 0.0)
-        top = note_top + (text_height_in(remark, LABEL_PT) + 0.1 if remark else 0.06)
+        top = note_top + (text_height_in(subtitle, LABEL_PT) + 0.1 if subtitle else 0.06)
         height = top + max(n_plots * (BOX + GAP) - GAP + BELOW, legend_height) + MARGIN
         page = Page(width, height)
         page.text(MARGIN, MARGIN, heading, TITLE_PT, weight="bold")
-        page.text(MARGIN, note_top, remark, LABEL_PT, color=QUIET_INK)
+        page.text(MARGIN, note_top, subtitle, LABEL_PT, color=QUIET_INK)
         colours = _colours(content)
         limits = [_limits(column) for column in points.T]
         for row in range(n_plots):
@@ -119,7 +124,7 @@ def pair_figure(content: PairPlot, title: str = "", note: str = "") -> Figure:
 
 
 def _colours(content: PairPlot) -> NDArray[np.float64]:
-    """(n, 4) the colour of each point."""
+    """Return the RGBA colour of each point: (n, 4)."""
     colours = np.zeros((len(content.labels), 4))
     labels, shades = np.asarray(content.labels), np.asarray(content.shades, dtype=np.float64)
     for index, label in enumerate(content.ends):
@@ -149,8 +154,8 @@ def _draw_scatter(
     # Shuffled, so that the label drawn last does not hide the others.
     order = np.random.default_rng(0).permutation(len(points))
     size = max(14 * max(len(points) / 200, 1) ** -0.4, 3.5)
-    places = {label: index // len(PALETTE) for index, label in enumerate(content.ends)}
-    markers = np.array([places[label] for label in content.labels])
+    marker_of = {label: index // len(PALETTE) for index, label in enumerate(content.ends)}
+    markers = np.array([marker_of[label] for label in content.labels])
     for marker in np.unique(markers):
         rows = order[markers[order] == marker]
         style = {"marker": MARKERS[marker], "s": size, "alpha": 0.85, "linewidths": 0}
@@ -179,7 +184,7 @@ def _legend_width(content: PairPlot) -> float:
 
 
 def _draw_legend(page: Page, content: PairPlot, left: float, top: float) -> None:
-    """Of each label its name, its shades and what the lightest and the darkest mean."""
+    """Draw the name and the shades of each label, with the texts of the two end shades."""
     width = _legend_width(content)
     for index, (label, (low, high)) in enumerate(content.ends.items()):
         page.text(left, top, label, LABEL_PT, weight="bold")
@@ -200,7 +205,10 @@ def _draw_legend(page: Page, content: PairPlot, left: float, top: float) -> None
 def draw_pair_plot(
     path: Path, content: PairPlot, title: str = "", note: str = "", overwrite: bool = False
 ) -> None:
-    """Draw a pair plot. InputError for a suffix that is not .png, .svg or .pdf."""
+    """Draw a pair plot into a PNG, SVG or PDF file.
+
+    InputError for another suffix; OutputExistsError and DiskError as in files.atomic_write.
+    """
     check_figure_path(path)
     with theme():
         save_figure(pair_figure(content, title, note), path, overwrite)

@@ -1,8 +1,8 @@
 """Draw latent maps: points in two dimensions, coloured by their label or by a value.
 
 Points are (n, 2). All maps of one figure share their limits, and x and y share their scale, so that
-distances can be compared. A label has its colour and marker from its place in the order of labels.
-Pages, files and the rest are as in drawing.
+distances can be compared. The colour and the marker of a label follow from its index in the order
+of labels. The conventions of plots.base hold.
 """
 
 from __future__ import annotations
@@ -53,13 +53,15 @@ from dafxtool.utils.outputs import check_figure_path
 class ScatterPanel:
     """Points in two dimensions, coloured by their label or by a value.
 
-    points      (n, 2)
-    labels      n of them, or none; each has a colour, and from the ninth on another marker
-    order       all labels in the order of their colours, so that two maps agree; else alphabetical
-    values      (n,); the points are coloured by them instead and a colour bar names them
-    value_name  such as "cutoff (Hz)"; logarithmic gives each octave of the values the same room
-    context     (m, 2) further points, drawn in grey below
-    paths       each a sequence of rows whose points a thin grey line joins in that order
+    points       (n, 2)
+    labels       n labels, or none; each has a colour, and every eight of them a marker
+    order        all labels in the order of their colours, so that two maps agree; other labels
+                 follow in alphabetical order
+    values       (n,) values that colour the points in place of the labels; a colour bar shows them
+    value_name   label of the colour bar, such as "cutoff (Hz)"
+    logarithmic  use a logarithmic colour scale
+    context      (m, 2) further points, drawn in grey below
+    paths        sequences of rows; a thin grey line joins the points of each
     """
 
     points: ArrayLike
@@ -74,12 +76,12 @@ class ScatterPanel:
     paths: Sequence[ArrayLike] = ()
 
     def __post_init__(self) -> None:
-        for what, points in (("points", self.points), ("context", self.context)):
+        for kind, points in (("points", self.points), ("context points", self.context)):
             array = np.zeros((1, 2)) if points is None else np.asarray(points)
             if array.ndim != 2 or array.shape[1] != 2 or not len(array):
-                raise InputError(f"the {what} of a map have shape {array.shape}: pass (n, 2).")
+                raise InputError(f"a map has {kind} of shape {array.shape} (expected (n, 2)).")
             if not np.isfinite(array).all():
-                raise InputError(f"the {what} of a map hold NaN or infinity: leave those out.")
+                raise InputError(f"a map has {kind} with NaN or infinity (expected finite values).")
         self._check_labels()
         if self.values is not None:
             self._check_values(np.asarray(self.values))
@@ -87,36 +89,39 @@ class ScatterPanel:
     def _check_labels(self) -> None:
         n_points, n_labels = len(np.asarray(self.points)), len(self.labels)
         if n_labels not in (0, n_points):
-            raise InputError(f"a map has {n_points} points and {n_labels} labels: pass one each.")
+            raise InputError(
+                f"a map has {n_points} points and {n_labels} labels (expected one label a point)."
+            )
         if len(self.names) > len(PALETTE) * len(MARKERS):
             raise InputError(
-                f"a map has {len(self.names)} different labels, more than the "
-                f"{len(PALETTE) * len(MARKERS)} that can be told apart: colour it by a value."
+                f"a map has {len(self.names)} different labels (expected at most "
+                f"{len(PALETTE) * len(MARKERS)}). Colour the points by a value."
             )
 
     def _check_values(self, values: NDArray[Any]) -> None:
         if values.shape != (len(np.asarray(self.points)),) or not np.isfinite(values).all():
             raise InputError(
-                f"the values of a map have shape {values.shape} or are not finite: "
-                "pass one finite value a point."
+                f"a map has values of shape {values.shape} or that are not finite "
+                "(expected one finite value a point)."
             )
         if self.logarithmic and not (values > 0).all():
-            raise InputError("a logarithmic map has values that are not above 0: use a linear one.")
+            raise InputError(
+                "a logarithmic colour scale has values of 0 or below (expected above 0)."
+            )
 
     @property
     def names(self) -> list[str]:
-        """The different labels in the order of their colours."""
-        found = set(self.labels)
-        return [*self.order, *sorted(found - set(self.order))]
+        """Different labels in the order of their colours."""
+        return [*self.order, *sorted(set(self.labels) - set(self.order))]
 
 
 def label_style(index: int) -> tuple[str, str]:
-    """Colour and marker of the label with this index; 64 different ones."""
+    """Return the colour and the marker of the label with this index; there are 64 of them."""
     return PALETTE[index % len(PALETTE)], MARKERS[index // len(PALETTE)]
 
 
 def _point_style(n_points: int, n_labels: int) -> dict[str, Any]:
-    """Smaller and fainter points the more there are; markers that differ stay large enough."""
+    """Choose size and opacity: more points are smaller and fainter, markers stay legible."""
     smallest = 3.5 if n_labels <= len(PALETTE) else 8.0  # square points
     return {
         "s": max(36 * max(n_points / 20, 1) ** -0.33, smallest),
@@ -127,7 +132,7 @@ def _point_style(n_points: int, n_labels: int) -> dict[str, Any]:
 
 @dataclass(frozen=True)
 class _Legend:
-    """Marker, wrapped name and count of each label, in inches."""
+    """Legend with the marker, the wrapped name and the count of each label; sizes in inches."""
 
     entries: list[tuple[tuple[str, str], str, int]]
     NAME_WIDTH = 2.0
@@ -166,7 +171,7 @@ class _Legend:
 
 
 class _MapLayout:
-    """Boxes of maps in inches; all maps share their limits, and x and y their scale."""
+    """Positions of maps in inches; all maps share their limits, and x and y their scale."""
 
     def __init__(self, maps: Sequence[ScatterPanel], title: str, note: str) -> None:
         self.n_columns = N_COLUMNS.get(len(maps), 3)
@@ -195,7 +200,7 @@ class _MapLayout:
         self.low, self.high = centre - half, centre + half
 
     def _direct_labels(self, content: ScatterPanel) -> dict[str, tuple[float, float]]:
-        """Medians of the labels, where there are few labels and no name would touch another."""
+        """Return the medians of the labels if there are few and their names would not touch."""
         names = [name for name in content.names if name in set(content.labels)]
         if content.values is not None or not 0 < len(names) <= len(PALETTE):
             return {}
@@ -234,15 +239,15 @@ class _MapLayout:
         return content.values is None and len(content.labels) > 0 and not self.direct[index]
 
     def box(self, index: int) -> tuple[float, float]:
-        """Left and top of the box of a map."""
+        """Return left and top of the box of a map."""
         row, column = divmod(index, self.n_columns)
         return MARGIN + 0.5 + column * self.pitch, self.tops[row]
 
 
 def map_figure(maps: Sequence[ScatterPanel], title: str = "", note: str = "") -> Figure:
-    """The maps as a matplotlib figure; for files there are draw_map and draw_maps."""
+    """Draw maps as a matplotlib figure; draw_map and draw_maps write files."""
     if not maps:
-        raise InputError("a figure without a map cannot be drawn: give it at least one.")
+        raise InputError("a figure of maps is empty (expected at least one map).")
     with theme():
         layout = _MapLayout(maps, title, note)
         page = Page(layout.width, layout.height)
@@ -283,7 +288,7 @@ def _draw_one_map(page: Page, layout: _MapLayout, index: int, content: ScatterPa
             axes.text(x, y, name, ha="center", va="center", path_effects=halo, **style)
     if layout.has_legend(content, index):
         _Legend.of(content).draw(page, right + 0.2, top)
-    else:  # a legend has the counts of its own
+    else:  # a legend shows its own counts
         count = f"n = {len(np.asarray(content.points)):,}"
         under = top + layout.box_height + 0.23
         page.text(right, under, count, TICK_PT, ha="right", color=QUIET_INK)
@@ -326,7 +331,7 @@ def _draw_values(
 
 
 def _value_colours() -> ListedColormap:
-    """Without its brightest end, which would not show on white."""
+    """Return the colours of values without the brightest ones, which would not show on white."""
     return ListedColormap(matplotlib.colormaps[VALUE_COLOURS](np.linspace(0, 0.93, 256)))
 
 
@@ -339,9 +344,10 @@ def draw_maps(
 ) -> None:
     """Draw maps side by side on the same axes, such as one for each parameter of a sweep.
 
-    note  a sentence or two below the title: how to read the figure
+    note  one or two sentences below the title that explain the figure
 
-    InputError for a suffix that is not .png, .svg or .pdf; errors of files.writing.
+    InputError for a suffix other than .png, .svg or .pdf; OutputExistsError and DiskError as in
+    files.atomic_write.
     """
     check_figure_path(path)
     with theme():
@@ -357,6 +363,6 @@ def draw_map(
     order: Sequence[str] = (),
     overwrite: bool = False,
 ) -> None:
-    """Draw points (n, 2) coloured by their labels; for more see PointMap and draw_maps."""
+    """Draw points (n, 2) coloured by their labels; see ScatterPanel and draw_maps for more."""
     content = ScatterPanel(points, labels, axis_names=axis_names, order=order)
     draw_maps(path, [content], title, overwrite)

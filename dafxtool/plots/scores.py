@@ -1,6 +1,6 @@
-"""Draw an evaluation: figures with their intervals beside their baselines, and a confusion matrix.
+"""Draw an evaluation: scores and baselines with their intervals, and a confusion matrix.
 
-Pages, files and the rest are as in drawing.
+The conventions of plots.base hold.
 """
 
 from __future__ import annotations
@@ -34,21 +34,21 @@ from dafxtool.plots.base import (
 )
 from dafxtool.utils.outputs import check_figure_path
 
-PANEL = 3.1  # inches, the width that values have
+PANEL = 3.1  # inches, width of the axis of values
 ROW = 0.24
 GAP = 0.4  # between columns
 HEAD, FOOT = 0.42, 0.45  # of a panel: title and legend above, axis below
-CELL = 0.42  # of a confusion matrix
+CELL = 0.42  # width and height of a cell of the confusion matrix
 N_COLUMNS = 2
 Interval = tuple[float, float, float]  # value, low, high
 
 
 @dataclass(frozen=True)
 class Intervals:
-    """One panel: a row for each name, a mark for each method.
+    """One panel: a row for each name, a marker for each method.
 
-    rows   name -> method -> (value, low, high)
-    limits what the axis ends at, if not the values
+    rows    name -> method -> (value, low, high)
+    limits  ends of the axis; None fits it to the values
     """
 
     title: str
@@ -58,7 +58,7 @@ class Intervals:
 
 @dataclass(frozen=True, eq=False)
 class Confusion:
-    """counts (n, n): how many segments of effect i were told as effect j."""
+    """A confusion matrix: counts (n, n) of segments of effect i that were predicted as effect j."""
 
     names: Sequence[str]
     counts: NDArray[np.int64]
@@ -68,39 +68,41 @@ class Confusion:
 def evaluation_figure(
     panels: Sequence[Intervals], confusion: Confusion | None = None, title: str = ""
 ) -> Figure:
-    """The panels in two columns, the confusion matrix after them.
+    """Draw the panels in two columns, and the confusion matrix after them.
 
-    InputError for nothing to draw.
+    InputError for panels without rows.
     """
     panels = [panel for panel in panels if panel.rows]
     if not panels:
-        raise InputError("an evaluation without figures cannot be drawn: pass at least one panel.")
+        raise InputError(
+            "an evaluation has no scores to draw (expected at least one panel with rows)."
+        )
     names = max(text_width_in(name, TICK_PT) for panel in panels for name in panel.rows) + 0.12
     width = names + PANEL
     head = MARGIN + text_height_in("x", TITLE_PT) + 0.12
     heights = [HEAD + ROW * len(panel.rows) + FOOT for panel in panels]
     if confusion is not None:
         heights.append(HEAD + CELL * len(confusion.names) + 2 * FOOT)
-    places, ends = _columns(heights, head)
+    locations, ends = _columns(heights, head)
     page = Page(2 * MARGIN + len(ends) * width + (len(ends) - 1) * GAP + 0.1, max(ends))
     page.text(MARGIN, MARGIN, typeset(title), TITLE_PT, weight="bold")
-    for panel, (column, top) in zip(panels, places, strict=False):
+    for panel, (column, top) in zip(panels, locations, strict=False):
         _draw_panel(page, MARGIN + column * (width + GAP), top, names, panel)
     if confusion is not None:
-        column, top = places[-1]
+        column, top = locations[-1]
         _draw_confusion(page, MARGIN + column * (width + GAP), top, names, confusion)
     return page.figure
 
 
 def _columns(heights: Sequence[float], head: float) -> tuple[list[tuple[int, float]], list[float]]:
-    """(column, top) of each panel, each in the column that is shorter so far, and the ends."""
+    """Return (column, top) of each panel, always in the shorter column, and the columns' ends."""
     ends = [head] * min(N_COLUMNS, len(heights))
-    places = []
+    locations = []
     for height in heights:
         column = int(np.argmin(ends))
-        places.append((column, ends[column]))
+        locations.append((column, ends[column]))
         ends[column] += height
-    return places, ends
+    return locations, ends
 
 
 def _draw_legend(
@@ -117,17 +119,17 @@ def _draw_legend(
 
 
 def _draw_panel(page: Page, left: float, top: float, names: float, panel: Intervals) -> None:
-    named = dict.fromkeys(method for row in panel.rows.values() for method in row)
+    all_methods = dict.fromkeys(method for row in panel.rows.values() for method in row)
     styles = {
         method: (PALETTE[i % len(PALETTE)], MARKERS[i % len(MARKERS)])
-        for i, method in enumerate(named)
+        for i, method in enumerate(all_methods)
     }
     page.text(left, top, typeset(panel.title), LABEL_PT, weight="bold")
     _draw_legend(page, left, top + 0.2, styles)
     axes = page.axes(left + names, top + HEAD, PANEL, ROW * len(panel.rows))
     for row, methods in enumerate(panel.rows.values()):
-        spread = np.linspace(-0.28, 0.28, len(methods)) if len(methods) > 1 else [0.0]
-        for shift, (method, (value, low, high)) in zip(spread, methods.items(), strict=True):
+        shifts = np.linspace(-0.28, 0.28, len(methods)) if len(methods) > 1 else [0.0]
+        for shift, (method, (value, low, high)) in zip(shifts, methods.items(), strict=True):
             colour, marker = styles[method]
             if not np.isfinite(value):
                 continue
@@ -150,17 +152,21 @@ def _draw_panel(page: Page, left: float, top: float, names: float, panel: Interv
     axes.set_axisbelow(True)
 
 
-def _draw_confusion(page: Page, left: float, top: float, names: float, made: Confusion) -> None:
-    n = len(made.names)
-    page.text(left, top, typeset(made.title), LABEL_PT, weight="bold")
+def _draw_confusion(
+    page: Page, left: float, top: float, names: float, confusion: Confusion
+) -> None:
+    n = len(confusion.names)
+    page.text(left, top, typeset(confusion.title), LABEL_PT, weight="bold")
     axes = page.axes(left + names, top + HEAD - 0.15, CELL * n, CELL * n)
-    shares = made.counts / np.maximum(made.counts.sum(axis=1, keepdims=True), 1)
+    shares = confusion.counts / np.maximum(confusion.counts.sum(axis=1, keepdims=True), 1)
     axes.imshow(shares, cmap="Greys", vmin=0, vmax=1, aspect="auto")
-    for (row, column), count in np.ndenumerate(made.counts):
+    for (row, column), count in np.ndenumerate(confusion.counts):
         ink = "white" if shares[row, column] > 0.5 else QUIET_INK
         axes.text(column, row, str(count), ha="center", va="center", size=TICK_PT, color=ink)
-    axes.set_yticks(range(n), list(map(typeset, made.names)), size=TICK_PT)
-    axes.set_xticks(range(n), list(map(typeset, made.names)), size=TICK_PT, rotation=35, ha="right")
+    axes.set_yticks(range(n), list(map(typeset, confusion.names)), size=TICK_PT)
+    axes.set_xticks(
+        range(n), list(map(typeset, confusion.names)), size=TICK_PT, rotation=35, ha="right"
+    )
     axes.tick_params(length=0)
 
 
@@ -171,7 +177,11 @@ def draw_evaluation(
     title: str = "",
     overwrite: bool = False,
 ) -> None:
-    """Write the figure as PNG, SVG or PDF."""
+    """Draw an evaluation into a PNG, SVG or PDF file.
+
+    InputError for another suffix and for panels without rows; OutputExistsError and DiskError as
+    in files.atomic_write.
+    """
     check_figure_path(path)
     with theme():
         save_figure(evaluation_figure(panels, confusion, title), path, overwrite)

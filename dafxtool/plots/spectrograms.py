@@ -40,20 +40,18 @@ from dafxtool.plots.base import (
     theme,
     wrap,
 )
+from dafxtool.plots.spectrogram_axes import (
+    erb_rate,
+    format_hertz,
+    frequency_ticks,
+    frequency_weights,
+    time_ticks,
+)
 from dafxtool.utils.outputs import check_figure_path
 
 FLOOR_DB = -80.0
 GAP, GROUP_GAP = 0.08, 0.24  # inches
 COLOUR_BAR = 0.62  # inches, with its tick labels and its name
-
-
-def erb_rate(frequency_hz: ArrayLike) -> NDArray[np.float64]:
-    """Convert frequencies to ERB rate: the number of equivalent rectangular bandwidths below.
-
-    The frequency axis: nearly linear below 200 Hz and logarithmic above, as hearing is.
-    Glasberg & Moore 1990, Hearing Research 47, equation 4.
-    """
-    return 21.4 * np.log10(1 + 0.00437 * np.asarray(frequency_hz, dtype=np.float64))
 
 
 @dataclass(frozen=True, eq=False)
@@ -130,25 +128,8 @@ def _checked_magnitude(magnitude: ArrayLike, shape: tuple[int, int]) -> NDArray[
     return array
 
 
-def frequency_weights(frequencies_hz: ArrayLike, n_rows: int) -> NDArray[np.float64]:
-    """Matrix (n_rows, n_bins) that takes power at the bins to the mean power in even ERB steps.
-
-    Power between two bins is taken to be linear, so that a row narrower than a bin interpolates and
-    a row wider than a bin averages: noise stays as bright at the top as at the bottom.
-    """
-    frequencies = np.asarray(frequencies_hz, dtype=np.float64)
-    lowest, highest = erb_rate(frequencies[[0, -1]])
-    steps = np.linspace(lowest, highest, n_rows + 1)
-    edges_hz = (10 ** (steps / 21.4) - 1) / 0.00437
-    edges = np.interp(edges_hz, frequencies, np.arange(len(frequencies)))  # in bins
-    # The integral up to each edge of every bin's triangular interpolation function.
-    offset = np.clip(edges[:, None] - np.arange(len(frequencies)), -1, 1)
-    integral = np.where(offset < 0, (1 + offset) ** 2 / 2, 1 - (1 - offset) ** 2 / 2)
-    return np.diff(integral, axis=0) / np.diff(edges)[:, None]
-
-
 def colour_table(name: str = SPECTROGRAM_COLOURS) -> NDArray[np.uint8]:
-    """Return the colours of a colour map, of spectrograms from floor to loudest: (256, 3) RGB."""
+    """Return a colour map as (256, 3) RGB; the default runs from the floor to the loudest bin."""
     colours = matplotlib.colormaps[name](np.arange(256), bytes=True)
     return np.asarray(colours[:, :3], dtype=np.uint8)
 
@@ -196,7 +177,7 @@ class _Spectrograms:
 
     @property
     def extent(self) -> tuple[float, float, float, float]:
-        """Left and right in s, bottom and top in ERB; a frame extends half way to the next."""
+        """Return left and right in s, bottom and top in ERB, with half a hop beyond each frame."""
         half = (self.times[1] - self.times[0]) / 2 if len(self.times) > 1 else 0.005
         low, high = erb_rate(self.frequencies[[0, -1]])
         return self.times[0] - half, self.times[-1] + half, float(low), float(high)
@@ -224,34 +205,6 @@ class _Spectrograms:
             vmin=self.floor_db if plain else -limit,
             vmax=0.0 if plain else limit,
         )
-
-
-def frequency_ticks(frequencies_hz: ArrayLike, height_in: float) -> list[float]:
-    """Choose from 100, 200, 500, 1000 ... Hz those that fit on an axis of this height."""
-    lowest, highest = np.asarray(frequencies_hz, dtype=np.float64)[[0, -1]]
-    inches_per_erb = height_in / float(erb_rate(highest) - erb_rate(lowest))
-    ticks: list[float] = []
-    # Powers of ten first: they are kept where there is little room.
-    for tick in (factor * 10.0**power for factor in (1, 2, 5) for power in range(2, 6)):
-        gaps = np.abs(erb_rate(tick) - erb_rate(ticks)) * inches_per_erb
-        if lowest <= tick <= highest and (gaps > TICK_PT * 1.1 / 72).all():
-            ticks.append(tick)
-    return sorted(ticks)
-
-
-def time_ticks(start_s: float, end_s: float, width_in: float) -> list[float]:
-    """Choose round times whose labels neither overlap nor leave the panel at its right end."""
-    wanted_step = (end_s - start_s) * max(0.34 / width_in, 0.15)
-    power = 10.0 ** math.floor(math.log10(wanted_step))
-    step = next(factor * power for factor in (1, 2, 5, 10) if factor * power >= wanted_step * 0.999)
-    first, last = math.ceil(start_s / step - 1e-6), math.floor(end_s / step + 1e-6)
-    ticks = [round(index * step, 9) for index in range(first, last + 1)]
-    margin = 0.07 * (end_s - start_s) / width_in  # half of a label such as "0.5"
-    return [tick for tick in ticks if tick <= end_s - margin] or ticks[:1]
-
-
-def _hertz(value: float) -> str:
-    return f"{value / 1000:g}k" if value >= 1000 else f"{value:g}"
 
 
 @dataclass(frozen=True)
@@ -369,7 +322,7 @@ def _draw_panel(
     # Tick labels only at the left end of each row and the lower end of each column.
     leftmost = not any(panels[row][:column])
     lowest = not any(below[column] for below in panels[row + 1 :])
-    axes.set_yticks(erb_rate(hertz), [_hertz(tick) for tick in hertz] if leftmost else [])
+    axes.set_yticks(erb_rate(hertz), [format_hertz(tick) for tick in hertz] if leftmost else [])
     axes.set_xticks(seconds, [f"{tick:g}" for tick in seconds] if lowest else [])
     title = layout.panel_titles[row][column]
     page.text_above(left, top - 0.02, title, TICK_PT, color=QUIET_INK)
@@ -411,10 +364,10 @@ def _draw_sheet_bars(page: Page, layout: _SheetLayout, images: Mapping[bool, Axe
 
 
 def _sheet_palette() -> Image.Image:
-    """Return the colours of a sheet in steps of 0.5 dB: the PNG is a third as large as RGB."""
+    """Return the colours of a sheet in steps of 0.5 dB; such a PNG is a third of RGB's size."""
     magma, grey = matplotlib.colormaps[SPECTROGRAM_COLOURS], matplotlib.colormaps["gray"]
-    shares = ((magma, 160), (_difference_colours(), 65), (grey, 31))
-    steps = [colours(np.linspace(0, 1, n))[:, :3] for colours, n in shares]
+    counts = ((magma, 160), (_difference_colours(), 65), (grey, 31))
+    steps = [colours(np.linspace(0, 1, n))[:, :3] for colours, n in counts]
     palette = Image.new("P", (1, 1))
     palette.putpalette(np.rint(255 * np.concatenate(steps)).astype(int).ravel().tolist())
     return palette
@@ -424,7 +377,7 @@ def draw_sheet(path: Path, sheet: Sheet, overwrite: bool = False) -> None:
     """Draw a sheet of spectrograms into a PNG, SVG or PDF file.
 
     InputError for another suffix and for magnitudes that are negative, not finite or of another
-    shape than the axes; OutputExistsError and DiskError as of files.atomic_write.
+    shape than the axes; OutputExistsError and DiskError as in files.atomic_write.
     """
     check_figure_path(path)
     with theme():

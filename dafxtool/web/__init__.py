@@ -1,1 +1,1 @@
-"""Self-contained HTML pages."""
+"""Interactive latent maps and reports as self-contained HTML pages."""

@@ -1,4 +1,4 @@
-"""Text, tables, figures, sounds."""
+"""Blocks of a report: text, tables, figures with audio, and their HTML."""
 
 from __future__ import annotations
 
@@ -13,21 +13,23 @@ from markupsafe import Markup
 
 from dafxtool.audio.io import load_audio
 from dafxtool.audio.writer import encode
-from dafxtool.web.page import Fragment, asset, data_uri, fill
+from dafxtool.web.page import Fragment, data_uri, fill, read_asset
 
-# --- what a section is made of --------------------------------------------------------------------
+# --- blocks ---------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
-class Words:
+class Text:
+    """A paragraph; a quiet one is small and grey."""
+
     text: str
     quiet: bool = False
-    kind: str = field(default="words", init=False)
+    kind: str = field(default="text", init=False)
 
 
 @dataclass(frozen=True)
 class Table:
-    """header has a name for each column; the first column names the rows."""
+    """A table; the header names the columns, and the first column names the rows."""
 
     header: Sequence[str]
     rows: Sequence[Sequence[str]]
@@ -37,41 +39,43 @@ class Table:
 
 
 @dataclass(frozen=True)
-class Picture:
-    """uri is an address that holds it; width in pixels of the page."""
+class Image:
+    """An image as a data URI, and its width in CSS pixels."""
 
     uri: str
     width: int
 
 
 @dataclass(frozen=True)
-class Sound:
+class Clip:
+    """Audio as a data URI, and the name on its button."""
+
     name: str
     uri: str
 
 
 @dataclass(frozen=True)
-class Sounds:
-    """Buttons in a row, under a name such as "wet"."""
+class ClipRow:
+    """A row of buttons that play clips, under a name such as "wet"."""
 
     name: str
-    sounds: Sequence[Sound]
+    clips: Sequence[Clip]
 
 
 @dataclass(frozen=True)
 class Figure:
-    """Without a picture it is the caption of the block before."""
+    """An image with a caption and audio; without an image, the caption of the block before it."""
 
     name: str
-    picture: Picture | None
+    image: Image | None
     caption: str
-    sounds: Sequence[Sounds] = ()
+    clip_rows: Sequence[ClipRow] = ()
     kind: str = field(default="figure", init=False)
 
 
 @dataclass(frozen=True)
 class Html:
-    """A part of the page that has been made elsewhere, with its script."""
+    """A fragment with its own style and scripts, such as the latent map."""
 
     fragment: Fragment
     kind: str = field(default="html", init=False)
@@ -81,18 +85,20 @@ class Html:
         return self.fragment.html
 
 
-Block = Words | Table | Figure | Html
+Block = Text | Table | Figure | Html
 
 
 @dataclass(frozen=True)
 class Section:
+    """A section of a report; key is its address within the page."""
+
     key: str
     title: str
     blocks: Sequence[Block]
 
 
 class TableLike(Protocol):
-    """What an evaluation's tables have."""
+    """Title, note, header and rows, as the tables of an evaluation have them."""
 
     @property
     def title(self) -> str: ...
@@ -104,48 +110,51 @@ class TableLike(Protocol):
     def rows(self) -> Sequence[Sequence[str]]: ...
 
 
-def _fragments(sections: Sequence[Section]) -> list[Fragment]:
+def section_fragments(sections: Sequence[Section]) -> list[Fragment]:
+    """Render a table of contents and all sections as HTML."""
     contents = fill("contents.html", sections=sections)
-    style, script = asset("report.css"), asset("report.js")
-    made = [Fragment(contents, style, (script,))]
+    fragments = [Fragment(contents, read_asset("report.css"), (read_asset("report.js"),))]
     for section in sections:
-        inside = [block.fragment for block in section.blocks if isinstance(block, Html)]
+        inner = [block.fragment for block in section.blocks if isinstance(block, Html)]
         html = fill("section.html", **vars(section))
-        scripts = tuple(script for each in inside for script in each.scripts)
-        made.append(Fragment(html, "".join(each.style for each in inside), scripts))
-    return made
+        scripts = tuple(script for each in inner for script in each.scripts)
+        fragments.append(Fragment(html, "".join(each.style for each in inner), scripts))
+    return fragments
 
 
-# --- pictures and sounds --------------------------------------------------------------------------
+# --- images and audio -----------------------------------------------------------------------------
 
 
-def _drawn(draw: Callable[[Path], Any]) -> Picture:
-    """What a function draws into a file."""
-    return _picture(_png(draw))
+def draw_image(draw: Callable[[Path], Any]) -> Image:
+    """Return the figure that a function draws into a file."""
+    return png_image(draw_png(draw))
 
 
-def _png(draw: Callable[[Path], Any]) -> bytes:
+def draw_png(draw: Callable[[Path], Any]) -> bytes:
+    """Return the PNG that a function draws into a file."""
     with TemporaryDirectory() as folder:
         path = Path(folder) / "figure.png"
         draw(path)
         return path.read_bytes()
 
 
-def _picture(png: bytes) -> Picture:
-    """A PNG at twice the density of a page; its width is in its header."""
-    return Picture(data_uri(png, "png"), int.from_bytes(png[16:20], "big") // 2)
+def png_image(png: bytes) -> Image:
+    """Embed a PNG of two pixels per CSS pixel; its width is in its header."""
+    return Image(data_uri(png, "png"), int.from_bytes(png[16:20], "big") // 2)
 
 
-def _sounds(write: Callable[[Path], Sequence[tuple[Path, float | None]]]) -> dict[str, str]:
-    """What a function writes into a folder, as FLAC, by the last two words of each name."""
-    made = {}
+def encode_clips(write: Callable[[Path], Sequence[tuple[Path, float | None]]]) -> dict[str, str]:
+    """Encode the audio files that a function writes into a folder, as data URIs of FLAC.
+
+    The keys are the last two parts of each file name, such as "wet-original".
+    """
+    uris = {}
     with TemporaryDirectory() as folder:
-        for path, _ in write(Path(folder) / "sounds"):
-            if not path.stem[0].isdigit():  # all of them in one go
+        for path, _ in write(Path(folder) / "audio"):
+            if not path.stem[0].isdigit():  # the file with all steps in sequence
                 continue
             samples, rate = load_audio(path)
-            samples = samples / max(1.0, float(np.abs(samples).max()))  # 16 bits hold no more
-            made["-".join(path.stem.split("-")[-2:])] = data_uri(
-                encode(samples, rate, "flac"), "flac"
-            )
-    return made
+            samples = samples / max(1.0, float(np.abs(samples).max()))  # FLAC has no headroom
+            key = "-".join(path.stem.split("-")[-2:])
+            uris[key] = data_uri(encode(samples, rate, "flac"), "flac")
+    return uris

@@ -1,7 +1,7 @@
-"""Write a latent map as a page: point, click, listen, and interpolate between two points.
+"""Write a latent map as a page: select points, listen, and interpolate between two of them.
 
-The page's map is templates/point_map.js. This module gives it plain data: coordinates, labels, what
-points can be coloured by, and the audio and thumbnails of some of them.
+The map itself is templates/point_map.js. This module provides its data: coordinates, labels,
+colourings, and the audio and thumbnails of some points.
 """
 
 from __future__ import annotations
@@ -26,7 +26,8 @@ from dafxtool.plots.base import (
     VALUE_COLOURS,
     typeset,
 )
-from dafxtool.plots.spectrograms import colour_table, erb_rate
+from dafxtool.plots.spectrogram_axes import erb_rate
+from dafxtool.plots.spectrograms import colour_table
 from dafxtool.utils import outputs
 from dafxtool.utils.progress import SILENT, Progress
 from dafxtool.utils.text import shown_name
@@ -34,19 +35,19 @@ from dafxtool.web.map_audio import (
     N_POINTS,
     POSITIONS,
     MapAudio,
-    Sounds,
+    ReadAudio,
     collect_audio,
 )
 from dafxtool.web.page import (
     Fragment,
-    asset,
-    base64_text,
-    deflated,
+    bundle,
+    deflate,
     fill,
-    module,
-    packed,
-    page,
-    script_data,
+    pack,
+    read_asset,
+    render_page,
+    script_json,
+    to_base64,
     write_page,
 )
 from dafxtool.web.thumbnails import (
@@ -74,26 +75,31 @@ def write_map_page(
     latents: Latents,
     projection: Projection,
     run: Run | None = None,
-    sounds: Sounds | None = None,
+    read_audio: ReadAudio | None = None,
     n_points: int = N_POINTS,
     title: str = "",
-    silent_because: str = "",
+    silent_reason: str = "",
     seed: int = 0,
     overwrite: bool = False,
     progress: Progress = SILENT,
 ) -> MapAudio | None:
-    """Write the map as one page; with a run and sounds it has audio.
+    """Write the map as one page; with a run and read_audio it has audio.
 
-    n_points  largest number of points with audio
-    Returns the audio of the page; errors of outputs.check_page_path and files.writing.
+    read_audio     reads the audio of rows; see map_audio.audio_reader
+    n_points       largest number of points with audio
+    silent_reason  sentence for the reader of a map without audio
+    seed           of the choice of points with audio
+
+    Returns the audio of the page. InputError for another suffix than .html; OutputExistsError and
+    DiskError as in files.atomic_write.
     """
     outputs.check_page_path(path, overwrite)
     map_audio = None
-    if run is not None and sounds is not None:
-        map_audio = collect_audio(latents, run, sounds, n_points, seed, progress)
+    if run is not None and read_audio is not None:
+        map_audio = collect_audio(latents, run, read_audio, n_points, seed, progress)
     rate = run.spectrogram_config.sample_rate if run else 0
-    fragment = map_fragment(latents, projection, map_audio, rate, silent_because)
-    text = page("Latent map", [fragment], title or map_title(latents))
+    fragment = map_fragment(latents, projection, map_audio, rate, silent_reason)
+    text = render_page("Latent map", [fragment], title or map_title(latents))
     write_page(path, text, overwrite)
     return map_audio
 
@@ -103,13 +109,13 @@ def map_fragment(
     projection: Projection,
     map_audio: MapAudio | None = None,
     sample_rate: int = 0,
-    silent_because: str = "",
+    silent_reason: str = "",
 ) -> Fragment:
-    """Return the map as a part of a page.
+    """Render the map as a part of a page.
 
-    map_audio       audio and thumbnails of some points; without it the map is silent
-    sample_rate     of the audio, in Hz
-    silent_because  a sentence for the reader of a map without audio
+    map_audio      audio and thumbnails of some points; without it the map is silent
+    sample_rate    of the audio, in Hz
+    silent_reason  sentence for the reader of a map without audio
     """
     data: dict[str, Any] = {
         "map": {
@@ -122,16 +128,16 @@ def map_fragment(
         },
         "points": _descriptions(latents),
         "audio": _audio_data(map_audio, sample_rate) if map_audio else None,
-        "colours": packed(colour_table()),
+        "colours": pack(colour_table()),
         "floorDb": FLOOR_DB,
         "ticks": _frequency_ticks(sample_rate) if map_audio else [],
     }
     content = fill(
         "map.html",
-        data=script_data(data),
+        data=script_json(data),
         n_with_audio=len(map_audio.rows) if map_audio else 0,
         n_points=len(latents),
-        silent_because=silent_because,
+        silent_reason=silent_reason,
         n_coefficients=len(map_audio.residuals.scales) if map_audio else 0,
         error_db=map_audio.error_db if map_audio else 0.0,
         positions=[0.0, *POSITIONS, 1.0],
@@ -139,8 +145,8 @@ def map_fragment(
         n_times=N_TIMES,
         floor_db=round(-FLOOR_DB),
     )
-    style = asset("point_map.css") + asset("map.css")
-    return Fragment(content, style, (module("latent_map.js"),))
+    style = read_asset("point_map.css") + read_asset("map.css")
+    return Fragment(content, style, (bundle("latent_map.js"),))
 
 
 def _rounded(values: NDArray[np.float32]) -> list[float]:
@@ -148,7 +154,7 @@ def _rounded(values: NDArray[np.float32]) -> list[float]:
 
 
 def _lightened(table: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """Mix colours with white, so that the darkest of them shows on a dark page."""
+    """Mix colours with white, so that the darkest one is visible on a dark page."""
     mixed = (1 - WHITE_ON_DARK) * table.astype(np.float64) + WHITE_ON_DARK * 255
     return mixed.round().astype(np.uint8)
 
@@ -159,7 +165,7 @@ def _hex_colours(table: NDArray[np.uint8]) -> list[str]:
 
 
 def _printable(text: str) -> str:
-    """Write out the bytes of a file name that are not text."""
+    """Escape the bytes of a file name that are not valid UTF-8."""
     return text.encode("utf-8", "backslashreplace").decode()
 
 
@@ -167,14 +173,14 @@ def _printable(text: str) -> str:
 
 
 def _descriptions(latents: Latents) -> dict[str, Any]:
-    """Effect and setting, recording, and position in it, of each point."""
+    """Describe each point: effect and setting, recording, and excerpt of the recording."""
     labels = latents.labels
     names = [shown_name(Path(str(each["path"]))) for each in labels.recordings]
     return {
         "labels": [_label(latents, row) for row in range(len(latents))],
         "recordings": [_printable(name) for name in names],
         "recording": labels.recording.tolist(),
-        "places": [_place(latents, row) for row in range(len(latents))],
+        "excerpts": [_excerpt(latents, row) for row in range(len(latents))],
     }
 
 
@@ -184,7 +190,7 @@ def _label(latents: Latents, row: int) -> str:
     return typeset(_printable(effect.label(labels.setting_of(row), most=99)))
 
 
-def _place(latents: Latents, row: int) -> str:
+def _excerpt(latents: Latents, row: int) -> str:
     labels = latents.labels
     recording = labels.recordings[labels.recording[row]]
     total_seconds = recording["n_samples_native"] / recording["sample_rate"]
@@ -192,11 +198,11 @@ def _place(latents: Latents, row: int) -> str:
     return f"from {seconds:.2f} s, {labels.split_of(row)}"
 
 
-# --- what points can be coloured by -----------------------------------------------------------
+# --- colourings -------------------------------------------------------------------------------
 
 
 def _colourings(latents: Latents, map_audio: MapAudio | None) -> list[dict[str, Any]]:
-    """The colourings of point_map.js: effect, recording, split, error, and every parameter."""
+    """Return the colourings: effect, recording, split, reconstruction error, each parameter."""
     labels = latents.labels
     names = list(dict.fromkeys(labels.effect_names))
     by_effect = [names.index(labels.effect_of(row)) for row in range(len(latents))]
@@ -223,7 +229,7 @@ def _by_category(name: str, names: Sequence[str], values: list[int]) -> dict[str
 
 
 def _by_error(mse: NDArray[np.float32]) -> dict[str, Any]:
-    """Reconstruction errors on a logarithmic scale from the least to the largest."""
+    """Colour by reconstruction error, on a logarithmic scale from the least to the largest."""
     rows = np.flatnonzero(np.isfinite(mse) & (mse > 0))
     errors = np.log(mse[rows])
     low, high = (float(errors.min()), float(errors.max())) if len(rows) else (0.0, 0.0)
@@ -233,7 +239,7 @@ def _by_error(mse: NDArray[np.float32]) -> dict[str, Any]:
 
 
 def _by_parameter(latents: Latents) -> list[dict[str, Any]]:
-    """Each parameter that differs between points, on the scale of its normalised values."""
+    """Colour by each parameter that differs between points, by its normalised value."""
     labels, colourings = latents.labels, []
     names = labels.effect_names
     for index, described in enumerate(labels.effects):
@@ -279,7 +285,7 @@ def _by_value(
 
 
 def _audio_data(map_audio: MapAudio, sample_rate: int) -> dict[str, Any]:
-    """The AudioData of map_audio.js; pairs of one segment share their dry clip."""
+    """Return the AudioData of map_audio.js; pairs of one segment share their dry clip."""
     clip_indices: dict[bytes, int] = {}
     clips: list[str] = []
     clips_of = []
@@ -289,7 +295,7 @@ def _audio_data(map_audio: MapAudio, sample_rate: int) -> dict[str, Any]:
             key = samples.tobytes()
             if key not in clip_indices:
                 clip_indices[key] = len(clips)
-                clips.append(base64_text(encode(samples, sample_rate, "mp3")))
+                clips.append(to_base64(encode(samples, sample_rate, "mp3")))
             indices.append(clip_indices[key])
         clips_of.append(indices)
     return {
@@ -300,11 +306,11 @@ def _audio_data(map_audio: MapAudio, sample_rate: int) -> dict[str, Any]:
         "nSamples": map_audio.audio.shape[2],
         "bands": N_BANDS,
         "times": N_TIMES,
-        "originals": deflated(map_audio.originals),
-        "ends": deflated(map_audio.ends),
+        "originals": deflate(map_audio.originals),
+        "ends": deflate(map_audio.ends),
         "positions": list(POSITIONS),
-        "coefficients": deflated(map_audio.residuals.coefficients),
-        "basis": deflated(map_audio.residuals.basis),
+        "coefficients": deflate(map_audio.residuals.coefficients),
+        "basis": deflate(map_audio.residuals.basis),
         "scales": map_audio.residuals.scales.tolist(),
         "exponent": map_audio.exponent,
         "rangeDb": RANGE_DB,
@@ -313,7 +319,7 @@ def _audio_data(map_audio: MapAudio, sample_rate: int) -> dict[str, Any]:
 
 
 def _frequency_ticks(sample_rate: int) -> list[tuple[float, str]]:
-    """Heights from 0 to 1 on the ERB-rate scale, and the frequencies there."""
+    """Return ticks of the frequency axis: height from 0 to 1 on the ERB-rate scale, and text."""
     heights = {f: float(erb_rate(f) / erb_rate(sample_rate / 2)) for f in TICKS_HZ}
     return [
         (height, f"{f // 1000} kHz" if f >= 1000 else f"{f} Hz")

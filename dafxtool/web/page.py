@@ -1,9 +1,8 @@
-"""Web pages that are one file: text escaped, sounds and pictures inside, nothing loaded.
+"""Render web pages as single files with embedded audio and images.
 
-A fragment is a part of a page: its HTML, its style and the scripts that it needs. Templates lie in
-templates/ and escape whatever they are given; only Markup passes as it is. A page names the hashes
-of its own scripts, so that a browser runs no other, whatever a recording may be called, and it
-forbids every load from a network.
+A fragment is a part of a page: its HTML, its style and its scripts. The templates in templates/
+escape all values except Markup. The Content-Security-Policy of a page lists the hashes of its own
+scripts, so that a browser runs no script from a file name, and forbids all loads from a network.
 """
 
 from __future__ import annotations
@@ -34,7 +33,7 @@ MIME_TYPES = {"mp3": "audio/mpeg", "flac": "audio/flac", "png": "image/png"}
 
 @dataclass(frozen=True)
 class Fragment:
-    """A part of a page; scripts run in their order, each once however many fragments want it."""
+    """A part of a page; each script runs once, in the order of the fragments."""
 
     html: Markup
     style: str = ""
@@ -55,16 +54,16 @@ def _templates() -> jinja2.Environment:
 
 
 def fill(template: str, **values: Any) -> Markup:
-    """A template of templates/ with its values, which are escaped."""
+    """Render a template of templates/; its values are escaped."""
     return Markup(_templates().get_template(template).render(**values))
 
 
-def asset(name: str) -> str:
-    """The text of a script or a style sheet of templates/."""
+def read_asset(name: str) -> str:
+    """Read a script or a style sheet of templates/."""
     return files("dafxtool.web").joinpath("templates", name).read_text("utf-8")
 
 
-def module(name: str) -> str:
+def bundle(name: str) -> str:
     """Bundle a JavaScript module of templates/ with the modules that it imports.
 
     A page in one file cannot import files, and its Content-Security-Policy allows no other
@@ -74,7 +73,7 @@ def module(name: str) -> str:
 
     def add(name: str) -> None:
         if name not in parts:
-            text = asset(name)
+            text = read_asset(name)
             parts[name] = ""
             for imported in _IMPORT.findall(text):
                 add(imported)
@@ -88,36 +87,39 @@ _IMPORT = re.compile(r'^import [^;]*? from "\./([^"]+)";\n', re.MULTILINE)
 _EXPORT = re.compile(r"^export (?=(?:async )?(?:function|class|const)\b)", re.MULTILINE)
 
 
-def base64_text(content: bytes) -> str:
-    """Encode bytes for a script or an address."""
+def to_base64(content: bytes) -> str:
+    """Encode bytes in base64."""
     return base64.b64encode(content).decode()
 
 
 def data_uri(content: bytes, kind: str) -> str:
-    """Return an address that holds a sound or an image (mp3, flac, png)."""
-    return f"data:{MIME_TYPES[kind]};base64,{base64_text(content)}"
+    """Embed audio or an image (mp3, flac, png) in a data URI."""
+    return f"data:{MIME_TYPES[kind]};base64,{to_base64(content)}"
 
 
-def script_data(value: Any) -> Markup:
-    """JSON that can stand inside of <script>: no letter in it ends the script or begins a tag."""
+def script_json(value: Any) -> Markup:
+    """Encode JSON for a <script> element, without characters that could end it or start a tag."""
     return htmlsafe_json_dumps(value, separators=(",", ":"), allow_nan=False)
 
 
-def packed(array: NDArray[Any]) -> str:
-    """Encode the bytes of an array in base64, rows one after the other."""
-    return base64_text(np.ascontiguousarray(array).tobytes())
+def pack(array: NDArray[Any]) -> str:
+    """Encode the bytes of an array in base64, in row-major order."""
+    return to_base64(np.ascontiguousarray(array).tobytes())
 
 
-def deflated(array: NDArray[Any]) -> str:
-    """Compress the bytes of an array (zlib format), rows one after the other, in base64."""
-    return base64_text(zlib.compress(np.ascontiguousarray(array).tobytes(), 9))
+def deflate(array: NDArray[Any]) -> str:
+    """Compress the bytes of an array (zlib format, row-major order) and encode them in base64."""
+    return to_base64(zlib.compress(np.ascontiguousarray(array).tobytes(), 9))
 
 
-def page(title: str, fragments: Sequence[Fragment], introduction: str = "") -> str:
-    """A whole page: a heading, a line below it, and the fragments."""
+def render_page(title: str, fragments: Sequence[Fragment], introduction: str = "") -> str:
+    """Render a page with a heading, a paragraph below it, and the fragments."""
     scripts = list(dict.fromkeys(script for each in fragments for script in each.scripts))
-    styles = [asset("page.css"), *dict.fromkeys(each.style for each in fragments if each.style)]
-    hashes = [base64_text(hashlib.sha256(each.encode()).digest()) for each in scripts]
+    styles = [
+        read_asset("page.css"),
+        *dict.fromkeys(each.style for each in fragments if each.style),
+    ]
+    hashes = [to_base64(hashlib.sha256(each.encode()).digest()) for each in scripts]
     return fill(
         "page.html",
         title=title,
@@ -131,6 +133,6 @@ def page(title: str, fragments: Sequence[Fragment], introduction: str = "") -> s
 
 
 def write_page(path: Path, text: str, overwrite: bool = False) -> None:
-    """Write a page; errors of files.writing."""
+    """Write a page; OutputExistsError and DiskError as in files.atomic_write."""
     with atomic_write(path, overwrite) as temporary:
         temporary.write_bytes(text.encode("utf-8", "backslashreplace"))

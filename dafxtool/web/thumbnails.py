@@ -1,9 +1,9 @@
-"""Miniatures: spectrograms small enough that thousands fit into a page.
+"""Compute thumbnails: spectrograms small enough that thousands fit into a page.
 
-A miniature is (2, N_BANDS, N_TIMES), dry first: the mean of the power-law spectrogram over bands
-that are even on the ERB-rate scale and over even spans of time. As `levels` it is bytes in dB, 255
-the loudest and 0 silence. In the power law, where models decode, a step between two latents is
-nearly the blend of the two ends; the residual is kept as a few coefficients.
+A thumbnail is (2, N_BANDS, N_TIMES), dry first: the mean of the power-law spectrogram over bands
+of equal width on the ERB-rate scale and over equal spans of time. As `levels` it is bytes in dB,
+255 the loudest and 0 silence. In the power law, where models decode, a step between two latents is
+nearly the blend of the two ends. The residual is stored as a few coefficients.
 """
 
 from __future__ import annotations
@@ -14,44 +14,48 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dafxtool.config import SpectrogramConfig
-from dafxtool.plots.spectrograms import frequency_weights
+from dafxtool.plots.spectrogram_axes import frequency_weights
 
 N_BANDS, N_TIMES = 48, 48
 RANGE_DB = 100.0  # from level 255 down to 0
-FLOOR_DB = -80.0  # what is shown, as in figures
+FLOOR_DB = -80.0  # the darkest colour, as in figures
 N_COEFFICIENTS = 64
-FITTED_ROWS = 3000  # residuals that the basis is fitted to: more do not change it
+FITTED_ROWS = 3000  # residuals that the basis is fitted to; more do not change it
 
 Array = NDArray[np.float32]
 
 
 def shrink(spectrogram: Array, constants: Array, config: SpectrogramConfig) -> Array:
-    """Standardised (n, 2, n_bins, n_frames) with constants (n, 2) -> (n, 2, N_BANDS, N_TIMES)."""
+    """Reduce standardised spectrograms to thumbnails in power-law values.
+
+    spectrogram  (n, 2, n_bins, n_frames)
+    constants    (n, 2) mean and standard deviation of each
+    """
     bands = frequency_weights(config.frequencies_hz(), N_BANDS).astype(np.float32)
     times = _time_weights(spectrogram.shape[-1]).astype(np.float32)
-    mean, deviation = (constants[:, each, None, None, None] for each in (0, 1))
-    # In rows, which a decoder's output is not: numpy is 20 times slower on anything else.
-    values = np.ascontiguousarray(spectrogram * deviation + mean, dtype=np.float32)
+    mean, std = (constants[:, each, None, None, None] for each in (0, 1))
+    # A decoder's output is not contiguous, and numpy multiplies such arrays 20 times slower.
+    values = np.ascontiguousarray(spectrogram * std + mean, dtype=np.float32)
     np.maximum(values, 0, out=values)
     return np.asarray(bands @ (values @ times), dtype=np.float32)
 
 
 def _time_weights(n_frames: int) -> NDArray[np.float64]:
-    """Matrix (n_frames, N_TIMES) that takes frames to the mean of each span."""
+    """Return weights (n_frames, N_TIMES) from frames to the mean of each span."""
     edges = np.linspace(0, n_frames, N_TIMES + 1)
     covered = np.clip(edges[None] - np.arange(n_frames)[:, None], 0, 1)
     return np.diff(covered, axis=1) * (N_TIMES / n_frames)
 
 
-def to_levels(miniature: Array, loudest: float, exponent: float) -> NDArray[np.uint8]:
-    """Encode as bytes in dB re the loudest value; RANGE_DB below it and less is 0."""
+def to_levels(thumbnail: Array, loudest: float, exponent: float) -> NDArray[np.uint8]:
+    """Encode as bytes in dB re the loudest value; levels RANGE_DB or more below it are 0."""
     with np.errstate(divide="ignore"):
-        decibels = 20 / exponent * np.log10(np.maximum(miniature, 0) / loudest)
+        decibels = 20 / exponent * np.log10(np.maximum(thumbnail, 0) / loudest)
     return np.clip(np.rint(255 * (1 + decibels / RANGE_DB)), 0, 255).astype(np.uint8)
 
 
 def from_levels(levels: NDArray[np.uint8], exponent: float) -> Array:
-    """Decode levels to power-law values, 1 the loudest, as a page does."""
+    """Decode levels to power-law values, 1 the loudest, as map_audio.js does."""
     decibels = RANGE_DB * (levels.astype(np.float32) / 255 - 1)
     values = np.where(levels > 0, 10 ** (exponent / 20 * decibels), 0)
     return np.asarray(values, dtype=np.float32)
@@ -59,7 +63,7 @@ def from_levels(levels: NDArray[np.uint8], exponent: float) -> Array:
 
 @dataclass(frozen=True)
 class Residuals:
-    """Steps less the blends of their ends: coefficients times scales times basis.
+    """Steps minus the blends of their ends, as coefficients times scales times basis.
 
     coefficients  (n, k) int8; scales (k,) float32; basis (k, 2 * N_BANDS * N_TIMES) int8
     """
@@ -68,14 +72,14 @@ class Residuals:
     scales: NDArray[np.float32]
     basis: NDArray[np.int8]
 
-    def of(self, rows: NDArray[np.int64] | slice) -> Array:
-        """(n, 2, N_BANDS, N_TIMES) in power-law values, 1 the loudest."""
+    def decode(self, rows: NDArray[np.int64] | slice) -> Array:
+        """Decode rows to (n, 2, N_BANDS, N_TIMES) in power-law values, 1 the loudest."""
         weighted = self.coefficients[rows].astype(np.float32) * self.scales
         return (weighted @ self.basis.astype(np.float32)).reshape(-1, 2, N_BANDS, N_TIMES)
 
 
 def compress(residuals: Array, seed: int = 0) -> Residuals:
-    """Truncated singular value decomposition of (n, 2, N_BANDS, N_TIMES), in bytes."""
+    """Compress (n, 2, N_BANDS, N_TIMES) by a truncated singular value decomposition in bytes."""
     from sklearn.decomposition import TruncatedSVD
 
     rows = residuals.reshape(len(residuals), -1)
@@ -99,6 +103,6 @@ def _to_bytes(values: Array, axis: int) -> tuple[NDArray[np.int8], Array]:
 
 
 def shown_db(values: Array, exponent: float) -> Array:
-    """Convert power-law values to the dB that are shown: re the loudest, not below FLOOR_DB."""
+    """Convert power-law values to dB re the loudest, at least FLOOR_DB."""
     least = 10 ** (exponent / 20 * FLOOR_DB)
     return np.asarray(20 / exponent * np.log10(np.maximum(values, least)), dtype=np.float32)

@@ -1,4 +1,4 @@
-"""The evaluation on small data: what is known beforehand, and that it cannot flatter."""
+"""The evaluation on small data: known results, and no score above chance without information."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ EFFECTS = ("overdrive", "high-pass")
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
-    """pairs.h5 of two effects that are easy to tell, 60 pairs each, and a run on them."""
+    """Render pairs.h5 of two clearly different effects, 60 pairs each, and train a run on them."""
     folder = tmp_path_factory.mktemp("evaluation")
     recordings = write_recordings(folder / "recordings")
     pairs = folder / "pairs.h5"
@@ -44,86 +44,87 @@ def _train(pairs, run):
 
 
 @pytest.fixture(scope="module")
-def made(folder):
+def evaluation(folder):
     run = load_run(folder / "run", "cpu")
     return evaluate(run, folder / "pairs.h5", midpoints_per_effect=3, n_sounds=2)
 
 
-def test_every_section_has_its_figures(made):
-    assert {score.section for score in made.scores} == set(SECTIONS)
-    for score in made.scores:
+def test_every_section_has_scores_with_intervals(evaluation):
+    assert {score.section for score in evaluation.scores} == set(SECTIONS)
+    for score in evaluation.scores:
         estimate = score.estimate
         assert np.isfinite(estimate.value), score
         assert not (estimate.low > estimate.value or estimate.high < estimate.value), score
         assert score.n > 0, score
 
 
-def test_effects_that_are_easy_to_tell_are_told(made):
-    assert made.score("linear", "mean", "latent").value > 0.8
-    assert made.score("linear", "mean", "chance").value == 0.5
-    assert made.confusion.sum() == made.n_segments["test"]
-    shares = made.confusion.diagonal() / made.confusion.sum(axis=1)
-    assert shares.mean() == pytest.approx(made.score("linear", "mean", "latent").value)
+def test_clearly_different_effects_are_recognised(evaluation):
+    assert evaluation.score("linear", "mean", "latent").value > 0.8
+    assert evaluation.score("linear", "mean", "chance").value == 0.5
+    assert evaluation.confusion.sum() == evaluation.n_segments["test"]
+    shares = evaluation.confusion.diagonal() / evaluation.confusion.sum(axis=1)
+    assert shares.mean() == pytest.approx(evaluation.score("linear", "mean", "latent").value)
 
 
-def test_the_dry_channel_does_not_drift(made):
-    """Exactly so: it is decoded from content alone, which the effect does not enter."""
-    assert made.score("drift", "two settings", "model").value < 1e-9
-    assert made.score("drift", "two effects", "model").value < 1e-9
-    assert made.score("drift", "two settings", "other recording").value > 1e-3
+def test_the_dry_channel_does_not_drift(evaluation):
+    """The drift is 0: the dry channel is decoded from the content part alone."""
+    assert evaluation.score("drift", "two settings", "model").value < 1e-9
+    assert evaluation.score("drift", "two effects", "model").value < 1e-9
+    assert evaluation.score("drift", "two settings", "other recording").value > 1e-3
 
 
-def test_the_wet_error_is_shown_beside_simpler_decoders(made):
+def test_the_wet_error_is_compared_with_simpler_decoders(evaluation):
     errors = {
-        method: made.score("reconstruction", "mean, wet", method).value
+        method: evaluation.score("reconstruction", "mean, wet", method).value
         for method in ("model", "style alone", "decoded dry", "closed form", "dry")
     }
     assert errors["model"] < min(errors["style alone"], errors["decoded dry"])
     assert errors["closed form"] < errors["dry"]
 
 
-def test_the_errors_are_those_of_reconstruct(made, folder):
+def test_errors_equal_those_of_reconstruct(evaluation, folder):
     from dafxtool.latents.reconstruct import reconstruct_pairs
 
     run = load_run(folder / "run", "cpu")
     table = reconstruct_pairs(folder / "pairs.h5", run)[1]
     for name, dry, wet in zip(table.effect, table.dry_error, table.wet_error, strict=True):
-        assert made.score("reconstruction", f"{name}, dry", "model").value == pytest.approx(dry)
-        assert made.score("reconstruction", f"{name}, wet", "model").value == pytest.approx(wet)
+        for channel, error in (("dry", dry), ("wet", wet)):
+            score = evaluation.score("reconstruction", f"{name}, {channel}", "model")
+            assert score.value == pytest.approx(error)
 
 
-def test_true_magnitudes_sound_nearer_than_decoded_ones(made):
+def test_audio_of_true_magnitudes_is_nearer_than_that_of_decoded_ones(evaluation):
     for what in ("log-spectral (dB)", "multi-resolution"):
-        inverted = made.score("sound", what, "inverted").value
-        assert inverted < made.score("sound", what, "model").value
+        inverted = evaluation.score("sound", what, "inverted").value
+        assert inverted < evaluation.score("sound", what, "model").value
 
 
 def test_shuffled_labels_score_at_chance(folder):
-    """Effects and settings dealt out at random, for training too, are not recognised."""
+    """Effects and settings that were shuffled before training are not recognised."""
     pairs = folder / "shuffled.h5"
     with storage.Hdf5Reader(folder / "pairs.h5", storage.PAIRS) as reader:
         labels, audio = reader.labels, reader.rows(slice(None))
         order = np.random.default_rng(0).permutation(len(labels))
-        dealt = labels.take(order)
-        mixed = replace(labels, effect=dealt.effect, setting=dealt.setting)
-        mixed = replace(mixed, setting_text=dealt.setting_text)
+        other = labels.take(order)
+        shuffled = replace(labels, effect=other.effect, setting=other.setting)
+        shuffled = replace(shuffled, setting_text=other.setting_text)
         columns = {"audio": (audio.shape[1:], np.float32)}
-        made = (mixed.effect, reader.configuration, labels.effects, labels.recordings)
-    with storage.open_writer(pairs, storage.PAIRS, columns, *made) as writer:
-        writer.put(0, audio=audio, **storage.label_rows(mixed, slice(None)))
+        tables = (shuffled.effect, reader.configuration, labels.effects, labels.recordings)
+    with storage.open_writer(pairs, storage.PAIRS, columns, *tables) as writer:
+        writer.put(0, audio=audio, **storage.label_rows(shuffled, slice(None)))
     run = folder / "shuffled-run"
     spectrograms = folder / "shuffled-spectrograms.h5"
     compute_spectrograms(pairs, spectrograms, SPECTROGRAM)
     train(spectrograms, run, CONFIGURATION, "cpu")
-    found = evaluate(load_run(run, "cpu"), pairs, midpoints_per_effect=0, n_sounds=0)
+    result = evaluate(load_run(run, "cpu"), pairs, midpoints_per_effect=0, n_sounds=0)
     for section in ("linear", "neighbours"):
         for method in ("latent", "PCA", "mel"):
-            estimate = found.score(section, "mean", method)
+            estimate = result.score(section, "mean", method)
             assert estimate.low < 0.5 + 0.1 and estimate.value < 0.72, (section, method)
 
 
 def test_latents_of_noise_score_at_chance(folder):
-    """A model whose latents hang on nothing: no probe may make an effect of them."""
+    """No probe finds an effect in latents that do not depend on the input."""
     run = load_run(folder / "run", "cpu")
     rng = np.random.default_rng(1)
 
@@ -133,49 +134,49 @@ def test_latents_of_noise_score_at_chance(folder):
             return rng.standard_normal((len(spectrograms), n_latent)).astype(np.float32)
 
     noise = Noise(**vars(run))
-    found = evaluate(noise, folder / "pairs.h5", midpoints_per_effect=0, n_sounds=0)
+    result = evaluate(noise, folder / "pairs.h5", midpoints_per_effect=0, n_sounds=0)
     for section in ("linear", "neighbours"):
-        assert found.score(section, "mean", "latent").low < 0.5
-    assert found.score("settings", "mean", "latent").value < 0.1
-    assert found.score("linear", "mean", "mel").value > 0.8  # the baseline is not hurt by it
+        assert result.score(section, "mean", "latent").low < 0.5
+    assert result.score("settings", "mean", "latent").value < 0.1
+    assert result.score("linear", "mean", "mel").value > 0.8  # independent of the latents
 
 
-def test_recordings_that_were_trained_on_are_left_out(folder):
+def test_recordings_of_the_training_are_left_out(folder):
     run = load_run(folder / "run", "cpu")
     with storage.Reader(folder / "pairs.h5", storage.PAIRS) as reader:
         labels = reader.labels
     test = labels.rows_of(["test"])
     some = sorted({labels.path_of(row) for row in test})
-    learnt = replace(run, data={**run.data, "recordings": some[:1]})
-    found = evaluate(learnt, folder / "pairs.h5", midpoints_per_effect=0, n_sounds=0)
+    trained = replace(run, data={**run.data, "recordings": some[:1]})
+    result = evaluate(trained, folder / "pairs.h5", midpoints_per_effect=0, n_sounds=0)
     n_left = sum(labels.path_of(row) not in some[:1] for row in test)
-    assert found.n_segments["test"] == n_left < len(test)
-    assert any("trained on" in remark for remark in found.remarks)
+    assert result.n_segments["test"] == n_left < len(test)
+    assert any("trained on" in remark for remark in result.remarks)
     with pytest.raises(InputError, match="no test rows"):
         evaluate(replace(run, data={"recordings": some}), folder / "pairs.h5")
 
 
-def test_one_effect_alone_is_evaluated_too(folder):
+def test_a_single_effect_is_evaluated(folder):
     pairs = folder / "one.h5"
     render([folder / "recordings"], pairs, chosen("overdrive"), SEGMENTS, SPLIT, 40, seed=6)
     run = replace(load_run(folder / "run", "cpu"), data={})
-    found = evaluate(run, pairs, midpoints_per_effect=2, n_sounds=1)
-    assert {score.section for score in found.scores} >= {"settings", "midpoint", "drift"}
-    assert not any(score.section == "linear" for score in found.scores)
-    assert "one effect alone: nothing to recognise" in found.remarks
+    result = evaluate(run, pairs, midpoints_per_effect=2, n_sounds=1)
+    assert {score.section for score in result.scores} >= {"settings", "midpoint", "drift"}
+    assert not any(score.section == "linear" for score in result.scores)
+    assert "only one effect: its recognition is not evaluated" in result.remarks
     with pytest.raises(KeyError):
-        found.score("drift", "two effects", "model")
-    assert found.to_dict()["confusion"] == [[0]]
+        result.score("drift", "two effects", "model")
+    assert result.to_dict()["confusion"] == [[0]]
 
 
-def test_midway_is_in_the_middle_of_each_scale():
+def test_midway_is_the_middle_of_each_scale():
     effect: Effect = chosen("overdrive")[0][0]
     a, b = {"drive": 12.0, "tone": 1000.0, "output": -24.0}, effect.default_setting()
     b |= {"drive": 42.0, "tone": 2560.0, "output": 0.0}
-    found = midway(effect, a, b)
-    assert found["drive"] == pytest.approx(27.0)
-    assert found["tone"] == pytest.approx(1600.0, rel=1e-5)  # a logarithmic scale
-    assert found["output"] == pytest.approx(-12.0)
+    result = midway(effect, a, b)
+    assert result["drive"] == pytest.approx(27.0)
+    assert result["tone"] == pytest.approx(1600.0, rel=1e-5)  # a logarithmic scale
+    assert result["output"] == pytest.approx(-12.0)
 
 
 def test_the_command_prints_tables_and_writes_a_figure(folder, invoke, monkeypatch):
@@ -204,7 +205,7 @@ def test_the_command_prints_tables_and_writes_a_figure(folder, invoke, monkeypat
         (("run", "-o", "figure.gif"), "figure.gif"),
     ],
 )
-def test_wrong_inputs_are_one_sentence(folder, invoke, monkeypatch, arguments, sentence):
+def test_wrong_arguments_give_one_line(folder, invoke, monkeypatch, arguments, sentence):
     monkeypatch.chdir(folder)
     outputs = () if "-o" in arguments else ("-o", "another.png")
     done = invoke("evaluate", *arguments, *outputs, "-q", "--device", "cpu")

@@ -14,16 +14,16 @@ PROGRAMS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stab
 
 
 def find_browser() -> str | None:
-    """Find Chromium; None where it or playwright is not installed."""
-    found = (shutil.which(name) for name in PROGRAMS)
-    return next(filter(None, found), None) if find_spec("playwright") else None
+    """Find Chromium; None if it or playwright is not installed."""
+    programs = (shutil.which(name) for name in PROGRAMS)
+    return next(filter(None, programs), None) if find_spec("playwright") else None
 
 
 def until(page: Any, condition: str, seconds: float = 10.0) -> None:
-    """Wait for a condition; playwright's own way of waiting is what our pages forbid (eval)."""
+    """Wait for a condition; playwright's own wait needs eval, which pages forbid."""
     end = time.monotonic() + seconds
     while not page.evaluate(condition):
-        assert time.monotonic() < end, f"never came true: {condition}"
+        assert time.monotonic() < end, f"not true within {seconds} s: {condition}"
         page.wait_for_timeout(30)
 
 
@@ -31,9 +31,9 @@ def until(page: Any, condition: str, seconds: float = 10.0) -> None:
 def opened(
     path: Path, width: int = 1280, height: int = 900, touch: bool = False, **options: Any
 ) -> Iterator[tuple[Any, list[str]]]:
-    """Open a page; yield it and a list that fills with its errors and requests.
+    """Open a page; yield it and a growing list of its errors and network requests.
 
-    options  of playwright's new_page, such as device_scale_factor and color_scheme
+    options  for playwright's new_page, such as device_scale_factor and color_scheme
     """
     from playwright.sync_api import sync_playwright
 

@@ -1,4 +1,4 @@
-"""The map of a page in Chromium, by real mouse, touch and key events."""
+"""The map of a page in Chromium, driven by mouse, touch and key events."""
 
 import base64
 import io
@@ -16,7 +16,7 @@ from dafxtool.latents.projection import Projection
 from dafxtool.plots.spectrograms import colour_table
 from dafxtool.web import page as page_module
 from dafxtool.web.latent_map import _by_category, map_fragment
-from dafxtool.web.map_audio import collect_audio, sounds_of
+from dafxtool.web.map_audio import audio_reader, collect_audio
 from dafxtool.web.thumbnails import (
     FLOOR_DB,
     RANGE_DB,
@@ -26,11 +26,11 @@ from dafxtool.web.thumbnails import (
 
 pytestmark = pytest.mark.browser
 
-REPEATED = 4  # how often the audio is repeated: long enough to switch channels meanwhile
+REPEATED = 4  # repetitions of the audio, so that there is time to switch channels
 MP3_PADDING = 3 * 576  # samples
 
 LATENT_MAP = "document.getElementById('latent-map').latentMap"
-# Pixels of the window; the formula is checked by test_points_are_painted_where_the_map_says.
+# Pixels of the window; the formula is checked by test_points_are_painted_at_their_positions.
 PIXEL = f"""(row) => {{
   const {{ map }} = {LATENT_MAP};
   const box = map.overlay.getBoundingClientRect();
@@ -48,9 +48,9 @@ INK_AROUND = f"""(row) => {{
   const pixels = map.overlay.getContext("2d").getImageData(left - 16, top - 16, 33, 33).data;
   return pixels.filter((value, i) => i % 4 === 3 && value > 0).length;
 }}"""
-SOUND = f"""(channel) => {{
-  const sound = {LATENT_MAP}.player.sounds[channel];
-  return {{ duration: sound.duration, place: sound.currentTime, paused: sound.paused }};
+PLAYBACK = f"""(channel) => {{
+  const {{ duration, currentTime, paused }} = {LATENT_MAP}.player.elements[channel];
+  return {{ duration, position: currentTime, paused }};
 }}"""
 CANVAS = """([name, index]) => {
   const canvas = document.getElementsByClassName(name)[index];
@@ -68,38 +68,38 @@ def latents(pairs_file, run):
 
 
 @pytest.fixture(scope="module")
-def collected(latents, run, pairs_file):
-    sounds = sounds_of(pairs_file, latents, run, SPLITS)
-    collected = collect_audio(latents, run, sounds, N_WITH_AUDIO)
-    audio = np.tile(collected.audio, (1, 1, REPEATED))
-    return type(collected)(**{**vars(collected), "audio": audio})
+def map_audio(latents, run, pairs_file):
+    read_audio = audio_reader(pairs_file, latents, run, SPLITS)
+    map_audio = collect_audio(latents, run, read_audio, N_WITH_AUDIO)
+    audio = np.tile(map_audio.audio, (1, 1, REPEATED))
+    return type(map_audio)(**{**vars(map_audio), "audio": audio})
 
 
-def write_page(path, latents, points, collected):
+def write_page(path, latents, points, map_audio):
     projection = Projection(np.asarray(points, np.float32), ("x", "y"))
-    fragment = map_fragment(latents, projection, collected, RATE)
-    page_module.write_page(path, page_module.page("Map", [fragment]))
+    fragment = map_fragment(latents, projection, map_audio, RATE)
+    page_module.write_page(path, page_module.render_page("Map", [fragment]))
     return path
 
 
 @pytest.fixture(scope="module")
-def spaced(latents, collected, tmp_path_factory):
-    """A page whose points lie on a circle, far apart."""
+def spaced(latents, map_audio, tmp_path_factory):
+    """Write a page whose points lie on a circle, far apart."""
     angle = np.linspace(0, 2 * np.pi, len(latents), endpoint=False)
     points = np.stack([np.cos(angle), np.sin(angle)], axis=1)
-    return write_page(tmp_path_factory.mktemp("spaced") / "map.html", latents, points, collected)
+    return write_page(tmp_path_factory.mktemp("spaced") / "map.html", latents, points, map_audio)
 
 
 @pytest.fixture(scope="module")
-def crowded(latents, collected, tmp_path_factory):
-    """A page whose points without audio lie a few pixels from those with audio."""
+def crowded(latents, map_audio, tmp_path_factory):
+    """Write a page whose points without audio lie a few pixels from those with audio."""
     rng = np.random.default_rng(1)
     points = rng.uniform(-1, 1, (len(latents), 2))
-    faint = np.setdiff1d(np.arange(len(latents)), collected.rows)
-    beside = collected.rows[np.arange(len(faint)) % len(collected.rows)]
+    faint = np.setdiff1d(np.arange(len(latents)), map_audio.rows)
+    beside = map_audio.rows[np.arange(len(faint)) % len(map_audio.rows)]
     angle = 2.4 * np.arange(len(faint))
     points[faint] = points[beside] + 0.02 * np.stack([np.cos(angle), np.sin(angle)], axis=1)
-    return write_page(tmp_path_factory.mktemp("crowded") / "map.html", latents, points, collected)
+    return write_page(tmp_path_factory.mktemp("crowded") / "map.html", latents, points, map_audio)
 
 
 def ready(page):
@@ -111,15 +111,15 @@ def label_of(path, row):
     return data_of(path)["points"]["labels"][row].replace("\N{NO-BREAK SPACE}", " ")
 
 
-def faint_rows(latents, collected):
-    return [row for row in range(len(latents)) if row not in collected.rows]
+def faint_rows(latents, map_audio):
+    return [row for row in range(len(latents)) if row not in map_audio.rows]
 
 
-# --- pointing ---------------------------------------------------------------------------------
+# --- mouse ------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("scale", [1, 2])
-def test_points_are_painted_where_the_map_says(spaced, latents, scale):
+def test_points_are_painted_at_their_positions(spaced, latents, scale):
     colourings = data_of(spaced)["map"]["colourings"]
     with opened(spaced, device_scale_factor=scale) as (page, complaints):
         ready(page)
@@ -129,24 +129,24 @@ def test_points_are_painted_where_the_map_says(spaced, latents, scale):
             category = colourings[0]["categories"][colourings[0]["values"][row]]
             colour = np.array([int(category["colour"][i : i + 2], 16) for i in (1, 3, 5)])
             opacity = np.array(page.evaluate(COLOUR, row)) - 255
-            # Between white and the colour, at least half of the way.
+            # A mixture of white and at least half of the colour.
             assert np.abs(opacity - (colour - 255)).max() <= 0.56 * 255
             assert np.corrcoef(opacity, colour - 255)[0, 1] > 0.99
         assert complaints == []
 
 
-def test_twenty_clicks_on_faint_points_mean_the_points_under_the_pointer(
-    crowded, latents, collected
+def test_twenty_clicks_on_faint_points_select_the_points_under_the_pointer(
+    crowded, latents, map_audio
 ):
     with opened(crowded, width=1400) as (page, complaints):
         ready(page)
-        for row in faint_rows(latents, collected)[:20]:
+        for row in faint_rows(latents, map_audio)[:20]:
             page.mouse.move(5, 5)
             page.mouse.click(*page.evaluate(PIXEL, row))
-            until(page, "document.querySelector('.map-say').innerText.includes('no audio')")
+            until(page, "document.querySelector('.map-message').innerText.includes('no audio')")
             assert page.evaluate(POINTED) == row
-            said = page.inner_text(".map-say").replace("\N{NO-BREAK SPACE}", " ")
-            assert label_of(crowded, row) in said
+            message = page.inner_text(".map-message").replace("\N{NO-BREAK SPACE}", " ")
+            assert label_of(crowded, row) in message
             until(page, f"{TOOLTIP}.length > 0")
             assert label_of(crowded, row) in page.evaluate(TOOLTIP).replace("\xa0", " ")
             assert not page.evaluate(IS_PLAYING)
@@ -154,33 +154,33 @@ def test_twenty_clicks_on_faint_points_mean_the_points_under_the_pointer(
         assert complaints == []
 
 
-def test_the_audio_of_the_point_under_the_pointer_is_played(crowded, latents, collected):
+def test_the_audio_of_the_point_under_the_pointer_is_played(crowded, latents, map_audio):
     with opened(crowded, width=1400) as (page, complaints):
         ready(page)
-        for slot, row in enumerate(collected.rows.tolist()):
+        for slot, row in enumerate(map_audio.rows.tolist()):
             page.mouse.click(*page.evaluate(PIXEL, row))
             until(page, f"{LATENT_MAP}.b === {slot} && {IS_PLAYING}")
             assert page.inner_text(".map-label").replace("\xa0", " ") == label_of(crowded, row)
-            address = page.evaluate(f"{LATENT_MAP}.player.sounds.wet.src")
+            address = page.evaluate(f"{LATENT_MAP}.player.elements.wet.src")
             assert address == page.evaluate(f"{LATENT_MAP}.audio.addressOf({slot}, 1)")
             page.wait_for_timeout(400)
         assert complaints == []
 
 
 def test_zooming_keeps_the_point_under_the_pointer_and_clicks_stay_exact(
-    crowded, latents, collected
+    crowded, latents, map_audio
 ):
-    rows = faint_rows(latents, collected)
+    rows = faint_rows(latents, map_audio)
     with opened(crowded, width=1400) as (page, complaints):
         ready(page)
-        place = np.array(page.evaluate(PIXEL, rows[3]))
-        pointer = np.floor(place)  # wheel events have whole pixels
+        position = np.array(page.evaluate(PIXEL, rows[3]))
+        pointer = np.floor(position)  # wheel events have whole pixels
         page.mouse.move(*pointer)
         fitted = page.evaluate(SCALE)
         for _ in range(6):
             page.mouse.wheel(0, -100)
         until(page, f"{SCALE} > {4 * fitted}")
-        expected = pointer + page.evaluate(SCALE) / fitted * (place - pointer)
+        expected = pointer + page.evaluate(SCALE) / fitted * (position - pointer)
         np.testing.assert_allclose(page.evaluate(PIXEL, rows[3]), expected, atol=0.1)
         inside = f"{LATENT_MAP}.map.element.getBoundingClientRect().toJSON()"
         box = page.evaluate(inside)
@@ -198,7 +198,7 @@ def test_zooming_keeps_the_point_under_the_pointer_and_clicks_stay_exact(
         assert complaints == []
 
 
-def test_dragging_pans_and_clicks_nothing(spaced):
+def test_dragging_pans_and_selects_nothing(spaced):
     with opened(spaced) as (page, complaints):
         ready(page)
         left, top = page.evaluate(PIXEL, 0)
@@ -208,11 +208,11 @@ def test_dragging_pans_and_clicks_nothing(spaced):
         page.mouse.up()
         np.testing.assert_allclose(page.evaluate(PIXEL, 0), (left - 60, top + 30), atol=1)
         assert page.evaluate(f"{LATENT_MAP}.b") is None
-        assert page.is_visible(".map-say")
+        assert page.is_visible(".map-message")
         assert complaints == []
 
 
-def test_a_page_that_is_scrolled_scrolls_on_over_the_map(spaced):
+def test_the_wheel_continues_to_scroll_the_page_over_the_map(spaced):
     with opened(spaced, width=1280, height=420) as (page, complaints):
         ready(page)
         fitted = page.evaluate(SCALE)
@@ -237,11 +237,13 @@ def test_a_box_highlights_and_counts_its_points(spaced, latents):
         page.keyboard.up("Shift")
         n = page.evaluate(f"{LATENT_MAP}.map.found.reduce((a, b) => a + b)")
         assert abs(n - len(latents) / 2) <= 1
-        numbers = map(int, re.findall(r"(\d+) (?:overdrive|delay)", page.inner_text(".map-say")))
+        numbers = map(
+            int, re.findall(r"(\d+) (?:overdrive|delay)", page.inner_text(".map-message"))
+        )
         assert sum(numbers) == n
         page.locator(".map-plot canvas").nth(1).focus()
         page.keyboard.press("Escape")
-        assert page.is_hidden(".map-say")
+        assert page.is_hidden(".map-message")
         assert not page.evaluate(f"{LATENT_MAP}.map.isFiltered")
         assert complaints == []
 
@@ -249,16 +251,16 @@ def test_a_box_highlights_and_counts_its_points(spaced, latents):
 # --- touch ------------------------------------------------------------------------------------
 
 
-def test_two_fingers_zoom_and_a_tap_selects(crowded, collected):
+def test_two_fingers_zoom_and_a_tap_selects(crowded, map_audio):
     with opened(crowded, width=390, touch=True) as (page, complaints):
         ready(page)
         session = page.context.new_cdp_session(page)
 
-        def touch(kind, *places):
-            points = [{"x": x, "y": y, "id": i} for i, (x, y) in enumerate(places)]
+        def touch(kind, *positions):
+            points = [{"x": x, "y": y, "id": i} for i, (x, y) in enumerate(positions)]
             session.send("Input.dispatchTouchEvent", {"type": kind, "touchPoints": points})
 
-        row = int(collected.rows[2])
+        row = int(map_audio.rows[2])
         page.locator(".map-plot").scroll_into_view_if_needed()
         left, top = page.evaluate(PIXEL, row)
         fitted = page.evaluate(SCALE)
@@ -287,11 +289,11 @@ def test_one_finger_scrolls_the_page_until_the_map_is_zoomed_in(spaced):
 
 
 @pytest.mark.parametrize(("width", "touch"), [(1400, False), (390, True)])
-def test_nothing_is_wider_than_the_window(spaced, collected, width, touch):
+def test_nothing_is_wider_than_the_window(spaced, map_audio, width, touch):
     with opened(spaced, width, touch=touch) as (page, complaints):
         ready(page)
         select = page.touchscreen.tap if touch else page.mouse.click
-        for row in collected.rows[[0, 3]].tolist():
+        for row in map_audio.rows[[0, 3]].tolist():
             page.locator(".map-plot").scroll_into_view_if_needed()
             select(*page.evaluate(PIXEL, row))
             page.wait_for_timeout(400)
@@ -303,18 +305,18 @@ def test_nothing_is_wider_than_the_window(spaced, collected, width, touch):
 # --- hiding, colouring, searching -------------------------------------------------------------
 
 
-def test_a_hidden_effect_is_not_drawn_not_hit_and_has_no_ring(spaced, latents, collected):
-    row = int(collected.rows[0])
+def test_a_hidden_effect_is_not_drawn_not_selected_and_has_no_ring(spaced, latents, map_audio):
+    row = int(map_audio.rows[0])
     effect = latents.effects()[row]
     with opened(spaced) as (page, complaints):
         ready(page)
-        place = page.evaluate(PIXEL, row)
-        page.mouse.click(*place)
+        position = page.evaluate(PIXEL, row)
+        page.mouse.click(*position)
         until(page, f"({INK_AROUND})({row}) > 20")
         page.get_by_role("button", name=re.compile(f"^{effect} ")).click()
         until(page, f"({INK_AROUND})({row}) === 0")
         assert page.evaluate(COLOUR, row) == [255, 255, 255]
-        page.mouse.click(*place)
+        page.mouse.click(*position)
         assert page.evaluate(POINTED) is None
         n_hidden = latents.effects().count(effect)
         assert f"{n_hidden} hidden" in page.inner_text(".point-map-status")
@@ -323,7 +325,7 @@ def test_a_hidden_effect_is_not_drawn_not_hit_and_has_no_ring(spaced, latents, c
         assert complaints == []
 
 
-def test_points_are_coloured_by_a_parameter(spaced, latents, collected):
+def test_points_are_coloured_by_a_parameter(spaced, latents, map_audio):
     colouring = next(
         each for each in data_of(spaced)["map"]["colourings"] if each["name"] == "overdrive: drive"
     )
@@ -333,7 +335,7 @@ def test_points_are_coloured_by_a_parameter(spaced, latents, collected):
         page.get_by_label("Colour").select_option("overdrive: drive")
         page.wait_for_timeout(200)
         for row, value in zip(colouring["rows"], colouring["values"], strict=True):
-            if row in collected.rows:
+            if row in map_audio.rows:
                 code = table[round(value * (len(table) - 1))]
                 colour = np.array([int(code[i : i + 2], 16) for i in (1, 3, 5)])
                 shown = page.evaluate(COLOUR, row)
@@ -370,7 +372,7 @@ def test_search_highlights_and_enter_goes_from_match_to_match(spaced, latents):
 # --- keys -------------------------------------------------------------------------------------
 
 
-def test_the_map_works_by_keyboard(spaced, latents, collected):
+def test_the_map_works_by_keyboard(spaced, latents, map_audio):
     with opened(spaced) as (page, complaints):
         ready(page)
         page.locator(".map-plot canvas").nth(1).focus()
@@ -394,35 +396,38 @@ def test_the_map_works_by_keyboard(spaced, latents, collected):
                       "ArrowLeft": (0, -1), "ArrowRight": (0, 1)}[key]  # fmt: skip
             assert moved[wanted[0]] * wanted[1] >= 0
             visited.add(now)
-            said = page.inner_text(".point-map-announcer").replace("\xa0", " ")
-            assert label_of(spaced, now) in said
+            announced = page.inner_text(".point-map-announcer").replace("\xa0", " ")
+            assert label_of(spaced, now) in announced
         assert len(visited) > 4
         fitted = page.evaluate(SCALE)
         page.keyboard.press("+")
         assert page.evaluate(SCALE) > 1.2 * fitted
         page.keyboard.press("0")
         assert page.evaluate(SCALE) == pytest.approx(fitted)
-        row = int(collected.rows[1])
+        row = int(map_audio.rows[1])
         page.evaluate(f"{LATENT_MAP}.map.focusPoint({row})")
         page.keyboard.press("Enter")
         until(page, f"{LATENT_MAP}.b === 1 && {IS_PLAYING}")
         assert complaints == []
 
 
-def test_d_switches_between_wet_and_dry_at_the_same_position_and_space_stops(spaced, collected):
+def test_d_switches_between_wet_and_dry_at_the_same_position_and_space_stops(spaced, map_audio):
     with opened(spaced) as (page, complaints):
         ready(page)
-        page.mouse.click(*page.evaluate(PIXEL, int(collected.rows[0])))
-        until(page, f"({SOUND})('wet').place > 0.1")
-        wet = page.evaluate(SOUND, "wet")
+        page.mouse.click(*page.evaluate(PIXEL, int(map_audio.rows[0])))
+        until(page, f"({PLAYBACK})('wet').position > 0.1")
+        wet = page.evaluate(PLAYBACK, "wet")
         seconds = REPEATED * N_SAMPLES / RATE
         assert wet["duration"] == pytest.approx(seconds, abs=MP3_PADDING / RATE)
         page.keyboard.press("d")
-        until(page, f"!({SOUND})('dry').paused && ({SOUND})('dry').place >= {wet['place']}")
-        assert page.evaluate(SOUND, "wet")["paused"]
+        until(
+            page,
+            f"!({PLAYBACK})('dry').paused && ({PLAYBACK})('dry').position >= {wet['position']}",
+        )
+        assert page.evaluate(PLAYBACK, "wet")["paused"]
         assert page.get_attribute(".map-dry", "aria-pressed") == "true"
         page.keyboard.press(" ")
-        assert page.evaluate(SOUND, "dry")["paused"]
+        assert page.evaluate(PLAYBACK, "dry")["paused"]
         assert complaints == []
 
 
@@ -430,44 +435,44 @@ def test_d_switches_between_wet_and_dry_at_the_same_position_and_space_stops(spa
 
 
 def assert_shows(pixels, decibels):
-    """The image of a canvas has the colours of these decibels (bands, times), low bands below."""
+    """Assert that a canvas has the colours of decibels (bands, times), low bands at the bottom."""
     height = np.clip(1 - decibels / FLOOR_DB, 0, 1)
     expected = colour_table()[np.rint(255 * height).astype(int)][::-1].astype(int)
     shown = np.reshape(pixels, (*expected.shape[:2], 4))[..., :3]
     assert np.abs(shown - expected).max() <= 8  # the next level, where rounding differs
 
 
-def select_path(page, collected, a=0, b=3):
+def select_path(page, map_audio, a=0, b=3):
     for slot in (a, b):
-        page.mouse.click(*page.evaluate(PIXEL, int(collected.rows[slot])))
+        page.mouse.click(*page.evaluate(PIXEL, int(map_audio.rows[slot])))
         page.wait_for_timeout(500)
     page.wait_for_selector(".map-path:not([hidden])")
 
 
-def test_the_images_of_a_path_are_the_decoded_steps(spaced, collected):
+def test_the_images_of_a_path_are_the_decoded_steps(spaced, map_audio):
     with opened(spaced) as (page, complaints):
         ready(page)
-        select_path(page, collected)
+        select_path(page, map_audio)
         for index in range(3):
             step = page_step(data_of(spaced), 0, 3, index)[1]
             shown = page.evaluate(CANVAS, ["map-step-wet", index + 1])
-            assert_shows(shown, shown_db(step, collected.exponent))
-        levels = collected.ends[0, 1].astype(np.float32)
+            assert_shows(shown, shown_db(step, map_audio.exponent))
+        levels = map_audio.ends[0, 1].astype(np.float32)
         decibels = RANGE_DB * (levels / 255 - 1)
         assert_shows(page.evaluate(CANVAS, ["map-step-wet", 0]), decibels)
         assert complaints == []
 
 
-def test_a_path_is_played_step_by_step_and_every_step_alone(spaced, collected):
+def test_a_path_is_played_in_sequence_and_each_step_alone(spaced, map_audio):
     pressed = ("[...document.querySelectorAll('.map-step')].findIndex("
                "(each) => each.getAttribute('aria-pressed') === 'true')")  # fmt: skip
     with opened(spaced) as (page, complaints):
         ready(page)
-        select_path(page, collected)
+        select_path(page, map_audio)
         page.locator(".map-step").nth(3).click()
-        until(page, f"{pressed} === 3 && ({SOUND})('wet').duration > 0")
-        sound = page.evaluate(SOUND, "wet")
-        assert sound["duration"] == pytest.approx(REPEATED * N_SAMPLES / RATE, abs=1e-3)
+        until(page, f"{pressed} === 3 && ({PLAYBACK})('wet').duration > 0")
+        playback = page.evaluate(PLAYBACK, "wet")
+        assert playback["duration"] == pytest.approx(REPEATED * N_SAMPLES / RATE, abs=1e-3)
         page.locator(".map-step").nth(3).click()
         until(page, f"{pressed} === -1")
         page.locator(".map-play-path").click()
@@ -480,11 +485,11 @@ def test_a_path_is_played_step_by_step_and_every_step_alone(spaced, collected):
 
 def test_the_audio_of_a_step_is_nearest_to_its_own_image(latents, run, pairs_file, tmp_path):
     """Analyse the audio of steps as the run does, and compare it with the decoded steps."""
-    sounds = sounds_of(pairs_file, latents, run, SPLITS)
-    collected = collect_audio(latents, run, sounds, N_WITH_AUDIO)
+    read_audio = audio_reader(pairs_file, latents, run, SPLITS)
+    map_audio = collect_audio(latents, run, read_audio, N_WITH_AUDIO)
     angle = np.linspace(0, 2 * np.pi, len(latents), endpoint=False)
     points = np.stack([np.cos(angle), np.sin(angle)], axis=1)
-    path = write_page(tmp_path / "map.html", latents, points, collected)
+    path = write_page(tmp_path / "map.html", latents, points, map_audio)
     fetched = f"""async ([a, b, index, channel]) => {{
       const address = await {LATENT_MAP}.audio.stepAddress(a, b, index, channel);
       const bytes = new Uint8Array(await (await fetch(address)).arrayBuffer());
@@ -503,31 +508,31 @@ def test_the_audio_of_a_step_is_nearest_to_its_own_image(latents, run, pairs_fil
     pairs = np.array(audio, np.float32).reshape(len(steps), 2, -1)
     images = [page_step(data_of(path), a, b, index - 1) for a, b, index in steps]
     spectrograms, constants = run.analyse(pairs)
-    loudest = _loudest(collected, run)
+    loudest = _loudest(map_audio, run)
     analysed = shrink(spectrograms, constants, run.spectrogram_config) / loudest
-    errors = np.array([[_rms_db(own, image, collected.exponent) for image in images]
+    errors = np.array([[_rms_db(own, image, map_audio.exponent) for image in images]
                        for own in analysed])  # fmt: skip
     assert errors.argmin(axis=1).tolist() == [0, 1, 2, 3]
     assert np.diag(errors).max() < 8  # of 8 kHz and spans of 11 ms; at 24 kHz below 4
 
 
-def _loudest(collected, run):
-    """Return the value that levels count from."""
-    spectrograms, constants = run.analyse(collected.audio)
+def _loudest(map_audio, run):
+    """Return the loudest value of the originals, 0 dB of the page."""
+    spectrograms, constants = run.analyse(map_audio.audio)
     return shrink(spectrograms, constants, run.spectrogram_config).max()
 
 
-def _rms_db(values, wanted, exponent):
-    """Root mean square difference in dB, where what is wanted is above -50 dB."""
-    audible = wanted > 10 ** (exponent / 20 * -50)
-    difference = shown_db(values, exponent) - shown_db(wanted, exponent)
+def _rms_db(values, expected, exponent):
+    """Return the root mean square difference in dB over values expected above -50 dB."""
+    audible = expected > 10 ** (exponent / 20 * -50)
+    difference = shown_db(values, exponent) - shown_db(expected, exponent)
     return float(np.sqrt(np.mean(np.square(difference[audible]))))
 
 
 # --- appearance -------------------------------------------------------------------------------
 
 
-def test_a_dark_page_has_light_text_and_colours_that_show_on_it(spaced):
+def test_a_dark_page_has_light_text_and_visible_colours(spaced):
     def luminance(rgb):
         linear = [((c / 255 + 0.055) / 1.055) ** 2.4 if c > 10 else c / 3294.6 for c in rgb]
         return float(np.dot(linear, (0.2126, 0.7152, 0.0722)))
@@ -552,8 +557,8 @@ def test_a_dark_page_has_light_text_and_colours_that_show_on_it(spaced):
         assert complaints == []
 
 
-def test_twenty_thousand_points_are_shown_and_found(spaced):
-    """Feed the map live, as another owner of it would."""
+def test_twenty_thousand_points_are_shown_and_selected(spaced):
+    """Give the map other data and callbacks while it is shown."""
     feed = f"""(n) => {{
       const {{ map }} = {LATENT_MAP};
       const x = Array.from({{ length: n }}, (_, i) => i % 200);

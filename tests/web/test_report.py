@@ -1,3 +1,5 @@
+"""Reports: sections, figures, audio, escaping, and their look in Chromium."""
+
 import base64
 import io
 import re
@@ -12,53 +14,52 @@ from dafxtool import storage
 from dafxtool.api.defaults import pairs_of_run
 from dafxtool.audio.writer import encode
 from dafxtool.errors import FormatError, OutputExistsError, PluginError
-from dafxtool.evaluation import evaluate
 from dafxtool.evaluation.probes import Estimate
 from dafxtool.evaluation.results import Evaluation, Score
-from dafxtool.web import blocks as blocks_module
-from dafxtool.web import report, sections
+from dafxtool.web import report, result_sections, run_sections
+from dafxtool.web.blocks import Section, Table, section_fragments
 from dafxtool.web.page import data_uri
 
 EVIL = "<img src=x onerror=alert(1)>"
 
 
 @pytest.fixture(scope="module")
-def made(run, pairs_file, tmp_path_factory):
-    """A report without what takes long, and what was told of it."""
+def written(run, pairs_file, tmp_path_factory):
+    """Write a report without the slow sections; return its path and the result."""
     path = tmp_path_factory.mktemp("report") / "report.html"
-    told = report.write_report(path, run, pairs_file, 6, without=["sweeps", "evaluation"])
-    return path, told
+    result = report.write_report(path, run, pairs_file, 6, without=["sweeps", "evaluation"])
+    return path, result
 
 
 @pytest.fixture(scope="module")
-def text(made):
-    return made[0].read_text("utf-8")
+def text(written):
+    return written[0].read_text("utf-8")
 
 
-def visible(text):
-    """What a reader sees, roughly."""
+def visible_text(text):
+    """Return the text of a page without tags, scripts and styles."""
     body = re.sub(r"<(script|style).*?</\1>|<[^>]*>", " ", text, flags=re.DOTALL)
     return " ".join(body.replace("\N{NO-BREAK SPACE}", " ").split())
 
 
-def sounds(text):
+def decode_clips(text):
     for content in re.findall(r'<audio[^>]*src="data:audio/flac;base64,([^"]*)"', text):
         yield soundfile.read(io.BytesIO(base64.b64decode(content)))
 
 
-def test_the_report_has_all_sections_and_figures(made, text):
-    path, told = made
-    assert told.left_out == [] and told.n_bytes == path.stat().st_size < 20e6
-    assert told.sections[:3] == ["Data", "Effects", "Training"]
+def test_the_report_has_all_sections_and_figures(written, text):
+    path, result = written
+    assert result.left_out == [] and result.n_bytes == path.stat().st_size < 20e6
+    assert result.sections[:3] == ["Data", "Effects", "Training"]
     links = re.findall(r'<a href="#([^"]*)">', text)
     assert links and links == re.findall(r'<section id="([^"]*)">', text)
     for number in range(1, 7):
         assert text.count(f"<b>Figure {number}.</b>") == 1
-    assert text.count('<img src="data:image/png') == 6  # curves, map, two reconstructions, two ways
+    assert text.count('<img src="data:image/png') == 6  # curves, map, 2 reconstructions, 2 paths
 
 
-def test_numbers_of_the_data_are_those_of_the_file(text, pairs_file):
-    seen = visible(text)
+def test_counts_of_pairs_are_those_of_the_file(text, pairs_file):
+    seen = visible_text(text)
     with storage.Reader(pairs_file, storage.PAIRS) as reader:
         labels = reader.labels
     for split in ("train", "validation", "test"):
@@ -73,26 +74,28 @@ def test_numbers_of_the_data_are_those_of_the_file(text, pairs_file):
     assert "output \N{MINUS SIGN}24 dB to 0 dB" in seen
 
 
-def test_every_step_can_be_heard_in_its_exact_length(text, pairs_file):
-    heard = list(sounds(text))
-    # Two reconstructions of 4 sounds, two ways with two originals and the steps, dry and wet.
-    assert len(heard) == 2 * 4 + 2 * 2 * (2 + sections.N_STEPS)
-    assert {(len(sound), rate) for sound, rate in heard} == {(N_SAMPLES, RATE)}
+def test_every_step_has_audio_of_the_exact_length(text, pairs_file):
+    clips = list(decode_clips(text))
+    # Two reconstructions of 4 clips; two interpolations: originals and steps, dry and wet.
+    assert len(clips) == 2 * 4 + 2 * 2 * (2 + result_sections.N_STEPS)
+    assert {(len(clip), rate) for clip, rate in clips} == {(N_SAMPLES, RATE)}
     with storage.Reader(pairs_file, storage.PAIRS) as reader:
         stored = reader.rows(slice(None)).reshape(-1, N_SAMPLES)
-    original = heard[0][0]  # of the first reconstruction, dry
+    original = clips[0][0]  # of the first reconstruction, dry
     assert np.abs(stored - original).max(axis=1).min() < 1e-4
-    way = [sound for sound, _ in heard[8:]]
-    dry, wet = way[: sections.N_STEPS + 2], way[sections.N_STEPS + 2 :][: sections.N_STEPS + 2]
+    steps = [clip for clip, _ in clips[8:]]
+    n = result_sections.N_STEPS + 2
+    dry, wet = steps[:n], steps[n : 2 * n]
     np.testing.assert_array_equal(dry[0], dry[-1])  # Figure 5 is of one recording
     assert np.abs(wet[0] - wet[-1]).max() > 0.01  # with two effects
-    other = way[2 * (sections.N_STEPS + 2) :]
-    assert np.abs(other[0] - other[sections.N_STEPS + 1]).max() > 0.01  # Figure 6 is of two
+    other = steps[2 * n :]
+    assert np.abs(other[0] - other[n - 1]).max() > 0.01  # Figure 6 is of two
     assert "<b>Figure 6.</b> Two recordings" in text
 
 
 def test_names_are_escaped_everywhere(run, pairs_file, monkeypatch, tmp_path):
-    monkeypatch.setattr(report, "shown_name", lambda path: EVIL)
+    for module in (report, run_sections, result_sections):
+        monkeypatch.setattr(module, "shown_name", lambda path: EVIL)
     without = ["map", "sweeps", "evaluation"]
     report.write_report(tmp_path / "r.html", run, pairs_file, without=without, title=EVIL)
     text = (tmp_path / "r.html").read_text("utf-8")
@@ -102,12 +105,10 @@ def test_names_are_escaped_everywhere(run, pairs_file, monkeypatch, tmp_path):
 
 
 def test_tables_of_an_evaluation_are_shown():
-    table = blocks_module.Table(
-        ["effect", "<latent>"], [["delay", "-0.5 [-1, 0]"]], "Effect", "Higher."
-    )
+    table = Table(["effect", "<latent>"], [["delay", "-0.5 [-1, 0]"]], "Effect", "Higher.")
     (png,) = [base64.b64decode(BLACK_DOT)]
-    blocks = sections.evaluation_blocks([table], [("Confusion", png)], ["one & two"])
-    (fragment,) = blocks_module._fragments([blocks_module.Section("e", "Evaluation", blocks)])[1:]
+    blocks = result_sections.evaluation_blocks([table], [("Confusion", png)], ["one & two"])
+    (fragment,) = section_fragments([Section("e", "Evaluation", blocks)])[1:]
     assert "<th scope=\"col\">&lt;latent&gt;</th>" in fragment.html  # fmt: skip
     assert "\N{MINUS SIGN}0.5 [\N{MINUS SIGN}1, 0]" in fragment.html
     assert "one &amp; two" in fragment.html and "<b>Confusion.</b>" in fragment.html
@@ -118,23 +119,23 @@ BLACK_DOT = (
 )
 
 
-def test_a_part_that_cannot_be_made_says_why(run, pairs_file, monkeypatch, tmp_path):
+def test_a_failed_section_shows_the_error(run, pairs_file, monkeypatch, tmp_path):
     def missing(*arguments):
         raise PluginError("the plugin <Zam> is not here: install it.")
 
-    monkeypatch.setattr(report, "make_pair", missing)
+    monkeypatch.setattr(result_sections, "_pair", missing)
     without = ["map", "sweeps", "evaluation"]
-    told = report.write_report(tmp_path / "r.html", run, pairs_file, without=without)
-    assert [title for title, _ in told.left_out] == [
-        "From one effect to another",
-        "From one recording to another",
+    result = report.write_report(tmp_path / "r.html", run, pairs_file, without=without)
+    assert [title for title, _ in result.left_out] == [
+        "Interpolation between effects",
+        "Interpolation between recordings",
     ]
     seen = (tmp_path / "r.html").read_text("utf-8")
-    assert seen.count("This could not be made: the plugin &lt;Zam&gt; is not here") == 2
+    assert seen.count("This section failed: the plugin &lt;Zam&gt; is not here") == 2
     assert "Figure 4." in seen
 
 
-def test_what_is_wrong_is_refused_before_the_work(run, spectrograms_file, pairs_file, tmp_path):
+def test_wrong_outputs_and_inputs_are_refused_at_once(run, spectrograms_file, pairs_file, tmp_path):
     (tmp_path / "there.html").write_text("mine")
     with pytest.raises(OutputExistsError):
         report.write_report(tmp_path / "there.html", run, pairs_file)
@@ -166,30 +167,30 @@ def test_sweeps_and_the_evaluation_are_in_the_report(run, pairs_file, monkeypatc
     scores = [Score("linear", name, "latent", half, 9) for name in ("overdrive", "<delay>")]
     confusion = np.array([[7, 2], [3, 6]])
     names = ["overdrive", "<delay>"]
-    given = Evaluation(
+    evaluation = Evaluation(
         "run", "small", "p", {"test": 9}, names, scores, confusion, ["too few of them"]
     )
-    monkeypatch.setattr(evaluate, "evaluate", lambda *arguments, **options: given)
-    told = report.write_report(tmp_path / "r.html", run, pairs_file, without=["map"])
+    monkeypatch.setattr(result_sections, "evaluate", lambda *arguments, **options: evaluation)
+    result = report.write_report(tmp_path / "r.html", run, pairs_file, without=["map"])
     text = (tmp_path / "r.html").read_text("utf-8")
-    seen = visible(text)
-    assert told.left_out == [] and told.sections[-2:] == ["Sweeps of parameters", "Evaluation"]
+    seen = visible_text(text)
+    assert result.left_out == [] and result.sections[-2:] == ["Sweeps of parameters", "Evaluation"]
     assert "Sweep of overdrive." in seen and "Sweep of delay." in seen
     assert "overdrive drive 12 dB 42 dB" in seen
     assert "&lt;delay&gt; 9 0.500 [0.400, 0.600]" in seen
-    assert "too few of them" in seen and "Evaluation. The same numbers" in seen
+    assert "too few of them" in seen and "Evaluation. The same scores" in seen
 
 
 @pytest.mark.browser
 @pytest.mark.parametrize("width", [1280, 390])
-def test_the_report_in_a_browser(made, width):
-    with opened(made[0], width, touch=width < 800) as (page, complaints):
+def test_the_report_in_a_browser(written, width):
+    with opened(written[0], width, touch=width < 800) as (page, complaints):
         until(page, "Boolean(document.getElementById('latent-map').latentMap)")
-        durations = "[...document.querySelectorAll('audio')].map((sound) => sound.duration)"
+        durations = "[...document.querySelectorAll('audio')].map((clip) => clip.duration)"
         until(page, f"{durations}.every((seconds) => seconds > 0)")
-        found = page.evaluate(durations)
-        assert len(found) == 2 * 4 + 2 * 2 * (2 + sections.N_STEPS)
-        np.testing.assert_allclose(found, N_SAMPLES / RATE, atol=1e-4)
+        seconds = page.evaluate(durations)
+        assert len(seconds) == 2 * 4 + 2 * 2 * (2 + result_sections.N_STEPS)
+        np.testing.assert_allclose(seconds, N_SAMPLES / RATE, atol=1e-4)
         pressed = "[...document.querySelectorAll('.play[aria-pressed=true]')].length"
         page.locator("button.play").nth(0).click()
         until(page, f"{pressed} === 1 || document.querySelector('.play audio').ended")
@@ -197,14 +198,14 @@ def test_the_report_in_a_browser(made, width):
         until(page, "document.querySelector('.play audio').paused")
         until(page, f"{pressed} === 0")  # it has ended
         assert page.evaluate("document.documentElement.scrollWidth") <= width
-        narrow = "[...document.querySelectorAll('img')].every((i) => i.naturalWidth > 0)"
-        assert page.evaluate(narrow)
+        has_images = "[...document.querySelectorAll('img')].every((i) => i.naturalWidth > 0)"
+        assert page.evaluate(has_images)
         assert complaints == []
 
 
-def test_what_pages_carry_comes_back():
-    sound = (0.5 * np.sin(np.arange(2000))).astype(np.float32)
-    uri = data_uri(encode(sound, RATE, "flac"), "flac")
-    ((back, rate),) = sounds(f'<audio src="{uri}">')
+def test_embedded_flac_decodes_to_the_original():
+    clip = (0.5 * np.sin(np.arange(2000))).astype(np.float32)
+    uri = data_uri(encode(clip, RATE, "flac"), "flac")
+    ((decoded, rate),) = decode_clips(f'<audio src="{uri}">')
     assert rate == RATE
-    np.testing.assert_allclose(back, sound, atol=1 / 32767)
+    np.testing.assert_allclose(decoded, clip, atol=1 / 32767)

@@ -1,4 +1,4 @@
-// The latent map of a page: select a point to hear it, a second one for the path between them.
+// The latent map of a page: select a point to hear it, and a second one to interpolate to it.
 
 import { MapAudio, bytesOf } from "./map_audio.js";
 import { CHANNELS, Player } from "./player.js";
@@ -10,26 +10,27 @@ import { PointMapControls } from "./point_map_controls.js";
 /** @typedef {import("./point_map.js").MapData} MapData */
 
 /**
- * Written by interactive_map.py.
+ * Written by web/latent_map.py.
  * @typedef {object} PageData
  * @property {MapData} map
- * @property {{ labels: string[], recordings: string[], recording: number[], places: string[] }} points
+ * @property {{ labels: string[], recordings: string[], recording: number[], excerpts: string[] }} points
  * @property {AudioData | null} audio
  * @property {string} colours base64 of 256 red, green, blue
- * @property {number} floorDb of what is shown
+ * @property {number} floorDb level of the darkest colour
  * @property {[number, string][]} ticks height from 0 to 1, and frequency
  */
 
+/** Connect a point map with audio, thumbnails and the controls of a page. */
 class LatentMap {
-  /** @type {number | null} slots of both ends of the path; b is the point that is shown */
+  /** @type {number | null} slots of both ends of the path; b is the selected point */
   a = null;
   /** @type {number | null} */
   b = null;
-  isHeld = false;
-  /** @type {number | null} step that is loaded; null while the original is */
+  isHeld = false; // further points become B
+  /** @type {number | null} loaded step; null if an original is loaded */
   step = null;
   isPathPlaying = false;
-  #path = 0; // counts paths: audio that comes late belongs to an earlier one
+  #path = 0; // number of the path, to discard audio that was requested for an earlier one
   #areControlsDue = false;
 
   /**
@@ -53,7 +54,7 @@ class LatentMap {
       {
         describe: (point) => this.#describe(point),
         onSelect: (point, extend) => this.#select(point, extend),
-        onBox: (points) => this.#say(this.#boxText(points)),
+        onBox: (points) => this.#showMessage(this.#boxText(points)),
         onChange: () => this.#updateControls(),
       },
       "Latent map: one point a segment",
@@ -81,18 +82,21 @@ class LatentMap {
 
   /** @param {number} point */
   #describe(point) {
-    const { labels, recordings, recording, places } = this.data.points;
-    return [labels[point], recordings[recording[point]], places[point]];
+    const { labels, recordings, recording, excerpts } = this.data.points;
+    return [labels[point], recordings[recording[point]], excerpts[point]];
   }
 
   /** @param {string} text */
-  #say(text) {
-    const line = this.#find(".map-say");
+  #showMessage(text) {
+    const line = this.#find(".map-message");
     line.hidden = !text;
     line.textContent = text;
   }
 
-  /** @param {number[]} points */
+  /**
+   * Count the points of a box by effect.
+   * @param {number[]} points
+   */
   #boxText(points) {
     const { categories = [], values } = this.data.map.colourings[0];
     const counts = new Map();
@@ -101,7 +105,7 @@ class LatentMap {
     return points.length ? `In the box: ${parts.join(", ")}. Escape ends the selection.` : "";
   }
 
-  // --- selecting ------------------------------------------------------------------------------
+  // --- selection ------------------------------------------------------------------------------
 
   /**
    * @param {number} point
@@ -111,13 +115,13 @@ class LatentMap {
     const slot = this.audio?.slots.get(point);
     if (slot === undefined) {
       const description = this.#describe(point).join(", ");
-      this.#say(`${this.audio ? "This point has no audio: " : ""}${description}.`);
+      this.#showMessage(`${this.audio ? "This point has no audio: " : ""}${description}.`);
       return;
     }
-    // The same point again is only played again.
+    // The same point again is played again, without a change of A.
     if (slot !== this.b && (this.a === null || !(this.isHeld || extend))) this.a = this.b;
     this.b = slot;
-    this.#say("");
+    this.#showMessage("");
     this.#showPoint(slot);
     this.#mark();
     this.#showPath();
@@ -139,12 +143,12 @@ class LatentMap {
     const { audio } = this;
     if (!audio) return;
     this.#find(".map-now").hidden = false;
-    const [label, recording, place] = this.#describe(audio.data.rows[slot]);
+    const [label, recording, excerpt] = this.#describe(audio.data.rows[slot]);
     this.#find(".map-label").textContent = label;
     this.#find(".map-recording").textContent = recording;
-    this.#find(".map-place").textContent = place;
+    this.#find(".map-excerpt").textContent = excerpt;
     CHANNELS.forEach((name, channel) => {
-      this.#draw(`.map-${name}-picture`, audio.thumbnail("originals", slot, channel));
+      this.#draw(`.map-${name}-thumbnail`, audio.thumbnail("originals", slot, channel));
     });
   }
 
@@ -164,7 +168,7 @@ class LatentMap {
     section.hidden = a === null || a === b;
     const path = ++this.#path;
     if (!audio || a === null || b === null || section.hidden) return;
-    audio.forgetSteps();
+    audio.releaseSteps();
     const name = (/** @type {number} */ slot) => {
       const [label, recording] = this.#describe(audio.data.rows[slot]);
       return `${label} (${recording})`;
@@ -181,7 +185,7 @@ class LatentMap {
   }
 
   /**
-   * Synthesise all steps ahead, so that a click is heard at once.
+   * Synthesise all steps in advance, so that a click plays at once.
    * @param {number} path
    * @param {number} a
    * @param {number} b
@@ -235,7 +239,7 @@ class LatentMap {
       });
     }
     on(".map-stop", () => this.#stop());
-    on(".map-from", () => this.#hold());
+    on(".map-hold", () => this.#hold());
     on(".map-play-path", () => {
       const wasPlaying = this.isPathPlaying;
       this.#stop();
@@ -244,13 +248,13 @@ class LatentMap {
     });
     this.#stepButtons().forEach((button, index) => {
       button.addEventListener("click", () => {
-        const isItself = this.step === index && this.player.isPlaying;
+        const isSame = this.step === index && this.player.isPlaying;
         this.#stop();
-        if (!isItself) this.#playStep(index);
+        if (!isSame) this.#playStep(index);
       });
     });
     document.addEventListener("keydown", (event) => this.#key(event));
-    for (const frame of this.root.querySelectorAll(".pictures .frame")) this.#drawTicks(frame);
+    for (const frame of this.root.querySelectorAll(".thumbnails .frame")) this.#drawTicks(frame);
   }
 
   #stop() {
@@ -260,7 +264,7 @@ class LatentMap {
 
   #hold() {
     this.isHeld = !this.isHeld;
-    this.#find(".map-from").setAttribute("aria-pressed", String(this.isHeld));
+    this.#find(".map-hold").setAttribute("aria-pressed", String(this.isHeld));
     if (!this.isHeld) return;
     this.a = this.b;
     this.#mark();
@@ -324,9 +328,9 @@ class LatentMap {
       const decibels = value > 0 ? (20 / exponent) * Math.log10(value) : -Infinity;
       const height = 1 - decibels / this.data.floorDb;
       const colour = 3 * Math.max(0, Math.min(255, Math.round(255 * height)));
-      const place = 4 * ((bands - 1 - Math.floor(i / times)) * times + (i % times));
-      image.data.set(this.colours.subarray(colour, colour + 3), place);
-      image.data[place + 3] = 255;
+      const pixel = 4 * ((bands - 1 - Math.floor(i / times)) * times + (i % times));
+      image.data.set(this.colours.subarray(colour, colour + 3), pixel);
+      image.data[pixel + 3] = 255;
     });
     const element = typeof canvas === "string" ? this.#find(canvas) : canvas;
     /** @type {HTMLCanvasElement} */ (element).getContext("2d")?.putImageData(image, 0, 0);
@@ -349,6 +353,6 @@ if (root) {
   /** @type {PageData} */
   const data = JSON.parse(root.querySelector(".map-data")?.textContent ?? "");
   const audio = data.audio ? await MapAudio.unpack(data.audio) : null;
-  // For tests and for the browser's console.
+  // Accessible to tests and in the browser's console.
   Object.assign(root, { latentMap: new LatentMap(root, data, audio) });
 }

@@ -1,14 +1,14 @@
-// Audio and thumbnails of a map's points, and the interpolation steps between two of them.
+// Decode audio and thumbnails of points of a map, and of interpolation steps between two points.
 //
-// A thumbnail is (bands, times) in power-law values, 1 the loudest. The steps between two points are
-// kept as blends of their decoded ends plus residuals, of which the page has a few coefficients
-// each. The audio of a step has the fine structure of both recordings, and in each band and span of
-// time the level of the decoded step: what is heard is what the thumbnail shows.
+// A thumbnail is (bands, times) in power-law values, 1 the loudest. A step between two points is
+// stored as the blend of their decoded ends plus a residual of a few coefficients. The audio of a
+// step has the fine structure of both recordings. Its level in each band and span of time is that
+// of the decoded step, so the audio agrees with the thumbnail.
 
 import { encodeWav, synthesiseBetween } from "./spectral.js";
 
 /**
- * Written by interactive_map.py; arrays are deflated and in base64.
+ * Written by web/latent_map.py; arrays are deflated and encoded in base64.
  * @typedef {object} AudioData
  * @property {number[]} rows points that have audio
  * @property {string[]} clips MP3 files in base64
@@ -37,7 +37,7 @@ export function bytesOf(text) {
 }
 
 /**
- * Decode base64 and inflate.
+ * Decode base64 and decompress (zlib format).
  * @param {string} text
  */
 async function inflated(text) {
@@ -45,12 +45,13 @@ async function inflated(text) {
   return new Uint8Array(await new Response(stream).arrayBuffer());
 }
 
+/** Audio and thumbnails of the points with audio; a slot is the index of such a point. */
 export class MapAudio {
-  /** @type {Map<number, string>} addresses of clips */
+  /** @type {Map<number, string>} object URLs of clips */
   #clips = new Map();
-  /** @type {Map<string, Promise<string>>} addresses of steps */
+  /** @type {Map<string, Promise<string>>} object URLs of steps */
   #steps = new Map();
-  /** @type {Map<number, Promise<Float32Array>>} */
+  /** @type {Map<number, Promise<Float32Array>>} of clips */
   #samples = new Map();
 
   /**
@@ -66,7 +67,7 @@ export class MapAudio {
   }
 
   /**
-   * Unpack the arrays.
+   * Decode the arrays of a page.
    * @param {AudioData} data
    */
   static async unpack(data) {
@@ -83,7 +84,7 @@ export class MapAudio {
   }
 
   /**
-   * Return the address of a clip.
+   * Return the object URL of a clip.
    * @param {number} slot
    * @param {number} channel 0 dry, 1 wet
    */
@@ -101,6 +102,7 @@ export class MapAudio {
   // --- thumbnails -----------------------------------------------------------------------------
 
   /**
+   * Decode the thumbnail of a point.
    * @param {"originals" | "ends"} kind
    * @param {number} slot
    * @param {number} channel
@@ -116,7 +118,7 @@ export class MapAudio {
   }
 
   /**
-   * Return the thumbnail of a decoded step from one point to another.
+   * Decode the thumbnail of a step from one point to another.
    * @param {number} a slot
    * @param {number} b slot
    * @param {number} index of a step; the first and the last are the decoded points themselves
@@ -141,6 +143,7 @@ export class MapAudio {
   }
 
   /**
+   * Blend the thumbnails of two points.
    * @param {"originals" | "ends"} kind
    * @param {number} a
    * @param {number} b
@@ -156,12 +159,12 @@ export class MapAudio {
   // --- audio of steps -------------------------------------------------------------------------
 
   /**
-   * Synthesise the audio of a step, once.
+   * Synthesise the audio of a step, or reuse it.
    * @param {number} a slot
    * @param {number} b slot
    * @param {number} index of a step, as in step()
    * @param {number} channel
-   * @returns {Promise<string>} its address
+   * @returns {Promise<string>} object URL
    */
   stepAddress(a, b, index, channel) {
     const key = `${a} ${b} ${index} ${channel}`;
@@ -174,6 +177,7 @@ export class MapAudio {
   }
 
   /**
+   * Blend both recordings, and set the levels of the blend to those of the decoded step.
    * @param {number} a
    * @param {number} b
    * @param {number} index
@@ -182,23 +186,23 @@ export class MapAudio {
   async #synthesise(a, b, index, channel) {
     const { exponent, bands, times, sampleRate, positions } = this.data;
     const t = [0, ...positions, 1][index];
-    const wanted = this.step(a, b, index, channel);
-    const present = this.#blend("originals", a, b, t, channel);
-    const values = wanted.map((value, i) => Math.max(value, 0) / Math.max(present[i], 1e-6));
+    const target = this.step(a, b, index, channel);
+    const blended = this.#blend("originals", a, b, t, channel);
+    const values = target.map((value, i) => Math.max(value, 0) / Math.max(blended[i], 1e-6));
     const gains = { values, nBands: bands, nTimes: times, exponent };
-    const first = await this.#decoded(a, channel);
-    const second = await this.#decoded(b, channel);
+    const first = await this.#decodeClip(a, channel);
+    const second = await this.#decodeClip(b, channel);
     const samples = await synthesiseBetween(first, second, t, gains, sampleRate);
     return encodeWav(samples, sampleRate);
   }
 
   /**
-   * Decode a clip to its samples at the run's rate.
+   * Decode a clip to samples at the sample rate of the run.
    * @param {number} slot
    * @param {number} channel
    * @returns {Promise<Float32Array>}
    */
-  #decoded(slot, channel) {
+  #decodeClip(slot, channel) {
     const clip = this.data.clipsOf[slot][channel];
     let samples = this.#samples.get(clip);
     if (!samples) {
@@ -214,8 +218,8 @@ export class MapAudio {
     return samples;
   }
 
-  /** Forget the steps of a path that is no longer shown. */
-  forgetSteps() {
+  /** Release the audio of a path that is no longer shown. */
+  releaseSteps() {
     for (const address of this.#steps.values()) address.then(URL.revokeObjectURL, () => {});
     this.#steps.clear();
   }

@@ -1,7 +1,7 @@
-// Play the dry or the wet version of a sound, and switch between them at the same position.
+// Play the dry or the wet channel of a pair, and switch between them at the same position.
 
 /** @typedef {"dry" | "wet"} Channel */
-/** @typedef {{ dry: string, wet: string }} Addresses of both versions */
+/** @typedef {{ dry: string, wet: string }} Addresses of both channels */
 
 /** @type {readonly Channel[]} */
 export const CHANNELS = ["dry", "wet"];
@@ -10,59 +10,59 @@ export class Player {
   /** @type {Channel} */
   channel = "wet";
   /** @type {Record<Channel, HTMLAudioElement>} */
-  sounds = { dry: new Audio(), wet: new Audio() };
+  elements = { dry: new Audio(), wet: new Audio() };
 
   /**
    * @param {() => void} onChange playing, paused, ended or another channel
-   * @param {() => void} onEnd a sound has been played to its end
+   * @param {() => void} onEnd the pair has been played to its end
    */
   constructor(onChange, onEnd) {
     this.onChange = onChange;
     for (const channel of CHANNELS) {
-      const sound = this.sounds[channel];
-      for (const name of ["play", "pause", "ended"]) sound.addEventListener(name, onChange);
-      sound.addEventListener("ended", () => channel === this.channel && onEnd());
+      const element = this.elements[channel];
+      for (const name of ["play", "pause", "ended"]) element.addEventListener(name, onChange);
+      element.addEventListener("ended", () => channel === this.channel && onEnd());
     }
   }
 
   get isPlaying() {
-    const sound = this.sounds[this.channel];
-    return !sound.paused && !sound.ended;
+    const element = this.elements[this.channel];
+    return !element.paused && !element.ended;
   }
 
-  /** Position from 0 to 1. */
+  /** Playback position from 0 to 1. */
   get position() {
-    const { currentTime, duration } = this.sounds[this.channel];
+    const { currentTime, duration } = this.elements[this.channel];
     return duration ? Math.min(currentTime / duration, 1) : 0;
   }
 
   /**
-   * Load another sound and play it from its start.
+   * Load another pair and play it from its start.
    * @param {Addresses} addresses
    */
   load(addresses) {
     this.stop();
-    for (const channel of CHANNELS) this.sounds[channel].src = addresses[channel];
+    for (const channel of CHANNELS) this.elements[channel].src = addresses[channel];
     this.play(this.channel);
   }
 
   /**
-   * Play a channel: from the position of the other one while that plays, else from the start.
+   * Play a channel, from the position of the other one if that is playing, else from the start.
    * @param {Channel} channel
    */
   play(channel) {
-    const seconds = this.isPlaying ? this.sounds[this.channel].currentTime : 0;
-    if (channel !== this.channel) this.sounds[this.channel].pause();
+    const seconds = this.isPlaying ? this.elements[this.channel].currentTime : 0;
+    if (channel !== this.channel) this.elements[this.channel].pause();
     this.channel = channel;
     this.onChange();
-    const sound = this.sounds[channel];
-    if (!sound.src) return;
-    sound.currentTime = seconds;
-    // The next click may come before this sound has started: no error.
-    sound.play().catch(() => {});
+    const element = this.elements[channel];
+    if (!element.src) return;
+    element.currentTime = seconds;
+    // play() is rejected if the next click comes before playback starts.
+    element.play().catch(() => {});
   }
 
   stop() {
-    for (const channel of CHANNELS) this.sounds[channel].pause();
+    for (const channel of CHANNELS) this.elements[channel].pause();
   }
 }

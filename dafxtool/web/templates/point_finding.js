@@ -1,4 +1,4 @@
-// Find points of a map: under the pointer, in a box, beside another one, by their description.
+// Find points of a map: under the pointer, in a box, next to another point, or by description.
 
 /** @typedef {import("./point_map.js").PointMap} PointMap */
 
@@ -6,10 +6,10 @@ const MOUSE_REACH_PX = 4; // beyond the edge of a marker
 const TOUCH_REACH_PX = 22; // from the middle of a marker
 
 /**
- * Return the visible point with the lowest cost, or null. Of equal ones it is the point drawn last,
- * which lies on top.
+ * Return the visible point with the lowest cost, or null. Of points with equal costs, return the
+ * one drawn last, which is on top.
  * @param {PointMap} map
- * @param {(point: number) => number} costOf Infinity for points that do not count
+ * @param {(point: number) => number} costOf Infinity excludes a point
  * @returns {number | null}
  */
 function cheapest(map, costOf) {
@@ -83,7 +83,7 @@ export function centrePoint(map) {
 }
 
 /**
- * Return the visible points whose description holds every word of a text.
+ * Return the visible points whose description contains every word of a text.
  * @param {PointMap} map
  * @param {string} text
  */

@@ -1,7 +1,7 @@
-// A map of labelled points: read, select, zoom, pan, search and colour them.
+// An interactive map of labelled points: select, zoom, pan, search and colour them.
 //
-// The map knows nothing of audio or of effects. It takes plain data and calls back; its owner
-// decides what a selected point does. The report's page and the live explorer use the same map.
+// The map is independent of audio and effects. It takes plain data and calls back; the callbacks
+// define the action of a selected point.
 
 import { drawOverlay, drawPoints, placeTooltip } from "./point_map_drawing.js";
 import { listen } from "./point_map_input.js";
@@ -16,9 +16,9 @@ import { PointView, boundsOf } from "./point_view.js";
  */
 
 /**
- * A property that points can be coloured by. Of kind "category", values are one index into
- * categories a point. Of kind "value", values lie between 0 and 1, one for each of rows (for each
- * point without rows), and ticks name some values.
+ * A property that points can be coloured by. For kind "category", values has one index into
+ * categories for each point. For kind "value", values has a number from 0 to 1 for each of rows
+ * (for each point if there are no rows), and ticks name some of the values.
  * @typedef {object} Colouring
  * @property {string} name
  * @property {"category" | "value"} kind
@@ -29,21 +29,21 @@ import { PointView, boundsOf } from "./point_view.js";
  */
 
 /**
- * Points with coordinates, and what they can be coloured by. The first colouring is of kind
- * "category" and gives every point its marker. Points that are not prominent are small and faint.
+ * Coordinates of points, and their colourings. The first colouring is of kind "category" and sets
+ * the marker of every point. Points that are not prominent are small and faint.
  * @typedef {object} MapData
  * @property {ArrayLike<number>} x
  * @property {ArrayLike<number>} y
  * @property {Colouring[]} colourings
  * @property {ArrayLike<boolean>} [prominent]
  * @property {string[]} valueColours "#rrggbb" from value 0 to value 1
- * @property {string[]} [darkValueColours] the same for a dark page
+ * @property {string[]} [darkValueColours] valueColours of a dark page
  * @property {[string, string]} axisNames
  */
 
 /**
  * @typedef {object} MapCallbacks
- * @property {(point: number) => string[]} describe lines of text; search reads them too
+ * @property {(point: number) => string[]} describe lines of text, for the tooltip and search
  * @property {(point: number, extend: boolean) => void} [onSelect] click or Enter; extend with Shift
  * @property {(point: number | null) => void} [onHover]
  * @property {(x: number, y: number) => void} [onEmptyClick] plane coordinates
@@ -53,11 +53,12 @@ import { PointView, boundsOf } from "./point_view.js";
 
 /** @typedef {{ point: number, text: string }} Mark */
 
-const MANY_POINTS = 5000; // more are drawn with fewer pixels while the view moves
-const REST_MS = 250; // without movement, until all pixels are drawn
+const MANY_POINTS = 5000; // beyond, drawn at a lower resolution while the view moves
+const REST_MS = 250; // without movement, until the full resolution is drawn
 const NEUTRAL = "#9a9a9a"; // points without a value
-const EDGE_PX = 30; // a point reached by keyboard stays so far inside
+const EDGE_PX = 30; // least distance of a point reached by keyboard from the edges
 
+/** A map of points in an element: canvases, tooltip and input. */
 export class PointMap {
   view = new PointView();
   /** @type {MapData} */
@@ -65,15 +66,15 @@ export class PointMap {
   /** @type {number | null} point under the pointer or reached by keyboard */
   active = null;
   isByKeyboard = false;
-  /** 1 where a point is shown */
+  /** 1 for each point that is shown */
   visible = new Uint8Array(0);
-  /** 1 where a point is highlighted by a filter */
+  /** 1 for each point that a filter highlights */
   found = new Uint8Array(0);
   isFiltered = false;
   colouring = 0;
   /** @type {Set<number>[]} hidden categories of each colouring */
   hidden = [];
-  /** order of drawing: the last point is on top */
+  /** points in the order of drawing, the last one on top */
   order = new Uint32Array(0);
   /** @type {Mark[]} */
   marks = [];
@@ -94,7 +95,7 @@ export class PointMap {
   #observer = new ResizeObserver(() => this.#resize());
 
   /**
-   * Build a map inside an element, which gives it its size.
+   * Build a map inside an element; it fills the element.
    * @param {HTMLElement} element
    * @param {MapData} data
    * @param {MapCallbacks} callbacks
@@ -132,7 +133,7 @@ export class PointMap {
   // --- content --------------------------------------------------------------------------------
 
   /**
-   * Show other points; the view stays where it is.
+   * Show other points without moving the view.
    * @param {MapData} data
    */
   setData(data) {
@@ -158,7 +159,7 @@ export class PointMap {
   }
 
   /**
-   * Put rings with letters around points; those of hidden points are not drawn.
+   * Draw rings with letters around points, unless the points are hidden.
    * @param {Mark[]} marks
    */
   setMarks(marks) {
@@ -167,7 +168,7 @@ export class PointMap {
   }
 
   /**
-   * Draw a line through plane coordinates, its end as a dot.
+   * Draw a line through plane coordinates, with a dot at its end.
    * @param {[number, number][]} trail
    */
   setTrail(trail) {
@@ -213,7 +214,7 @@ export class PointMap {
   }
 
   /**
-   * Highlight some points and fade the others; null ends it.
+   * Highlight some points and fade the others; null highlights none and fades none.
    * @param {ArrayLike<number> | null} points
    */
   setFilter(points) {
@@ -225,7 +226,7 @@ export class PointMap {
   }
 
   /**
-   * Return visible points in the order of drawing.
+   * Return the visible points in the order of drawing.
    * @returns {number[]}
    */
   visiblePoints() {
@@ -235,7 +236,7 @@ export class PointMap {
   // --- the active point -----------------------------------------------------------------------
 
   /**
-   * Point at something or, with null, at nothing.
+   * Make a point the active one; null deactivates it.
    * @param {number | null} point
    * @param {boolean} isByKeyboard
    */
@@ -249,7 +250,7 @@ export class PointMap {
   }
 
   /**
-   * Make a point the active one, move it into sight and announce it.
+   * Make a point the active one, move it into view and announce it.
    * @param {number} point
    */
   focusPoint(point) {
@@ -292,7 +293,7 @@ export class PointMap {
   }
 
   #viewChanged() {
-    // One finger scrolls the page while all points are shown, and pans when zoomed in.
+    // One finger scrolls the page while all points are shown, and pans the zoomed map.
     this.overlay.style.touchAction = this.view.isFitted ? "pan-y" : "none";
     this.isMoving = this.data.x.length > MANY_POINTS;
     clearTimeout(this.#restTimer);
@@ -306,7 +307,7 @@ export class PointMap {
   }
 
   /**
-   * Return where a point is drawn, in pixels of the map.
+   * Return the position of a point in pixels of the map.
    * @param {number} point
    * @returns {[number, number]}
    */
@@ -326,7 +327,7 @@ export class PointMap {
   // --- appearance -----------------------------------------------------------------------------
 
   /**
-   * Return a category's colour, for a dark page where it has one.
+   * Return the colour of a category, for a dark page its dark colour if it has one.
    * @param {Category} category
    */
   colourOf(category) {
@@ -389,7 +390,7 @@ export class PointMap {
 
   /**
    * Draw again in the next frame.
-   * @param {boolean} arePointsDue also the points, not only what lies above them
+   * @param {boolean} arePointsDue also the points, not only the overlay
    */
   redraw(arePointsDue = false) {
     this.#arePointsDue ||= arePointsDue;
@@ -411,7 +412,7 @@ export class PointMap {
     this.overlay.height = Math.max(1, Math.round(height * this.pixelRatio));
     this.view.resize(width, height);
     this.#viewChanged();
-    // A move to a screen of another density changes no size in pixels.
+    // A move to a screen of another density does not change the size, so no observer reports it.
     const density = window.matchMedia(`(resolution: ${this.pixelRatio}dppx)`);
     const { signal } = this.#ending;
     density.addEventListener("change", () => this.#resize(), { once: true, signal });

@@ -1,4 +1,4 @@
-// Controls of a point map: colouring, search, zoom buttons, and a legend that hides categories.
+// Controls of a point map: menu of colourings, search, zoom buttons, legend to hide categories.
 
 import { search } from "./point_finding.js";
 import { MARKERS } from "./point_painter.js";
@@ -18,14 +18,14 @@ const ZOOM_STEP = 1.6;
  * @returns {HTMLElementTagNameMap[Tag]}
  */
 export function element(tag, properties = {}, ...children) {
-  const made = Object.assign(document.createElement(tag), properties);
-  made.append(...children);
-  return made;
+  const result = Object.assign(document.createElement(tag), properties);
+  result.append(...children);
+  return result;
 }
 
-/** Build the controls of a map into an element and keep them up to date. */
+/** Controls of a map in an element; update() shows the state of the map. */
 export class PointMapControls {
-  #searched = "";
+  #query = "";
   /** @type {number[]} */
   #matches = [];
 
@@ -70,7 +70,7 @@ export class PointMapControls {
     this.update();
   }
 
-  /** Show the state of the map. */
+  /** Update the controls to the state of the map. */
   update() {
     const { data, colouring, visible, isFiltered, found } = this.map;
     const names = data.colourings.map(({ name }) => name);
@@ -101,17 +101,17 @@ export class PointMapControls {
   }
 
   #search() {
-    this.#searched = this.field.value.trim();
-    this.#matches = this.#searched ? search(this.map, this.#searched) : [];
-    this.map.setFilter(this.#searched ? this.#matches : null);
+    this.#query = this.field.value.trim();
+    this.#matches = this.#query ? search(this.map, this.#query) : [];
+    this.map.setFilter(this.#query ? this.#matches : null);
   }
 
   /** @param {KeyboardEvent} event */
   #searchKey(event) {
     if (event.key === "Enter" && this.#matches.length) {
-      // Each further Enter goes on to the next match.
-      const at = this.#matches.indexOf(this.map.active ?? -1);
-      this.map.focusPoint(this.#matches[(at + 1) % this.#matches.length]);
+      // Each further Enter moves to the next match.
+      const current = this.#matches.indexOf(this.map.active ?? -1);
+      this.map.focusPoint(this.#matches[(current + 1) % this.#matches.length]);
     } else if (event.key === "Escape") {
       this.field.value = "";
       this.#search();

@@ -1,4 +1,4 @@
-// Draw a point map: points as pixels, rings and letters above them, and the tooltip.
+// Draw a point map: the points, an overlay of rings and letters, and the tooltip.
 
 import { MARKERS, rgbOf } from "./point_painter.js";
 
@@ -7,11 +7,11 @@ import { MARKERS, rgbOf } from "./point_painter.js";
 /** @typedef {CanvasRenderingContext2D} Context */
 
 const FAINT = 0.65; // opacity of points that are not prominent
-const FADED = 0.12; // opacity of points that a filter leaves out
+const FADED = 0.12; // opacity of points that a filter fades
 const TOOLTIP_GAP_PX = 14;
 
 /**
- * Read a colour of the page.
+ * Return a colour of the page.
  * @param {PointMap} map
  * @param {string} name of a custom property
  */
@@ -20,7 +20,7 @@ function styleOf(map, name) {
 }
 
 /**
- * Draw all visible points, those that a filter leaves out below the others.
+ * Draw all visible points; points that a filter highlights are on top.
  * @param {PointMap} map
  */
 export function drawPoints(map) {
@@ -39,14 +39,14 @@ export function drawPoints(map) {
   const stamps = [new Map(), new Map()];
   const stampsOf = (/** @type {number} */ point, /** @type {number} */ size) => {
     const marker = markers[point];
-    let made = stamps[size].get(marker);
-    if (!made) {
+    let pair = stamps[size].get(marker);
+    if (!pair) {
       const radius = map.radiusOf(point) * pixelRatio;
       const edge = painter.stamp(marker, radius + pixelRatio);
-      made = { stamp: painter.stamp(marker, radius), edge };
-      stamps[size].set(marker, made);
+      pair = { stamp: painter.stamp(marker, radius), edge };
+      stamps[size].set(marker, pair);
     }
-    return made;
+    return pair;
   };
   painter.start(background);
   for (const layer of isFiltered ? [0, 1] : [0]) {
@@ -148,7 +148,7 @@ function drawMark(map, context, point, text) {
 }
 
 /**
- * Draw the active point again, above what may cover it, with a ring; two by keyboard.
+ * Draw the active point on top, with a ring; with two rings if it was reached by keyboard.
  * @param {PointMap} map
  * @param {Context} context
  * @param {number} point
@@ -185,7 +185,7 @@ function drawRing(context, left, top, radius, colour, width) {
 }
 
 /**
- * Show the active point's description beside it.
+ * Show the description of the active point next to it.
  * @param {PointMap} map
  */
 export function placeTooltip(map) {
@@ -207,8 +207,8 @@ export function placeTooltip(map) {
   const [left, top] = map.pixelOf(active);
   const { offsetWidth: width, offsetHeight: height } = tooltip;
   const isRoomRight = left + TOOLTIP_GAP_PX + width < view.width;
-  const wanted = isRoomRight ? left + TOOLTIP_GAP_PX : left - TOOLTIP_GAP_PX - width;
-  tooltip.style.left = `${Math.max(0, Math.min(wanted, view.width - width))}px`;
+  const preferred = isRoomRight ? left + TOOLTIP_GAP_PX : left - TOOLTIP_GAP_PX - width;
+  tooltip.style.left = `${Math.max(0, Math.min(preferred, view.width - width))}px`;
   const above = top - height - TOOLTIP_GAP_PX;
   tooltip.style.top = `${above < 0 ? top + TOOLTIP_GAP_PX : above}px`;
 }

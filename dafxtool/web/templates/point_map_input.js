@@ -1,4 +1,4 @@
-// Turn pointer, wheel and key events into what a point map does.
+// Translate pointer, wheel and key events into actions of a point map.
 
 import { centrePoint, neighbour, pointAt, pointsIn } from "./point_finding.js";
 
@@ -7,16 +7,16 @@ import { centrePoint, neighbour, pointAt, pointsIn } from "./point_finding.js";
 const CLICK_MOVE_PX = 6; // a longer movement is a drag
 const DOUBLE_CLICK_MS = 350;
 const DOUBLE_CLICK_PX = 20;
-const SCROLL_REST_MS = 250; // a page that is being scrolled scrolls on over the map
+const SCROLL_REST_MS = 250; // the wheel continues to scroll the page this long after a scroll
 const WHEEL_LINE_PX = 16;
 const KEY_ZOOM = 1.5;
 /** @type {Record<string, [number, number]>} right and up */
 const ARROWS = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, 1], ArrowDown: [0, -1] };
 
-/** @typedef {{ left: number, top: number }} Place */
+/** @typedef {{ left: number, top: number }} Position */
 
 /**
- * Listen until the signal is aborted.
+ * Listen to the events of a map until the signal is aborted.
  * @param {PointMap} map
  * @param {AbortSignal} signal
  */
@@ -35,9 +35,9 @@ export function listen(map, signal) {
 }
 
 class MapInput {
-  /** @type {Map<number, Place>} where each pressed pointer is */
+  /** @type {Map<number, Position>} of each pressed pointer */
   #pointers = new Map();
-  /** @type {Place & { isDrag: boolean, isBox: boolean } | null} where the first one was pressed */
+  /** @type {Position & { isDrag: boolean, isBox: boolean } | null} of the first press */
   #pressed = null;
   #lastClick = { time: -Infinity, left: 0, top: 0 };
   #lastScroll = -Infinity;
@@ -49,9 +49,9 @@ class MapInput {
 
   /**
    * @param {MouseEvent} event
-   * @returns {Place}
+   * @returns {Position}
    */
-  #placeOf(event) {
+  #positionOf(event) {
     const box = this.map.overlay.getBoundingClientRect();
     return { left: event.clientX - box.left, top: event.clientY - box.top };
   }
@@ -59,65 +59,65 @@ class MapInput {
   /** @param {PointerEvent} event */
   press(event) {
     if (event.button > 0) return;
-    const place = this.#placeOf(event);
-    this.#pointers.set(event.pointerId, place);
+    const position = this.#positionOf(event);
+    this.#pointers.set(event.pointerId, position);
     this.map.overlay.setPointerCapture(event.pointerId);
     const isFirst = this.#pointers.size === 1;
     const isBox = isFirst && event.shiftKey && event.pointerType === "mouse";
-    this.#pressed = { ...place, isDrag: !isFirst, isBox };
+    this.#pressed = { ...position, isDrag: !isFirst, isBox };
   }
 
   /** @param {PointerEvent} event */
   move(event) {
     const { map } = this;
-    const place = this.#placeOf(event);
+    const position = this.#positionOf(event);
     const before = this.#pointers.get(event.pointerId);
     const pressed = this.#pressed;
     if (!before || !pressed) {
-      if (event.pointerType !== "touch") map.setActive(pointAt(map, place.left, place.top));
+      if (event.pointerType !== "touch") map.setActive(pointAt(map, position.left, position.top));
       return;
     }
     if (this.#pointers.size === 2) {
-      this.#pinch(event.pointerId, before, place);
+      this.#pinch(event.pointerId, before, position);
     } else {
       pressed.isDrag ||=
-        Math.hypot(place.left - pressed.left, place.top - pressed.top) > CLICK_MOVE_PX;
-      if (pressed.isDrag && pressed.isBox) map.setBox(this.#boxTo(place));
-      else if (pressed.isDrag) map.pan(place.left - before.left, place.top - before.top);
-      else return; // the next movement counts from where the pointer was pressed
+        Math.hypot(position.left - pressed.left, position.top - pressed.top) > CLICK_MOVE_PX;
+      if (pressed.isDrag && pressed.isBox) map.setBox(this.#boxTo(position));
+      else if (pressed.isDrag) map.pan(position.left - before.left, position.top - before.top);
+      else return; // the next movement counts from the position of the press
     }
-    this.#pointers.set(event.pointerId, place);
+    this.#pointers.set(event.pointerId, position);
   }
 
   /**
-   * Zoom by how far two fingers move apart, and pan with their middle.
-   * @param {number} pointer the one that moved
-   * @param {Place} before
-   * @param {Place} place
+   * Zoom by the change of distance between two fingers, and pan with their midpoint.
+   * @param {number} pointer that moved
+   * @param {Position} before
+   * @param {Position} position
    */
-  #pinch(pointer, before, place) {
+  #pinch(pointer, before, position) {
     const other = [...this.#pointers].find(([id]) => id !== pointer)?.[1];
     if (!other) return;
-    const distance = (/** @type {Place} */ each) =>
+    const distance = (/** @type {Position} */ each) =>
       Math.max(Math.hypot(each.left - other.left, each.top - other.top), 1);
-    const left = (place.left + other.left) / 2;
-    const top = (place.top + other.top) / 2;
-    this.map.pan((place.left - before.left) / 2, (place.top - before.top) / 2);
-    this.map.zoom(distance(place) / distance(before), left, top);
+    const left = (position.left + other.left) / 2;
+    const top = (position.top + other.top) / 2;
+    this.map.pan((position.left - before.left) / 2, (position.top - before.top) / 2);
+    this.map.zoom(distance(position) / distance(before), left, top);
   }
 
   /** @param {PointerEvent} event */
   release(event) {
     if (!this.#pointers.has(event.pointerId)) return;
     const pressed = this.#pressed;
-    const place = this.#placeOf(event);
-    const box = this.#boxTo(place);
+    const position = this.#positionOf(event);
+    const box = this.#boxTo(position);
     const isLast = this.#pointers.size === 1;
-    // The finger that remains of a pinch pans, it does not click.
+    // After a pinch, the remaining finger pans and does not click.
     if (pressed && !isLast) pressed.isDrag = true;
     this.cancel(event);
     if (!pressed || !isLast) return;
-    if (!pressed.isDrag) this.#click(place, event);
+    if (!pressed.isDrag) this.#click(position, event);
     else if (pressed.isBox) this.#endBox(box);
   }
 
@@ -132,14 +132,14 @@ class MapInput {
     if (!this.#pointers.size && !this.map.isByKeyboard) this.map.setActive(null);
   }
 
-  /** @param {Place} place */
-  #boxTo(place) {
-    const { left, top } = this.#pressed ?? place;
+  /** @param {Position} position */
+  #boxTo(position) {
+    const { left, top } = this.#pressed ?? position;
     return {
-      left: Math.min(left, place.left),
-      top: Math.min(top, place.top),
-      right: Math.max(left, place.left),
-      bottom: Math.max(top, place.top),
+      left: Math.min(left, position.left),
+      top: Math.min(top, position.top),
+      right: Math.max(left, position.left),
+      bottom: Math.max(top, position.top),
     };
   }
 
@@ -151,7 +151,7 @@ class MapInput {
   }
 
   /**
-   * @param {Place} place
+   * @param {Position} position
    * @param {PointerEvent} event
    */
   #click({ left, top }, event) {
@@ -182,8 +182,8 @@ class MapInput {
     event.preventDefault();
     const unit = event.deltaMode === WheelEvent.DOM_DELTA_PIXEL ? 1 : WHEEL_LINE_PX;
     const delta = Math.max(-100, Math.min(event.deltaY * unit, 100));
-    const { left, top } = this.#placeOf(event);
-    // Browsers tell a trackpad's pinch as a wheel with Ctrl, in smaller steps.
+    const { left, top } = this.#positionOf(event);
+    // Browsers report a pinch on a trackpad as a wheel with Ctrl, in smaller steps.
     this.map.zoom(Math.exp(-delta * (event.ctrlKey ? 0.01 : 0.003)), left, top);
   }
 

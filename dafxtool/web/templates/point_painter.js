@@ -1,5 +1,5 @@
-// Paint many points quickly: markers are stamped into an array of pixels. On two busy cores without
-// a GPU, 20,000 points take 5 ms this way, 23 ms as canvas paths and 209 ms as canvas images.
+// Paint many points quickly by stamping markers into an array of pixels. On two busy cores without
+// a GPU, 20,000 points take 5 ms; as canvas paths they take 23 ms, as canvas images 209 ms.
 
 /** Outlines of markers with radius 1, as SVG path data. */
 export const MARKERS = {
@@ -15,15 +15,14 @@ export const MARKERS = {
 
 /** @typedef {keyof typeof MARKERS} Marker */
 /**
- * The covered pixels of a marker: their offsets from its middle in the image, and how far each is
- * covered (0 to 255).
+ * The pixels of a marker: their offsets from its centre in the image, and their opacity (0 to 255).
  * @typedef {{ offsets: Int32Array, alphas: Uint8Array }} Stamp
  */
 
-const PADDING = 64; // device pixels around the image: markers across its edge need no clipping
+const PADDING = 64; // device pixels around the image, so that markers at its edges need no clipping
 
 /**
- * Read "#rrggbb" as the three parts.
+ * Convert "#rrggbb" to red, green and blue.
  * @param {string} colour
  * @returns {[number, number, number]}
  */
@@ -32,7 +31,7 @@ export function rgbOf(colour) {
   return [(value >> 16) & 255, (value >> 8) & 255, value & 255];
 }
 
-/** Paint markers onto a canvas that it fills with a background. */
+/** Paint markers onto a canvas with a plain background. */
 export class PointPainter {
   #canvas;
   #context;
@@ -47,7 +46,7 @@ export class PointPainter {
   }
 
   /**
-   * Start a picture: every pixel has the background's colour.
+   * Start an image: fill it with the background.
    * @param {string} background
    */
   start(background) {
@@ -61,7 +60,7 @@ export class PointPainter {
     this.#pixels.fill((255 << 24) | (blue << 16) | (green << 8) | red);
   }
 
-  /** Show the picture. */
+  /** Copy the image to the canvas. */
   finish() {
     if (this.#image) this.#context.putImageData(this.#image, -PADDING, -PADDING);
   }
@@ -84,20 +83,19 @@ export class PointPainter {
     const green = rgb[1] << 8;
     const middle = (Math.floor(top) + PADDING) * (width + 2 * PADDING) + Math.floor(left) + PADDING;
     for (let i = 0; i < alphas.length; i++) {
-      // Two channels at a time, in 7 bits, so that products stay below 2 ** 31.
+      // Two colour channels at a time, with alpha in 7 bits: products stay below 2 ** 31.
       const alpha = ((alphas[i] + 1) * strength) >> 9; // 0 to 128
       const rest = 128 - alpha;
-      const place = middle + offsets[i];
-      const under = pixels[place];
+      const index = middle + offsets[i];
+      const under = pixels[index];
       const mixed = (((under & 0xff00ff) * rest + redBlue * alpha) >> 7) & 0xff00ff;
       const mixedGreen = (((under & 0xff00) * rest + green * alpha) >> 7) & 0xff00;
-      pixels[place] = 0xff000000 | mixed | mixedGreen;
+      pixels[index] = 0xff000000 | mixed | mixedGreen;
     }
   }
 
   /**
-   * Return the covered pixels of a marker, drawn by the canvas with smooth edges. They hold for the
-   * canvas's present width.
+   * Rasterise a marker with smooth edges. The offsets are valid for the present canvas width.
    * @param {Marker} marker
    * @param {number} radius device pixels, below PADDING / 2.6
    * @returns {Stamp}
@@ -111,16 +109,16 @@ export class PointPainter {
     context.setTransform(radius, 0, 0, radius, half + 0.5, half + 0.5);
     context.fill(new Path2D(MARKERS[marker]));
     const { data } = context.getImageData(0, 0, size, size);
-    const covered = Array.from({ length: size * size }, (_, place) => place).filter(
-      (place) => data[4 * place + 3] > 0,
+    const covered = Array.from({ length: size * size }, (_, index) => index).filter(
+      (index) => data[4 * index + 3] > 0,
     );
     const width = this.#canvas.width + 2 * PADDING;
     return {
       offsets: Int32Array.from(
         covered,
-        (place) => (Math.floor(place / size) - half) * width + (place % size) - half,
+        (index) => (Math.floor(index / size) - half) * width + (index % size) - half,
       ),
-      alphas: Uint8Array.from(covered, (place) => data[4 * place + 3]),
+      alphas: Uint8Array.from(covered, (index) => data[4 * index + 3]),
     };
   }
 }

@@ -1,8 +1,8 @@
-// The part of the plane that a map shows: x to the right, y up, the same scale for both.
+// The visible part of the plane: x to the right, y up, both on one scale.
 
 /** @typedef {{ left: number, right: number, bottom: number, top: number }} Bounds */
 
-const LARGEST_ZOOM = 200; // times the scale that shows all points
+const LARGEST_ZOOM = 200; // relative to the scale that shows all points
 const MARGIN_PX = 24;
 
 /**
@@ -26,13 +26,13 @@ export function boundsOf(x, y) {
 export class PointView {
   width = 1; // pixels
   height = 1;
-  scale = 1; // pixels a unit
-  centreX = 0; // plane coordinates in the middle of the view
+  scale = 1; // pixels per unit
+  centreX = 0; // plane coordinates of the centre of the view
   centreY = 0;
   /** @type {Bounds} */
   bounds = { left: -1, right: 1, bottom: -1, top: 1 };
 
-  /** The scale at which all points fit. */
+  /** Scale that shows all points. */
   get fitScale() {
     const { left, right, bottom, top } = this.bounds;
     const width = Math.max(this.width - 2 * MARGIN_PX, 10);
@@ -96,11 +96,11 @@ export class PointView {
   pan(right, down) {
     this.centreX -= right / this.scale;
     this.centreY += down / this.scale;
-    this.#keepPointsInSight();
+    this.#keepPointsInView();
   }
 
   /**
-   * Zoom so that the point of the plane under a pixel stays there.
+   * Zoom about a pixel: the plane coordinates under it stay the same.
    * @param {number} left
    * @param {number} top
    * @param {number} factor
@@ -112,10 +112,10 @@ export class PointView {
     this.centreX = x - (left - this.width / 2) / this.scale;
     this.centreY = y + (top - this.height / 2) / this.scale;
     if (this.isFitted) this.fit();
-    else this.#keepPointsInSight();
+    else this.#keepPointsInView();
   }
 
-  #keepPointsInSight() {
+  #keepPointsInView() {
     const { left, right, bottom, top } = this.bounds;
     this.centreX = Math.min(Math.max(this.centreX, left), right);
     this.centreY = Math.min(Math.max(this.centreY, bottom), top);

@@ -1,20 +1,20 @@
-// One sound at a time; the button that plays one stops it too.
+// Play the clips of a report, one at a time; the button that plays one also stops it.
 
 /** @type {Map<HTMLButtonElement, HTMLAudioElement>} */
-const sounds = new Map();
+const clips = new Map();
 for (const button of document.querySelectorAll("button.play")) {
-  const sound = button.querySelector("audio");
-  if (sound) sounds.set(/** @type {HTMLButtonElement} */ (button), sound);
+  const clip = button.querySelector("audio");
+  if (clip) clips.set(/** @type {HTMLButtonElement} */ (button), clip);
 }
-for (const [button, sound] of sounds) {
+for (const [button, clip] of clips) {
   button.addEventListener("click", () => {
-    const isWanted = sound.paused;
-    for (const each of sounds.values()) {
+    const isStart = clip.paused;
+    for (const each of clips.values()) {
       each.pause();
       each.currentTime = 0;
     }
-    if (isWanted) sound.play().catch(() => {});
+    if (isStart) clip.play().catch(() => {});
   });
-  const show = () => button.setAttribute("aria-pressed", String(!sound.paused && !sound.ended));
-  for (const name of ["play", "pause", "ended"]) sound.addEventListener(name, show);
+  const show = () => button.setAttribute("aria-pressed", String(!clip.paused && !clip.ended));
+  for (const name of ["play", "pause", "ended"]) clip.addEventListener(name, show);
 }
