@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from dafxtool.spectrogram.stft import pad_mode
 
 FLOOR_DB = 80.0  # bins this far below the loudest one count as equal to the floor
-MIN_MAGNITUDE = 1e-5  # lower limit of bins before the logarithm
+LOWEST_MAGNITUDE = 1e-5  # lower limit of bins before the logarithm
 # Window lengths and hops of Yamamoto, Song & Kim 2020, "Parallel WaveGAN", arXiv:1910.11480.
 RESOLUTIONS = ((1024, 120, 600), (2048, 240, 1200), (512, 50, 240))  # n_fft, hop, window
 
@@ -59,7 +59,7 @@ def _magnitude(audio: NDArray[np.float32], n_fft: int, hop: int, window: int) ->
         pad_mode=pad_mode(audio.shape[-1], n_fft),
         return_complex=True,
     )
-    return spectrum.abs().clamp_min(MIN_MAGNITUDE)
+    return spectrum.abs().clamp_min(LOWEST_MAGNITUDE)
 
 
 def channel_mse(
