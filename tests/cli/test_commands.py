@@ -697,7 +697,7 @@ def test_figures_and_tables_are_not_replaced_unasked(
     before = {path: path.read_bytes() for path in tmp_path.iterdir()}
     assert "--overwrite" in fail(*arguments)
     (tmp_path / "r.png").unlink()
-    assert "r.csv exists already" in fail(*arguments, "--csv", tmp_path / "r.csv")
+    assert "r.csv: exists already" in fail(*arguments, "--csv", tmp_path / "r.csv")
     assert (tmp_path / "r.csv").read_bytes() == before[tmp_path / "r.csv"]
     succeed(*arguments, "--csv", tmp_path / "r.csv", "--overwrite")
     assert {path: path.read_bytes() for path in tmp_path.iterdir()} == before

@@ -178,7 +178,7 @@ def test_a_file_system_without_room_for_large_files(
         if ended.status:
             refused += 1
             assert ended.status == 1
-            assert "cannot be written, because it would be larger" in ended.sentence
+            assert "cannot be written (larger than" in ended.sentence
         check_again(nursery, whole, output, output, ended)
     figure(f"{key}: files that were too large, of {amount(1, 20)}", refused)
     figure(f"{key}: seconds", round(time.monotonic() - began, 1))

@@ -131,7 +131,7 @@ def test_a_killed_render_ends_its_workers_and_goes_on(folder, rendered):
         children = psutil.Process(process.pid).children()
         time.sleep(0.01)
     refusal = folder.run(*words, "-o", "killed.h5", "--overwrite", status=1)
-    assert f"is being written by another process (number {process.pid})" in refusal
+    assert f"is being written by another process (process ID {process.pid})" in refusal
     assert process.poll() is None, "the check has killed it, or it was too quick to be killed"
     process.kill()
     process.communicate()
