@@ -261,7 +261,7 @@ class _Pool:
     def _give(self, worker: _Worker) -> None:
         task = _Task(self.waiting.popleft())
         if not worker.tasks and worker.child.ready:
-            worker.child.last_heard = time.monotonic()  # it was idle, not silent
+            worker.child.last_message_time = time.monotonic()  # it was idle, not silent
         worker.tasks.append(task)
         worker.child.title = self._title(task.rows[0])
         try:
@@ -308,7 +308,7 @@ class _Pool:
         row = worker.row
         if row is None or worker not in self.workers:
             return
-        waited = time.monotonic() - worker.child.last_heard
+        waited = time.monotonic() - worker.child.last_message_time
         effect = self.plan.effects[row % len(self.plan.effects)][0]
         if not worker.child.ready:
             if waited > SECONDS_TO_START:
