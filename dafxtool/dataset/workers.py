@@ -31,7 +31,7 @@ from dafxtool.effects.vst3.isolation import (
 from dafxtool.errors import PluginError
 from dafxtool.utils import signals
 from dafxtool.utils.child_process import (
-    SECONDS_BETWEEN_LOOKS,
+    SECONDS_BETWEEN_CHECKS,
     SECONDS_TO_START,
     Answer,
     ChildDied,
@@ -234,7 +234,7 @@ class _Pool:
             for worker in [each for each in self.workers if each.died]:
                 yield from self._bury(worker, worker.died)
             with suppress(queue.Empty):
-                child, message = self.inbox.get(timeout=SECONDS_BETWEEN_LOOKS)
+                child, message = self.inbox.get(timeout=SECONDS_BETWEEN_CHECKS)
                 for worker in [each for each in self.workers if each.child is child]:
                     yield from self._hear(worker, message)
             signals.check()
