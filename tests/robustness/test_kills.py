@@ -131,7 +131,7 @@ def test_two_commands_on_one_output_refuse_each_other(nursery, undisturbed, tmp_
         for more in ([], ["--overwrite"], *([["--resume"]] if whole.writing.resumes else [])):
             second = nursery.run(*whole.writing.words(output, *more))
             assert second.status == 1
-            assert f"is being written by another process (process ID {child.pid})" in second.sentence
+            assert f"by another process (process ID {child.pid})" in second.sentence
         child.send(signal.SIGCONT)
         assert child.wait().status == 0
         assert whole.writing.contents(output) == whole.writing.contents(whole.output)

@@ -35,7 +35,7 @@ def start(stack, tmp_path, *arguments):
     # The workers import the functions of this file.
     paths = [
         str(Path(__file__).parent),
-        str(HELPERS),
+        HELPERS,
         *filter(None, [os.environ.get("PYTHONPATH")]),
     ]
     with log.open("wb") as file:
