@@ -34,7 +34,7 @@ from dafxtool.models.factory import build_model
 from dafxtool.models.run import Run
 from dafxtool.presets import PRESETS
 from dafxtool.spectrogram.compute import compute_spectrograms
-from dafxtool.spectrogram.transform import spectra
+from dafxtool.spectrogram.transform import analyse_to_tensor
 from dafxtool.utils.device import pick_device
 
 BATCH = 16
@@ -158,7 +158,8 @@ def in_memory(run: Run, sound: NDArray[np.float32]) -> NDArray[np.float32]:
 def spectrogram_batches(run: Run, sound: NDArray[np.float32]) -> list[torch.Tensor]:
     config = run.spectrogram_config
     return [
-        spectra(each, config, run.mean, run.deviation, run.device)[0] for each in batches(sound)
+        analyse_to_tensor(each, config, run.mean, run.deviation, run.device)[0]
+        for each in batches(sound)
     ]
 
 

@@ -36,12 +36,12 @@ from dafxtool.effects.parameter import Parameter
 from dafxtool.models.factory import build_model
 from dafxtool.models.run import Run
 from dafxtool.presets import PRESETS, with_segments_of
+from dafxtool.spectrogram.fast_stft import FastStft
 from dafxtool.spectrogram.phase_retrieval import (
     METHODS,
-    Frames,
     griffin_lim,
     invert,
-    onto_magnitudes,
+    project_onto_magnitudes,
     raar,
 )
 from dafxtool.spectrogram.stft import compress, magnitude
@@ -375,7 +375,7 @@ def measure_inversion(device: Device) -> None:
     """Clips of a segment's length, one after the other, and the iterations on all at once."""
     rows = []
     method = METHODS["fast"]
-    assert method.reflections is not None
+    assert method.raar is not None
     for name in ("default", "week6"):
         config = device.preset(name).spectrogram
         n = device.amounts.n_inverted
@@ -388,16 +388,16 @@ def measure_inversion(device: Device) -> None:
                 invert(target, config, config.n_samples, device=where)
 
         batch = targets.transpose(1, 2).contiguous().to(device.name)
-        frames = Frames(config, config.n_samples, batch.device)
-        n_reflections = round(method.reflecting_share * method.iterations)
+        transform = FastStft(config, config.n_samples, batch.device)
+        n_raar = round(method.raar_share * method.iterations)
 
         def together(
-            batch: Tensor = batch, frames: Frames = frames, n: int = n_reflections
+            batch: Tensor = batch, transform: FastStft = transform, n: int = n_raar
         ) -> None:
-            first = onto_magnitudes(torch.ones_like(batch) + 0j, batch)
-            assert method.reflections is not None
-            middle = raar(first, batch, frames, n, method.reflections)
-            griffin_lim(middle, batch, frames, method.iterations - n)
+            first = project_onto_magnitudes(torch.ones_like(batch) + 0j, batch)
+            assert method.raar is not None
+            middle = raar(first, batch, transform, n, method.raar)
+            griffin_lim(middle, batch, transform, method.iterations - n)
 
         rates = [
             n / device.time(lambda: single(device.name), 1),

@@ -1,23 +1,15 @@
-"""Configuration dataclasses."""
+"""Configuration dataclasses of all stages; their defaults are the preset `default`."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from dataclasses import asdict, dataclass, field
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from dafxtool.audio.io import check_channel
 from dafxtool.errors import ConfigError
-
-if TYPE_CHECKING:
-    from torch import Tensor
-
-    Array = Tensor | NDArray[Any]
-    Constant = float | Tensor
-from dataclasses import asdict
-from typing import Any
 
 SPLITS = ("train", "validation", "test")
 HIGHEST_RATE_HZ = 1_000_000
@@ -26,7 +18,7 @@ LOWEST_LEVEL_DBFS = -120.0
 
 @dataclass(frozen=True)
 class SegmentConfig:
-    """What a segment is."""
+    """Length, sample rate, level and selection of segments."""
 
     sample_rate: int = 24_000  # Hz
     n_samples: int = 131_072
@@ -38,24 +30,24 @@ class SegmentConfig:
 
     def __post_init__(self) -> None:
         if self.short not in ("join", "pad", "skip"):
-            raise ConfigError(f"short is {self.short!r}: use join, pad or skip.")
+            raise ConfigError(f"short: unknown value {self.short!r}. Use join, pad or skip.")
         check_channel(self.channel)
         if not self.min_mean_square >= 0:
-            raise ConfigError(f"min_mean_square is {self.min_mean_square}: it has to be 0 or more.")
+            raise _out_of_range("min_mean_square", self.min_mean_square, "0 or more")
         if self.n_samples < 1 or not 1 <= self.sample_rate <= HIGHEST_RATE_HZ:
             raise ConfigError(
-                f"a segment of {self.n_samples} samples at {self.sample_rate} Hz is impossible: "
-                f"both have to be at least 1, and the rate at most {HIGHEST_RATE_HZ:,}."
+                f"segments: impossible size (found {self.n_samples} samples at {self.sample_rate} "
+                f"Hz, expected at least 1 sample and a rate from 1 to {HIGHEST_RATE_HZ:,} Hz)."
             )
         if not LOWEST_LEVEL_DBFS <= self.level_dbfs <= 0:
-            raise ConfigError(
-                f"level_dbfs is {self.level_dbfs}: it has to be from {LOWEST_LEVEL_DBFS} to 0."
+            raise _out_of_range(
+                "level_dbfs", self.level_dbfs, f"a number from {LOWEST_LEVEL_DBFS} to 0"
             )
 
 
 @dataclass(frozen=True)
 class SplitConfig:
-    """How recordings are divided into train, validation and test."""
+    """Division of recordings into train, validation and test."""
 
     by: str = "recording"  # or folder: for folders that are speakers
     validation: float = 0.1  # share of the recordings or folders, and of the pairs
@@ -65,11 +57,11 @@ class SplitConfig:
 
     def __post_init__(self) -> None:
         if self.by not in ("recording", "folder"):
-            raise ConfigError(f"split by {self.by!r} is unknown: use recording or folder.")
+            raise ConfigError(f"split: unknown unit {self.by!r}. Use recording or folder.")
         if not (min(self.validation, self.test) >= 0 and self.validation + self.test < 1):
             raise ConfigError(
-                f"validation {self.validation} and test {self.test} leave nothing to train on: "
-                "both are shares from 0 to 1 whose sum is below 1."
+                f"split: no recordings left for training (found validation {self.validation} and "
+                f"test {self.test}, expected fractions of 0 or more with a sum below 1)."
             )
 
 
@@ -78,7 +70,10 @@ STANDARDISATIONS = ("dataset", "segment")
 
 @dataclass(frozen=True)
 class SpectrogramConfig:
-    """How a segment becomes a spectrogram (n_bins, n_frames); the defaults are meant for ears."""
+    """STFT, power law and standardisation that convert a segment to a spectrogram.
+
+    The defaults can be inverted to good audio.
+    """
 
     sample_rate: int = 24_000  # Hz
     n_samples: int = 131_072  # length of a segment
@@ -92,63 +87,65 @@ class SpectrogramConfig:
         for name in ("sample_rate", "n_samples", "n_fft", "hop_length", "window_length"):
             value = getattr(self, name)
             if not isinstance(value, int) or isinstance(value, bool) or value < 1:
-                raise ConfigError(f"{name} is {value!r}: it has to be a whole number above 0.")
+                raise _out_of_range(name, value, "a whole number above 0")
         if self.n_fft % 2:
-            raise ConfigError(f"n_fft is {self.n_fft}: it has to be even, best a power of two.")
+            raise _out_of_range("n_fft", self.n_fft, "an even number, best a power of two")
         if self.window_length > self.n_fft:
             raise ConfigError(
-                f"window_length is {self.window_length}, longer than n_fft, {self.n_fft}: make "
-                "n_fft as long at least."
+                f"window_length: longer than n_fft (found {self.window_length}, expected at most "
+                f"{self.n_fft}). Use a shorter window or a larger n_fft."
             )
         if 2 * self.hop_length > self.window_length:
             raise ConfigError(
-                f"hop_length is {self.hop_length}, more than half the window_length, "
-                f"{self.window_length}: the frames would lose sound, so take "
+                f"hop_length: more than half the window_length, which loses audio (found "
+                f"{self.hop_length}, expected at most {self.window_length // 2}). Use "
                 f"{max(1, self.window_length // 4)}."
             )
         if not (isinstance(self.exponent, int | float) and 0 < self.exponent <= 1):
-            raise ConfigError(
-                f"exponent is {self.exponent!r}: it has to be above 0 and at most 1 (no power law)."
+            raise _out_of_range(
+                "exponent", self.exponent, "a number above 0 and at most 1, which is no power law"
             )
         if self.standardisation not in STANDARDISATIONS:
             raise ConfigError(
-                f"standardisation {self.standardisation!r} is unknown: use "
+                f"standardisation: unknown value {self.standardisation!r}. Use "
                 f"{' or '.join(STANDARDISATIONS)}."
             )
 
     @property
     def n_bins(self) -> int:
+        """Number of frequency bins."""
         return self.n_fft // 2 + 1
 
     @property
     def n_frames(self) -> int:
+        """Number of frames of a segment."""
         return self.n_samples // self.hop_length + 1
 
     @property
     def shape(self) -> tuple[int, int]:
-        """(n_bins, n_frames) of one segment's spectrogram."""
+        """Shape (n_bins, n_frames) of one segment's spectrogram."""
         return self.n_bins, self.n_frames
 
     def frequencies_hz(self) -> NDArray[np.float64]:
-        """(n_bins,): the middle of each bin."""
+        """Return the centre frequency of each bin: (n_bins,)."""
         return np.arange(self.n_bins, dtype=np.float64) * self.sample_rate / self.n_fft
 
     def frame_times_s(self) -> NDArray[np.float64]:
-        """(n_frames,): the middle of each frame."""
+        """Return the centre time of each frame: (n_frames,)."""
         return np.arange(self.n_frames, dtype=np.float64) * self.hop_length / self.sample_rate
 
     def invertible_hint(self) -> str | None:
-        """A sentence where the magnitudes cannot be turned into good sound, whatever the method.
+        """Return a warning if no method can invert the magnitudes to good audio, else None.
 
-        Below four frames a window very different signals share their magnitudes; the numbers are
-        those of benchmarks/bench_inversion.py.
+        With fewer than four frames per window, very different signals have the same magnitudes;
+        benchmarks/bench_inversion.py shows the resulting errors.
         """
         if 4 * self.hop_length <= self.window_length:
             return None
         return (
-            f"Windows of {self.window_length} samples every {self.hop_length} overlap too little "
-            "for good sound, which no method of inversion mends: for listening take a hop_length "
-            f"of {self.window_length // 4} or less."
+            f"hop_length: windows overlap too little to reconstruct good audio (found "
+            f"{self.hop_length}, expected at most {self.window_length // 4}). Use a smaller "
+            "hop_length if you want to listen to results."
         )
 
 
@@ -157,7 +154,7 @@ LARGEST_SEED = 2**32 - 1
 
 @dataclass(frozen=True)
 class ModelConfig:
-    """The joint-spectrogram VAE; docs/model.md draws it."""
+    """Sizes of the joint-spectrogram VAE; docs/model.md describes it."""
 
     architecture: str = "residual"  # or convolutional: the report's
     channels: tuple[int, ...] = (384,)  # of the convolutions; of convolutional, one each halving
@@ -171,27 +168,29 @@ class ModelConfig:
     def __post_init__(self) -> None:
         if self.architecture not in ("residual", "convolutional"):
             raise ConfigError(
-                f"architecture {self.architecture!r} is unknown: use residual or convolutional."
+                f"architecture: unknown name {self.architecture!r}. Use residual or convolutional."
             )
         sizes = (*self.channels, self.n_latent, self.n_components)
         if not self.channels or min(sizes) < 1 or self.n_blocks < 0:
             raise ConfigError(
-                f"channels {self.channels}, n_latent {self.n_latent}, n_components "
-                f"{self.n_components} and n_blocks {self.n_blocks} make no model: all have to be "
-                "positive."
+                f"model: impossible sizes (found channels {self.channels}, n_latent "
+                f"{self.n_latent}, n_components {self.n_components} and n_blocks {self.n_blocks}, "
+                "expected positive numbers)."
             )
         if self.architecture == "residual" and not 1 <= self.n_effect < self.n_latent:
-            raise ConfigError(
-                f"n_latent {self.n_latent} and n_effect {self.n_effect} make no model: at least "
-                "one latent tells of the recording and one of the effect."
+            raise _out_of_range(
+                "n_effect",
+                self.n_effect,
+                f"a number from 1 to n_latent - 1 = {self.n_latent - 1}, because both the effect "
+                "and the recording need a latent dimension",
             )
         if self.n_style < 0:
-            raise ConfigError(f"n_style is {self.n_style}: it has to be 0 or above.")
+            raise _out_of_range("n_style", self.n_style, "0 or more")
 
 
 @dataclass(frozen=True)
 class TrainingConfig:
-    """How a model is trained; steps count updates of the weights."""
+    """Optimisation, loss and logging of training; a step is one update of the weights."""
 
     batch_size: int = 32
     learning_rate: float = 1e-3
@@ -223,28 +222,29 @@ class TrainingConfig:
         ):
             if getattr(self, name) not in known:
                 raise ConfigError(
-                    f"{name} {getattr(self, name)!r} is unknown: use {', '.join(known)}."
+                    f"{name}: unknown value {getattr(self, name)!r}. Use {', '.join(known)}."
                 )
         for name in ("batch_size", "max_steps", "log_every", "validate_every", "checkpoint_every"):
             if getattr(self, name) < 1:
-                raise ConfigError(f"{name} is {getattr(self, name)}: it has to be at least 1.")
+                raise _out_of_range(name, getattr(self, name), "1 or more")
         for name in ("warmup_steps", "max_minutes", "annealing_steps", "gradient_clip", "patience"):
             if getattr(self, name) < 0:
-                raise ConfigError(f"{name} is {getattr(self, name)}: it has to be 0 or above.")
+                raise _out_of_range(name, getattr(self, name), "0 or more")
         if not 0 <= self.seed <= LARGEST_SEED:
-            raise ConfigError(f"the seed is {self.seed}: it has to be from 0 to {LARGEST_SEED}.")
+            raise _out_of_range("seed", self.seed, f"a whole number from 0 to {LARGEST_SEED}")
         if self.label_steps < 0:
-            raise ConfigError(f"label_steps is {self.label_steps}: it has to be 0 or above.")
+            raise _out_of_range("label_steps", self.label_steps, "0 or more")
         if self.learning_rate <= 0 or self.beta < 0 or self.label_weight < 0:
             raise ConfigError(
-                f"learning_rate {self.learning_rate} has to be above 0, beta {self.beta} and "
-                f"label_weight {self.label_weight} not below 0."
+                f"training: out of range (found learning_rate {self.learning_rate}, beta "
+                f"{self.beta} and label_weight {self.label_weight}, expected learning_rate above 0 "
+                "and the others 0 or more)."
             )
 
 
 @dataclass(frozen=True)
 class Configuration:
-    """Everything that a preset decides."""
+    """All settings of a preset."""
 
     preset: str = "default"
     pairs_per_effect: int = 2000
@@ -256,13 +256,15 @@ class Configuration:
 
     def __post_init__(self) -> None:
         if self.pairs_per_effect < 1:
-            raise ConfigError(
-                f"pairs_per_effect is {self.pairs_per_effect}: it has to be at least 1."
-            )
+            raise _out_of_range("pairs_per_effect", self.pairs_per_effect, "1 or more")
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain values, tuples as lists: for JSON, TOML and checkpoints."""
+        """Convert to plain values for JSON, TOML and checkpoints; tuples become lists."""
         return _plain(asdict(self))
+
+
+def _out_of_range(name: str, value: object, expected: str) -> ConfigError:
+    return ConfigError(f"{name}: out of range (found {value!r}, expected {expected}).")
 
 
 def _plain(value: Any) -> Any:

@@ -15,8 +15,8 @@ import dafxtool
 
 PACKAGE = Path(dafxtool.__file__).parent
 
-# From the bottom to the top. Packages of one layer do not import each other, except where a pair
-# is listed in WITHIN.
+# From the bottom to the top. Packages of one layer do not import each other, except the pairs in
+# WITHIN.
 LAYERS: tuple[frozenset[str], ...] = (
     frozenset({"errors"}),
     frozenset({"utils"}),
@@ -40,8 +40,8 @@ WITHIN = {
     ("demo", "doctor"),
 }
 
-# Which modules may import a library. doctor tries everything, each library in a check of its own.
-HOMES = {
+# Packages that may import a library. doctor imports each library in a separate check.
+USERS = {
     "pedalboard": {"effects", "doctor"},
     "soundfile": {"audio", "doctor"},
     "av": {"audio", "doctor"},
@@ -81,12 +81,12 @@ def module_name(path: Path) -> str:
 
 @cache
 def imports(path: Path) -> frozenset[tuple[str, ...]]:
-    """Return every import in a file, in functions too, as the parts of a dotted name."""
+    """Return every import in a file, also in functions, as the parts of a dotted name."""
     return frozenset(_imports(path, ast.walk(ast.parse(path.read_text("utf-8")))))
 
 
 def imports_on_loading(path: Path) -> set[tuple[str, ...]]:
-    """Return the imports that run when a module is imported: not those in functions."""
+    """Return the imports that run when a module is imported, without those in functions."""
     return _imports(path, ast.parse(path.read_text("utf-8")).body)
 
 
@@ -96,7 +96,7 @@ def _imports(path: Path, nodes) -> set[tuple[str, ...]]:
         if isinstance(node, ast.Import):
             found.update(tuple(alias.name.split(".")) for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
-            assert node.level == 0, f"{path}: write the whole name of the module"
+            assert node.level == 0, f"{path}: use absolute imports"
             base = tuple((node.module or "").split("."))
             found.update((*base, alias.name) for alias in node.names)
     return found
@@ -118,27 +118,28 @@ def test_imports_point_downward(path):
         )
 
 
-def test_no_modules_import_each_other_in_a_circle():
+def test_there_are_no_import_cycles():
     names = {module_name(path) for path in sources()}
     graph = {}
     for path in sources():
-        whole = {".".join(parts) for parts in imports_on_loading(path)}
-        graph[module_name(path)] = (whole | {name.rpartition(".")[0] for name in whole}) & names
+        imported = {".".join(parts) for parts in imports_on_loading(path)}
+        parents = {name.rpartition(".")[0] for name in imported}
+        graph[module_name(path)] = (imported | parents) & names
     TopologicalSorter(graph).prepare()  # raises CycleError
 
 
-@pytest.mark.parametrize("library", HOMES)
-def test_a_library_is_used_in_its_homes_only(library):
+@pytest.mark.parametrize("library", USERS)
+def test_a_library_is_imported_only_in_its_packages(library):
     users = {part_of(path) for path in sources() if library in {i[0] for i in imports(path)}}
-    assert users <= HOMES[library]
+    assert users <= USERS[library]
 
 
-def test_every_part_has_its_layer():
+def test_every_package_has_a_layer():
     assert {part_of(path) for path in sources()} == set().union(*LAYERS)
 
 
-def test_everything_imports_where_pedalboard_is_not_installed():
-    """A machine that only trains needs no plugin host."""
+def test_all_modules_can_be_imported_without_pedalboard():
+    """A machine that only trains does not need pedalboard."""
     names = [module_name(path) for path in sources() if path.name != "__main__.py"]
     program = (
         "import sys, importlib\n"

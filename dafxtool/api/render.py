@@ -20,7 +20,7 @@ from dafxtool.api.arguments import (
 from dafxtool.dataset.render import RenderResult
 from dafxtool.dataset.render import render as render_pairs
 from dafxtool.effects.vst3.isolation import time_limit_s
-from dafxtool.presets import overridden
+from dafxtool.presets import override
 from dafxtool.utils.dask_cluster import cluster_at
 from dafxtool.utils.device import usable_cores
 
@@ -78,7 +78,7 @@ def render(
     rate = configuration.segments.sample_rate
     if segment_seconds:  # at the rate that preset, file and options have led to
         length = {"n_samples": round(segment_seconds * rate)}
-        configuration = overridden(configuration, {"segments": length})
+        configuration = override(configuration, {"segments": length})
     paths = as_paths(recordings) or defaults.built_in_recordings(progress)
     chosen = defaults.chosen_effects(names, plugin_files, rate, progress=progress)
     if pairs_per_effect is None and settings in ("random", "static"):

@@ -158,7 +158,7 @@ def _plan(
     if last:
         contents = checkpoints.read_checkpoint(last)
         saved = presets.from_dict(contents["configuration"], str(last))
-        configuration = presets.overridden(saved, overrides)
+        configuration = presets.override(saved, overrides)
         saved_data = Path(contents["data"]["spectrograms"])
         data = data or (saved_data if saved_data.exists() else None)
     else:

@@ -56,7 +56,7 @@ class Interrupted(click.ClickException):
 
     def show(self, file: IO[Any] | None = None) -> None:
         super().show(file)
-        signals.leave(told=True)
+        signals.leave(is_reported=True)
 
 
 class DafxGroup(click.RichGroup):
@@ -111,7 +111,7 @@ class DafxGroup(click.RichGroup):
             text = f"{error.filename}: {error.strerror}. Check the name and its permissions."
             raise click.ClickException(printable(text)) from error
         except (MemoryError, RuntimeError) as error:
-            if signals.is_behind(error):
+            if signals.is_caused_by_interrupt(error):
                 raise self._interruption(ctx) from error
             if isinstance(error, RuntimeError) and not OUT_OF_MEMORY.search(str(error)):
                 raise
@@ -121,7 +121,7 @@ class DafxGroup(click.RichGroup):
             ) from error
 
     def _interruption(self, ctx: click.Context) -> Interrupted:
-        signals.leave(told=False)
+        signals.leave(is_reported=False)
         return Interrupted(self._after_interruption(ctx))
 
     def _after_interruption(self, ctx: click.Context) -> str:

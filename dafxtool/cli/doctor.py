@@ -68,6 +68,8 @@ def command(
     verdict = f"Broken: {', '.join(broken)}." if broken else "Everything needed works."
     shown: list[str | Table] = [_line(check, width) for check in checks]
     for check in checks:
+        if check.details:
+            shown += ["", f"{check.what}:", *(f"  {line}" for line in check.details)]
         for effect in check.effects:
             shown += ["", *_described(effect)]
     report({"ok": not broken, "checks": checks}, as_json, [*shown, "", verdict])

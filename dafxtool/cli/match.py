@@ -87,10 +87,11 @@ def command(
       dafxtool match dry.wav wet.wav --plugin ZamTube.vst3 --chain 2
     """
     import dafxtool
-    from dafxtool.matching.match import settings_of
 
     options["output"] = options["output"] or Path("matched.wav")
     result = dafxtool.match(dry, wet, like=like, progress=progress_from(options), **options)
+    from dafxtool.matching.match import settings_of
+
     answer = result.answer
     numbers = ("value", "as good from")
     others = [(each.text, f"{100 * each.share:.1f} %") for each in answer.candidates]

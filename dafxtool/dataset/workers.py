@@ -29,7 +29,7 @@ from dafxtool.effects.vst3.isolation import (
 from dafxtool.errors import PluginError
 from dafxtool.utils import signals
 from dafxtool.utils.child_process import (
-    SECONDS_BETWEEN_LOOKS,
+    SECONDS_BETWEEN_CHECKS,
     SECONDS_TO_START,
     Answer,
     ChildDied,
@@ -251,7 +251,7 @@ class _Pool:
             for worker in [each for each in self.workers if each.death]:
                 yield from self._replace(worker, worker.death)
             with suppress(queue.Empty):
-                child, message = self.inbox.get(timeout=SECONDS_BETWEEN_LOOKS)
+                child, message = self.inbox.get(timeout=SECONDS_BETWEEN_CHECKS)
                 for worker in [each for each in self.workers if each.child is child]:
                     yield from self._receive(worker, message)
             signals.check()
@@ -281,7 +281,7 @@ class _Pool:
     def _send_task(self, worker: _Worker) -> None:
         task = _Task(self.waiting.popleft())
         if not worker.tasks and worker.child.ready:
-            worker.child.last_heard = time.monotonic()  # it was idle, not silent
+            worker.child.last_message_time = time.monotonic()  # it was idle, not silent
         worker.tasks.append(task)
         worker.child.title = self._title(task.rows[0])
         try:
@@ -356,7 +356,7 @@ class _Pool:
         row = worker.row
         if row is None or worker not in self.workers:
             return
-        waited = time.monotonic() - worker.child.last_heard
+        waited = time.monotonic() - worker.child.last_message_time
         effect = self.plan.effect_of(row)
         if not worker.child.ready:
             if waited > SECONDS_TO_START:

@@ -19,8 +19,8 @@ from dafxtool.latents.table import Latents, about, seen_in_training
 from dafxtool.models.descriptors import Descriptors
 from dafxtool.models.residual import ResidualVAE
 from dafxtool.models.run import Run
-from dafxtool.spectrogram.metrics import _padding, log_spectral_distance_db, squared_difference
-from dafxtool.spectrogram.stft import mel_filterbank
+from dafxtool.spectrogram.metrics import channel_mse, log_spectral_distance_db
+from dafxtool.spectrogram.stft import mel_filterbank, pad_mode
 from dafxtool.spectrogram.transform import linear_magnitude
 from dafxtool.utils.progress import Progress
 
@@ -88,7 +88,12 @@ class EvaluationData:
     def _read(self, progress: Progress) -> None:
         """Read the file once: latents, features of baselines, and errors on the test rows."""
         rate = self.run.configuration.segments.sample_rate
-        latent, mel, level, errors, spectral, trivial = [], [], [], [], [], []
+        latent: list[Any] = []
+        mel: list[Any] = []
+        level: list[Any] = []
+        errors: list[Any] = []
+        spectral: list[Any] = []
+        trivial: list[Any] = []
         variants: dict[str, list[NDArray[np.float64]]] = {}
         self.closed_form = self._closed_form()
         describe, descriptors = Descriptors(*self.run.model.shape[1:]), []
@@ -155,12 +160,12 @@ class EvaluationData:
         )
         trivial = np.stack(
             [
-                *squared_difference(self.mean_spectrogram[None], spectrogram).T,
-                squared_difference(spectrogram[:, :1], spectrogram)[:, 1],
+                *channel_mse(self.mean_spectrogram[None], spectrogram).T,
+                channel_mse(spectrogram[:, :1], spectrogram)[:, 1],
             ],
             axis=1,
         )
-        return squared_difference(decoded, spectrogram), spectral, trivial
+        return channel_mse(decoded, spectrogram), spectral, trivial
 
     def _closed_form(self) -> Run | None:
         """Fit the same model without its predictor to the training split of these pairs."""
@@ -205,7 +210,7 @@ class EvaluationData:
             "decoded dry": run.decode(latent),
             CLOSED_FORM: closed.decode(closed.embed(spectrogram), dry),
         }
-        return {name: squared_difference(each, spectrogram) for name, each in decoded.items()}
+        return {name: channel_mse(each, spectrogram) for name, each in decoded.items()}
 
     @cached_property
     def principal(self) -> NDArray[np.float32]:
@@ -255,7 +260,7 @@ def mel_features(audio: NDArray[np.float32], sample_rate: int) -> NDArray[np.flo
         1024,
         256,
         window=torch.hann_window(1024),
-        pad_mode=_padding(n_samples, 1024),
+        pad_mode=pad_mode(n_samples, 1024),
         return_complex=True,
     )
     power = spectrum.abs().square().unflatten(0, (n_segments, n_channels))

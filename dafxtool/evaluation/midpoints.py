@@ -18,7 +18,7 @@ from dafxtool.evaluation.features import EvaluationData
 from dafxtool.evaluation.probes import mean_estimate
 from dafxtool.evaluation.results import Score
 from dafxtool.latents.spectral_transport import transport
-from dafxtool.spectrogram.metrics import squared_difference
+from dafxtool.spectrogram.metrics import channel_mse
 from dafxtool.spectrogram.stft import compress, standardise
 from dafxtool.spectrogram.transform import linear_magnitude
 from dafxtool.utils.progress import Progress
@@ -126,7 +126,7 @@ def _one_way(
         )
         for end in ends
     ]
-    drifts = [float(squared_difference(each[1:, :1], each[:1, :1]).mean()) for each in ways]
+    drifts = [float(channel_mse(each[1:, :1], each[:1, :1]).mean()) for each in ways]
     # In the units of one of them, where each segment has its own.
     linear = linear_magnitude(spectrogram[:3], constants[:3], run.spectrogram_config)
     units = constants[2].tolist()
@@ -144,9 +144,9 @@ def _one_way(
         "detailed": standard(moved),
         "cross-fade": faded,
         "cross-fade of decoded": own_faded,
-        "nearer end": min(true_a, true_b, key=lambda end: float(squared_difference(end, truth))),
+        "nearer end": min(true_a, true_b, key=lambda end: float(channel_mse(end, truth))),
     }
-    errors = {name: float(squared_difference(guess, truth)) for name, guess in guesses.items()}
+    errors = {name: float(channel_mse(guess, truth)) for name, guess in guesses.items()}
     errors[DIFFERENCE] = errors["detailed"] - errors["cross-fade"]
     same = int(row) == int(elsewhere)
     alone = with_other is None or after == index

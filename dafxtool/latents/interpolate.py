@@ -26,7 +26,7 @@ from dafxtool.latents.reconstruct import sheet_axes
 from dafxtool.latents.spectral_transport import transport
 from dafxtool.models.run import Run
 from dafxtool.plots.spectrograms import Panel, Sheet, draw_sheet
-from dafxtool.spectrogram.metrics import channel_errors
+from dafxtool.spectrogram.metrics import channel_mse
 from dafxtool.spectrogram.phase_retrieval import Inversion, invert
 from dafxtool.spectrogram.transform import linear_magnitude
 from dafxtool.utils.outputs import write_table
@@ -124,7 +124,7 @@ def decode_path(
 
     dry = carried(run.decode(way)[:, 0], 0)
     decoded = run.decode(way, dry)
-    errors = channel_errors(decoded[[0, -1]], ends)
+    errors = channel_mse(decoded[[0, -1]], ends)
     steps = np.stack([dry, carried(decoded[:, 1], 1)], axis=1)
     return way, steps, (errors[0], errors[1])
 

@@ -22,7 +22,7 @@ from dafxtool.latents.examples import CHANNELS, Example, _stored_source
 from dafxtool.latents.table import check_segments, held_out, warn_if_trained_on
 from dafxtool.models.run import Run
 from dafxtool.plots.spectrograms import Panel, Sheet, draw_sheet
-from dafxtool.spectrogram.metrics import channel_errors
+from dafxtool.spectrogram.metrics import channel_mse
 from dafxtool.spectrogram.phase_retrieval import invert
 from dafxtool.spectrogram.transform import linear_magnitude
 from dafxtool.utils.outputs import write_table
@@ -57,7 +57,7 @@ def reconstruct(sources: Sequence[Example], run: Run) -> list[Reconstruction]:
     decoded = run.decode(run.embed(spectrograms), spectrograms[:, 0])
     constants = np.stack([source.constants for source in sources])
     magnitudes = linear_magnitude(decoded, constants, run.spectrogram_config)
-    errors = channel_errors(decoded, spectrograms)
+    errors = channel_mse(decoded, spectrograms)
     return [Reconstruction(*parts) for parts in zip(sources, magnitudes, errors, strict=True)]
 
 
@@ -116,7 +116,7 @@ def _errors_of_rows(
     for start in range(0, len(rows), 16):
         spectrograms, _ = run.analyse(reader.rows(rows[start : start + 16]))
         decoded = run.decode(run.embed(spectrograms), spectrograms[:, 0])
-        errors.append(channel_errors(decoded, spectrograms))
+        errors.append(channel_mse(decoded, spectrograms))
         progress.advance(len(spectrograms))
     progress.finish()
     return np.concatenate(errors)

@@ -21,7 +21,7 @@ from dafxtool.matching.candidate import Summary
 from dafxtool.matching.chain import Stage
 from dafxtool.utils import signals
 from dafxtool.utils.child_process import (
-    SECONDS_BETWEEN_LOOKS,
+    SECONDS_BETWEEN_CHECKS,
     Answer,
     ChildDied,
     ChildProcess,
@@ -148,7 +148,7 @@ class Pool:
         while busy:
             signals.check()
             try:
-                child, message = self._inbox.get(timeout=SECONDS_BETWEEN_LOOKS)
+                child, message = self._inbox.get(timeout=SECONDS_BETWEEN_CHECKS)
                 kind, content = child.unpack(message)
             except queue.Empty:
                 continue

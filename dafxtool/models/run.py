@@ -21,7 +21,7 @@ from dafxtool.errors import (
 from dafxtool.models.base import JointVAE
 from dafxtool.models.checkpoint import find_checkpoint, read_checkpoint
 from dafxtool.models.factory import build_model
-from dafxtool.spectrogram.transform import analyse, spectra
+from dafxtool.spectrogram.transform import analyse, analyse_to_tensor
 from dafxtool.utils.device import pick_device
 
 BATCH_BYTES = 64e6
@@ -62,7 +62,9 @@ class Run:
     def embed_audio(self, audio: NDArray[np.float32]) -> NDArray[np.float32]:
         """Posterior means (n, n_latent) of audio (n, 2, n_samples), analysed on the device."""
         return self.embed(
-            spectra(audio, self.spectrogram_config, self.mean, self.deviation, self.device)[0]
+            analyse_to_tensor(
+                audio, self.spectrogram_config, self.mean, self.deviation, self.device
+            )[0]
         )
 
     def embed(self, spectrograms: NDArray[Any] | torch.Tensor) -> NDArray[np.float32]:

@@ -1,1 +1,1 @@
-"""STFT, standardised spectrograms, their metrics and their inversion."""
+"""STFT, standardised spectrograms, spectrogram metrics and phase retrieval."""

@@ -1,4 +1,4 @@
-"""Distances between sounds, and between spectrograms."""
+"""Distances between recordings and between spectrograms."""
 
 from __future__ import annotations
 
@@ -6,8 +6,10 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-FLOOR_DB = 80.0  # below the loudest bin: what lies lower is not compared
-LOWEST_MAGNITUDE = 1e-5  # of a bin, below which the logarithm is not taken
+from dafxtool.spectrogram.stft import pad_mode
+
+FLOOR_DB = 80.0  # bins this far below the loudest one count as equal to the floor
+LOWEST_MAGNITUDE = 1e-5  # lower limit of bins before the logarithm
 # Window lengths and hops of Yamamoto, Song & Kim 2020, "Parallel WaveGAN", arXiv:1910.11480.
 RESOLUTIONS = ((1024, 120, 600), (2048, 240, 1200), (512, 50, 240))  # n_fft, hop, window
 
@@ -15,10 +17,10 @@ RESOLUTIONS = ((1024, 120, 600), (2048, 240, 1200), (512, 50, 240))  # n_fft, ho
 def log_spectral_distance_db(
     magnitude: NDArray[np.float32], reference: NDArray[np.float32]
 ) -> NDArray[np.float64]:
-    """Root mean square over bins of the difference in dB, mean over frames: (...,).
+    """Compute the log-spectral distance (...,) in dB: RMS over bins, mean over frames.
 
-    magnitude, reference  (..., n_bins, n_frames) linear; both are raised to 80 dB below the
-                          loudest bin of the reference
+    magnitude, reference  (..., n_bins, n_frames) linear; values more than 80 dB below the loudest
+                          bin of the reference are raised to that floor
 
     Gray & Markel 1976, "Distance measures for speech processing".
     """
@@ -29,7 +31,10 @@ def log_spectral_distance_db(
 
 
 def multi_resolution_distance(audio: NDArray[np.float32], reference: NDArray[np.float32]) -> float:
-    """Spectral convergence + mean difference of log magnitudes, mean of three STFTs; 0 is equal.
+    """Compute the multi-resolution STFT distance: 0 for equal audio.
+
+    Spectral convergence plus the mean absolute difference of log magnitudes, averaged over the
+    three STFTs of RESOLUTIONS.
 
     audio, reference  (n_samples,)
 
@@ -37,9 +42,10 @@ def multi_resolution_distance(audio: NDArray[np.float32], reference: NDArray[np.
     """
     total = 0.0
     for n_fft, hop, window in RESOLUTIONS:
-        ours, theirs = (_magnitude(x, n_fft, hop, window) for x in (audio, reference))
-        convergence = torch.linalg.norm(theirs - ours) / torch.linalg.norm(theirs).clamp_min(1e-9)
-        total += float(convergence + (theirs.log() - ours.log()).abs().mean())
+        estimate, target = (_magnitude(x, n_fft, hop, window) for x in (audio, reference))
+        error = torch.linalg.norm(target - estimate)
+        convergence = error / torch.linalg.norm(target).clamp_min(1e-9)
+        total += float(convergence + (target.log() - estimate.log()).abs().mean())
     return total / len(RESOLUTIONS)
 
 
@@ -50,25 +56,15 @@ def _magnitude(audio: NDArray[np.float32], n_fft: int, hop: int, window: int) ->
         hop,
         window,
         torch.hann_window(window),
-        pad_mode=_padding(audio.shape[-1], n_fft),
+        pad_mode=pad_mode(audio.shape[-1], n_fft),
         return_complex=True,
     )
     return spectrum.abs().clamp_min(LOWEST_MAGNITUDE)
 
 
-def _padding(n_samples: int, n_fft: int) -> str:
-    """What lies beyond the ends: their mirror image, or zeros where there is too little for it."""
-    return "reflect" if n_samples > n_fft // 2 else "constant"
-
-
-def channel_errors(
+def channel_mse(
     reconstruction: NDArray[np.float32], spectrogram: NDArray[np.float32]
 ) -> NDArray[np.float64]:
-    """Mean squared error of each channel (..., 2) of spectrograms (..., 2, n_bins, n_frames)."""
+    """Compute the mean squared error (..., 2) of each channel of (..., 2, n_bins, n_frames)."""
     difference = reconstruction.astype(np.float64) - spectrogram
     return np.mean(np.square(difference), axis=(-2, -1))
-
-
-def squared_difference(a: NDArray[np.float32], b: NDArray[np.float32]) -> NDArray[np.float64]:
-    """Mean squared difference of each channel: (n, 2)."""
-    return np.mean(np.square(a.astype(np.float64) - b), axis=(-2, -1))

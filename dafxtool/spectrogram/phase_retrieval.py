@@ -1,18 +1,19 @@
-"""Find audio whose spectrogram is the one given: inverting magnitudes.
+"""Reconstruct audio from STFT magnitudes (phase retrieval).
 
-Two sets of spectra meet here: those with the given magnitudes, and those that are the STFT of some
-audio. A method goes back and forth between them; what is sought lies in both.
+A solution lies in two sets of spectra: those with the given magnitudes, and those that are the STFT
+of some audio. All methods project alternately onto the two sets.
 
-griffin-lim  random phase, fast Griffin-Lim (Perraudin, Balazs & Søndergaard 2013)
-fast         phase-gradient start (`phase`), then relaxed averaged alternating reflections (Luke
-             2005, arXiv:math/0405208), towards the end fast Griffin-Lim
-best         the same, for longer
+griffin-lim  random phase, then fast Griffin-Lim (Perraudin, Balazs & Søndergaard 2013)
+fast         PGHI phase (`pghi`), then relaxed averaged alternating reflections (RAAR; Luke 2005,
+             arXiv:math/0405208), then fast Griffin-Lim
+best         the same with more iterations
 
-Where the dry recording is known, start from its phase: that is worth more than any method.
-In here spectra are (..., n_frames, n_bins), time first, as the Fourier transform makes them; what
-callers see is (n_bins, n_frames). How near the result is, is told as spectral convergence,
-20 log10(|| |STFT(audio)| - magnitude || / || magnitude ||) in dB, lower is better. It compares
-methods on one spectrogram; it is no measure of how good the sound is.
+If the dry recording is known, start from its phase: this helps more than any choice of method.
+
+Internal spectra are (..., n_frames, n_bins), time first, as torch.fft returns them. Arguments and
+results are (n_bins, n_frames). The reported spectral convergence is
+20 log10(|| |STFT(audio)| - magnitude || / || magnitude ||) in dB; lower is better. It compares
+methods on one spectrogram and does not measure audio quality.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -31,30 +32,27 @@ from torch import Tensor
 
 from dafxtool.config import SpectrogramConfig
 from dafxtool.errors import ConfigError, InputError
+from dafxtool.spectrogram.fast_stft import FastStft
 from dafxtool.spectrogram.pghi import pghi_phase
-from dafxtool.spectrogram.stft import (
-    SMALLEST_ENVELOPE,
-    as_audio,
-    modulus,
-    padding_mode,
-    stft,
-    window_of,
-)
+from dafxtool.spectrogram.stft import as_audio, modulus, stft
 from dafxtool.utils.device import pick_device
 
 if TYPE_CHECKING:
     from dafxtool.spectrogram.stft import Array
 
-TINY = 1e-30  # keeps divisions by a magnitude of 0 finite
-SILENT_DB = -200.0  # the convergence of an exact inversion, whose logarithm would not be finite
+TINY = 1e-30  # avoids division by a magnitude of 0
+EXACT_DB = -200.0  # reported convergence of an exact inversion, instead of minus infinity
 
 
 @dataclass(frozen=True)
 class RaarSchedule:
-    """How boldly to reflect: g how far beyond the magnitudes, b (to its last value) how freely.
+    """Parameters of RAAR.
 
-    Near b = 1 an iteration travels far, slightly above 1 farther still, lower values settle; above
-    b = 1.1 or g = 2 it soon diverges.
+    b, last_b  relaxation in the first and the last iteration, interpolated linearly
+    g          over-relaxation of the projection onto the magnitudes; 1 is a reflection
+
+    b near or slightly above 1 explores; lower values converge. Above b = 1.1 or g = 2 the iteration
+    diverges.
     """
 
     b: float
@@ -62,48 +60,59 @@ class RaarSchedule:
     g: float
 
 
-# A decoder's magnitudes belong to no signal: boldness has nothing to gain there.
-DECODED = RaarSchedule(b=0.8, last_b=0.8, g=1.0)
-DECODED_SHARE = 0.78  # of the iterations; descent at the end gains more here than elsewhere
+# Decoded magnitudes are the STFT of no audio. Exploring does not help there, so b is lower, and
+# more of the iterations are Griffin-Lim.
+DECODED_RAAR = RaarSchedule(b=0.8, last_b=0.8, g=1.0)
+DECODED_RAAR_SHARE = 0.78  # of the iterations
 MOMENTUM = 0.99  # of fast Griffin-Lim
 
 
 @dataclass(frozen=True)
 class Method:
-    """A way to invert, as the registry METHODS knows it."""
+    """A phase-retrieval method of METHODS.
+
+    iterations        default number of iterations
+    known_iterations  default if the phase of a recording is given, which starts closer
+    start             initial phase: "gradient" (PGHI) or "random"
+    raar              None: fast Griffin-Lim only
+    raar_share        fraction of the iterations that are RAAR; the rest is fast Griffin-Lim
+    """
 
     iterations: int
     summary: str
-    known_iterations: int  # where the phase of a recording was given, which is nearer
-    start: str = "gradient"  # or random
-    reflections: RaarSchedule | None = None
-    reflecting_share: float = 0.0  # of the iterations; the rest is fast Griffin-Lim
+    known_iterations: int
+    start: str = "gradient"
+    raar: RaarSchedule | None = None
+    raar_share: float = 0.0
 
 
-# The numbers were found on 16 clips of speech and instruments; benchmarks/bench_inversion.py tells
-# what they do to others.
+# Tuned on 16 clips of speech and instruments; benchmarks/bench_inversion.py evaluates others.
 METHODS: dict[str, Method] = {
     "griffin-lim": Method(32, "fast Griffin-Lim from random phase", 32, start="random"),
     "fast": Method(
         62,
-        "phase-gradient start, then reflections that settle",
+        "PGHI phase, then RAAR with decreasing relaxation, then Griffin-Lim",
         48,
-        reflections=RaarSchedule(b=1.08, last_b=0.75, g=1.85),
-        reflecting_share=0.92,
+        raar=RaarSchedule(b=1.08, last_b=0.75, g=1.85),
+        raar_share=0.92,
     ),
     "best": Method(
         340,
-        "the same, bolder, for five times as long",
+        "the same with stronger relaxation and five times as many iterations",
         340,
-        reflections=RaarSchedule(b=1.03, last_b=0.93, g=1.85),
-        reflecting_share=0.9,
+        raar=RaarSchedule(b=1.03, last_b=0.93, g=1.85),
+        raar_share=0.9,
     ),
 }
 
 
 @dataclass(frozen=True)
 class Inversion:
-    """The audio found, float32 (n_samples,), and how near its spectrogram is to the one given."""
+    """Result of `invert`.
+
+    audio           float32 (n_samples,)
+    convergence_db  spectral convergence of its magnitude with the one given, in dB
+    """
 
     audio: NDArray[np.float32]
     convergence_db: float
@@ -113,10 +122,10 @@ class Inversion:
 
 @contextmanager
 def _one_thread() -> Iterator[None]:
-    """Keep torch to one thread of the CPU, where the main thread asks for it.
+    """Limit torch to one CPU thread; does nothing outside the main thread.
 
-    The arrays of one clip are small: more threads wait for each other more than they save, and
-    where other programs run take several times as long.
+    The arrays of one clip are small. With more threads, synchronisation costs more than it saves,
+    and several times as much on a busy machine.
     """
     before = torch.get_num_threads()
     if before == 1 or threading.current_thread() is not threading.main_thread():
@@ -142,282 +151,224 @@ def invert(
     device: str = "cpu",
     consistent: bool = True,
 ) -> Inversion:
-    """Audio of n_samples whose magnitude is near the linear magnitude (n_bins, n_frames).
+    """Reconstruct audio (n_samples,) from a linear magnitude (n_bins, n_frames).
 
-    n_samples   the frames decide, up to a hop: the config's own where that fits, otherwise
+    n_samples   by default the configuration's, if the number of frames allows it; otherwise
                 (n_frames - 1) * hop_length
-    method      one of METHODS; `iterations` replaces its number, and 0 leaves the bare start
-    phase_from  known recording of n_samples, such as the dry one, whose phase is the start
-    phase       (n_bins, n_frames) in radians, as the start
-    consistent  False for magnitudes that a model decoded, which no signal has exactly
+    method      name in METHODS
+    iterations  by default the method's number; 0 returns the audio of the initial phase
+    phase_from  recording (n_samples,), such as the dry one, whose phase is the initial phase
+    phase       initial phase (n_bins, n_frames) in radians
+    seed        of the random initial phase
+    consistent  False for decoded magnitudes, which are the STFT of no audio
 
-    Negative values, which decoders make, count as 0. Raises InputError for NaN and wrong shapes.
+    Negative values, which decoders produce, count as 0.
+
+    ConfigError  the method is unknown
+    InputError   NaN, infinity, wrong shapes or lengths
     """
     chosen = find_method(method)
-    own = chosen.iterations if phase_from is None and phase is None else chosen.known_iterations
-    n_iterations = own if iterations is None else iterations
+    is_blind = phase_from is None and phase is None
+    default = chosen.iterations if is_blind else chosen.known_iterations
+    n_iterations = default if iterations is None else iterations
     if n_iterations < 0:
-        raise InputError(f"{n_iterations} iterations were asked for: it has to be 0 or more.")
-    target = _checked_magnitude(magnitude, config).to(pick_device(device))
-    length = _checked_length(n_samples, target.shape[0], config)
-    # Scaled so that quiet spectrograms keep float32's precision, loud ones its range.
+        raise InputError(
+            f"iterations: out of range (found {n_iterations}, expected 0 or more). Use a larger "
+            "--iterations."
+        )
+    target = _check_magnitude(magnitude, config).to(pick_device(device))
+    length = _resolve_length(n_samples, target.shape[0], config)
+    # Scaling to a peak of 1 keeps quiet spectrograms precise and loud ones finite in float32.
     scale = float(target.max())
     if scale == 0:
         silence = np.zeros(length, dtype=np.float32)
-        return Inversion(silence, SILENT_DB, method, n_iterations)
+        return Inversion(silence, EXACT_DB, method, n_iterations)
     target = target / scale
-    frames = Frames(config, length, target.device)
-    angle = _start(target, frames, chosen, phase_from, phase, seed)
-    sound = _iterate(torch.polar(target, angle), target, frames, chosen, n_iterations, consistent)
-    convergence = _convergence_db(modulus(frames.analyse(sound)), target)
-    audio = (sound * scale).cpu().numpy()
+    transform = FastStft(config, length, target.device)
+    angle = _initial_phase(target, transform, chosen, phase_from, phase, seed)
+    spectrum = torch.polar(target, angle)
+    scaled = _iterate(spectrum, target, transform, chosen, n_iterations, consistent)
+    convergence = _convergence_db(modulus(transform.analyse(scaled)), target)
+    audio = (scaled * scale).cpu().numpy()
     return Inversion(audio, convergence, method, n_iterations)
 
 
 def find_method(name: str) -> Method:
-    """The method of that name; ConfigError tells those there are."""
+    """Return the method of a name. Raises ConfigError for an unknown name."""
     if name not in METHODS:
-        raise ConfigError(f"method {name!r} is unknown: use {', '.join(METHODS)}.")
+        raise ConfigError(f"method: unknown name {name!r}. Use {', '.join(METHODS)}.")
     return METHODS[name]
 
 
 def spectral_convergence_db(audio: Array, magnitude: Array, config: SpectrogramConfig) -> float:
-    """How far the audio's magnitude is from the one given (n_bins, n_frames), in dB.
+    """Compute the spectral convergence of audio (n_samples,) with a magnitude, in dB.
 
-    0 dB is as bad as silence.
+    magnitude  linear (n_bins, n_frames)
+
+    Silence has 0 dB; lower is better.
     """
-    target = _checked_magnitude(magnitude, config)
-    sound = as_audio(audio).to(target.device)
-    _checked_length(sound.shape[-1], target.shape[0], config)
-    return _convergence_db(modulus(stft(sound, config)).transpose(-1, -2), target)
+    target = _check_magnitude(magnitude, config)
+    samples = as_audio(audio).to(target.device)
+    _resolve_length(samples.shape[-1], target.shape[0], config)
+    return _convergence_db(modulus(stft(samples, config)).transpose(-1, -2), target)
 
 
-def _convergence_db(found: Tensor, wanted: Tensor) -> float:
-    error, size = float(torch.linalg.norm(found - wanted)), float(torch.linalg.norm(wanted))
+def _convergence_db(magnitude: Tensor, target: Tensor) -> float:
+    error, norm = float(torch.linalg.norm(magnitude - target)), float(torch.linalg.norm(target))
     if error == 0:
-        return SILENT_DB
-    return 20 * math.log10(error / size) if size > 0 else math.inf
+        return EXACT_DB
+    return 20 * math.log10(error / norm) if norm > 0 else math.inf
 
 
-def _checked_magnitude(magnitude: Array, config: SpectrogramConfig) -> Tensor:
-    """(n_frames, n_bins), contiguous, without negative values."""
+def _check_magnitude(magnitude: Array, config: SpectrogramConfig) -> Tensor:
+    """Return the magnitude as contiguous (n_frames, n_bins) without negative values."""
     values = torch.as_tensor(magnitude)
     if values.ndim != 2 or values.shape[0] != config.n_bins or values.shape[1] < 1:
         raise InputError(
-            f"a magnitude of shape {tuple(values.shape)} cannot be inverted: wanted (n_bins, "
-            f"n_frames) with the {config.n_bins} bins of an n_fft of {config.n_fft}."
+            f"magnitude: wrong shape (found {tuple(values.shape)}, expected ({config.n_bins}, "
+            f"n_frames) for n_fft {config.n_fft}). Transpose it or change n_fft."
         )
     if values.is_complex() or not bool(torch.isfinite(values).all()):
         raise InputError(
-            "a magnitude with complex, infinite or undefined (NaN) values cannot be inverted: "
-            "look at what made it."
+            "magnitude: complex, infinite or NaN values (expected finite real numbers). Check the "
+            "program that computed it."
         )
     return values.to(torch.float32).clamp_min(0.0).transpose(0, 1).contiguous()
 
 
-def _checked_length(n_samples: int | None, n_frames: int, config: SpectrogramConfig) -> int:
+def _resolve_length(n_samples: int | None, n_frames: int, config: SpectrogramConfig) -> int:
+    """Check n_samples against the number of frames; return a default for None."""
     shortest = max(1, (n_frames - 1) * config.hop_length)
     longest = n_frames * config.hop_length - 1 if config.hop_length > 1 else shortest
     if n_samples is None:
         return config.n_samples if shortest <= config.n_samples <= longest else shortest
     if not shortest <= n_samples <= longest:
         raise InputError(
-            f"{n_frames} frames every {config.hop_length} samples are those of {shortest} to "
-            f"{longest} samples, not of {n_samples}."
+            f"n_samples: does not fit {n_frames} frames every {config.hop_length} samples (found "
+            f"{n_samples}, expected {shortest} to {longest}). Use another length."
         )
     return n_samples
 
 
-def _start(
+def _initial_phase(
     target: Tensor,
-    frames: Frames,
+    transform: FastStft,
     method: Method,
     phase_from: Array | None,
     phase: Array | None,
     seed: int,
 ) -> Tensor:
-    """The phase to start from, turned as `frames` turns it."""
-    config, shape = frames.config, (frames.config.n_bins, target.shape[0])
+    """Return the initial phase (n_frames, n_bins), in the convention of `transform`."""
+    config, shape = transform.config, (transform.config.n_bins, target.shape[0])
     if phase is not None and phase_from is not None:
-        raise InputError("both phase and phase_from were given: choose one.")
+        raise InputError("phase and phase_from: cannot be combined. Choose one.")
     if phase is not None:
         angle = torch.as_tensor(phase).to(target)
         if tuple(angle.shape) != shape or not bool(torch.isfinite(angle).all()):
-            raise InputError(f"the phase has shape {tuple(angle.shape)}: wanted finite {shape}.")
-        return frames.turned(angle.transpose(0, 1))
-    if phase_from is not None:
-        sound = as_audio(phase_from).to(target.device)
-        if tuple(sound.shape) != (frames.n_samples,) or not bool(torch.isfinite(sound).all()):
             raise InputError(
-                f"the recording to take the phase from has shape {tuple(sound.shape)}: wanted "
-                f"({frames.n_samples},), all finite, as long as the sound to be made."
+                f"phase: wrong shape or not finite (found shape {tuple(angle.shape)}, expected "
+                f"finite {shape}). Use the phase of this spectrogram."
             )
-        return frames.analyse(sound).angle()
+        return transform.shift_phase(angle.transpose(0, 1))
+    if phase_from is not None:
+        samples = as_audio(phase_from).to(target.device)
+        expected = (transform.n_samples,)
+        if tuple(samples.shape) != expected or not bool(torch.isfinite(samples).all()):
+            raise InputError(
+                f"phase_from: wrong shape or not finite (found shape {tuple(samples.shape)}, "
+                f"expected finite {expected}). Use a recording as long as the result."
+            )
+        return transform.analyse(samples).angle()
     if method.start == "random":
-        drawn = np.random.default_rng(seed).uniform(-np.pi, np.pi, tuple(target.shape))
-        return torch.from_numpy(drawn.astype(np.float32)).to(target.device)
-    estimated = pghi_phase(target.cpu().numpy(), config, seed)
-    return frames.turned(torch.from_numpy(estimated).to(target.device))
+        uniform = np.random.default_rng(seed).uniform(-np.pi, np.pi, tuple(target.shape))
+        return torch.from_numpy(uniform.astype(np.float32)).to(target.device)
+    estimate = pghi_phase(target.cpu().numpy(), config, seed)
+    return transform.shift_phase(torch.from_numpy(estimate).to(target.device))
 
 
 def _iterate(
     spectrum: Tensor,
     target: Tensor,
-    frames: Frames,
+    transform: FastStft,
     method: Method,
     n_iterations: int,
     consistent: bool,
 ) -> Tensor:
-    """Audio (..., n_samples) from a first spectrum that has the wanted magnitudes."""
-    if method.reflections is None:
-        return griffin_lim(spectrum, target, frames, n_iterations)
-    steps = method.reflections if consistent else DECODED
-    share = method.reflecting_share if consistent else DECODED_SHARE
-    n_reflections = round(share * n_iterations)
-    spectrum = raar(spectrum, target, frames, n_reflections, steps)
-    return griffin_lim(spectrum, target, frames, n_iterations - n_reflections)
+    """Return audio (..., n_samples), starting from a spectrum with the target magnitudes."""
+    if method.raar is None:
+        return griffin_lim(spectrum, target, transform, n_iterations)
+    schedule = method.raar if consistent else DECODED_RAAR
+    share = method.raar_share if consistent else DECODED_RAAR_SHARE
+    n_raar = round(share * n_iterations)
+    spectrum = raar(spectrum, target, transform, n_raar, schedule)
+    return griffin_lim(spectrum, target, transform, n_iterations - n_raar)
 
 
 def raar(
-    spectrum: Tensor, target: Tensor, frames: Frames, n_iterations: int, steps: RaarSchedule
+    spectrum: Tensor,
+    target: Tensor,
+    transform: FastStft,
+    n_iterations: int,
+    schedule: RaarSchedule,
 ) -> Tensor:
-    """Relaxed averaged alternating reflections, and back onto the magnitudes.
+    """Run relaxed averaged alternating reflections; return a spectrum with the target magnitudes.
 
-    With A the spectrum at the wanted magnitudes and C the projection of (1 + g) A - g X onto the
-    spectra of audio, X becomes b (X + C) + (1 - 2b) A. Synthesis is linear, so that the audio of X
-    follows from that of A by the same formula, and only A is ever synthesised.
+    Let A be the projection of the iterate X onto the magnitudes, and C the projection of
+    (1 + g) A - g X onto the spectra of audio. Each iteration replaces X by b (X + C) + (1 - 2b) A.
+    Synthesis is linear, so the audio of X follows from the audio of A by the same formula, and only
+    A needs to be synthesised.
     """
-    g, room = steps.g, torch.empty_like(target)
+    g, workspace = schedule.g, torch.empty_like(target)
     spectrum = spectrum.clone()
-    parts, known = torch.view_as_real(spectrum), torch.empty_like(spectrum)
-    sound = frames.synthesise(spectrum)
-    near, beyond = torch.empty_like(sound), torch.empty_like(sound)
-    for b in np.linspace(steps.b, steps.last_b, n_iterations).tolist():
-        frames.synthesise(onto_magnitudes(spectrum, target, known, room), near)
-        torch.lerp(sound, near, 1 + g, out=beyond).mul_(b)
-        sound.lerp_(near, 1 - b * (1 - g))
-        parts.mul_(b).add_(torch.view_as_real(known), alpha=1 - 2 * b)
-        parts.add_(torch.view_as_real(frames.analyse(beyond)))
-    return onto_magnitudes(spectrum, target, spectrum, room)
+    iterate, projection = torch.view_as_real(spectrum), torch.empty_like(spectrum)
+    audio = transform.synthesise(spectrum)
+    projected_audio, relaxed_audio = torch.empty_like(audio), torch.empty_like(audio)
+    for b in np.linspace(schedule.b, schedule.last_b, n_iterations).tolist():
+        project_onto_magnitudes(spectrum, target, projection, workspace)
+        transform.synthesise(projection, projected_audio)
+        torch.lerp(audio, projected_audio, 1 + g, out=relaxed_audio).mul_(b)
+        audio.lerp_(projected_audio, 1 - b * (1 - g))
+        iterate.mul_(b).add_(torch.view_as_real(projection), alpha=1 - 2 * b)
+        iterate.add_(torch.view_as_real(transform.analyse(relaxed_audio)))
+    return project_onto_magnitudes(spectrum, target, spectrum, workspace)
 
 
-def griffin_lim(spectrum: Tensor, target: Tensor, frames: Frames, n_iterations: int) -> Tensor:
-    """Fast Griffin-Lim; as the transform is linear its momentum can live on the audio."""
-    room = torch.empty_like(target)
-    sound = frames.synthesise(spectrum)
-    ahead = sound.clone()
+def griffin_lim(spectrum: Tensor, target: Tensor, transform: FastStft, n_iterations: int) -> Tensor:
+    """Run fast Griffin-Lim; return audio (..., n_samples).
+
+    Momentum is applied to the audio instead of the spectrum: equal, because the STFT is linear, and
+    cheaper.
+    """
+    workspace = torch.empty_like(target)
+    audio = transform.synthesise(spectrum)
+    extrapolation = audio.clone()
     for _ in range(n_iterations):
-        found = frames.analyse(ahead)
-        torch.mul(sound, -MOMENTUM, out=ahead)
-        frames.synthesise(onto_magnitudes(found, target, found, room), sound)
-        ahead.add_(sound, alpha=1 + MOMENTUM)
-    return sound
+        iterate = transform.analyse(extrapolation)
+        torch.mul(audio, -MOMENTUM, out=extrapolation)
+        transform.synthesise(project_onto_magnitudes(iterate, target, iterate, workspace), audio)
+        extrapolation.add_(audio, alpha=1 + MOMENTUM)
+    return audio
 
 
-def onto_magnitudes(
-    spectrum: Tensor, target: Tensor, out: Tensor | None = None, room: Tensor | None = None
+def project_onto_magnitudes(
+    spectrum: Tensor, target: Tensor, out: Tensor | None = None, workspace: Tensor | None = None
 ) -> Tensor:
-    """The nearest spectrum with the wanted magnitudes: the phase is kept, 0 taken for none.
+    """Return the nearest spectrum with the target magnitudes: the phase is kept.
 
-    `out`, which may be the spectrum itself, takes the result, and `room`, like the target, what is
-    worked out on the way: arrays that are made anew each time cost as much as the arithmetic. On a
-    CPU numpy is several times quicker at this than torch.
+    Bins of value 0 have no phase and stay 0.
+
+    out        holds the result; may be the spectrum itself
+    workspace  array like the target for intermediate values; allocating one in every iteration
+               costs as much as the arithmetic
+
+    On a CPU numpy computes this, several times as fast as torch.
     """
     if spectrum.device.type != "cpu":
         return torch.mul(spectrum, target / spectrum.abs().clamp_min_(TINY), out=out)
-    room = torch.empty_like(target) if room is None else room
+    workspace = torch.empty_like(target) if workspace is None else workspace
     out = torch.empty_like(spectrum) if out is None else out
     values = spectrum.numpy()
-    np.abs(values, out=room.numpy())
-    torch.div(target, room.clamp_min_(TINY), out=room)
-    np.multiply(values, room.numpy(), out=out.numpy())
+    np.abs(values, out=workspace.numpy())
+    torch.div(target, workspace.clamp_min_(TINY), out=workspace)
+    np.multiply(values, workspace.numpy(), out=out.numpy())
     return out
-
-
-class Frames:
-    """The STFT of audio of one length and back, time first, quicker than torch's.
-
-    The window's envelope and the ends are worked out once. A frame's phase counts from its
-    window's first sample, not, as in `stft`, from the first of the zeros around the window.
-    """
-
-    def __init__(self, config: SpectrogramConfig, n_samples: int, device: Any = "cpu") -> None:
-        self.config = config
-        self.n_samples = n_samples
-        self.n_frames = n_samples // config.hop_length + 1
-        self._mode = padding_mode(n_samples, config)
-        self._zeros_before = (config.n_fft - config.window_length) // 2
-        self._before = config.n_fft // 2 - self._zeros_before  # samples mirrored at the beginning
-        length = (self.n_frames - 1) * config.hop_length + config.window_length
-        self._after = length - self._before - n_samples
-        self._window = window_of(config, torch.device(device))
-        self._n_blocks = -(-config.window_length // config.hop_length)
-        self._rooms: dict[int, tuple[Tensor, Tensor, Tensor]] = {}
-        envelope = self._overlap_add(self._window.expand(1, self.n_frames, -1))[0]
-        self._per_envelope = 1 / envelope.clamp_min(SMALLEST_ENVELOPE * float(envelope.max()))
-
-    def analyse(self, sound: Tensor) -> Tensor:
-        """(..., n_samples) -> (..., n_frames, n_bins)."""
-        flat = sound.reshape(-1, self.n_samples)
-        padded, pieces, _ = self._room(len(flat))
-        before, after, n = self._before, self._after, self.n_samples
-        padded[:, before : before + n] = flat
-        if self._mode == "reflect":
-            padded[:, :before] = flat[:, 1 : before + 1].flip(-1)
-            padded[:, before + n :] = flat[:, n - 1 - after : n - 1].flip(-1)
-        views = padded.unfold(-1, self.config.window_length, self.config.hop_length)
-        spectrum = torch.fft.rfft(torch.mul(views, self._window, out=pieces), self.config.n_fft)
-        return spectrum.reshape(*sound.shape[:-1], *spectrum.shape[-2:])
-
-    def synthesise(self, spectrum: Tensor, out: Tensor | None = None) -> Tensor:
-        """(..., n_frames, n_bins) -> (..., n_samples), the nearest in the sense of least squares.
-
-        Mirrored ends count as what they are: the same samples once more. `out` takes the result.
-        """
-        pieces = torch.fft.irfft(spectrum, self.config.n_fft)
-        sound = self._overlap_add(pieces.reshape(-1, *pieces.shape[-2:]))
-        shape = (*spectrum.shape[:-2], self.n_samples)
-        return torch.mul(sound.view(shape), self._per_envelope, out=out)
-
-    def project(self, spectrum: Tensor) -> Tensor:
-        """The nearest spectrum that some audio has."""
-        return self.analyse(self.synthesise(spectrum))
-
-    def turned(self, angle: Tensor) -> Tensor:
-        """Phases (..., n_frames, n_bins) of `stft` as phases of this class."""
-        if not self._zeros_before:
-            return angle
-        bins = torch.arange(self.config.n_bins, device=angle.device, dtype=torch.float64)
-        turn = 2 * math.pi * torch.remainder(bins * self._zeros_before / self.config.n_fft, 1.0)
-        return (angle + turn).to(angle.dtype)
-
-    def _overlap_add(self, pieces: Tensor) -> Tensor:
-        """(batch, n_frames, window_length or more) -> (batch, n_samples), under the window.
-
-        Block by block of a hop; mirrored ends are added to the samples that they mirror. What is
-        returned lasts until the next call.
-        """
-        hop, before, after, n = self.config.hop_length, self._before, self._after, self.n_samples
-        total = self._room(len(pieces))[2].zero_()
-        for block in range(self._n_blocks):
-            part = self._window[block * hop : (block + 1) * hop]
-            piece = pieces[..., block * hop : block * hop + len(part)]
-            total[:, block : block + self.n_frames, : len(part)].addcmul_(piece, part)
-        padded = total.flatten(1)
-        sound = padded[:, before : before + n]
-        if self._mode == "reflect":
-            sound[:, 1 : before + 1] += padded[:, :before].flip(-1)
-            sound[:, n - 1 - after : n - 1] += padded[:, before + n :][:, :after].flip(-1)
-        return sound
-
-    def _room(self, batch: int) -> tuple[Tensor, Tensor, Tensor]:
-        """Padded audio, windowed pieces and blocks of a hop, made once for a size of batch."""
-        if batch not in self._rooms:
-            config, new = self.config, self._window.new_zeros
-            n_blocks = self.n_frames + self._n_blocks - 1
-            self._rooms[batch] = (
-                new(batch, self._before + self.n_samples + self._after),
-                new(batch, self.n_frames, config.window_length),
-                new(batch, n_blocks, config.hop_length),
-            )
-        return self._rooms[batch]

@@ -1,13 +1,15 @@
-"""Short-time Fourier transform of audio, and the magnitudes that the model sees.
+"""Compute STFTs, magnitudes, and the power law and standardisation of the model's input.
 
-Audio is float32 (..., n_samples), spectra are complex64 and magnitudes float32, both
-(..., n_bins, n_frames). Everything is batched and stays on the audio's device; numpy arrays are
-taken for CPU tensors, and tensors come back. The transform is the plain, unnormalised one of
-torch, torchaudio and librosa: periodic Hann window, frame k centred on sample k * hop_length, ends
-mirrored. Recordings of n_fft / 2 samples or fewer are too short to mirror: zeros surround them.
+Audio is float32 (..., n_samples). Spectra are complex64 and magnitudes float32, both
+(..., n_bins, n_frames). Functions accept tensors on any device and numpy arrays, which count as
+CPU tensors. They return tensors on the same device.
 
-The way to the model is magnitude -> compress -> standardise, the way back unstandardise -> expand.
-Importing this module does not import torch: the configuration is wanted without it.
+The STFT is the unnormalised one of torch, torchaudio and librosa: periodic Hann window, frame k
+centred on sample k * hop_length, reflected ends. Audio of n_fft / 2 samples or fewer is too short
+to reflect and is padded with zeros.
+
+Model input is magnitude -> compress -> standardise; the inverse is unstandardise -> expand.
+Importing this module does not import torch, which takes seconds to load.
 """
 
 from __future__ import annotations
@@ -19,35 +21,38 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from dafxtool.config import SpectrogramConfig
 from dafxtool.errors import ConfigError, InputError
 
 if TYPE_CHECKING:
     from torch import Tensor
 
     Array = Tensor | NDArray[Any]
-    Constant = float | Tensor
-from dafxtool.config import SpectrogramConfig
+    Stat = float | Tensor
 
-# Below this share of its largest value the squared window no longer determines a sample: float32's
-# rounding, divided by it, would be heard.
+# Lower limit of the window envelope, as a fraction of its maximum. Dividing float32 rounding errors
+# by smaller values would be audible.
 SMALLEST_ENVELOPE = 1e-7
 
 
 def as_audio(audio: Array) -> Tensor:
-    """Float32 tensor (..., n_samples) where it was; InputError when there are no samples."""
+    """Convert audio to a float32 tensor (..., n_samples) on the same device.
+
+    InputError  there are no samples, or they are complex
+    """
     import torch
 
-    sound = torch.as_tensor(audio)
-    if sound.ndim == 0 or sound.shape[-1] == 0 or sound.is_complex():
+    samples = torch.as_tensor(audio)
+    if samples.ndim == 0 or samples.shape[-1] == 0 or samples.is_complex():
         raise InputError(
-            f"audio of shape {tuple(sound.shape)} and type {sound.dtype} holds no samples: wanted "
-            "real numbers (..., n_samples)."
+            f"audio: not real samples (found shape {tuple(samples.shape)} of {samples.dtype}, "
+            "expected (..., n_samples) with n_samples > 0). Pass audio."
         )
-    return sound.to(torch.float32)
+    return samples.to(torch.float32)
 
 
 def window_of(config: SpectrogramConfig, device: Any) -> Tensor:
-    """(window_length,): the periodic Hann window."""
+    """Return the periodic Hann window (window_length,)."""
     return _window(config.window_length, str(device))
 
 
@@ -58,46 +63,54 @@ def _window(length: int, device: str) -> Tensor:
     return torch.hann_window(length, periodic=True, device=device)
 
 
-def padding_mode(n_samples: int, config: SpectrogramConfig) -> str:
-    """What the centred transform sees beyond the ends: their mirror image, or zeros."""
-    return "reflect" if n_samples > config.n_fft // 2 else "constant"
+def pad_mode(n_samples: int, n_fft: int) -> str:
+    """Return the padding of a centred STFT: "reflect", or "constant" for too short audio."""
+    return "reflect" if n_samples > n_fft // 2 else "constant"
 
 
 def stft(audio: Array, config: SpectrogramConfig) -> Tensor:
-    """Complex spectrum (..., n_bins, n_frames) of audio (..., n_samples) of any length."""
+    """Compute the complex spectrum (..., n_bins, n_frames) of audio (..., n_samples).
+
+    n_samples may differ from the configuration's.
+    """
     import torch
 
-    sound = as_audio(audio)
+    samples = as_audio(audio)
     spectrum = torch.stft(
-        _padded(sound.reshape(-1, sound.shape[-1]), config),
+        _pad(samples.reshape(-1, samples.shape[-1]), config),
         config.n_fft,
         config.hop_length,
         config.window_length,
-        window_of(config, sound.device),
+        window_of(config, samples.device),
         center=False,
         return_complex=True,
     )
-    return spectrum.reshape(*sound.shape[:-1], *spectrum.shape[-2:])
+    return spectrum.reshape(*samples.shape[:-1], *spectrum.shape[-2:])
 
 
-def _padded(sound: Tensor, config: SpectrogramConfig) -> Tensor:
-    """(n, n_samples + n_fft), n_fft / 2 on each side: torch takes several times as long."""
+def _pad(samples: Tensor, config: SpectrogramConfig) -> Tensor:
+    """Pad (n, n_samples) by n_fft / 2 samples on each side.
+
+    Several times as fast as torch.stft(center=True), which pads the same values.
+    """
     import torch
 
     half = config.n_fft // 2
-    if padding_mode(sound.shape[-1], config) == "constant":
-        return torch.nn.functional.pad(sound, (half, half))
-    before = sound[:, 1 : half + 1].flip(-1)
-    after = sound[:, -half - 1 : -1].flip(-1)
-    return torch.cat([before, sound, after], dim=-1)
+    if pad_mode(samples.shape[-1], config.n_fft) == "constant":
+        return torch.nn.functional.pad(samples, (half, half))
+    before = samples[:, 1 : half + 1].flip(-1)
+    after = samples[:, -half - 1 : -1].flip(-1)
+    return torch.cat([before, samples, after], dim=-1)
 
 
 def istft(spectrum: Tensor, config: SpectrogramConfig, n_samples: int) -> Tensor:
-    """Audio (..., n_samples) whose stft is nearest to the spectrum (..., n_bins, n_frames).
+    """Return the audio (..., n_samples) whose STFT is nearest to spectrum (..., n_bins, n_frames).
 
-    Least squares, the mirrored ends left out (Griffin & Lim 1984, equation 6). Where n_samples - 1
-    is no multiple of the hop and windows overlap by half, no frame may tell the last few samples:
+    Least squares without the reflected ends (Griffin & Lim 1984, equation 6). If windows overlap
+    by half and n_samples - 1 is no multiple of the hop, no frame may contain the last few samples;
     they fade to 0.
+
+    InputError  the frames are too few for n_samples
     """
     import torch
 
@@ -107,36 +120,40 @@ def istft(spectrum: Tensor, config: SpectrogramConfig, n_samples: int) -> Tensor
     frames = frames[:, first : first + config.window_length] * window[:, None]
     squares = (window.square()[:, None]).expand(1, -1, frames.shape[-1])
     total, envelope = (_overlap_add(each, config) for each in (frames, squares))
-    centre = config.n_fft // 2 - first  # of a frame: what the stft's padding put before the audio
+    centre = config.n_fft // 2 - first  # padding before the audio, in samples
     kept = slice(centre, centre + n_samples)
     limit = SMALLEST_ENVELOPE * float(envelope.max())
-    sound = total[:, kept] / envelope[:, kept].clamp_min(limit)
-    if sound.shape[-1] < n_samples:
+    samples = total[:, kept] / envelope[:, kept].clamp_min(limit)
+    if samples.shape[-1] < n_samples:
         raise InputError(
-            f"{spectrum.shape[-1]} frames cannot make {n_samples} samples: they reach "
-            f"{sound.shape[-1]} at a hop of {config.hop_length}."
+            f"spectrum: too few frames for {n_samples} samples (found {spectrum.shape[-1]}, which "
+            f"last {samples.shape[-1]} samples at a hop of {config.hop_length}). Use a smaller "
+            "n_samples."
         )
-    return sound.reshape(*spectrum.shape[:-2], n_samples)
+    return samples.reshape(*spectrum.shape[:-2], n_samples)
 
 
 def _overlap_add(frames: Tensor, config: SpectrogramConfig) -> Tensor:
-    """(batch, window_length, n_frames) -> (batch, length), each frame a hop after the last."""
+    """Add frames (batch, window_length, n_frames), each a hop after the last: (batch, length)."""
     import torch
 
     length = config.window_length + (frames.shape[-1] - 1) * config.hop_length
-    added = torch.nn.functional.fold(
+    total = torch.nn.functional.fold(
         frames, (1, length), (1, config.window_length), stride=(1, config.hop_length)
     )
-    return added[:, 0, 0]
+    return total[:, 0, 0]
 
 
 def magnitude(audio: Array, config: SpectrogramConfig) -> Tensor:
-    """Linear magnitude (..., n_bins, n_frames) of audio (..., n_samples)."""
+    """Compute the linear magnitude (..., n_bins, n_frames) of audio (..., n_samples)."""
     return modulus(stft(audio, config))
 
 
 def modulus(spectrum: Tensor) -> Tensor:
-    """Absolute value of a complex tensor; on a CPU by numpy, which is several times quicker."""
+    """Return the absolute value of a complex tensor.
+
+    On a CPU numpy computes it, several times as fast as torch.
+    """
     import torch
 
     if spectrum.device.type != "cpu" or spectrum.requires_grad:
@@ -145,59 +162,61 @@ def modulus(spectrum: Tensor) -> Tensor:
 
 
 def compress(magnitude: Array, config: SpectrogramConfig) -> Tensor:
-    """Linear magnitude to the power law's `magnitude ** exponent`; of any shape."""
+    """Apply the power law magnitude ** exponent to linear magnitudes of any shape."""
     import torch
 
     return _power(torch.as_tensor(magnitude), config.exponent)
 
 
 def expand(compressed: Array, config: SpectrogramConfig) -> Tensor:
-    """Undo `compress`; a decoder's negative values become silence instead of NaN."""
+    """Undo `compress`. Negative values, which decoders produce, become 0 instead of NaN."""
     import torch
 
     return _power(torch.as_tensor(compressed).clamp_min(0.0), 1.0 / config.exponent)
 
 
 def compressed_magnitude(audio: Array, config: SpectrogramConfig) -> Tensor:
-    """compress(magnitude(audio)) with one array less."""
+    """Compute compress(magnitude(audio)) in place, with one array less."""
     linear = magnitude(audio, config)
     return _power(linear, config.exponent, linear)
 
 
 def _power(values: Tensor, exponent: float, output: Tensor | None = None) -> Tensor:
-    """values ** exponent, none of them negative; float32 on a CPU through logarithms.
+    """Raise non-negative values to a power.
 
-    That is three times as quick as torch's power, and right to a few millionths.
+    float32 on a CPU uses logarithms: three times as fast as torch's power, with a relative error
+    of a few millionths.
     """
     import torch
 
-    quick = values.device.type == "cpu" and values.dtype == torch.float32
-    if not quick or values.requires_grad or exponent == 1:
+    has_fast_log = values.device.type == "cpu" and values.dtype == torch.float32
+    if not has_fast_log or values.requires_grad or exponent == 1:
         return values**exponent
     return torch.log2(values, out=output).mul_(exponent).exp2_()
 
 
-def standardise(compressed: Array, mean: Constant, deviation: Constant) -> Tensor:
-    """Less the mean, over the standard deviation, which are kept with whatever is made of it.
+def standardise(compressed: Array, mean: Stat, std: Stat) -> Tensor:
+    """Subtract the mean and divide by the standard deviation.
 
-    Both are numbers, or tensors that broadcast against the spectrograms.
+    mean, std    numbers, or tensors that broadcast against the spectrograms
+    ConfigError  one is not finite, or std is not above 0
     """
     import torch
 
-    constants = [torch.as_tensor(mean), torch.as_tensor(deviation)]
-    if not (all(bool(c.isfinite().all()) for c in constants) and bool((constants[1] > 0).all())):
+    stats = [torch.as_tensor(mean), torch.as_tensor(std)]
+    if not (all(bool(stat.isfinite().all()) for stat in stats) and bool((stats[1] > 0).all())):
         raise ConfigError(
-            f"a mean of {mean} and a deviation of {deviation} standardise nothing: the deviation "
-            "has to be above 0."
+            f"standardisation: unusable statistics (found mean {mean} and std {std}, expected "
+            "finite numbers and std above 0). Use audio that is not silent."
         )
-    return torch.as_tensor(compressed).sub(mean).div_(deviation)
+    return torch.as_tensor(compressed).sub(mean).div_(std)
 
 
-def unstandardise(standardised: Array, mean: Constant, deviation: Constant) -> Tensor:
+def unstandardise(standardised: Array, mean: Stat, std: Stat) -> Tensor:
     """Undo `standardise`."""
     import torch
 
-    return torch.as_tensor(standardised) * deviation + mean
+    return torch.as_tensor(standardised) * std + mean
 
 
 def mel_filterbank(n_bins: int, n_bands: int, sample_rate: int) -> Tensor:
@@ -206,7 +225,7 @@ def mel_filterbank(n_bins: int, n_bands: int, sample_rate: int) -> Tensor:
     sample_rate  Hz
     returns      (n_bins, n_bands); a band narrower than a bin may be all zero
 
-    The same bits as `torchaudio.functional.melscale_fbanks` with its defaults. Mel scale:
+    Equal to `torchaudio.functional.melscale_fbanks` with its defaults, bit by bit. Mel scale:
     O'Shaughnessy 1987, "Speech Communication", as in HTK.
     """
     import torch

@@ -42,6 +42,8 @@ PARAMETERS: Columns = {
     "minimum": "<f8",
     "maximum": "<f8",
     "default": "<f8",
+    "usual_minimum": "<f8",  # what is drawn and swept; NaN where that is the whole range
+    "usual_maximum": "<f8",
     "scale": TEXT,
     "description": TEXT,
     "plugin_index": "<i4",  # -1 for a built-in effect
@@ -124,6 +126,8 @@ def effect_tables(effects: Sequence[Mapping[str, Any]]) -> dict[str, NDArray[Any
         indices = list(plugin.get("indices", ())) or [-1] * len(effect["parameters"])
         for parameter, index in zip(effect["parameters"], indices, strict=True):
             line = {each: parameter[each] for each in PARAMETERS if each in parameter}
+            usual = parameter.get("usual") or (np.nan, np.nan)
+            line |= {"usual_minimum": usual[0], "usual_maximum": usual[1]}
             lines["parameters"].append({**line, "effect": name, "plugin_index": index})
             keys = {"effect": name, "parameter": parameter["name"]}
             positions, values = parameter["positions"], parameter["values"]
@@ -242,6 +246,7 @@ def _parameter(
     name = line["name"]
     choice_lines, curve = choices.get((effect, name), []), curves.get((effect, name), [])
     positions = [each["position"] for each in choice_lines or curve]
+    usual = [line.get("usual_minimum", np.nan), line.get("usual_maximum", np.nan)]
     for column in ("minimum", "maximum"):
         if column not in line:
             raise FileProblem(f"the table 'parameters' has no column {column!r}")
@@ -256,6 +261,7 @@ def _parameter(
         "choices": [each["choice"] for each in choice_lines],
         "positions": [] if np.isnan(positions).any() else positions,
         "values": [each["value"] for each in curve],
+        "usual": [] if np.isnan(usual).any() else usual,
     }
 
 

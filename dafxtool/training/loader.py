@@ -17,7 +17,7 @@ from torch import Tensor
 
 from dafxtool import storage
 from dafxtool.effects.effect import Effect
-from dafxtool.utils.device import _free_memory
+from dafxtool.utils.device import free_memory
 
 MEMORY_SHARE = 0.6  # of what is free may hold the dataset
 
@@ -73,7 +73,7 @@ class SplitLoader:
         self._held: Tensor | None = None
         if device != "cpu" and n_bytes < MEMORY_SHARE * torch.cuda.mem_get_info(device)[0]:
             self.place = "device"
-        elif n_neighbours * n_bytes < MEMORY_SHARE * _free_memory():
+        elif n_neighbours * n_bytes < MEMORY_SHARE * free_memory():
             self.place = "memory"
         targets = targets_of(reader.labels.take(rows))
         self._targets = Targets(targets.effect.to(device), targets.setting.to(device))

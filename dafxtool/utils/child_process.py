@@ -1,12 +1,12 @@
-"""Run code that may crash, hang or print in child processes. Plugins run nowhere else.
+"""Run code that may crash, hang or print in child processes; plugins run only there.
 
-A child answers requests one after the other. Its parent notices when the child dies or is silent
-for too long, and continues without it. Whatever the child prints goes to a `PrintedLog`. A child
-is a new interpreter: it does not import the script that started it, and any process and thread
-may start one. It ends with its parent, however the parent ends.
+A child answers requests one after the other. Its parent detects when the child dies or sends
+nothing for too long, and continues. The child's output goes to a `PrintedLog`. A child is a new
+interpreter: it does not import the script that started it, and any process or thread may start one.
+It ends with its parent, even if the parent is killed.
 
-Requests go through the child's standard input and messages come back through its standard output,
-which exist on every system. Each is a count of parts, their lengths, a pickle, and its arrays.
+Requests are sent through the child's standard input and messages through its standard output, which
+exist on every system. The format is the number of parts, their lengths, a pickle, and its arrays.
 """
 
 from __future__ import annotations
@@ -31,37 +31,37 @@ from dafxtool.utils import signals
 Send = Callable[[Any], None]
 Answer = Callable[[Any, Send], Any]
 
-SECONDS_TO_START = 120.0  # an interpreter and numpy, on a machine that is busy with other things
+SECONDS_TO_START = 120.0  # for the interpreter and numpy on a busy machine
 SECONDS_TO_END = 2.0
-SECONDS_BETWEEN_LOOKS = 0.2
-SECONDS_OF_GRACE = 10.0  # after which a child that hangs ends itself, if nobody has killed it
+SECONDS_BETWEEN_CHECKS = 0.2
+SECONDS_OF_GRACE = 10.0  # beyond the time limit, until a hanging child ends itself
 LONGEST_TIMER_SECONDS = 1e6
-MOST_PRINTED_BYTES = 1 << 20  # kept of what children print
+MOST_PRINTED_BYTES = 1 << 20  # of children's output
 
-PROTOCOL = 5  # of pickle, which leaves arrays to be sent as they lie in memory
-HELLO = b"dafxtool: messages follow\n"  # ends what start-up files may print before `serve`
+PROTOCOL = 5  # of pickle; sends arrays without copying them
+HELLO = b"dafxtool: messages follow\n"  # after anything that start-up files print before `serve`
 
 _is_child = False
 
 
 class ChildDied(Exception):
-    """A child ended without an answer; the text is the manner of death."""
+    """A child ended without an answer; the text is its exit status or signal."""
 
 
 class ChildSilent(Exception):
-    """A child sent nothing for as long as it was allowed."""
+    """A child sent no message within its time limit."""
 
 
 def is_child() -> bool:
-    """Return whether this process is supervised and may run code that crashes."""
+    """Return whether this process is a child and may run code that crashes."""
     return _is_child
 
 
 class PrintedLog:
     """Collect the output of children in a file, which is created with the first byte.
 
-    path        None: keep nothing
-    most_bytes  size limit; further output is dropped
+    path        None: discard all output
+    most_bytes  size limit; further output is discarded
     """
 
     def __init__(self, path: Path | None, most_bytes: int = MOST_PRINTED_BYTES) -> None:
@@ -78,12 +78,12 @@ class PrintedLog:
                 return
             head = f"--- {title}\n".encode("utf-8", "replace") if title != self._title else b""
             self._title = title
-            kept = head + printed[: self._bytes_left]
-            self._bytes_left -= len(kept)
+            block = head + printed[: self._bytes_left]
+            self._bytes_left -= len(block)
             if self._bytes_left <= 0:
-                kept += b"\n--- the rest of what was printed is not kept\n"
+                block += b"\n--- size limit reached: further output is discarded\n"
             with suppress(OSError), self.path.open("ab") as file:
-                file.write(kept)
+                file.write(block)
                 self._is_written = True
 
     @property
@@ -100,10 +100,10 @@ class ChildProcess:
     """Start a process that answers requests.
 
     start, arguments  start(*arguments) is called in the child, which imports it by its name. It
-                      returns the function that answers: answer(request, send), where send(message)
-                      sends something before the answer
-    printed           where the child's output goes
-    inbox             where its messages arrive, when several children share one; see `unpack`
+                      returns the function answer(request, send), which may call send(message)
+                      before it returns the answer
+    printed           log of the child's output
+    inbox             queue of its messages, if several children share one; see `unpack`
     """
 
     def __init__(
@@ -116,7 +116,7 @@ class ChildProcess:
         self.printed = printed or PrintedLog(None)
         self.title = "a worker process"
         self._inbox: Inbox = queue.SimpleQueue() if inbox is None else inbox
-        # Linux ends a child with the *thread* that started it, so other threads do without.
+        # Linux kills a child when the *thread* that started it ends, so only the main thread asks.
         parent = os.getpid() if threading.current_thread() is threading.main_thread() else 0
         self.process = subprocess.Popen(
             [
@@ -128,25 +128,25 @@ class ChildProcess:
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             env=_environment(),
-            start_new_session=True,  # keeps the terminal's signals away; Windows ignores it,
-            creationflags=getattr(subprocess, "CREATE_NO_WINDOW", 0),  # and needs this
+            start_new_session=True,  # protects it from the terminal's signals on POSIX
+            creationflags=getattr(subprocess, "CREATE_NO_WINDOW", 0),  # the same on Windows
         )
         self._threads = [
             threading.Thread(target=target, daemon=True)
-            for target in (self._read_messages, self._keep_printed)
+            for target in (self._read_messages, self._read_printed)
         ]
         for thread in self._threads:
             thread.start()
         self.ready = False
-        self.last_heard = time.monotonic()
-        with suppress(OSError):  # a child that is dead already is noticed at the first request
-            self._write(sys.path)  # first: `start` may have to be imported from there
+        self.last_message_time = time.monotonic()
+        with suppress(OSError):  # if the child is dead already, the first request raises ChildDied
+            self._write(sys.path)  # first, because the child may import `start` from there
             self._write((start, arguments))
 
     def send(self, request: Any, seconds: float = float("inf")) -> None:
-        """Send a request; answers come in the order of the requests. Raises ChildDied.
+        """Send a request; answers arrive in the order of the requests. Raises ChildDied.
 
-        seconds  time limit for each message; a child that hangs past it ends itself in the end
+        seconds  time limit for each message; a child without a parent ends itself after it
         """
         try:
             self._write((request, seconds))
@@ -160,12 +160,12 @@ class ChildProcess:
     def unpack(self, message: Message | None) -> tuple[str, Any]:
         """Return ("ready", None) once, then ("said", message) and ("done", answer).
 
-        Raises ChildDied, and what the answering function raised.
+        Raises ChildDied, and the exception of the answering function.
         """
         if message is None:
             raise self._death()
         kind, content = _loads(message)
-        self.last_heard = time.monotonic()
+        self.last_message_time = time.monotonic()
         if kind == "failed":
             raise content
         self.ready = True
@@ -180,41 +180,41 @@ class ChildProcess:
     ) -> Any:
         """Return the answer to one request. Raises ChildDied, ChildSilent, and the child's error.
 
-        seconds                time limit for each message, counted from when the child has started
-        seconds_before_notice  after which notice() is called, once
+        seconds                time limit for each message after the child has started
+        seconds_before_notice  time after which notice() is called once
         """
         self.send(request, seconds)
-        asked, is_noticed = time.monotonic(), False
+        request_time, is_notice_sent = time.monotonic(), False
         limit = seconds if self.ready else max(seconds, SECONDS_TO_START)
-        heard, kind, content = asked, "", None
+        message_time, kind, content = request_time, "", None
         while kind != "done":
             try:
-                kind, content = self.receive(min(SECONDS_BETWEEN_LOOKS, seconds_before_notice))
-                heard, limit = time.monotonic(), seconds  # it has started
+                kind, content = self.receive(min(SECONDS_BETWEEN_CHECKS, seconds_before_notice))
+                message_time, limit = time.monotonic(), seconds  # it has started
             except queue.Empty:
                 signals.check()
                 now = time.monotonic()
-                if now - heard > limit:
+                if now - message_time > limit:
                     raise ChildSilent from None
-                if now - asked > seconds_before_notice and not is_noticed:
-                    is_noticed = True
+                if now - request_time > seconds_before_notice and not is_notice_sent:
+                    is_notice_sent = True
                     notice()
         return content
 
     def close(self) -> None:
-        """Let it end, or end it."""
-        self._close_input()  # which it takes as the end
+        """Let the child end, and kill it if it takes too long."""
+        self._close_input()  # asks the child to end
         with suppress(subprocess.TimeoutExpired):
             self.process.wait(SECONDS_TO_END)
         self.kill()
 
     def kill(self) -> None:
-        """End it at once, with all processes that it started."""
-        family = _descendants(self.process.pid) if self.process.poll() is None else []
+        """Kill the child and all processes that it started."""
+        descendants = _descendants(self.process.pid) if self.process.poll() is None else []
         self.process.kill()
-        for each in family:
+        for each in descendants:
             each.kill()
-        if hasattr(os, "killpg"):  # also those whose own parent has ended
+        if hasattr(os, "killpg"):  # also descendants whose own parent has ended
             with suppress(OSError):
                 os.killpg(self.process.pid, signal.SIGKILL)
         self.process.wait()
@@ -226,13 +226,13 @@ class ChildProcess:
         with suppress(subprocess.TimeoutExpired):
             self.process.wait(SECONDS_TO_END)
         self.kill()
-        return ChildDied(_manner(self.process.returncode))
+        return ChildDied(_describe_status(self.process.returncode))
 
     def _write(self, message: Any) -> None:
         assert self.process.stdin is not None
         try:
             _write(self.process.stdin, message)
-        except ValueError as error:  # closed, since it has been killed
+        except ValueError as error:  # the stream is closed, because the child was killed
             raise BrokenPipeError from error
 
     def _close_input(self) -> None:
@@ -253,7 +253,7 @@ class ChildProcess:
                 self._inbox.put((self, _read(stream)))
         self._inbox.put((self, None))
 
-    def _keep_printed(self) -> None:
+    def _read_printed(self) -> None:
         stream = self.process.stderr
         assert stream is not None
         with stream, suppress(OSError, ValueError):
@@ -289,17 +289,18 @@ def _loads(message: Message) -> Any:
     return pickle.loads(message[0], buffers=message[1:])
 
 
-def _descendants(process: int) -> list[Any]:
+def _descendants(process_id: int) -> list[Any]:
     import psutil
 
     try:
-        found: list[Any] = psutil.Process(process).children(recursive=True)
+        processes: list[Any] = psutil.Process(process_id).children(recursive=True)
     except psutil.Error:
         return []
-    return found
+    return processes
 
 
-def _manner(status: int) -> str:
+def _describe_status(status: int) -> str:
+    """Describe the exit status of `subprocess`, which is negative for a signal."""
     if status >= 1 << 31:  # of Windows: 0xC0000005 is an access violation
         return f"exit status 0x{status:08X}"
     if status >= 0:
@@ -314,7 +315,7 @@ def _environment() -> dict[str, str]:
     package_folder = str(Path(__file__).resolve().parents[2])
     inherited = os.environ.get("PYTHONPATH")
     paths = [package_folder, *([inherited] if inherited else [])]
-    # PYTHONSAFEPATH: files of the current folder are no modules.
+    # PYTHONSAFEPATH: do not import files of the current folder.
     own = {"PYTHONPATH": os.pathsep.join(paths), "PYTHONUNBUFFERED": "1", "PYTHONSAFEPATH": "1"}
     return os.environ | own
 
@@ -323,27 +324,27 @@ def _environment() -> dict[str, str]:
 
 
 def serve(parent: int) -> None:
-    """Answer the requests on standard input until it ends.
+    """Answer requests from standard input until it ends.
 
-    parent  process ID of the parent, 0 where its end is noticed by the end of the input only
+    parent  process ID of the parent; 0 if only the end of the input shows that the parent ended
     """
     global _is_child
     _is_child = True
-    requests, messages = _take_streams()
-    _leave_interrupts_to_parent()
-    _die_with(parent)
+    requests, messages = _redirect_streams()
+    _ignore_interrupts()
+    _end_with_parent(parent)
     inbox: queue.SimpleQueue[Message] = queue.SimpleQueue()
     threading.Thread(target=_read_requests, args=(requests, inbox), daemon=True).start()
-    with suppress(OSError):  # the parent has no more questions
+    with suppress(OSError):  # the parent has ended
         sys.path[:] = _loads(inbox.get())
         _answer_all(inbox, messages)
-    _leave()
+    _exit()
 
 
-def _take_streams() -> tuple[IO[bytes], IO[bytes]]:
-    """Return the streams of requests and messages; what is printed goes to standard error.
+def _redirect_streams() -> tuple[IO[bytes], IO[bytes]]:
+    """Return the streams of requests and messages, and redirect standard output to standard error.
 
-    The copies are not inherited by processes that a plugin starts, which would keep them open.
+    They are copies, which processes started by a plugin do not inherit and keep open.
     """
     requests, messages = os.fdopen(os.dup(0), "rb"), os.fdopen(os.dup(1), "wb")
     null = os.open(os.devnull, os.O_RDONLY)
@@ -356,8 +357,8 @@ def _take_streams() -> tuple[IO[bytes], IO[bytes]]:
     return requests, messages
 
 
-def _leave_interrupts_to_parent() -> None:
-    """Ignore Ctrl-C, and let a crash end the process without a dialog."""
+def _ignore_interrupts() -> None:
+    """Ignore Ctrl-C, which the parent handles, and disable the crash dialog of Windows."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     if sys.platform == "win32":
         import msvcrt
@@ -366,11 +367,11 @@ def _leave_interrupts_to_parent() -> None:
 
 
 def _read_requests(requests: IO[bytes], inbox: queue.SimpleQueue[Message]) -> None:
-    """Read ahead while the main thread works: the end of the input ends the process at once."""
+    """Read requests while the main thread works; the end of the input ends the process at once."""
     with suppress(OSError, EOFError):
         while True:
             inbox.put(_read(requests))
-    _leave()
+    _exit()
 
 
 def _answer_all(inbox: queue.SimpleQueue[Message], messages: IO[bytes]) -> None:
@@ -399,15 +400,16 @@ def _answer_all(inbox: queue.SimpleQueue[Message], messages: IO[bytes]) -> None:
 
 
 def _limit_hang(seconds: float) -> None:
-    """End this process if native code hangs for longer, even while it holds Python's lock.
+    """End this process if native code hangs for longer, even while it holds the GIL.
 
-    A parent that lives kills it earlier. Without a parent, no thread of Python could.
+    A running parent kills it earlier. Without a parent no Python thread could, because of the GIL.
     """
     if seconds + SECONDS_OF_GRACE < LONGEST_TIMER_SECONDS:
         faulthandler.dump_traceback_later(seconds + SECONDS_OF_GRACE, exit=True)
 
 
 def _sendable(error: Exception) -> Exception:
+    """Return the error if the parent can unpickle and report it, else one with its traceback."""
     import traceback
 
     from dafxtool.errors import DafxError
@@ -419,29 +421,28 @@ def _sendable(error: Exception) -> Exception:
     return RuntimeError("in a worker process:\n" + "".join(traceback.format_exception(error)))
 
 
-def _die_with(parent: int) -> None:
-    """End when the parent has ended, beyond what the end of the input does.
+def _end_with_parent(parent: int) -> None:
+    """End this process when its parent ends, even if the input stays open.
 
-    Linux can be asked to kill the child, whatever that is doing. Elsewhere a copy of the parent
-    made by os.fork may keep the input open, so its process ID is watched; systems without fork
-    have no such copies.
+    On Linux the kernel kills the child. Elsewhere a fork of the parent may keep the input open, so
+    a thread checks the parent's process ID. Systems without fork do not have this problem.
     """
     if sys.platform == "linux" and parent:
         import ctypes
 
         die_with_parent = 1  # PR_SET_PDEATHSIG
         ctypes.CDLL(None).prctl(die_with_parent, signal.SIGKILL)
-    at_first = parent or os.getppid()
+    first_parent = parent or os.getppid()
 
     def watch() -> None:
-        while os.getppid() == at_first:
+        while os.getppid() == first_parent:
             time.sleep(1.0)
-        _leave()
+        _exit()
 
     if hasattr(os, "fork"):
         threading.Thread(target=watch, daemon=True).start()
 
 
-def _leave() -> None:
-    """End without cleanup: what a plugin does at the end of its process may crash or hang."""
+def _exit() -> None:
+    """End this process without cleanup, because a plugin's cleanup may crash or hang."""
     os._exit(0)

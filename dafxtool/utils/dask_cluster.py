@@ -1,9 +1,9 @@
-"""Work spread over a Dask cluster: the same functions as here, and the same bits.
+"""Distribute tasks over a Dask cluster; results equal those of one machine bit by bit.
 
-What one machine does in its worker processes, many do as Dask's tasks: `begin(*arguments)` makes
-the function that answers requests, once in each process, and every request is a task of its own.
-A task whose worker dies is done again by another one. Results come back to the one process that
-writes. The workers need the same versions of the packages, and the inputs under the same paths.
+`start(*arguments)` creates the function that answers requests, once in each worker process. Every
+request is a Dask task. If a worker dies, another one repeats its task. The calling process receives
+all results and writes them. The workers need the same versions of the packages, and the input files
+under the same paths.
 """
 
 from __future__ import annotations
@@ -21,30 +21,33 @@ from dafxtool.utils import signals
 from dafxtool.utils.progress import SILENT, Progress
 
 SECONDS_TO_CONNECT = 10.0
-SECONDS_FOR_WORKERS = 60.0  # that a cluster without workers is waited for
-SECONDS_BETWEEN_LOOKS = 0.5
-TASKS_A_THREAD = 3  # under way: one is done, one is on its way there, one on its way back
-PACKAGES = ("numpy", "pedalboard", "scipy", "soundfile", "soxr", "torch")  # that decide the bits
+SECONDS_FOR_WORKERS = 60.0  # time limit for the first worker of a cluster
+SECONDS_BETWEEN_CHECKS = 0.5
+TASKS_PER_THREAD = 3  # submitted at a time: one is sent, one runs, one returns its result
+PACKAGES = ("numpy", "pedalboard", "scipy", "soundfile", "soxr", "torch")  # affect results
 
 
 class DaskCluster:
     """A connection to a Dask scheduler.
 
     address  of the scheduler, such as tcp://node1:8786
+
+    ClusterError            the scheduler or a worker does not respond, or a version differs
+    MissingDependencyError  dask[distributed] is not installed
     """
 
     def __init__(self, address: str, progress: Progress = SILENT) -> None:
         try:
             from distributed import Client
         except ImportError as error:
-            raise MissingDependencyError("dask[distributed]", "Working on a cluster") from error
+            raise MissingDependencyError("dask[distributed]", "Using a cluster") from error
         self.address, self._progress = address, progress
         try:
             self._client = Client(address, timeout=SECONDS_TO_CONNECT, set_as_default=False)
         except (OSError, TimeoutError, ValueError) as error:
             raise ClusterError(
-                f"no Dask scheduler answers at {address}: start one with 'dask scheduler', and "
-                "give the address that it prints."
+                f"{address}: no Dask scheduler responds. Start one with 'dask scheduler', and use "
+                "the address that it prints."
             ) from error
         try:
             self._check_workers()
@@ -64,35 +67,40 @@ class DaskCluster:
         self.close()
 
     def close(self) -> None:
-        """Disconnect; tasks that nobody waits for any more are dropped."""
+        """Disconnect and cancel pending tasks."""
         self._client.close()
 
     def answers(
         self,
-        begin: Callable[..., Callable[[Any], Any]],
+        start: Callable[..., Callable[[Any], Any]],
         arguments: Sequence[Any],
         requests: Sequence[Any],
     ) -> Iterator[tuple[int, Any]]:
-        """(position of the request, answer), as they become ready. Raises what a task raised."""
+        """Yield (index of the request, answer) in the order of completion.
+
+        start, arguments  start(*arguments) returns the function that answers a request
+
+        Raises the exception of a task.
+        """
         from distributed import wait
 
-        packed = pickle.dumps((begin, tuple(arguments)))
-        # A task, not scattered data: what dies with a worker can be had again.
-        shared = self._client.submit(bytes, packed, pure=False)
-        most = max(1, sum(self._threads().values())) * TASKS_A_THREAD
+        pickled = pickle.dumps((start, tuple(arguments)))
+        # A task instead of scattered data, because Dask can repeat it if its worker dies.
+        shared = self._client.submit(bytes, pickled, pure=False)
+        most = max(1, sum(self._threads().values())) * TASKS_PER_THREAD
         running: dict[Any, int] = {}
-        position = 0
-        while position < len(requests) or running:
-            while position < len(requests) and len(running) < most:
+        index = 0
+        while index < len(requests) or running:
+            while index < len(requests) and len(running) < most:
                 task = self._client.submit(
-                    answer_one, shared, requests[position], pure=False, retries=1
+                    answer_request, shared, requests[index], pure=False, retries=1
                 )
-                running[task] = position
-                position += 1
+                running[task] = index
+                index += 1
             try:
                 with self._client.as_current():
                     done = wait(
-                        list(running), timeout=SECONDS_BETWEEN_LOOKS, return_when="FIRST_COMPLETED"
+                        list(running), timeout=SECONDS_BETWEEN_CHECKS, return_when="FIRST_COMPLETED"
                     ).done
             except TimeoutError:
                 done = set()
@@ -109,46 +117,47 @@ class DaskCluster:
             raise
         except KilledWorker as error:
             raise ClusterError(
-                f"workers of {self.address} died again and again at the same task ({error}): see "
-                "their logs; what was done is kept, go on with --resume."
+                f"{self.address}: several workers died at the same task ({error}). Check their "
+                "logs, then continue with --resume."
             ) from error
 
     def _threads(self) -> Mapping[str, int]:
-        found: Mapping[str, int] = self._client.nthreads()
-        return found
+        """Return the number of threads of each worker."""
+        threads: Mapping[str, int] = self._client.nthreads()
+        return threads
 
     def _check_workers(self) -> None:
-        """ClusterError without workers, or with other versions of what decides the bits."""
+        """Raise ClusterError without workers, or if their package versions differ from ours."""
         from distributed import TimeoutError as NoWorkers
 
         if not self._threads():
-            self._progress.say(f"{self.address} has no workers yet; waiting for one.")
+            self._progress.say(f"{self.address}: waiting for the first worker")
         try:
             self._client.wait_for_workers(1, timeout=SECONDS_FOR_WORKERS)
         except (NoWorkers, TimeoutError) as error:
             raise ClusterError(
-                f"{self.address} has no workers: start some with 'dask worker {self.address}'."
+                f"{self.address}: no workers. Start some with 'dask worker {self.address}'."
             ) from error
         try:
-            found = self._client.run(versions)
-        except Exception as error:  # whatever a worker without dafxtool makes of it
+            worker_versions = self._client.run(versions)
+        except Exception as error:  # without dafxtool a worker can fail in many ways
             raise ClusterError(
-                f"a worker of {self.address} cannot import dafxtool ({error}): install the same "
+                f"{self.address}: a worker cannot import dafxtool ({error}). Install the same "
                 "version there."
             ) from error
         ours = versions()
-        for worker, theirs in found.items():
+        for worker, theirs in worker_versions.items():
             if theirs != ours:
-                other = next(name for name in ours if ours[name] != theirs.get(name))
+                name = next(name for name in ours if ours[name] != theirs.get(name))
                 raise ClusterError(
-                    f"the worker {worker} has {other} {theirs.get(other)}, and this machine has "
-                    f"{ours[other]}: install the same versions, or the results would differ."
+                    f"{worker}: another version of {name} would change the results (found "
+                    f"{theirs.get(name)}, expected {ours[name]}). Install the same version."
                 )
 
 
 @contextmanager
 def cluster_at(address: str | None, progress: Progress = SILENT) -> Iterator[DaskCluster | None]:
-    """Connect to the scheduler at an address; yields None without one."""
+    """Connect to the scheduler at an address; yield None without an address."""
     if address is None:
         yield None
         return
@@ -157,30 +166,33 @@ def cluster_at(address: str | None, progress: Progress = SILENT) -> Iterator[Das
 
 
 def versions() -> dict[str, str | None]:
-    """Versions of what decides the bits of a result; None for what is not installed."""
+    """Return the versions of the packages that affect results; None if not installed."""
     from importlib.metadata import PackageNotFoundError, version
 
-    found: dict[str, str | None] = {"dafxtool": __version__}
+    installed: dict[str, str | None] = {"dafxtool": __version__}
     for name in PACKAGES:
         try:
-            found[name] = version(name)
+            installed[name] = version(name)
         except PackageNotFoundError:
-            found[name] = None
-    return found
+            installed[name] = None
+    return installed
 
 
 # --- on the workers -----------------------------------------------------------------------------
 
-_begun: dict[str, Callable[[Any], Any]] = {}  # the last one of this process
+_answering: dict[str, Callable[[Any], Any]] = {}  # at most one: the latest function, by its hash
 
 
-def answer_one(packed: bytes, request: Any) -> Any:
-    """The answer to a request, by a function that is made once in a process."""
-    key = hashlib.sha256(packed).hexdigest()
-    answer = _begun.get(key)
+def answer_request(pickled: bytes, request: Any) -> Any:
+    """Answer a request with a function that each process creates once.
+
+    pickled  (start, arguments), where start(*arguments) returns the function
+    """
+    key = hashlib.sha256(pickled).hexdigest()
+    answer = _answering.get(key)
     if answer is None:
-        begin, arguments = pickle.loads(packed)
-        answer = begin(*arguments)
-        _begun.clear()
-        _begun[key] = answer
+        start, arguments = pickle.loads(pickled)
+        answer = start(*arguments)
+        _answering.clear()
+        _answering[key] = answer
     return answer(request)

@@ -1,4 +1,4 @@
-"""Where tensors live: the CPU or a CUDA device."""
+"""Choose the device of tensors, and report the machine's CUDA devices, cores and memory."""
 
 from __future__ import annotations
 
@@ -11,7 +11,10 @@ from dafxtool.errors import ConfigError
 
 
 def n_cuda_devices() -> int:
-    """CUDA devices that the driver offers, asked of the driver itself: torch takes seconds."""
+    """Return the number of CUDA devices according to the driver.
+
+    Calling the driver is faster than torch, which takes seconds.
+    """
     for name in ("libcuda.so.1", "nvcuda.dll"):
         try:
             driver = ctypes.CDLL(name)
@@ -24,15 +27,15 @@ def n_cuda_devices() -> int:
 
 
 def check_device(device: str) -> None:
-    """Refuse a CUDA device that the driver does not offer (ConfigError); torch is not imported."""
+    """Raise ConfigError for a CUDA device that the driver does not have."""
     _check_name(device)
-    # AMD's GPUs are CUDA devices of a torch that is built for ROCm, and no CUDA driver knows them.
+    # A torch built for ROCm calls AMD GPUs CUDA devices, but the CUDA driver does not know them.
     if device not in ("auto", "cpu") and "rocm" not in version("torch"):
         _refuse_missing(device, n_cuda_devices())
 
 
 def pick_device(device: str) -> str:
-    """auto becomes cuda where there is one, else cpu; a device that is not there is an error."""
+    """Resolve auto to cuda if available, else cpu. Raises ConfigError for a missing device."""
     _check_name(device)
     if device == "cpu":
         return "cpu"
@@ -46,32 +49,29 @@ def pick_device(device: str) -> str:
 
 def _check_name(device: str) -> None:
     if not re.fullmatch(r"auto|cpu|cuda(:\d+)?", device):
-        raise ConfigError(f"device {device!r} is unknown: use auto, cpu, cuda or cuda:N.")
+        raise ConfigError(f"device: unknown name {device!r}. Use auto, cpu, cuda or cuda:N.")
 
 
 def _refuse_missing(device: str, available: int) -> None:
     if int(device.partition(":")[2] or 0) >= available:
         raise ConfigError(
-            f"device {device!r} was asked for, and {available} CUDA devices are here: use "
-            "--device cpu, or look with 'dafxtool doctor'."
+            f"device: {device!r} does not exist (found {available} CUDA devices). Use --device "
+            "cpu, or check the machine with 'dafxtool doctor'."
         )
 
 
-def _free_memory() -> int:
-    """Return the bytes of memory that can be taken without swapping."""
+def free_memory() -> int:
+    """Return the memory in bytes that can be allocated without swapping."""
     import psutil
 
     return int(psutil.virtual_memory().available)
 
 
-# --- the machine --------------------------------------------------------------------------------
-
-
 def usable_cores() -> int:
-    """Return the number of cores that this process may use, at most those of the machine."""
+    """Return the number of cores that this process may use."""
     import psutil
 
     process = psutil.Process()
-    if hasattr(process, "cpu_affinity"):  # macOS has none
+    if hasattr(process, "cpu_affinity"):  # not on macOS
         return len(process.cpu_affinity())
     return os.cpu_count() or 1

@@ -1,9 +1,8 @@
-"""Files that are either whole or not there.
+"""Write files atomically, and report disk errors as messages that name the output.
 
-An output is written under a temporary name in its own folder and takes its real name only when it
-is complete, so that whoever finds `pairs.csv` finds all of it. A command that writes for long keeps
-others from the same output meanwhile, with a lock that ends with its process. What the disk has
-against a file (full, read-only, no permission) becomes one sentence that names it.
+An output is written under a temporary name in its own folder and renamed once it is complete, so
+that a file with the final name is never partial. Disk errors (full, read-only, no permission)
+become a DiskError that names the output and a remedy.
 """
 
 from __future__ import annotations
@@ -21,28 +20,31 @@ from pathlib import Path
 
 from dafxtool.errors import DiskError, OutputExistsError
 
-# What a disk says, and what a person can do about it. Any other OSError is told in its own words.
+ANOTHER_OUTPUT = "Choose another --output."
+FREE_SPACE = "Free some space or choose another --output."
+
+# Problem and remedy for each error number; other errors use the system's description.
 REMEDIES = {
-    errno.ENOSPC: "the disk is full: free some space there, or write elsewhere with --output",
-    errno.EDQUOT: "your quota is used up: free some space there, or write elsewhere with --output",
-    errno.EFBIG: "it would be larger than that file system holds: write elsewhere with --output",
-    errno.EROFS: "the file system is read-only: write elsewhere with --output",
-    errno.EACCES: "there is no permission to write there: write elsewhere with --output",
-    errno.EPERM: "there is no permission to write there: write elsewhere with --output",
-    errno.EISDIR: "that is a folder: give a file name",
-    errno.ENOTDIR: "a part of that path is a file, not a folder: give another name",
-    errno.EEXIST: "a part of that path is a file, not a folder: give another name",
-    errno.ENAMETOOLONG: "the name is too long: give a shorter one",
-    errno.EIO: "the disk reports a failure of its own: write elsewhere with --output",
+    errno.ENOSPC: ("the disk is full", FREE_SPACE),
+    errno.EDQUOT: ("the disk quota is used up", FREE_SPACE),
+    errno.EFBIG: ("larger than the file system allows", ANOTHER_OUTPUT),
+    errno.EROFS: ("the file system is read-only", ANOTHER_OUTPUT),
+    errno.EACCES: ("no permission to write", ANOTHER_OUTPUT),
+    errno.EPERM: ("no permission to write", ANOTHER_OUTPUT),
+    errno.EISDIR: ("is a folder", "Use the name of a file."),
+    errno.ENOTDIR: ("a part of the path is a file, not a folder", ANOTHER_OUTPUT),
+    errno.EEXIST: ("a part of the path is a file, not a folder", ANOTHER_OUTPUT),
+    errno.ENAMETOOLONG: ("the name is too long", "Use a shorter name."),
+    errno.EIO: ("the disk failed", ANOTHER_OUTPUT),
 }
 
-PARTIAL = re.compile(r"\..+\.partial-(\d+)(\.[^.]*)?")  # what partial_name makes
+PARTIAL = re.compile(r"\..+\.partial-(\d+)(\.[^.]*)?")  # results of partial_name
 
-SAMPLED_BYTES = 4096  # at the beginning, in the middle and at the end
+SAMPLED_BYTES = 4096  # of a fingerprint: at the start, in the middle and at the end
 
 SYNC_FILE_RANGE_WRITE = 2  # of linux/fs.h
 
-# Windows does not replace a file that another program has open, if only to look for viruses.
+# Windows does not replace a file that another program, such as a virus scanner, has open.
 IN_USE = (5, 32)  # ERROR_ACCESS_DENIED, ERROR_SHARING_VIOLATION
 MOST_TRIES, SECONDS_BETWEEN_TRIES = 20, 0.1
 
@@ -51,41 +53,40 @@ RESERVED_BYTES = 1 << 20  # written at a time
 
 @contextmanager
 def atomic_write(path: Path, overwrite: bool = False) -> Iterator[Path]:
-    """A temporary path to write to; on leaving without an error it becomes `path`.
+    """Yield a temporary path to write to, and rename it to `path` after success.
 
-    The temporary path lies in the folder of `path` and keeps its suffix, so that a library that
-    goes by suffixes writes the right kind of file. Parent folders are made. On an error nothing is
-    left behind, and a file that was at `path` before is still there as it was.
+    The temporary path is in the folder of `path` and has the same suffix, because some libraries
+    choose the format by the suffix. Missing parent folders are created. On an error the temporary
+    file is removed, and an existing file at `path` stays unchanged.
 
     OutputExistsError  path exists and overwrite is not set
-    DiskError          the disk does not take the file
+    DiskError          the file cannot be written
     """
     path = Path(path)
     with disk_errors(path):
         _check_target(path)
         check_free(path, overwrite)
-        path = path.resolve()  # behind a link, the file is replaced and the link stays
+        path = path.resolve()  # replace the target of a link, not the link
         path.parent.mkdir(parents=True, exist_ok=True)
         temporary = partial_name(path)
         try:
             yield temporary
-            _settle(temporary, path, overwrite)
+            _rename_complete(temporary, path, overwrite)
         finally:
             with suppress(OSError):
                 temporary.unlink()
 
 
 def check_free(path: Path, overwrite: bool) -> None:
-    """OutputExistsError when something is at path and may not be overwritten."""
+    """Raise OutputExistsError if path exists and overwrite is not set."""
     if not overwrite and os.path.lexists(path):
         raise OutputExistsError(
-            f"{path} exists already: choose another name with --output, or replace it with "
-            "--overwrite."
+            f"{path}: exists already. Use --overwrite or choose another --output."
         )
 
 
 def unused_name(path: Path) -> Path:
-    """path itself where nothing has that name, else path with -2, -3, ... before its suffix."""
+    """Return path, or if it exists the first free name with -2, -3, ... before its suffix."""
     path = Path(path)
     candidate, number = path, 1
     while os.path.lexists(candidate):
@@ -95,32 +96,33 @@ def unused_name(path: Path) -> Path:
 
 
 def fingerprint(path: Path) -> tuple[int, int]:
-    """Length in bytes, and CRC-32 of a sample of them: not the same once a file was worked on.
+    """Return a file's size in bytes and the CRC-32 of three samples, to notice changes.
 
-    (0, 0) where it cannot be read. A sample, because whole datasets are looked at this way.
+    Samples keep this fast for whole datasets. A file that cannot be read gives (0, 0).
     """
     try:
         with open(path, "rb") as file:
-            size, check = os.fstat(file.fileno()).st_size, 0
-            for position in (0, size // 2, max(0, size - SAMPLED_BYTES)):
-                file.seek(position)
-                check = zlib.crc32(file.read(SAMPLED_BYTES), check)
+            size, checksum = os.fstat(file.fileno()).st_size, 0
+            for offset in (0, size // 2, max(0, size - SAMPLED_BYTES)):
+                file.seek(offset)
+                checksum = zlib.crc32(file.read(SAMPLED_BYTES), checksum)
     except OSError:
         return 0, 0
-    return size, check
+    return size, checksum
 
 
 def partial_name(path: Path) -> Path:
-    """The name under which this process writes path: hidden, beside it, of the same suffix."""
+    """Return this process's temporary name for path: hidden, in its folder, with its suffix."""
     return path.with_name(f".{path.stem}.partial-{os.getpid()}{path.suffix}")
 
 
 @contextmanager
 def disk_errors(path: Path) -> Iterator[None]:
-    """Turns an OSError of the disk, while path is being written, into a DiskError naming path.
+    """Convert an OSError while path is written to a DiskError that names path.
 
     path  a file, or a folder that files are written into
-    An OSError about another file (an input that cannot be read) passes through as it is.
+
+    An OSError that names another file, such as an unreadable input, is not converted.
     """
     try:
         yield
@@ -131,16 +133,17 @@ def disk_errors(path: Path) -> Iterator[None]:
 
 
 def disk_sentence(error: OSError, path: Path | str | None = None) -> str:
-    """What to tell the user about an error of the disk."""
-    found = error.strerror or str(error)
-    remedy = REMEDIES.get(error.errno or 0, f"{found}: look at the disk, or write elsewhere")
-    return f"{path or error.filename or 'The output'} cannot be written, because {remedy}."
+    """Return the message for a disk error: path, problem and remedy."""
+    problem, remedy = REMEDIES.get(
+        error.errno or 0, (error.strerror or str(error), "Check the disk, or " + ANOTHER_OUTPUT)
+    )
+    return f"{path or error.filename or 'output'}: cannot be written ({problem}). {remedy}"
 
 
 def _concerns(error: OSError, path: Path) -> bool:
-    """Is it about path, a folder on the way to it, or a file inside it?"""
+    """Return whether an error is about path, one of its parent folders, or a file inside it."""
     if not isinstance(error.filename, str):
-        return True  # a write that failed names no file
+        return True  # errors of write(2) name no file
     named, wanted = Path(error.filename).resolve(), Path(path).resolve()
     return (
         named in (wanted, partial_name(wanted))
@@ -150,51 +153,51 @@ def _concerns(error: OSError, path: Path) -> bool:
 
 
 def _check_target(path: Path) -> None:
-    """A folder cannot be replaced by a file, and a device or a pipe must not be."""
+    """Refuse folders, which a file cannot replace, and devices and pipes."""
     if path.is_dir():
         raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
     if path.exists() and not path.is_file():
-        raise DiskError(f"{path} is no ordinary file: give --output the name of one.")
+        raise DiskError(f"{path}: is not an ordinary file. {ANOTHER_OUTPUT}")
 
 
 def send_to_disk(path: Path) -> None:
-    """Have the system begin to write what it still holds back of a file, and do not wait for it.
+    """Ask the system to write a file's cached bytes to the disk now, without waiting.
 
-    Without this it would begin after many seconds, or when somebody waits. Nothing is secured by
-    it. Does nothing where there is no sync_file_range(2).
+    Otherwise the system writes them many seconds later, and `sync` takes longer. This gives no
+    guarantee that the bytes are on the disk. Does nothing without sync_file_range(2).
     """
     if not sys.platform.startswith("linux"):
         return
     descriptor = os.open(path, os.O_RDONLY)
     try:
-        begin = ctypes.c_int64(0), ctypes.c_int64(0)  # from the first byte to the end
-        ctypes.CDLL(None).sync_file_range(descriptor, *begin, SYNC_FILE_RANGE_WRITE)
+        offset, n_bytes = ctypes.c_int64(0), ctypes.c_int64(0)  # 0 bytes: to the end of the file
+        ctypes.CDLL(None).sync_file_range(descriptor, offset, n_bytes, SYNC_FILE_RANGE_WRITE)
     finally:
         os.close(descriptor)
 
 
 def sync(path: Path) -> None:
-    """Wait until the disk has all bytes of a file."""
-    with open(path, "rb+") as file:  # Windows syncs only what may be written
+    """Wait until all bytes of a file are on the disk."""
+    with open(path, "rb+") as file:  # Windows syncs only files opened for writing
         os.fsync(file.fileno())
 
 
 def replace(source: Path, target: Path) -> None:
-    """Give a file the name of another one, which it replaces; wait a little if that is in use."""
-    for tries in range(1, MOST_TRIES + 1):
+    """Rename source to target, which it replaces; try again for a while if target is in use."""
+    for attempt in range(1, MOST_TRIES + 1):
         try:
             os.replace(source, target)
             return
         except PermissionError as error:
-            if getattr(error, "winerror", None) not in IN_USE or tries == MOST_TRIES:
+            if getattr(error, "winerror", None) not in IN_USE or attempt == MOST_TRIES:
                 raise
         time.sleep(SECONDS_BETWEEN_TRIES)
 
 
 def reserve(path: Path, n_bytes: int = 0) -> None:
-    """Give every byte of an existing file its place on the disk; its content stays.
+    """Allocate disk space for every byte of an existing file, and keep its content.
 
-    n_bytes  smallest size of the file afterwards; what is added is zeros
+    n_bytes  minimum size of the file afterwards; it is extended with zeros
     """
     with open(path, "rb+", buffering=0) as file:
         size = max(1, n_bytes, os.fstat(file.fileno()).st_size)
@@ -205,16 +208,16 @@ def reserve(path: Path, n_bytes: int = 0) -> None:
             except OSError as error:
                 if error.errno not in (errno.EOPNOTSUPP, errno.EINVAL):
                     raise
-        for position in range(0, size, RESERVED_BYTES):
-            n_block = min(RESERVED_BYTES, size - position)
-            file.seek(position)
+        for offset in range(0, size, RESERVED_BYTES):
+            n_block = min(RESERVED_BYTES, size - offset)
+            file.seek(offset)
             block = file.read(n_block)  # zeros where the file has a hole
-            file.seek(position)
+            file.seek(offset)
             file.write(block.ljust(n_block, b"\0"))
 
 
-def _settle(temporary: Path, path: Path, overwrite: bool) -> None:
-    """Give the finished file its name, once its bytes are on the disk."""
+def _rename_complete(temporary: Path, path: Path, overwrite: bool) -> None:
+    """Rename the complete file once its bytes are on the disk."""
     sync(temporary)
-    check_free(path, overwrite)  # again: another process may have been quicker
+    check_free(path, overwrite)  # again, because another process may have created it meanwhile
     replace(temporary, path)

@@ -22,7 +22,7 @@ LATENT_SUFFIXES = (".h5", ".hdf5", ".csv", ".npz")
 def check_outputs(
     figure: Path | None,
     table: Path | None = None,
-    sounds: Path | None = None,
+    audio_folder: Path | None = None,
     overwrite: bool = False,
 ) -> None:
     """Refuse unusable paths of a figure, a table and a folder of audio files."""
@@ -32,8 +32,8 @@ def check_outputs(
     if table:
         check_table_path(table)
         check_file(table, overwrite)
-    if sounds:
-        check_folder(sounds, overwrite)
+    if audio_folder:
+        check_folder(audio_folder, overwrite)
 
 
 def check_figure_path(path: Path) -> None:
@@ -65,7 +65,7 @@ def check_folder(folder: Path, overwrite: bool) -> None:
 
 
 def is_page(path: Path) -> bool:
-    """Whether a path has the suffix of a web page."""
+    """Return whether a path has the suffix of a web page."""
     return path.suffix.lower() in PAGE_SUFFIXES
 
 
@@ -80,7 +80,7 @@ def check_page_path(path: Path, overwrite: bool) -> None:
 
 
 def check_latents_path(path: Path, inputs: Sequence[Path], overwrite: bool) -> None:
-    """Refuse an unusable path of a latents file, and one of its own inputs."""
+    """Refuse an unusable path of a latents file, and a path that is one of the inputs."""
     if path.suffix.lower() not in LATENT_SUFFIXES:
         raise InputError(
             f"{path}: unknown suffix of a latents file (found {path.suffix!r}, expected one of "
@@ -95,14 +95,15 @@ def check_latents_path(path: Path, inputs: Sequence[Path], overwrite: bool) -> N
 def write_table(path: Path, columns: Mapping[str, Sequence[Any]], overwrite: bool = False) -> None:
     """Write equally long columns as CSV with a header.
 
-    Floats have as many digits as it takes to read the same float back in their own precision.
-    InputError where the columns differ in length or the suffix is not .csv.
+    Floats have as many digits as are needed to read the same value back in their precision.
+
+    InputError  the columns differ in length, or the suffix is not .csv
     """
     check_table_path(path)
     lengths = {name: len(column) for name, column in columns.items()}
     if len(set(lengths.values())) > 1:
-        raise InputError(f"the columns of {path} differ in length ({lengths}): make them equal.")
-    # newline="" and the explicit terminator give the same bytes on every system.
+        raise InputError(f"{path}: columns differ in length (found {lengths}). Make them equal.")
+    # newline="" and the line terminator give the same bytes on every system.
     with (
         atomic_write(path, overwrite) as unfinished,
         open(unfinished, "w", newline="", encoding="utf-8", errors="surrogateescape") as file,
@@ -114,6 +115,7 @@ def write_table(path: Path, columns: Mapping[str, Sequence[Any]], overwrite: boo
 
 
 def check_file(path: Path, overwrite: bool) -> None:
+    """Refuse a folder, and an existing file without overwrite."""
     if path.is_dir():
         raise InputError(f"{path}: is a folder (expected a file). Choose another name.")
     check_free(path, overwrite)

@@ -1,9 +1,8 @@
-"""Telling how far a long step is.
+"""Report the progress of long steps.
 
-Library functions take `progress: Progress = SILENT` and say what they do; only the command line
-hands them something that prints. Everything goes to standard error, results never do. On a
-terminal that is a bar with rate and time left; elsewhere (a log file, a job queue) one line now
-and then.
+Library functions accept `progress: Progress = SILENT`; the command line passes an object that
+prints. Progress goes to standard error, results to standard output. A terminal shows a bar with
+rate and remaining time; a log file or job queue gets a line every few seconds.
 """
 
 from __future__ import annotations
@@ -19,39 +18,43 @@ SECONDS_BETWEEN_LINES = 15.0
 
 
 class Progress:
-    """Says nothing: the base of all that do, and what library functions use unless told."""
+    """Report nothing: the base class, and the default of library functions."""
 
     def start(
         self, description: str, total: int | None = None, unit: str = "item", done: int = 0
     ) -> None:
-        """A step begins, of `total` units (None where nobody knows).
+        """Start a step.
 
-        done  units of the total that an earlier run did: they count, but not for the rate
+        total  number of units, None if unknown
+        done   units of the total that an earlier run completed; not part of the rate
         """
 
     def advance(self, n: int = 1, **values: Any) -> None:
-        """n more units are done; values (loss=0.31) are shown beside the count."""
+        """Report n more completed units, and values such as loss=0.31 to show with the count.
+
+        Raises KeyboardInterrupt for a recorded interrupt; see `signals`.
+        """
         signals.check()
 
     def finish(self) -> None:
-        """The step has ended, complete or not."""
+        """End the step, complete or not."""
 
     def say(self, text: str) -> None:
         """Print one line for the user."""
 
     def detail(self, text: str) -> None:
-        """Print one line for users who want to know what was decided and why (--verbose)."""
+        """Print one line with --verbose: a decision and its reason."""
 
 
 SILENT = Progress()
 
 
 class TerminalProgress(Progress):
-    """Bars on a terminal, lines elsewhere.
+    """Show bars on a terminal and print lines elsewhere.
 
-    verbose                print details too
-    stream                 where to print; standard error as it is at that time by default
-    seconds_between_lines  where there is no terminal, the least time from line to line
+    stream                 output, by default standard error at the time of construction
+    seconds_between_lines  minimum time between lines if the stream is no terminal
+    verbose                print details, too
     """
 
     def __init__(
@@ -98,7 +101,7 @@ class TerminalProgress(Progress):
 
 
 class _Bar:
-    """tqdm's bar; a line that is said meanwhile appears above it."""
+    """A progress bar of tqdm; messages appear above it."""
 
     def __init__(
         self, stream: TextIO, description: str, total: int | None, unit: str, done: int
@@ -129,7 +132,7 @@ class _Bar:
 
 
 class _Lines:
-    """A line at most every few seconds, and one at the end."""
+    """Progress as text: a line at most every `interval` seconds, and one at the end."""
 
     def __init__(
         self,
@@ -144,29 +147,29 @@ class _Lines:
         self.interval = interval
         self.done = self.done_before = done
         self.values: dict[str, Any] = {}
-        self.began = self.last_line = time.monotonic()
+        self.start_time = self.last_line_time = time.monotonic()
 
     def advance(self, n: int, values: dict[str, Any]) -> None:
         self.done += n
         self.values.update(values)
         now = time.monotonic()
-        if now - self.last_line >= self.interval:
-            self.last_line = now
+        if now - self.last_line_time >= self.interval:
+            self.last_line_time = now
             self.say(self._state(now))
 
     def finish(self) -> None:
-        self.say(self._state(time.monotonic(), ended=True))
+        self.say(self._state(time.monotonic(), is_finished=True))
 
     def say(self, text: str) -> None:
         _print_line(text, self.stream)
 
-    def _state(self, now: float, ended: bool = False) -> str:
-        """rendering: 120/300 pairs, 41.2 pairs/s, 0:04 left, loss 0.31"""
-        seconds = max(now - self.began, 1e-9)
+    def _state(self, now: float, is_finished: bool = False) -> str:
+        """Format the progress: "rendering: 120/300 pairs, 41.2 pairs/s, 0:04 left, loss 0.31"."""
+        seconds = max(now - self.start_time, 1e-9)
         rate = (self.done - self.done_before) / seconds
         count = f"{self.done}" if self.total is None else f"{self.done}/{self.total}"
         parts = [f"{count} {self.unit}s"]
-        if ended:
+        if is_finished:
             parts.append(f"in {duration(seconds)}")
         elif rate > 0:
             parts.append(f"{_text(rate)} {self.unit}s/s")
@@ -177,7 +180,7 @@ class _Lines:
 
 
 def _print_line(text: str, stream: TextIO) -> None:
-    """Whole: an interrupt may come between a text and an end of line that are written apart."""
+    """Print a line with one write, so that no interrupt separates text and end of line."""
     stream.write(f"{text}\n")
     stream.flush()
 

@@ -1,8 +1,8 @@
-"""Ctrl-C and SIGTERM that cannot get lost.
+"""Handle Ctrl-C and SIGTERM so that no interrupt is lost.
 
-Python raises KeyboardInterrupt wherever it happens to be; inside a destructor or a weak reference's
-callback it is printed and forgotten, and the command goes on. So the command line's handler also
-notes it, and every loop that tells its progress looks at the note.
+Python raises KeyboardInterrupt in whatever code is running. Inside a destructor or the callback of
+a weak reference it is printed and ignored, and the command continues. The handler of the command
+line therefore also records the interrupt, and every loop that reports progress checks the record.
 """
 
 from __future__ import annotations
@@ -15,75 +15,81 @@ from contextlib import contextmanager
 from types import FrameType
 from typing import Any
 
-# Ctrl-C and a job queue's way of saying the same: SIGTERM, or SIGBREAK on Windows.
+# Ctrl-C, and what a job queue sends: SIGTERM, or SIGBREAK on Windows.
 SIGNALS = [
     getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGBREAK") if hasattr(signal, name)
 ]
 
-# A signal belongs to the process, and so do these. No Event: its lock would be taken twice by a
-# handler that is interrupted by the next signal, and the process would stand still for ever.
-_noted = False
-_deferred = False
-_usual_hook = sys.unraisablehook
+# Module variables, because a signal belongs to the process. A threading.Event would deadlock: a
+# handler that is interrupted by the next signal would acquire the event's lock twice.
+_is_pending = False
+_is_deferred = False
+_original_hook = sys.unraisablehook
 
 
 def watch() -> None:
-    """Note interrupts from now on; earlier ones are forgotten. Only the main thread can."""
-    global _noted, _deferred, _usual_hook
-    _noted = _deferred = False
-    if sys.unraisablehook is not _forgotten:
-        _usual_hook, sys.unraisablehook = sys.unraisablehook, _forgotten
+    """Install the handlers and forget earlier interrupts.
+
+    Outside the main thread, which alone may install handlers, only the record is reset.
+    """
+    global _is_pending, _is_deferred, _original_hook
+    _is_pending = _is_deferred = False
+    if sys.unraisablehook is not _report_unraisable:
+        _original_hook, sys.unraisablehook = sys.unraisablehook, _report_unraisable
     if threading.current_thread() is threading.main_thread():
         for number in SIGNALS:
-            signal.signal(number, _interrupted)
+            signal.signal(number, _handle)
 
 
-def _forgotten(what: Any) -> None:
-    """Python has forgotten an exception; of one that was noted nobody needs to hear."""
-    if not (issubclass(what.exc_type, KeyboardInterrupt) and _noted):
-        _usual_hook(what)
+def _report_unraisable(unraisable: Any) -> None:
+    """Report an exception that Python ignores, except an interrupt that is recorded."""
+    if not (issubclass(unraisable.exc_type, KeyboardInterrupt) and _is_pending):
+        _original_hook(unraisable)
 
 
-def leave(told: bool) -> None:
-    """The command has ended by an interrupt.
+def leave(is_reported: bool) -> None:
+    """Replace the handlers at the end of an interrupted command.
 
-    A further one means nothing until that is told, and ends the process at once afterwards.
+    is_reported  False: further interrupts are ignored until the first is reported. True: they end
+                 the process at once
     """
     if threading.current_thread() is threading.main_thread():
         for number in SIGNALS:
-            signal.signal(number, signal.SIG_DFL if told else signal.SIG_IGN)
+            signal.signal(number, signal.SIG_DFL if is_reported else signal.SIG_IGN)
 
 
-def _interrupted(number: int, frame: FrameType | None) -> None:
-    global _noted
-    impatient, _noted = _noted, True
-    if impatient or not _deferred:
+def _handle(number: int, frame: FrameType | None) -> None:
+    global _is_pending
+    is_second, _is_pending = _is_pending, True
+    if is_second or not _is_deferred:
         raise KeyboardInterrupt
 
 
-def is_behind(error: BaseException) -> bool:
-    """Did an interrupt bring the error about?
+def is_caused_by_interrupt(error: BaseException) -> bool:
+    """Return whether an interrupt is in the context of an error.
 
-    One that arrives while Python takes or gives back a lock makes a RuntimeError of its own.
+    Python raises a RuntimeError if an interrupt arrives while it acquires or releases a lock.
     """
-    earlier = error.__context__
-    return earlier is not None and (isinstance(earlier, KeyboardInterrupt) or is_behind(earlier))
+    context = error.__context__
+    return context is not None and (
+        isinstance(context, KeyboardInterrupt) or is_caused_by_interrupt(context)
+    )
 
 
 @contextmanager
 def deferred() -> Iterator[None]:
-    """In here an interrupt is noted and waits for `check`; a second one does not wait."""
-    global _deferred
-    _deferred = True
+    """Delay the first interrupt until `check` is called; a second one is raised at once."""
+    global _is_deferred
+    _is_deferred = True
     try:
         yield
     finally:
-        _deferred = False
+        _is_deferred = False
 
 
 def check() -> None:
-    """Raise the KeyboardInterrupt that was noted and, as it seems, got lost."""
-    global _noted
-    if _noted:
-        _noted = False
+    """Raise KeyboardInterrupt for a recorded interrupt that was delayed or ignored by Python."""
+    global _is_pending
+    if _is_pending:
+        _is_pending = False
         raise KeyboardInterrupt

@@ -97,7 +97,7 @@ def test_pairs_are_analysed_once(here, pairs_file, told):
     assert spectrograms_for(pairs, CONFIGURATION, "cpu", told) == made
     assert spectrograms_for(made, CONFIGURATION, "cpu", told) == made
     assert len(told.lines) == 1
-    other = presets.overridden(CONFIGURATION, {"spectrogram": {"hop_length": 32}})
+    other = presets.override(CONFIGURATION, {"spectrogram": {"hop_length": 32}})
     assert spectrograms_for(pairs, other, "cpu", told) == here / "spectrograms-2.h5"
 
 

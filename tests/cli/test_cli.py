@@ -140,7 +140,7 @@ def test_a_full_disk_is_a_sentence_wherever_it_happens():
     full = OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), "runs/a/metrics.csv")
     result = CliRunner().invoke(failing(full), ["fail"])
     assert result.exit_code == 1
-    assert result.stderr.startswith("Error: runs/a/metrics.csv cannot be written, because the disk")
+    assert result.stderr.startswith("Error: runs/a/metrics.csv: cannot be written (the disk")
 
 
 def test_an_interruption_says_how_to_go_on_where_that_is_possible():

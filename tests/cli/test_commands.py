@@ -547,11 +547,11 @@ def wrong(tmp_path_factory, pairs_file, spectrograms_file) -> Path:
         (("{wet}", "--plugin", "{wrong}/missing.vst3"), "no plugin"),
         (("{wet}", "--plugin", "{wrong}/text.wav"), "no VST3 plugin"),
         (("{wet}", "--config", "{wrong}/key.toml"), "did you mean max_steps"),
-        (("{wet}", "--config", "{wrong}/type.toml"), "wanted int"),
-        (("{wet}", "--config", "{wrong}/nan.toml"), "beta is nan"),
-        (("{wet}", "--config", "{wrong}/broken.toml"), "no TOML file"),
+        (("{wet}", "--config", "{wrong}/type.toml"), "expected int"),
+        (("{wet}", "--config", "{wrong}/nan.toml"), "beta: not a finite number"),
+        (("{wet}", "--config", "{wrong}/broken.toml"), "not a TOML file"),
         (("{wet}", "--config", "{wrong}/missing.toml"), "does not exist"),
-        (("{wet}", "--validation", 0.6, "--test", 0.6), "leave nothing to train on"),
+        (("{wet}", "--validation", 0.6, "--test", 0.6), "no recordings left for training"),
         (("{wet}", "--channel", "left"), "first, mean, or a number"),
         (("{wet}", "--channel", 3), "no channel 3"),
         (("{wet}", "--short", "skip", "--segment-seconds", 60), "--short join"),
@@ -602,7 +602,7 @@ def test_what_cannot_be_meant_is_usage(fail, tmp_path, monkeypatch, arguments):
         (("spectrogram", "{wrong}/cut.h5"), "not an HDF5 file that can be opened"),
         (("spectrogram", "{wrong}/folder.h5"), "is a folder"),
         (("spectrogram", "{spectrograms}"), "holds spectrograms, not pairs"),
-        (("spectrogram", "{pairs}", "--hop-length", 9999), "take"),
+        (("spectrogram", "{pairs}", "--hop-length", 9999), "hop_length: more than half"),
         (("train", "{wrong}/cut-spectrograms.h5"), "not an HDF5 file that can be opened"),
         (("train", "{wrong}/noise.h5"), "not an HDF5 file that can be opened"),
         (("train", "{wrong}/missing.h5"), "does not exist"),
@@ -697,7 +697,7 @@ def test_figures_and_tables_are_not_replaced_unasked(
     before = {path: path.read_bytes() for path in tmp_path.iterdir()}
     assert "--overwrite" in fail(*arguments)
     (tmp_path / "r.png").unlink()
-    assert "r.csv exists already" in fail(*arguments, "--csv", tmp_path / "r.csv")
+    assert "r.csv: exists already" in fail(*arguments, "--csv", tmp_path / "r.csv")
     assert (tmp_path / "r.csv").read_bytes() == before[tmp_path / "r.csv"]
     succeed(*arguments, "--csv", tmp_path / "r.csv", "--overwrite")
     assert {path: path.read_bytes() for path in tmp_path.iterdir()} == before

@@ -170,13 +170,13 @@ def test_a_tiny_peak_is_silence_and_never_infinite(peak):
 
 
 def test_impossible_configurations_are_refused():
-    with pytest.raises(ConfigError, match=r"level_dbfs is 1000\.0: it has to be from -120\.0 to 0"):
+    with pytest.raises(ConfigError, match=r"level_dbfs: .*found 1000\.0, expected .*-120"):
         SegmentConfig(level_dbfs=1000.0)
     with pytest.raises(InputError, match="Give first, mean, or a number"):
         SegmentConfig(channel="left")
-    with pytest.raises(ConfigError, match="at most 1,000,000"):
+    with pytest.raises(ConfigError, match="from 1 to 1,000,000 Hz"):
         SegmentConfig(sample_rate=3 * 10**18)
-    with pytest.raises(ConfigError, match="leave nothing to train on"):
+    with pytest.raises(ConfigError, match="no recordings left for training"):
         SplitConfig(validation=0.5, test=0.5)
     with pytest.raises(ConfigError, match="join, pad or skip"):
         SegmentConfig(short="stretch")

@@ -307,7 +307,7 @@ def test_effects_are_read_as_people_type_them():
     ("text", "told"),
     [
         ("overdirve", "did you mean overdrive"),
-        ("xyz", "there is clean, gain"),
+        ("xyz", "use clean, gain"),
         ("delay:tmie=20", "did you mean time"),
         ("delay:time=5000", "1 to 2000 ms"),
         ("delay:time", "without a value"),

@@ -286,7 +286,7 @@ def test_the_command_draws_what_the_run_was_trained_on(
     assert "travel" in result.stdout
     again = invoke("sweep", "--values", 3, "--segments", 2, "--device", "cpu")
     assert again.exit_code == 1
-    assert "sweep-overdrive.png exists already" in again.stderr
+    assert "sweep-overdrive.png: exists already" in again.stderr
 
 
 def test_the_command_takes_an_effect_that_training_never_saw(

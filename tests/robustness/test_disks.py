@@ -175,7 +175,7 @@ def test_a_file_system_without_room_for_large_files(
         if result.status:
             n_refused += 1
             assert result.status == 1
-            assert "would be larger" in result.error
+            assert "cannot be written (larger than" in result.error
         check_and_resume(fork_server, complete, output, output, result)
     figure(f"{key}: refused large files, of {amount(1, 20)}", n_refused)
     figure(f"{key}: seconds", round(time.monotonic() - start, 1))

@@ -138,7 +138,7 @@ def test_two_commands_on_one_output_refuse_each_other(fork_server, undisturbed, 
         for more in ([], ["--overwrite"], *([["--resume"]] if complete.case.can_resume else [])):
             second = fork_server.run(*complete.case.command(output, *more))
             assert second.status == 1
-            assert f"is being written by another process (number {command.pid})" in second.error
+            assert f"by another process (process ID {command.pid})" in second.error
         command.send(signal.SIGCONT)
         assert command.wait().status == 0
         assert complete.case.contents(output) == complete.case.contents(complete.output)

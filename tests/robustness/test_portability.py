@@ -1,4 +1,4 @@
-"""Commands work without what Windows lacks; the workflow of the hosted CI is sound."""
+"""Commands work without the functions that Windows lacks; the hosted CI's workflow is complete."""
 
 from __future__ import annotations
 
@@ -26,12 +26,12 @@ WORKFLOW = Path(__file__).parents[2] / ".github" / "workflows" / "tests.yml"
 SHORT = ("--segment-seconds", "0.512", "--short", "pad", "--seed", "3")
 
 needs_proc = pytest.mark.skipif(
-    sys.platform != "linux", reason="the imitation of Windows asks /proc which files are open"
+    sys.platform != "linux", reason="the imitation of Windows finds open files in /proc"
 )
 
 
 class Folder:
-    """A folder in which commands run as on Windows."""
+    """A folder in which commands run with an imitation of Windows."""
 
     def __init__(self, path: Path) -> None:
         self.path, self.log = path, path / "processes"
@@ -43,8 +43,8 @@ class Folder:
             "OMP_NUM_THREADS": "1",
         }
 
-    def start(self, *words: str) -> subprocess.Popen[str]:
-        command = [sys.executable, "-m", "dafxtool", *words]
+    def start(self, *arguments: str) -> subprocess.Popen[str]:
+        command = [sys.executable, "-m", "dafxtool", *arguments]
         return subprocess.Popen(
             command,
             cwd=self.path,
@@ -54,9 +54,9 @@ class Folder:
             text=True,
         )
 
-    def run(self, *words: str, status: int = 0) -> str:
-        """What a command says. Its exit status is checked."""
-        process = self.start(*words)
+    def run(self, *arguments: str, status: int = 0) -> str:
+        """Return the output of a command, and check its exit status."""
+        process = self.start(*arguments)
         out, err = process.communicate()
         assert process.returncode == status, err
         assert "Traceback" not in err
@@ -70,15 +70,15 @@ class Folder:
 def folder(tmp_path_factory):
     folder = Folder(tmp_path_factory.mktemp("windows"))
     write_recordings(folder.path / "recordings")
-    for deed in ("crash", "well"):
-        (folder.path / f"{deed}.vst3").touch()
+    for plugin in ("crash", "well"):
+        (folder.path / f"{plugin}.vst3").touch()
     (folder.path / "small.toml").write_text(presets.to_toml(CONFIGURATION), "utf-8")
     return folder
 
 
 @pytest.fixture(scope="module")
 def rendered(folder):
-    """p.h5, of two workers: eight pairs each of an effect and a plugin, and one that crashes."""
+    """Render p.h5 with two workers: an effect, a plugin and a plugin that crashes."""
     plugins = ("--plugin", "well.vst3", "--plugin", "crash.vst3", "--effect", "well")
     return folder.run(
         *("render", "recordings", *plugins, "--effect", "crash", "--effect", "overdrive", *SHORT),
@@ -88,18 +88,18 @@ def rendered(folder):
 
 @needs_proc
 def test_plugins_and_two_workers_render_without_what_windows_lacks(folder, rendered):
-    assert "16 pairs" in rendered and "8 pairs failed" in rendered
-    assert len(set(folder.processes())) > 3, "the children were not as on Windows"
+    assert "16 pairs" in rendered and "crash          0" in rendered
+    assert len(set(folder.processes())) > 3, "children ran without the imitation"
     with h5py.File(folder.path / "p.h5") as file:
         assert (file["lost"][:] == b"").sum() == 16
     assert sorted(each.name for each in folder.path.glob(".*")) == []
 
 
 @needs_proc
-def test_a_plugin_is_looked_at_and_workers_give_the_same_bits_as_none(folder, rendered):
-    words = ("render", "recordings", "--effect", "overdrive", *SHORT, "--config", "small.toml")
+def test_a_plugin_is_loaded_and_the_bits_do_not_depend_on_workers(folder, rendered):
+    arguments = ("render", "recordings", "--effect", "overdrive", *SHORT, "--config", "small.toml")
     for n_workers in ("1", "2"):
-        folder.run(*words, "--workers", n_workers, "-o", f"{n_workers}.h5")
+        folder.run(*arguments, "--workers", n_workers, "-o", f"{n_workers}.h5")
     one, two = ((folder.path / f"{n}.h5").read_bytes() for n in (1, 2))
     assert one == two
     assert "well" in folder.run("effects", "--plugin", "well.vst3", "well")
@@ -119,26 +119,26 @@ def test_a_model_is_trained_and_resumed_and_embeds(folder, rendered):
 
 
 @needs_proc
-def test_a_killed_render_ends_its_workers_and_goes_on(folder, rendered):
-    """The parent is killed outright; while it lives, another command on its output is refused."""
-    words = ("render", "recordings", "--effect", "overdrive", "--effect", "delay", *SHORT)
-    words += ("--config", "small.toml", "--pairs-per-effect", "600", "--workers", "2")
-    folder.run(*words, "-o", "whole.h5")
-    process = folder.start(*words, "-o", "killed.h5")
+def test_a_killed_render_ends_its_workers_and_is_resumed(folder, rendered):
+    """While the parent runs, another command on its output is refused; then it is killed."""
+    arguments = ("render", "recordings", "--effect", "overdrive", "--effect", "delay", *SHORT)
+    arguments += ("--config", "small.toml", "--pairs-per-effect", "600", "--workers", "2")
+    folder.run(*arguments, "-o", "whole.h5")
+    process = folder.start(*arguments, "-o", "killed.h5")
     children = []
     while not ((folder.path / ".killed.h5.partial").exists() and len(children) == 2):
         assert process.poll() is None, process.communicate()
         children = psutil.Process(process.pid).children()
         time.sleep(0.01)
-    refusal = folder.run(*words, "-o", "killed.h5", "--overwrite", status=1)
-    assert f"is being written by another process (number {process.pid})" in refusal
-    assert process.poll() is None, "the check has killed it, or it was too quick to be killed"
+    refusal = folder.run(*arguments, "-o", "killed.h5", "--overwrite", status=1)
+    assert f"is being written by another process (process ID {process.pid})" in refusal
+    assert process.poll() is None, "it ended before it could be killed"
     process.kill()
     process.communicate()
     gone, alive = psutil.wait_procs(children, timeout=30)
     assert len(gone) == 2 and not alive
     assert not (folder.path / "killed.h5").exists()
-    folder.run(*words, "-o", "killed.h5", "--resume")
+    folder.run(*arguments, "-o", "killed.h5", "--resume")
     same = [(folder.path / f"{name}.h5").read_bytes() for name in ("whole", "killed")]
     assert same[0] == same[1]
     assert not list(folder.path.glob(".*"))
@@ -146,7 +146,7 @@ def test_a_killed_render_ends_its_workers_and_goes_on(folder, rendered):
 
 @needs_proc
 def test_the_imitation_refuses_what_windows_refuses(tmp_path):
-    """Each line fails for code of the package; libraries keep what they use."""
+    """Each line fails in code of the package, but not in libraries."""
     lines = {
         "os.killpg": "AttributeError",
         "os.fork()": "AttributeError",
@@ -160,7 +160,7 @@ def test_the_imitation_refuses_what_windows_refuses(tmp_path):
     }
     program = f"""
 import os, pathlib, signal, subprocess
-held = open("open", "w")
+file = open("open", "w")
 names = dict(os=os, pathlib=pathlib, signal=signal, subprocess=subprocess)
 exec("import fcntl; os.killpg, signal.SIGKILL", names | dict(__name__="elsewhere"))
 for line in {list(lines)!r}:
@@ -185,19 +185,18 @@ for line in {list(lines)!r}:
     assert done.stdout.splitlines() == list(lines.values())
 
 
-# --- the text of the package ---------------------------------------------------------------------
+# --- the source code of the package --------------------------------------------------------------
 
-# Used beside something that works on every system; nothing else may be.
+# Allowed uses of functions that only POSIX has: each has an alternative for other systems.
 GUARDED = {
     ("files.py", "posix_fallocate"),  # else zeros are written
-    ("locks.py", "O_NOFOLLOW"),
-    ("supervision.py", "SIGKILL"),  # with killpg; with prctl on Linux
-    ("supervision.py", "killpg"),  # beside psutil
-    ("supervision.py", "fork"),  # asked for only
+    ("child_process.py", "SIGKILL"),  # with killpg; with prctl on Linux
+    ("child_process.py", "killpg"),  # else psutil
+    ("child_process.py", "fork"),  # only its existence is checked
 }
 
 
-def test_what_posix_alone_has_is_used_in_known_places_only():
+def test_functions_that_only_posix_has_are_used_in_known_places():
     hidden = runpy.run_path(str(WINDOWS / "sitecustomize.py"))
     names = {*hidden["OF_OS"].split(), *hidden["OF_SIGNAL"].split()}
     used = set()
@@ -216,25 +215,25 @@ def test_what_posix_alone_has_is_used_in_known_places_only():
     assert used <= GUARDED
 
 
-def test_text_files_name_their_encoding():
-    """Windows has another one by default, and another end of lines in tables."""
+def test_text_files_are_opened_with_an_encoding():
+    """Windows has another default encoding, and other line ends in tables."""
     for path in PACKAGE.rglob("*.py"):
         for node in ast.walk(ast.parse(path.read_text("utf-8"))):
             if not isinstance(node, ast.Call):
                 continue
             name = getattr(node.func, "attr", getattr(node.func, "id", ""))
             of_module = ast.unparse(node.func) in ("os.open", "h5a.open", "h5py.h5a.open")
-            words = {each.arg for each in node.keywords}
+            keywords = {each.arg for each in node.keywords}
             texts = [each.value for each in node.args if isinstance(each, ast.Constant)]
-            place = (path.name, node.lineno, ast.unparse(node))
+            location = (path.name, node.lineno, ast.unparse(node))
             if name == "open" and not of_module:
                 is_method = isinstance(node.func, ast.Attribute)
                 mode = node.args[0 if is_method else 1 :][:1]
-                given = ast.unparse(mode[0]).strip("'") if mode else "r"
-                if not is_method or re.fullmatch("[rwaxb+t]+", given):
-                    assert "b" in given or words & {"encoding", None}, place
+                text = ast.unparse(mode[0]).strip("'") if mode else "r"
+                if not is_method or re.fullmatch("[rwaxb+t]+", text):
+                    assert "b" in text or keywords & {"encoding", None}, location
             if name in ("read_text", "write_text"):
-                assert "encoding" in words or {"utf-8", "ascii"} & {*texts}, place
+                assert "encoding" in keywords or {"utf-8", "ascii"} & {*texts}, location
 
 
 # --- the hosted CI -------------------------------------------------------------------------------

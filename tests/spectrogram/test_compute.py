@@ -1,4 +1,7 @@
+"""Spectrograms files: standardisation, resuming, equal bytes, and the inverse."""
+
 import shutil
+from dataclasses import replace
 
 import h5py
 import numpy as np
@@ -16,8 +19,6 @@ from dafxtool.utils.progress import Progress
 
 
 def config(**values):
-    from dataclasses import replace
-
     return replace(SPECTROGRAM, **values)
 
 
@@ -36,10 +37,10 @@ def test_spectrograms_are_standardised_on_the_training_split(pairs_file, tmp_pat
 
 @pytest.mark.parametrize("standardisation", ["dataset", "segment"])
 @pytest.mark.parametrize(("dtype", "decibels"), [("float32", -100), ("float16", -60)])
-def test_a_stored_spectrogram_goes_back_to_linear_magnitude(
+def test_a_stored_spectrogram_is_converted_to_linear_magnitude(
     pairs_file, tmp_path, standardisation, dtype, decibels
 ):
-    """Exact up to the storage type: the relative error of the compressed value, by the exponent."""
+    """The error is the rounding of the storage type, multiplied by 1 / exponent."""
     compute_spectrograms(
         pairs_file, tmp_path / "s.h5", config(standardisation=standardisation), dtype
     )
@@ -52,34 +53,35 @@ def test_a_stored_spectrogram_goes_back_to_linear_magnitude(
     assert 20 * np.log10(error) < decibels
 
 
-def test_segment_standardisation_forgets_loudness_and_keeps_the_difference(pairs_file):
+def test_segment_standardisation_removes_loudness_and_keeps_the_difference(pairs_file):
     with storage.Reader(pairs_file, storage.PAIRS) as pairs:
-        sound = pairs.rows(np.array([0, 1]))
-    loud, _ = analyse(sound, config(standardisation="segment"), 0, 1)
-    quiet, constants = analyse(0.25 * sound, config(standardisation="segment"), 0, 1)
+        audio = pairs.rows(np.array([0, 1]))
+    loud, _ = analyse(audio, config(standardisation="segment"), 0, 1)
+    quiet, stats = analyse(0.25 * audio, config(standardisation="segment"), 0, 1)
     np.testing.assert_allclose(quiet, loud, atol=1e-4)
     np.testing.assert_allclose(loud.mean(axis=(1, 2, 3)), 0, atol=1e-5)
-    assert np.abs(loud.mean(axis=(2, 3))).max() > 1e-3  # dry and wet are not standardised apart
-    assert constants.shape == (2, 2)
+    # Dry and wet are standardised together.
+    assert np.abs(loud.mean(axis=(2, 3))).max() > 1e-3
+    assert stats.shape == (2, 2)
 
 
-def test_negative_values_become_silence(pairs_file):
+def test_negative_values_become_silence():
     values = np.full((1, 2, 129, 65), -100.0, np.float32)
     found = linear_magnitude(values, np.array([[1.0, 0.5]], np.float32), SPECTROGRAM)
     assert not found.any()
 
 
-def test_an_interrupted_analysis_is_resumed_to_the_same_bytes(pairs_file, tmp_path, monkeypatch):
+def test_an_interrupted_analysis_resumes_to_the_same_bytes(pairs_file, tmp_path, monkeypatch):
     monkeypatch.setattr("dafxtool.spectrogram.compute.BATCH_BYTES", 3 * 2 * 129 * 65 * 8)
     compute_spectrograms(pairs_file, tmp_path / "whole.h5", SPECTROGRAM)
     put = storage.Writer.put
 
-    def put_then_die(self, start, **columns):
+    def put_then_interrupt(self, start, **columns):
         put(self, start, **columns)
         if start >= 9:
             raise KeyboardInterrupt
 
-    monkeypatch.setattr(storage.Writer, "put", put_then_die)
+    monkeypatch.setattr(storage.Writer, "put", put_then_interrupt)
     with pytest.raises(KeyboardInterrupt):
         compute_spectrograms(pairs_file, tmp_path / "s.h5", SPECTROGRAM)
     monkeypatch.setattr(storage.Writer, "put", put)
@@ -89,8 +91,8 @@ def test_an_interrupted_analysis_is_resumed_to_the_same_bytes(pairs_file, tmp_pa
     assert (tmp_path / "s.h5").read_bytes() == (tmp_path / "whole.h5").read_bytes()
 
 
-def test_a_resume_never_mixes_pairs_of_two_renders(pairs_file, tmp_path, monkeypatch):
-    """The same options may lose other pairs, and row i then is another one."""
+def test_resuming_never_mixes_pairs_of_two_renders(pairs_file, tmp_path, monkeypatch):
+    """With the same options other pairs may fail, and row i is then another pair."""
     pairs, wanted = tmp_path / "pairs.h5", config(standardisation="segment")
     shutil.copyfile(pairs_file, pairs)
     monkeypatch.setattr("dafxtool.spectrogram.compute.BATCH_BYTES", 3 * 2 * 129 * 65 * 8)
@@ -109,17 +111,17 @@ def _interrupt(*_):
 
 
 @pytest.mark.parametrize("standardisation", ["dataset", "segment"])
-def test_the_bytes_do_not_depend_on_threads_batches_or_what_was_kept(
+def test_the_bytes_do_not_depend_on_threads_batches_or_the_cache(
     pairs_file, tmp_path, monkeypatch, standardisation
 ):
     wanted = config(standardisation=standardisation)
     n_threads = torch.get_num_threads()
     found = []
-    for threads, rows_a_batch, kept in ((1, 100, 1e9), (3, 1, 0), (2, 5, 5 * 8 * 129 * 65)):
+    for threads, batch_size, cache in ((1, 100, 1e9), (3, 1, 0), (2, 5, 5 * 8 * 129 * 65)):
         monkeypatch.setattr(
-            "dafxtool.spectrogram.compute.BATCH_BYTES", rows_a_batch * 2 * 129 * 65 * 8
+            "dafxtool.spectrogram.compute.BATCH_BYTES", batch_size * 2 * 129 * 65 * 8
         )
-        monkeypatch.setattr("dafxtool.spectrogram.compute.KEPT_BYTES", kept)
+        monkeypatch.setattr("dafxtool.spectrogram.compute.CACHE_BYTES", cache)
         torch.set_num_threads(threads)
         path = tmp_path / f"{threads}.h5"
         compute_spectrograms(pairs_file, path, wanted)
@@ -130,22 +132,22 @@ def test_the_bytes_do_not_depend_on_threads_batches_or_what_was_kept(
         storage.Reader(path, storage.SPECTROGRAMS) as reader,
         storage.Reader(pairs_file, "pairs") as pairs,
     ):
-        again, constants = analyse(
+        expected, stats = analyse(
             pairs.rows(slice(None)),
             wanted,
             reader.configuration["mean"],
             reader.configuration["std"],
             dtype="float16",
         )
-        np.testing.assert_array_equal(reader.rows(slice(None)), again)
-        np.testing.assert_array_equal(reader.column("std"), constants[:, 1])
+        np.testing.assert_array_equal(reader.rows(slice(None)), expected)
+        np.testing.assert_array_equal(reader.column("std"), stats[:, 1])
 
 
-def test_mistakes_are_sentences(pairs_file, tmp_path):
-    with pytest.raises(FormatError, match="4096 samples at 8000 Hz, the analysis is for 131072"):
+def test_unusable_arguments_are_refused(pairs_file, tmp_path):
+    with pytest.raises(FormatError, match="found 4096 samples at 8000 Hz, expected 131072"):
         compute_spectrograms(pairs_file, tmp_path / "s.h5", SpectrogramConfig())
     with pytest.raises(ConfigError, match="auto, cpu, cuda or cuda:N"):
         compute_spectrograms(pairs_file, tmp_path / "s.h5", SPECTROGRAM, device="gpu")
-    with pytest.raises(FormatError, match="holds pairs, not spectrograms"):
+    with pytest.raises(FormatError, match=r"pairs.*spectrograms"):
         read_magnitudes(pairs_file, np.array([0]))
     assert SPECTROGRAM.sample_rate == RATE

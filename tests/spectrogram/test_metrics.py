@@ -1,3 +1,5 @@
+"""Distances between recordings and between spectrograms, levels and mel features."""
+
 import numpy as np
 import pytest
 
@@ -13,13 +15,13 @@ def noise(seed: int = 0) -> np.ndarray:
 
 
 @pytest.mark.parametrize("gain_db", [-12.0, 3.0])
-def test_a_gain_is_its_own_log_spectral_distance(gain_db):
+def test_log_spectral_distance_of_a_gain_equals_the_gain(gain_db):
     magnitude = np.random.default_rng(0).uniform(0.1, 1, (2, 33, 9)).astype(np.float32)
     found = log_spectral_distance_db(magnitude * 10 ** (gain_db / 20), magnitude)
     np.testing.assert_allclose(found, abs(gain_db), rtol=1e-4)
 
 
-def test_what_is_far_below_the_loudest_bin_is_not_compared():
+def test_bins_far_below_the_loudest_one_are_not_compared():
     magnitude = np.full((33, 9), 1e-6, dtype=np.float32)
     magnitude[5] = 1.0
     other = magnitude.copy()
@@ -28,20 +30,20 @@ def test_what_is_far_below_the_loudest_bin_is_not_compared():
 
 
 @pytest.mark.parametrize("n_samples", [200, 512, 513, 960, 1025])
-def test_sounds_shorter_than_a_window_have_distances_too(n_samples):
-    sound = noise()[:n_samples]
-    assert multi_resolution_distance(sound, sound) == 0.0
-    assert np.isfinite(multi_resolution_distance(0.5 * sound, sound))
-    assert np.isfinite(mel_features(sound[None, None], RATE)).all()
+def test_audio_shorter_than_a_window_has_finite_distances(n_samples):
+    audio = noise()[:n_samples]
+    assert multi_resolution_distance(audio, audio) == 0.0
+    assert np.isfinite(multi_resolution_distance(0.5 * audio, audio))
+    assert np.isfinite(mel_features(audio[None, None], RATE)).all()
 
 
 def test_multi_resolution_distance_of_a_gain():
-    """Convergence of 1 - g, and a logarithm of g, at each resolution."""
-    sound = noise()
-    assert multi_resolution_distance(sound, sound) == 0.0
-    found = multi_resolution_distance(0.5 * sound, sound)
+    """A gain g gives a convergence of 1 - g and a log-magnitude difference of log(1 / g)."""
+    audio = noise()
+    assert multi_resolution_distance(audio, audio) == 0.0
+    found = multi_resolution_distance(0.5 * audio, audio)
     assert found == pytest.approx(0.5 + np.log(2), rel=1e-2)
-    assert multi_resolution_distance(noise(1), sound) > found / 2
+    assert multi_resolution_distance(noise(1), audio) > found / 2
 
 
 def test_level_is_of_the_root_mean_square():
@@ -51,7 +53,7 @@ def test_level_is_of_the_root_mean_square():
     assert level_db(np.zeros(10, np.float32)) == -120
 
 
-def test_mel_features_hold_mean_and_deviation():
+def test_mel_features_contain_mean_and_std():
     steady = mel_features(np.stack([noise(), noise()])[None], RATE)
     assert steady.shape == (1, 2 * 128)
     np.testing.assert_array_equal(steady[:, :128], steady[:, 128:])

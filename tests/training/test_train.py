@@ -295,7 +295,7 @@ def test_rows_are_the_same_from_memory_and_from_the_file(spectrograms_file, monk
     with storage.Reader(spectrograms_file, storage.SPECTROGRAMS) as reader:
         rows = reader.labels.rows_of(("train",))
         held = SplitLoader(reader, rows, "cpu")
-        monkeypatch.setattr("dafxtool.utils.device._free_memory", lambda: 0)
+        monkeypatch.setattr("dafxtool.training.loader.free_memory", lambda: 0)
         streamed = SplitLoader(reader, rows, "cpu")
         assert (held.place, streamed.place) == ("memory", "file")
         order = [np.array([3, 0, 3]), np.array([5])]

@@ -1,4 +1,4 @@
-"""A file is whole or not there, and what the disk has against it is a sentence."""
+"""Files are written atomically, and disk errors name the output."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from dafxtool.utils.files import atomic_write, disk_errors, unused_name
 posix_only = pytest.mark.skipif(sys.platform == "win32", reason="Windows has no such thing")
 
 
-def test_nothing_has_the_name_until_all_is_written(tmp_path):
+def test_the_name_is_given_to_the_complete_file(tmp_path):
     path = tmp_path / "new" / "folder" / "sound.take1.wav"
     with atomic_write(path) as temporary:
         temporary.write_text("half")
@@ -30,7 +30,7 @@ def test_nothing_has_the_name_until_all_is_written(tmp_path):
 
 
 @pytest.mark.parametrize("failure", [ValueError, KeyboardInterrupt])
-def test_a_failure_leaves_what_was_there_and_nothing_else(tmp_path, failure):
+def test_a_failure_keeps_the_old_file_and_leaves_no_other(tmp_path, failure):
     path = tmp_path / "table.csv"
     path.write_text("before")
     with pytest.raises(failure), atomic_write(path, overwrite=True) as temporary:
@@ -40,11 +40,11 @@ def test_a_failure_leaves_what_was_there_and_nothing_else(tmp_path, failure):
     assert os.listdir(tmp_path) == ["table.csv"]
 
 
-def test_an_output_is_replaced_only_when_asked(tmp_path):
+def test_an_output_is_replaced_only_with_overwrite(tmp_path):
     path = tmp_path / "table.csv"
     path.write_text("before")
-    sentence = r"table\.csv exists already.*--overwrite"
-    with pytest.raises(OutputExistsError, match=sentence), atomic_write(path) as temporary:
+    message = r"table\.csv: exists already.*--overwrite"
+    with pytest.raises(OutputExistsError, match=message), atomic_write(path) as temporary:
         temporary.write_text("after")
     assert path.read_text() == "before"
     with atomic_write(path, overwrite=True) as temporary:
@@ -52,7 +52,7 @@ def test_an_output_is_replaced_only_when_asked(tmp_path):
     assert path.read_text() == "after"
 
 
-def test_an_output_that_appears_meanwhile_is_kept(tmp_path):
+def test_an_output_of_another_process_is_kept(tmp_path):
     path = tmp_path / "table.csv"
     with pytest.raises(OutputExistsError), atomic_write(path) as temporary:
         temporary.write_text("ours")
@@ -72,39 +72,39 @@ def test_a_link_stays_a_link(tmp_path):
 
 
 @posix_only
-def test_a_folder_or_a_device_is_no_output(tmp_path):
-    with pytest.raises(DiskError, match="that is a folder"), atomic_write(tmp_path, overwrite=True):
+def test_a_folder_or_a_device_is_refused(tmp_path):
+    with pytest.raises(DiskError, match="is a folder"), atomic_write(tmp_path, overwrite=True):
         pass
     device = Path("/dev/null")
-    with pytest.raises(DiskError, match="no ordinary file"), atomic_write(device, overwrite=True):
+    with pytest.raises(DiskError, match="ordinary file"), atomic_write(device, overwrite=True):
         pass
     assert device.is_char_device()
 
 
-def test_a_file_among_the_folders_is_a_sentence(tmp_path):
+def test_a_parent_that_is_a_file_is_reported(tmp_path):
     (tmp_path / "file").write_text("")
     path = tmp_path / "file" / "table.csv"
-    sentence = r"table\.csv cannot be written.*a file, not a folder"
-    with pytest.raises(DiskError, match=sentence), atomic_write(path):
+    message = r"table\.csv: cannot be written.*a file, not a folder"
+    with pytest.raises(DiskError, match=message), atomic_write(path):
         pass
 
 
 @pytest.mark.parametrize(
-    ("number", "sentence"),
+    ("number", "problem"),
     [(errno.ENOSPC, "the disk is full"), (errno.EROFS, "read-only"), (errno.EACCES, "permission")],
 )
-def test_what_the_disk_says_names_the_output(tmp_path, number, sentence):
+def test_a_disk_error_names_the_output(tmp_path, number, problem):
     path = tmp_path / "table.csv"
-    whole = rf"table\.csv cannot be written, because .*{sentence}"
-    with pytest.raises(DiskError, match=whole), atomic_write(path) as temporary:
+    message = rf"table\.csv: cannot be written .*{problem}"
+    with pytest.raises(DiskError, match=message), atomic_write(path) as temporary:
         temporary.write_text("half")
         raise OSError(number, os.strerror(number))
     assert os.listdir(tmp_path) == []
 
 
 @posix_only
-def test_a_limit_of_the_system_is_a_sentence_and_leaves_nothing(tmp_path):
-    """The real thing: the system refuses the second thousand bytes."""
+def test_a_size_limit_of_the_system_is_reported_and_leaves_nothing(tmp_path):
+    """Limit files to 1000 bytes and write 2000."""
     program = f"""
 import resource, signal
 from pathlib import Path
@@ -121,22 +121,22 @@ except DiskError as error:
     done = subprocess.run(
         [sys.executable, "-c", program], capture_output=True, text=True, check=True
     )
-    assert "table.csv cannot be written, because it would be larger" in done.stdout
+    assert "table.csv: cannot be written (larger than the file system allows)" in done.stdout
     assert os.listdir(tmp_path) == []
 
 
-def test_an_error_about_another_file_is_not_blamed_on_the_output(tmp_path):
+def test_an_error_about_another_file_does_not_name_the_output(tmp_path):
     with (
         pytest.raises(FileNotFoundError, match=r"input\.csv"),
         atomic_write(tmp_path / "table.csv"),
     ):
         (tmp_path / "input.csv").read_text()
     folder = tmp_path / "folder"
-    with pytest.raises(DiskError, match="folder cannot be written"), disk_errors(folder):
+    with pytest.raises(DiskError, match="folder: cannot be written"), disk_errors(folder):
         (folder / "inside.csv").write_text("")
 
 
-def test_a_free_name_counts_up_before_the_suffix(tmp_path):
+def test_an_unused_name_has_a_number_before_the_suffix(tmp_path):
     path = tmp_path / "map.png"
     assert unused_name(path) == path
     path.write_text("")
@@ -146,13 +146,13 @@ def test_a_free_name_counts_up_before_the_suffix(tmp_path):
 
 
 def in_use(path: Path, winerror: int) -> PermissionError:
-    """What Windows raises for a file that another program has open."""
+    """Return the error of Windows for a file that another program has open."""
     error = PermissionError(errno.EACCES, "in use", str(path))
     error.winerror = winerror  # type: ignore[attr-defined]
     return error
 
 
-def test_a_file_that_is_in_use_for_a_moment_is_replaced_afterwards(tmp_path, monkeypatch):
+def test_a_file_that_is_in_use_is_replaced_later(tmp_path, monkeypatch):
     path, calls, replace = tmp_path / "table.csv", [], os.replace
 
     def busy(source, target):
@@ -169,7 +169,7 @@ def test_a_file_that_is_in_use_for_a_moment_is_replaced_afterwards(tmp_path, mon
 
 
 @pytest.mark.parametrize(("winerror", "n_calls"), [(32, files.MOST_TRIES), (1, 1), (None, 1)])
-def test_a_file_that_stays_in_use_is_a_sentence(tmp_path, monkeypatch, winerror, n_calls):
+def test_a_file_that_stays_in_use_is_reported(tmp_path, monkeypatch, winerror, n_calls):
     calls = []
 
     def busy(source, target):
@@ -187,19 +187,19 @@ def test_a_file_that_stays_in_use_is_a_sentence(tmp_path, monkeypatch, winerror,
 
 
 @pytest.mark.parametrize("is_portable", [False, True])
-def test_reserved_bytes_are_zeros_and_what_was_there_stays(tmp_path, monkeypatch, is_portable):
+def test_reserved_bytes_are_zeros_and_the_content_stays(tmp_path, monkeypatch, is_portable):
     if is_portable:
         monkeypatch.delattr(os, "posix_fallocate", raising=False)
     monkeypatch.setattr(files, "RESERVED_BYTES", 1000)
     path = tmp_path / "file"
     with path.open("wb") as file:
-        file.write(b"begin")
+        file.write(b"start")
         file.seek(2500)
-        file.write(b"end")  # before it, a hole
+        file.write(b"end")  # after a hole
     content = path.read_bytes()
     files.reserve(path)
     assert path.read_bytes() == content
     files.reserve(path, 9999)
     assert path.read_bytes() == content + bytes(9999 - len(content))
     if is_portable and sys.platform != "win32":
-        assert path.stat().st_blocks * 512 >= 9999, "the hole has no place on the disk"
+        assert path.stat().st_blocks * 512 >= 9999, "the hole has no space on the disk"

@@ -1,4 +1,4 @@
-"""One process at a time writes an output, and a lock ends with its process."""
+"""Locks: one process at a time writes an output, and a lock ends with its process."""
 
 from __future__ import annotations
 
@@ -27,29 +27,29 @@ KINDS = pytest.mark.parametrize("is_folder", [False, True])
 
 @pytest.fixture
 def hold():
-    """hold(path, is_folder): another process that is the sole writer of path."""
+    """Return hold(path, is_folder), which starts another process that locks path."""
     holders = []
 
-    def started(path, is_folder):
-        words = [sys.executable, "-c", HOLDER, str(path), "folder" if is_folder else "file"]
-        holders.append(subprocess.Popen(words, stdout=subprocess.PIPE))
+    def start(path, is_folder):
+        command = [sys.executable, "-c", HOLDER, str(path), "folder" if is_folder else "file"]
+        holders.append(subprocess.Popen(command, stdout=subprocess.PIPE))
         assert holders[-1].stdout.readline().strip() == b"locked"
         return holders[-1]
 
-    yield started
-    for each in holders:
-        each.kill()
-        each.communicate()
+    yield start
+    for holder in holders:
+        holder.kill()
+        holder.communicate()
 
 
 @KINDS
 def test_another_process_is_refused_until_the_holder_is_killed(tmp_path, hold, is_folder):
     output = tmp_path / "output"
     holder = hold(output, is_folder)
-    sentence = rf"output is being written by another process \(number {holder.pid}\): wait"
-    with pytest.raises(OutputExistsError, match=sentence), sole_writer(output, is_folder):
+    message = rf"output: is being written by another process \(process ID {holder.pid}\)"
+    with pytest.raises(OutputExistsError, match=message), sole_writer(output, is_folder):
         pass
-    with pytest.raises(OutputExistsError, match=sentence):
+    with pytest.raises(OutputExistsError, match=message):
         check_unlocked(output, is_folder)
     holder.kill()
     holder.wait()
@@ -60,7 +60,7 @@ def test_another_process_is_refused_until_the_holder_is_killed(tmp_path, hold, i
 
 
 @KINDS
-def test_the_thread_that_holds_a_lock_may_enter_again_and_others_may_not(tmp_path, is_folder):
+def test_only_the_thread_that_owns_a_lock_may_enter_again(tmp_path, is_folder):
     output, refusals = tmp_path / "output", []
 
     def enter():
@@ -72,7 +72,7 @@ def test_the_thread_that_holds_a_lock_may_enter_again_and_others_may_not(tmp_pat
 
     with sole_writer(output, is_folder):
         with sole_writer(output, is_folder):
-            check_unlocked(output, is_folder)  # held by this very process
+            check_unlocked(output, is_folder)  # this process owns it
         thread = threading.Thread(target=enter)
         thread.start()
         thread.join()
@@ -83,7 +83,7 @@ def test_the_thread_that_holds_a_lock_may_enter_again_and_others_may_not(tmp_pat
     assert len(refusals) == 1
 
 
-def test_nothing_is_left_behind_and_new_folders_only_if_something_is_in_them(tmp_path):
+def test_lock_files_and_empty_new_folders_are_removed(tmp_path):
     output = tmp_path / "new" / "folder" / "output.h5"
     with sole_writer(output):
         assert output.parent.is_dir()
@@ -95,7 +95,7 @@ def test_nothing_is_left_behind_and_new_folders_only_if_something_is_in_them(tmp
     assert os.listdir(tmp_path) == ["new"]
 
 
-def test_the_lock_of_a_killed_process_is_removed_by_the_check_too(tmp_path, hold):
+def test_the_check_removes_the_lock_file_of_a_killed_process(tmp_path, hold):
     holder = hold(tmp_path / "output", False)
     holder.kill()
     holder.wait()
@@ -105,7 +105,7 @@ def test_the_lock_of_a_killed_process_is_removed_by_the_check_too(tmp_path, hold
 
 
 @pytest.mark.parametrize("number", [errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP])
-def test_a_file_system_without_locks_locks_nothing(tmp_path, monkeypatch, number):
+def test_nothing_is_locked_on_a_file_system_without_locks(tmp_path, monkeypatch, number):
     def refuse(*_, **__):
         (tmp_path / ".output.lock").touch()
         raise OSError(number, os.strerror(number))
@@ -120,7 +120,7 @@ def test_a_file_system_without_locks_locks_nothing(tmp_path, monkeypatch, number
 
 @pytest.mark.skipif(sys.platform == "win32", reason="links need a privilege on Windows")
 def test_a_lock_that_is_a_link_is_not_followed(tmp_path):
-    """Somebody else's link in a shared folder must not choose what is written to."""
+    """Another user's link in a shared folder must not redirect the write."""
     victim = tmp_path / "victim"
     victim.write_text("before", "utf-8")
     (tmp_path / ".output.lock").symlink_to(victim)
@@ -129,20 +129,20 @@ def test_a_lock_that_is_a_link_is_not_followed(tmp_path):
     assert victim.read_text("utf-8") == "before"
 
 
-def test_remains_of_processes_that_have_ended_are_removed_and_others_stay(tmp_path):
+def test_only_partial_files_of_ended_processes_are_removed(tmp_path):
     ended = subprocess.Popen([sys.executable, "-c", ""])
     ended.wait()
-    huge = 10**30  # of no process, and of no integer of the system's
-    remains = [f".output.partial-{number}.csv" for number in (ended.pid, huge)]
+    huge = 10**30  # larger than any process ID
+    removed = [f".output.partial-{number}.csv" for number in (ended.pid, huge)]
     others = [f".output.partial-{os.getpid()}.csv", f".other.partial-{ended.pid}.csv", "mine.csv"]
-    for name in remains + others:
+    for name in removed + others:
         (tmp_path / name).touch()
     with sole_writer(tmp_path / "output.csv"):
         pass
     assert sorted(os.listdir(tmp_path)) == sorted(others)
 
 
-def test_asking_whether_a_process_lives_does_not_end_it():
+def test_checking_whether_a_process_is_alive_does_not_end_it():
     with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) as process:
         assert _is_alive(process.pid)
         assert process.poll() is None

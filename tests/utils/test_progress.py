@@ -1,4 +1,4 @@
-"""Bars on a terminal, lines elsewhere, nothing when silent."""
+"""Progress: a bar on a terminal, lines elsewhere, nothing when silent."""
 
 from __future__ import annotations
 
@@ -19,21 +19,21 @@ class Terminal(io.StringIO):
 
 @pytest.fixture
 def clock(monkeypatch):
-    """Time stands still until a test moves it: clock[0] in seconds."""
+    """Replace the clock by clock[0], in seconds, which only the test changes."""
     now = [100.0]
     monkeypatch.setattr(module.time, "monotonic", lambda: now[0])
     return now
 
 
-def test_silence(capsys):
+def test_silent_progress_prints_nothing(capsys):
     SILENT.start("rendering", 3, "pair")
     SILENT.advance(2, loss=1.0)
-    SILENT.say("a remark")
+    SILENT.say("a message")
     SILENT.finish()
     assert capsys.readouterr() == ("", "")
 
 
-def test_lines_come_now_and_then_with_rate_and_time_left(clock):
+def test_lines_are_printed_regularly_with_rate_and_remaining_time(clock):
     stream = io.StringIO()
     progress = TerminalProgress(stream, seconds_between_lines=15)
     progress.start("rendering", 300, "pair")
@@ -47,7 +47,7 @@ def test_lines_come_now_and_then_with_rate_and_time_left(clock):
     ]
 
 
-def test_what_an_earlier_run_did_counts_but_not_for_the_rate(clock):
+def test_units_of_an_earlier_run_are_counted_but_not_in_the_rate(clock):
     stream = io.StringIO()
     progress = TerminalProgress(stream, seconds_between_lines=10)
     progress.start("rendering", 1000, "pair", done=900)
@@ -56,16 +56,16 @@ def test_what_an_earlier_run_did_counts_but_not_for_the_rate(clock):
     assert stream.getvalue() == "rendering: 920/1000 pairs, 2 pairs/s, 0:40 left\n"
 
 
-def test_a_step_of_unknown_length_tells_its_count(clock):
+def test_a_step_of_unknown_length_shows_its_count(clock):
     stream = io.StringIO()
     progress = TerminalProgress(stream, seconds_between_lines=1)
-    progress.start("looking", None, "file")
+    progress.start("reading", None, "file")
     clock[0] += 2
     progress.advance(7)
-    assert stream.getvalue() == "looking: 7 files, 3.5 files/s\n"
+    assert stream.getvalue() == "reading: 7 files, 3.5 files/s\n"
 
 
-def test_a_terminal_gets_a_bar_and_remarks_above_it():
+def test_a_terminal_shows_a_bar_and_messages_above_it():
     stream = Terminal()
     progress = TerminalProgress(stream)
     progress.start("rendering", 10, "pair")

@@ -126,7 +126,7 @@ posix_kill, posix_replace, posix_unlink = os.kill, os.replace, os.unlink
 posix_open, posix_import = open, builtins.__import__
 
 if "DAFXTOOL_WINDOWS_LOG" in os.environ:
-    runpy.run_path(str(Path(__file__).parent.parent / "mad" / "sitecustomize.py"))
+    runpy.run_path(str(Path(__file__).parent.parent / "faulty_plugins" / "sitecustomize.py"))
     hide(os, set(OF_OS.split()))
     os.kill, os.replace, os.unlink = kill, replace, unlink
     hide(signal, set(OF_SIGNAL.split()))
