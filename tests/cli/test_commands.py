@@ -338,7 +338,7 @@ def test_interpolate_in_detail(succeed, fail, pluck, other, tmp_path, monkeypatc
     assert said["errors"] == [None, None]
     assert len(said["rendered_errors"]) == 3
     again = (*arguments, "--overwrite")
-    assert "not on 2" in fail("interpolate", pluck, other, *again, status=2)
+    assert "found 2 recordings" in fail("interpolate", pluck, other, *again, status=2)
     assert "--spherical goes" in fail("interpolate", pluck, *again, "--spherical", status=2)
     table = ("--csv", tmp_path / "t.csv")
     assert "--csv writes" in fail("interpolate", pluck, *again, *table, status=2)
@@ -353,7 +353,7 @@ def test_interpolate_takes_wet_files(succeed, fail, pluck, other, run_folder, tm
     one = succeed(*arguments, "-o", tmp_path / "b.png", "--wet-b", other, "--effect", "gain")
     assert [end["effect"].split()[0] for end in one["ends"]] == ["gain", other.name]
     wets = ("--wet-a", pluck, "--wet-b", other)
-    assert "leave nothing" in fail(*arguments, *wets, "--effect", "gain", status=2)
+    assert "Use one of them" in fail(*arguments, *wets, "--effect", "gain", status=2)
 
 
 def test_map_writes_a_figure_and_its_points(succeed, pairs_file, run_folder, tmp_path):
@@ -632,7 +632,6 @@ def test_what_cannot_be_meant_is_usage(fail, tmp_path, monkeypatch, arguments):
         (("invert", "{pairs}"), "holds pairs"),
         (("invert", "{wrong}/text.wav"), "nothing that can be inverted"),
         (("invert", "{spectrograms}", "--row", 999), "has rows 0 to"),
-        (("invert", "{spectrograms}", "--row", -1), "has rows 0 to"),
         (("invert", "{spectrograms}", "-o", "i.mp3"), ".wav or .flac"),
         (("invert",), "dafxtool spectrogram"),
         (("demo", "-o", "{pairs}"), "is a file"),
@@ -676,7 +675,7 @@ def test_a_mixture_of_kinds_is_refused(fail, pairs_file, pluck, run_folder, tmp_
 
 def test_one_effect_is_too_few_for_one_recording(fail, pluck, run_folder):
     arguments = ("interpolate", pluck, "--run", run_folder, "--effect", "delay")
-    assert "1 effect for 1 recording: name two" in fail(*arguments, status=2)
+    assert "1 effect for 1 recording (expected two" in fail(*arguments, status=2)
 
 
 @pytest.mark.parametrize("name", ["folder.h5", "file/inside.h5", "x" * 300 + ".h5"])
@@ -902,7 +901,7 @@ def test_an_interrupted_render_goes_on(succeed, recordings, tmp_path, workers):
             return False
 
     code, stderr = interrupted_when(begun, *arguments)
-    assert "--resume goes on" in sentence_of(code, stderr)
+    assert "--resume to continue" in sentence_of(code, stderr)
     assert not output.exists()
     succeed(*arguments, "--resume", "-q")
     with storage.Reader(output, storage.PAIRS) as reader:
@@ -917,7 +916,7 @@ def test_an_interruption_while_workers_start_shows_no_traceback(recordings, tmp_
     partial = storage.partial_path(output)
     arguments = ("render", recordings, "-o", output, "--sample-rate", RATE, "--workers", 2)
     code, stderr = interrupted_when(partial.exists, *arguments)
-    assert "--resume goes on" in sentence_of(code, stderr)
+    assert "--resume to continue" in sentence_of(code, stderr)
     assert names_in(tmp_path) <= {partial.name}
 
 
@@ -930,7 +929,7 @@ def test_an_interrupted_training_goes_on(succeed, spectrograms_file, tmp_path):
         return metrics.exists() and len(metrics.read_text().splitlines()) > 1
 
     code, stderr = interrupted_when(begun, *arguments, "--steps", 100_000)
-    assert "--resume goes on" in sentence_of(code, stderr)
+    assert "--resume to continue" in sentence_of(code, stderr)
     rows = metrics.read_text().splitlines()
     reached = int(rows[-1].split(",")[0])
     said = succeed(*arguments, "--resume", "--steps", reached + 10, "-q", "--json")

@@ -25,16 +25,21 @@ SLOW = ("torch", "torchaudio", "sklearn", "matplotlib", "umap", "plotly", "libro
 NAMES = main.list_commands(click.Context(main))
 
 # What a command is given beside the wrong value, and a name that its output may have.
-INPUTS = {"interpolate": ("a.wav", "b.wav"), "render": ("a.wav",)}
+INPUTS = {
+    "interpolate": ("a.wav", "b.wav"),
+    "match": ("a.wav", "b.wav"),
+    "render": ("a.wav",),
+}
 OPTIONS = {"render": ("-o", "new.h5")}
 OUTPUTS = {
     **{"render": "taken.h5", "spectrogram": "taken.h5", "embed": "taken.h5", "invert": "taken.wav"},
-    **{"train": "runs/small-1", "report": "taken.html", "demo": "taken.wav"},
+    **{"match": "taken.wav", "train": "runs/small-1", "report": "taken.html", "demo": "taken.wav"},
 }
 WRITTEN = {"output": "taken.png", "csv": "taken.csv", "audio": "taken", "pairs": "taken.png"}
 WRITTEN_BY = {"sweep": {"output", "csv", "pairs"}}  # elsewhere --pairs is an input
-# render and demo take what they need from the package; doctor and effects need nothing.
-NEED_NOTHING = {"render", "demo", "doctor", "effects"}
+# render and demo take what they need from the package; doctor and effects need nothing. match
+# needs recordings only.
+NEED_NOTHING = {"render", "demo", "doctor", "effects", "match"}
 
 PROGRAM = """
 import json, sys
@@ -94,6 +99,11 @@ def cases_of(name: str, parameter: click.Parameter) -> Iterator[Case]:
         yield Case((name, *given, *effect, option, taken), 1, "taken" if name != "train" else "run")
         if name not in ("train", "demo", "render", "spectrogram") and parameter.name != "audio":
             yield Case((name, *given, option, "wrong.suffix"), 1, "wrong.suffix")
+    elif name == "match" and parameter.name in ("dry", "wet", "like"):
+        named = {"dry": ("missing.wav", "b.wav"), "wet": ("a.wav", "missing.wav")}
+        yield Case(
+            (name, *named.get(parameter.name, ("a.wav", "--like", "missing.wav"))), 1, "missing.wav"
+        )
     elif isinstance(parameter.type, PathType):
         missing = (option, "missing.wav") if option else ("missing.wav",)
         yield Case((name, *missing, *given), 1, "missing.wav")

@@ -70,7 +70,7 @@ def test_counts_of_pairs_are_those_of_the_file(text, pairs_file):
         row = f"{split} {len(rows)} {len(recordings)} {len(folders)} {minutes:.1f} min"
         assert f"{row} {', '.join(folders)}" in seen
     assert f"{N_SAMPLES:,} samples at {RATE:,} Hz" in seen
-    assert "drive 12 dB to 42 dB 24 dB linear" in seen
+    assert "drive 0 dB to 60 dB 24 dB linear" in seen
     assert "output \N{MINUS SIGN}24 dB to 0 dB" in seen
 
 
