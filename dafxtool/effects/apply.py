@@ -10,15 +10,15 @@ from dafxtool.effects.builtin import (
     Audio,
     apply_effect,
     builtin_effects,
-    checked_audio,
+    validate_audio,
 )
 from dafxtool.effects.effect import Effect, EffectChoice
 from dafxtool.effects.vst3.audit import (
     DOES_NOT_STICK,
 )
-from dafxtool.effects.vst3.files import _check_allowed, allow, find_plugin
-from dafxtool.effects.vst3.host import apply_here
-from dafxtool.effects.vst3.isolation import _apply_apart, audited_effects
+from dafxtool.effects.vst3.files import allow, check_allowed, find_plugin
+from dafxtool.effects.vst3.host import apply_in_this_process
+from dafxtool.effects.vst3.isolation import apply_in_worker, audited_effects
 from dafxtool.errors import EffectError
 from dafxtool.utils import child_process
 from dafxtool.utils.progress import SILENT, Progress
@@ -64,11 +64,11 @@ def apply(
     complete = effect.at(sample_rate).complete(setting)
     if effect.plugin is None:
         return apply_effect(effect, dry, sample_rate, complete), complete
-    dry = checked_audio(dry, f"the input of {effect.name!r}")
+    dry = validate_audio(dry, f"the input of {effect.name!r}")
     if child_process.is_child():  # whose parent has looked
-        return apply_here(effect, dry, sample_rate, complete)
-    _check_allowed(effect.plugin.path)
-    return _apply_apart(effect, dry, sample_rate, complete)
+        return apply_in_this_process(effect, dry, sample_rate, complete)
+    check_allowed(effect.plugin.path)
+    return apply_in_worker(effect, dry, sample_rate, complete)
 
 
 def known_effects(

@@ -43,7 +43,7 @@ def apply_effect(
         raise EffectError(
             f"{effect.name!r} is no built-in effect: {near_names(effect.name, [*_EFFECTS])}"
         )
-    dry = checked_audio(dry, f"the input of {effect.name!r}")
+    dry = validate_audio(dry, f"the input of {effect.name!r}")
     complete = effect.at(sample_rate).complete(setting)
     render = _EFFECTS[effect.name][1]
     arguments = {name.replace("-", "_"): value for name, value in complete.items()}
@@ -56,7 +56,7 @@ def apply_effect(
     return wet
 
 
-def checked_audio(audio: Any, what: str) -> Audio:
+def validate_audio(audio: Any, what: str) -> Audio:
     """audio as contiguous float32 (n_samples,); EffectError when it is something else."""
     found = np.asarray(audio)
     if found.ndim != 1 or not found.size or not np.issubdtype(found.dtype, np.floating):

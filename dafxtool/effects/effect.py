@@ -150,10 +150,10 @@ def _held(parameter: Parameter, highest_hz: float, effect_name: str) -> Paramete
 
 
 def _distance(parameter: Parameter, value: float) -> float:
-    return abs(parameter.position_of(value) - parameter.position_of(parameter.default))
+    return abs(parameter.to_normalised(value) - parameter.to_normalised(parameter.default))
 
 
-def draw_setting(
+def sample_setting(
     effect: Effect, rng: np.random.Generator, fixed: Mapping[str, float] | None = None
 ) -> dict[str, float]:
     """A random setting, drawn evenly in position; what is fixed keeps its value.
@@ -161,7 +161,7 @@ def draw_setting(
     One number of rng is used for each parameter, fixed or not: fixing one does not change the
     draws of the others.
     """
-    drawn = {parameter.name: parameter.draw(rng) for parameter in effect.parameters}
+    drawn = {parameter.name: parameter.sample(rng) for parameter in effect.parameters}
     return effect.complete(drawn | dict(fixed or {}))
 
 
@@ -174,7 +174,7 @@ def grid_settings(
     """
     base = effect.complete(fixed or {})
     free = [p for p in effect.parameters if p.name not in (fixed or {})]
-    axes = [parameter.spread(n_per_parameter) for parameter in free]
+    axes = [parameter.linspace(n_per_parameter) for parameter in free]
     n_settings = int(np.prod([float(len(axis)) for axis in axes])) if axes else 1
     if n_settings > MOST_SETTINGS:
         raise EffectError(
@@ -192,7 +192,7 @@ def sweep_settings(
     """One parameter at a time from end to end, the others at their default or fixed value."""
     base = effect.complete(fixed or {})
     free = [p for p in effect.parameters if p.name not in (fixed or {})]
-    swept = [base | {parameter.name: v} for parameter in free for v in parameter.spread(n_values)]
+    swept = [base | {parameter.name: v} for parameter in free for v in parameter.linspace(n_values)]
     return swept or [base]
 
 

@@ -67,7 +67,7 @@ class Parameter:
         if self.scale == "tabulated" and len(self.positions) != len(self.values):
             raise ValueError(f"{self.name}: as many positions as values are needed")
 
-    def value_at(self, position: float) -> float:
+    def from_normalised(self, position: float) -> float:
         """The value where the knob stands at position; positions beyond 0 to 1 are its ends."""
         position = min(max(float(position), 0.0), 1.0)
         if self.choices:
@@ -80,8 +80,8 @@ class Parameter:
             value = self.minimum + (self.maximum - self.minimum) * position
         return min(max(to_float32(value), self.minimum), self.maximum)
 
-    def position_of(self, value: float) -> float:
-        """Where the knob has to stand for value: the inverse of value_at."""
+    def to_normalised(self, value: float) -> float:
+        """Where the knob has to stand for value: the inverse of from_normalised."""
         if self.choices:
             return float(self._choice_positions()[round(value)])
         if self.maximum == self.minimum:
@@ -95,7 +95,7 @@ class Parameter:
             return float(np.log(value / self.minimum) / np.log(self.maximum / self.minimum))
         return (value - self.minimum) / (self.maximum - self.minimum)
 
-    def spread(self, n_values: int) -> list[float]:
+    def linspace(self, n_values: int) -> list[float]:
         """n_values values from end to end; of a parameter with choices no more than it has."""
         if n_values < 1:
             raise EffectError(
@@ -111,15 +111,17 @@ class Parameter:
         if self.choices:
             n_values = min(n_values, len(self.choices))
             return [float(round(i)) for i in np.linspace(0, len(self.choices) - 1, n_values)]
-        return [self.value_at(position) for position in np.linspace(*self.usual_ends(), n_values)]
+        return [
+            self.from_normalised(position) for position in np.linspace(*self.usual_ends(), n_values)
+        ]
 
-    def draw(self, rng: np.random.Generator) -> float:
+    def sample(self, rng: np.random.Generator) -> float:
         """A value drawn evenly in position or among the choices; takes one number of rng."""
         position = rng.random()
         if self.choices:
             return float(min(int(position * len(self.choices)), len(self.choices) - 1))
         low, high = self.usual_ends()
-        return self.value_at(low + (high - low) * position)
+        return self.from_normalised(low + (high - low) * position)
 
     def check(self, value: float, effect_name: str) -> float:
         """value as a float32 number; EffectError when it is out of range or no choice."""
@@ -194,7 +196,7 @@ class Parameter:
             return self.positions[0], self.positions[-1]
         if self.usual:
             low, high = (min(max(v, self.minimum), self.maximum) for v in self.usual)
-            return self.position_of(low), self.position_of(high)
+            return self.to_normalised(low), self.to_normalised(high)
         return 0.0, 1.0
 
     def _choice_positions(self) -> Sequence[float]:

@@ -6,7 +6,7 @@ import pytest
 
 from dafxtool.effects.apply import parse_effect
 from dafxtool.effects.builtin import apply_effect, builtin_effects
-from dafxtool.effects.effect import Effect, draw_setting
+from dafxtool.effects.effect import Effect, sample_setting
 from dafxtool.errors import EffectError, MissingDependencyError
 
 SAMPLE_RATE = 24_000
@@ -75,7 +75,7 @@ def test_every_corner_of_the_ranges_is_finite(name, sample_rate):
 @pytest.mark.parametrize("name", EFFECTS)
 def test_earlier_calls_leave_no_trace(name):
     effect, rng = EFFECTS[name].at(SAMPLE_RATE), np.random.default_rng(1)
-    a, b = draw_setting(effect, rng), draw_setting(effect, rng)
+    a, b = sample_setting(effect, rng), sample_setting(effect, rng)
     dry = noise()
     first = apply_effect(effect, dry, SAMPLE_RATE, a)
     apply_effect(effect, noise(seed=5, level=0.5), SAMPLE_RATE, b)
@@ -104,7 +104,7 @@ def test_short_audio_keeps_its_length(n_samples):
 def test_setting_text_is_read_back_exactly(name):
     rng = np.random.default_rng(2)
     for _ in range(20):
-        setting = draw_setting(EFFECTS[name], rng)
+        setting = sample_setting(EFFECTS[name], rng)
         effect, parsed = parse_effect(EFFECTS[name].setting_text(setting))
         assert effect == EFFECTS[name] and parsed == setting
 

@@ -7,8 +7,8 @@ import pytest
 from dafxtool.effects.effect import (
     Effect,
     PluginFile,
-    draw_setting,
     grid_settings,
+    sample_setting,
     sweep_settings,
 )
 from dafxtool.effects.parameter import Parameter, plain_text
@@ -30,24 +30,24 @@ def is_float32(value):
 
 
 def test_positions_are_even_where_ears_are():
-    assert DRIVE.value_at(0.25) == 10
-    assert TONE.value_at(0.5) == pytest.approx(1000, rel=1e-6)  # the geometric mean
-    assert FALLING.value_at(0.25) == 550
-    assert MODEL.value_at(0.9) == 2
+    assert DRIVE.from_normalised(0.25) == 10
+    assert TONE.from_normalised(0.5) == pytest.approx(1000, rel=1e-6)  # the geometric mean
+    assert FALLING.from_normalised(0.25) == 550
+    assert MODEL.from_normalised(0.9) == 2
 
 
 @pytest.mark.parametrize("parameter", [DRIVE, TONE, FALLING])
 def test_position_is_the_inverse_of_value(parameter):
     for position in np.linspace(0, 1, 41):
-        value = parameter.value_at(position)
+        value = parameter.from_normalised(position)
         assert is_float32(value)
-        assert parameter.position_of(value) == pytest.approx(position, abs=1e-6)
+        assert parameter.to_normalised(value) == pytest.approx(position, abs=1e-6)
 
 
 def test_ends_of_a_range_survive_float32():
     # float32(0.3) is above 0.3 and float32(0.7) below 0.7: bounds have to be rounded like values.
     parameter = Parameter("rate", "Hz", 0.3, 0.7, 0.3)
-    assert parameter.check(0.7, "x") == parameter.maximum == parameter.value_at(1.0)
+    assert parameter.check(0.7, "x") == parameter.maximum == parameter.from_normalised(1.0)
     assert parameter.check(0.3, "x") == parameter.minimum
 
 
@@ -132,14 +132,14 @@ def test_slugs_are_names_that_can_be_typed():
 
 def test_table_that_leaves_out_a_part_is_drawn_evenly_inside():
     rng = np.random.default_rng(0)
-    drawn = [CUT.draw(rng) for _ in range(2000)]
+    drawn = [CUT.sample(rng) for _ in range(2000)]
     assert np.mean(np.array(drawn) > 510) == pytest.approx(0.5, abs=0.05)
-    assert CUT.spread(3) == [20, 510, 1000]
+    assert CUT.linspace(3) == [20, 510, 1000]
 
 
 def test_drawn_settings_are_float32_in_range_and_even_in_octaves():
     rng = np.random.default_rng(0)
-    settings = [draw_setting(AMP, rng) for _ in range(2000)]
+    settings = [sample_setting(AMP, rng) for _ in range(2000)]
     for setting in settings:
         assert setting == AMP.complete(setting)
         assert all(is_float32(value) for value in setting.values())
@@ -150,8 +150,8 @@ def test_drawn_settings_are_float32_in_range_and_even_in_octaves():
 
 
 def test_fixing_a_parameter_leaves_the_other_draws_alone():
-    free = draw_setting(AMP, np.random.default_rng(7))
-    held = draw_setting(AMP, np.random.default_rng(7), {"drive": 3})
+    free = sample_setting(AMP, np.random.default_rng(7))
+    held = sample_setting(AMP, np.random.default_rng(7), {"drive": 3})
     assert held == free | {"drive": 3}
 
 

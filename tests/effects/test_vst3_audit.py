@@ -14,7 +14,7 @@ from datasets import SEGMENTS, SPLIT, write_recordings
 from dafxtool import storage
 from dafxtool.dataset.render import render, rerender_row
 from dafxtool.effects import apply
-from dafxtool.effects.effect import Effect, draw_setting
+from dafxtool.effects.effect import Effect, sample_setting
 from dafxtool.effects.vst3 import (
     audit as audit_module,
 )
@@ -395,7 +395,9 @@ def test_parameters_of_one_name_are_told_apart_by_their_place(board):
     assert audit.indices == (0, 1, 3, 4)
     assert [p.default for p in audit.parameters] == pytest.approx([0.1, 0.2, 0.3, 0.4])
     effect = board(Twins)
-    wet, in_force = host.apply_here(effect, ramp(), RATE, effect.complete({"level-2": 0.75}))
+    wet, in_force = host.apply_in_this_process(
+        effect, ramp(), RATE, effect.complete({"level-2": 0.75})
+    )
     np.testing.assert_array_equal(wet, ramp() * np.float32(0.75))
     assert in_force["level-2"] == 0.75
 
@@ -425,7 +427,9 @@ def test_channels_are_negotiated_and_recorded(board):
         audited(NoChannels)
     effect = board(StereoOnly)
     assert effect.plugin.n_channels == 2
-    wet, _ = host.apply_here(effect, ramp(), RATE, effect.complete({"gain": 0, "tone": 0.9}))
+    wet, _ = host.apply_in_this_process(
+        effect, ramp(), RATE, effect.complete({"gain": 0, "tone": 0.9})
+    )
     assert wet.shape == ramp().shape
     np.testing.assert_allclose(wet, ramp(), rtol=1e-6)
 
@@ -671,7 +675,7 @@ def test_a_raw_value_is_set_exactly_where_a_range_begins_below_zero(board):
     effect = board(Plugin)
     for gain in (-20.0, -19.7, -0.001, 0.3, 20.0):
         asked = effect.complete({"gain": gain, "tone": 0.9})
-        wet, in_force = host.apply_here(effect, ramp(), RATE, asked)
+        wet, in_force = host.apply_in_this_process(effect, ramp(), RATE, asked)
         assert in_force == asked
         np.testing.assert_allclose(wet, ramp() * 10 ** (gain / 20), rtol=1e-5)
 
@@ -687,7 +691,9 @@ class Coarse(More):
 
 def test_a_value_between_two_steps_is_told_as_the_step_that_was_heard(board):
     effect = board(Coarse)
-    wet, in_force = host.apply_here(effect, ramp(), RATE, effect.complete({"grains": 21.4}))
+    wet, in_force = host.apply_in_this_process(
+        effect, ramp(), RATE, effect.complete({"grains": 21.4})
+    )
     assert in_force["grains"] == 21
     np.testing.assert_array_equal(wet, ramp() * np.float32(20 / 99))
 
@@ -710,7 +716,9 @@ def test_what_is_read_back_after_setting_is_the_setting(board):
 
     effect = board(Halves)
     Halves.extra = staticmethod(lambda: HalvesKnob("Grains"))
-    wet, in_force = host.apply_here(effect, ramp(), RATE, effect.complete({"grains": 0.7}))
+    wet, in_force = host.apply_in_this_process(
+        effect, ramp(), RATE, effect.complete({"grains": 0.7})
+    )
     assert in_force["grains"] == 0.6875  # 11 sixteenths
     np.testing.assert_array_equal(wet, ramp() * np.float32(0.6875))
 
@@ -727,10 +735,12 @@ def test_a_setting_that_processing_changes_is_rendered_again_as_it_is_then(board
 
     effect = board(Linked)
     Linked.limit = 0.5  # which the trial did not meet
-    wet, in_force = host.apply_here(effect, ramp(), RATE, effect.complete({"grains": 0.875}))
+    wet, in_force = host.apply_in_this_process(
+        effect, ramp(), RATE, effect.complete({"grains": 0.875})
+    )
     assert in_force["grains"] == 0.5
     np.testing.assert_array_equal(wet, ramp() * np.float32(0.5))
-    again, still = host.apply_here(effect, ramp(), RATE, in_force)
+    again, still = host.apply_in_this_process(effect, ramp(), RATE, in_force)
     assert still == in_force
     np.testing.assert_array_equal(wet, again)
 
@@ -747,21 +757,21 @@ def test_a_setting_that_processing_changes_every_time_is_an_error(board):
     effect = board(Restless)
     Restless.restless = True
     with pytest.raises(PluginError, match="changed by the plugin while it processes"):
-        host.apply_here(effect, ramp(), RATE, effect.complete({"grains": 0.5}))
+        host.apply_in_this_process(effect, ramp(), RATE, effect.complete({"grains": 0.5}))
 
 
 def test_another_version_in_the_place_of_the_plugin_is_not_taken_for_it(board, tmp_path):
     effect = board(Plugin)
     (tmp_path / "fake.vst3").write_bytes(b"another version")
     with pytest.raises(PluginError, match="is not the file"):
-        host.apply_here(effect, ramp(), RATE, effect.complete({}))
+        host.apply_in_this_process(effect, ramp(), RATE, effect.complete({}))
 
 
 def test_a_plugin_that_has_other_parameters_now_is_told(board):
     effect = board(More)
     board(Plugin)
     with pytest.raises(PluginError, match="has 2 parameters, which are not those"):
-        host.apply_here(effect, ramp(), RATE, effect.complete({}))
+        host.apply_in_this_process(effect, ramp(), RATE, effect.complete({}))
 
 
 # --- real ones ----------------------------------------------------------------------------------
@@ -838,7 +848,7 @@ def check_real_plugin(path, figure):
     assert apply.remarks(effect) == []
     sound = np.random.default_rng(5).normal(0, 0.07, 2 * RATE).astype(np.float32)
     rng = np.random.default_rng(6)
-    a, b = draw_setting(effect, rng), draw_setting(effect, rng)
+    a, b = sample_setting(effect, rng), sample_setting(effect, rng)
     first, in_force = apply.apply(effect, sound, RATE, a)
     apply.apply(effect, sound[::-1], RATE, b)
     again, still = apply.apply(effect, sound, RATE, in_force)
@@ -866,7 +876,7 @@ def test_the_list_of_names_decides_nothing_about_real_plugins(
     for name in BUNDLES if amount(0, 1) else ["ZamComp"]:
         path = plugin_named(name)
         with monkeypatch.context() as patch:
-            patch.setattr(audit_module, "NO_SETTING", re.compile("(?!)"))
+            patch.setattr(audit_module, "NOT_A_SETTING", re.compile("(?!)"))
             ((blind, _),) = host.examine_plugin(path, RATE)
         assert blind.parameters == one_effect(path).parameters, name
         figure(name, [pair for pair in blind.plugin.left_out if pair[0] not in NEVER_SETTINGS])

@@ -12,9 +12,9 @@ import pytest
 import dafxtool
 from dafxtool.effects import apply
 from dafxtool.effects.builtin import builtin_effects
-from dafxtool.effects.effect import Effect, draw_setting
+from dafxtool.effects.effect import Effect, sample_setting
 from dafxtool.effects.vst3 import files, host, isolation
-from dafxtool.effects.vst3.parameter_text import describe_parameter, hold_frequency
+from dafxtool.effects.vst3.parameter_text import describe_parameter, limit_frequency
 from dafxtool.errors import EffectError, PluginError
 from dafxtool.utils.progress import Progress
 
@@ -103,19 +103,19 @@ def test_other_rising_numbers_become_a_table():
     assert (knob.scale, knob.unit) == ("tabulated", "ms")
     assert len(knob.values) <= 101
     for position in (0.1, 0.333, 0.9):
-        assert knob.value_at(position) == pytest.approx(1000 * position**2, abs=0.1)
+        assert knob.from_normalised(position) == pytest.approx(1000 * position**2, abs=0.1)
 
 
 def test_falling_numbers_keep_their_direction():
     knob = described(lambda x: f"{100 - 100 * x:.2f} %", load_value=0.25)
     assert (knob.minimum, knob.maximum, knob.default) == (0, 100, 75)
-    assert knob.position_of(100) == 0
+    assert knob.to_normalised(100) == 0
 
 
 def test_rounded_numbers_are_taken_in_the_middle_of_their_steps():
     knob = described(lambda x: f"{round(40 * x**2)} dB")
     assert knob.scale == "tabulated"
-    assert knob.value_at(0.5) == pytest.approx(10, abs=0.6)
+    assert knob.from_normalised(0.5) == pytest.approx(10, abs=0.6)
 
 
 def test_hertz_and_kilohertz_are_brought_together():
@@ -142,29 +142,29 @@ def test_words_at_an_end_are_left_out():
 def test_texts_without_sense_leave_the_raw_range(text):
     knob = described(text, load_value=0.25)
     assert (knob.minimum, knob.maximum, knob.default, knob.unit) == (0, 1, 0.25, "")
-    assert knob.value_at(0.25) == 0.25 and not knob.choices
+    assert knob.from_normalised(0.25) == 0.25 and not knob.choices
 
 
 def test_words_become_choices():
     knob = described(lambda x: ["soft", "medium", "hard"][min(int(3 * x), 2)], load_value=0.9)
     assert knob.choices == ("soft", "medium", "hard") and knob.default == 2
     for index, word in enumerate(knob.choices):
-        assert ["soft", "medium", "hard"][min(int(3 * knob.position_of(index)), 2)] == word
+        assert ["soft", "medium", "hard"][min(int(3 * knob.to_normalised(index)), 2)] == word
 
 
 def test_switches_become_off_and_on():
     steps = described(lambda x: "1.000000" if x > 0.5 else "0.000000", num_steps=2)
     assert steps.choices == ("off", "on")
-    assert (steps.position_of(0), steps.position_of(1)) == (0, 1)
+    assert (steps.to_normalised(0), steps.to_normalised(1)) == (0, 1)
     told = described(lambda x: "1" if x > 0.5 else "0")  # of a plugin that tells no steps
     assert told.choices == ("off", "on")
-    assert told.position_of(0) < 0.5 < told.position_of(1)
+    assert told.to_normalised(0) < 0.5 < told.to_normalised(1)
 
 
 def test_few_steps_become_choices_of_numbers():
     knob = described(lambda x: str(1 + round(4 * x)), num_steps=5)
     assert knob.choices == ("1", "2", "3", "4", "5") and knob.default == 2
-    assert knob.position_of(1) == 0.25
+    assert knob.to_normalised(1) == 0.25
 
 
 def test_a_plugin_that_shows_only_what_is_set_is_asked_by_setting():
@@ -175,11 +175,11 @@ def test_a_plugin_that_shows_only_what_is_set_is_asked_by_setting():
 @pytest.mark.parametrize("text", [lambda x: 20 + 19_980 * x, lambda x: 20 * 1000**x])
 def test_frequencies_end_below_nyquist(text):
     whole = described(lambda x: f"{text(x):.4f} Hz", load_value=1.0)
-    knob = hold_frequency(whole, SAMPLE_RATE)
-    assert knob.maximum == knob.default == knob.value_at(1.0) == 10_800
-    for position in np.linspace(0, knob.position_of(10_800), 20):
-        assert knob.value_at(position) == pytest.approx(text(position), rel=2e-3)
-    assert hold_frequency(whole, 96_000) == whole
+    knob = limit_frequency(whole, SAMPLE_RATE)
+    assert knob.maximum == knob.default == knob.from_normalised(1.0) == 10_800
+    for position in np.linspace(0, knob.to_normalised(10_800), 20):
+        assert knob.from_normalised(position) == pytest.approx(text(position), rel=2e-3)
+    assert limit_frequency(whole, 96_000) == whole
 
 
 # --- real plugins -------------------------------------------------------------------------------
@@ -217,7 +217,7 @@ def test_ranges_units_and_choices_of_a_real_plugin(load):
 )
 def test_a_setting_gives_the_same_bits_whatever_came_before(load, name):
     effect, rng = load(name), np.random.default_rng(3)
-    a, b = draw_setting(effect, rng), draw_setting(effect, rng)
+    a, b = sample_setting(effect, rng), sample_setting(effect, rng)
     first, in_force = apply.apply(effect, noise(), SAMPLE_RATE, a)
     assert in_force == a
     other, _ = apply.apply(effect, noise(seed=1), SAMPLE_RATE, b)
@@ -246,7 +246,7 @@ def test_the_setting_of_loading_is_left_by_a_hair(load):
     wet, in_force = apply.apply(effect, noise(), SAMPLE_RATE, {})
     default = effect.default_setting()
     drive = effect.parameter("tube-drive")
-    moved = abs(drive.position_of(in_force["tube-drive"]) - drive.position_of(drive.default))
+    moved = abs(drive.to_normalised(in_force["tube-drive"]) - drive.to_normalised(drive.default))
     assert 1e-6 < moved < 2e-5
     assert in_force == default | {"tube-drive": in_force["tube-drive"]}
     again, still = apply.apply(effect, noise(), SAMPLE_RATE, in_force)

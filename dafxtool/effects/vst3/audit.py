@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dafxtool.effects.parameter import Parameter, to_float32
-from dafxtool.effects.vst3.parameter_text import NO_SETTING, describe_parameter, hold_frequency
+from dafxtool.effects.vst3.parameter_text import NOT_A_SETTING, describe_parameter, limit_frequency
 from dafxtool.errors import PluginError
 from dafxtool.utils.text import unique_slugs
 
@@ -190,7 +190,7 @@ class _Trial:
         if may_set:
             self._leave_out_what_is_not_kept()
         for index, name in enumerate(self.names):
-            if NO_SETTING.fullmatch(name):
+            if NOT_A_SETTING.fullmatch(name):
                 self.reasons.setdefault(index, IS_NAMED)
         if may_set:
             self._leave_out_bypass()
@@ -203,7 +203,7 @@ class _Trial:
         """A random setting in raw values."""
         rng = np.random.default_rng([seed, 41])
         positions = {
-            index: self.described[index].position_of(self.described[index].draw(rng))
+            index: self.described[index].to_normalised(self.described[index].sample(rng))
             for index in sorted(self.described)
         }
         return {index: on_a_step(self.steps[index], positions[index]) for index in indices}
@@ -215,7 +215,7 @@ class _Trial:
     def _describe(self) -> None:
         for index, parameter in enumerate(self.plugin._parameters):
             described = describe_parameter(parameter, "knob", self.loaded[index])
-            self.described[index] = hold_frequency(described, self.sample_rate)
+            self.described[index] = limit_frequency(described, self.sample_rate)
 
     def _leave_out_what_moves(self) -> None:
         seen = [self.loaded]
@@ -265,7 +265,7 @@ class _Trial:
         for index in self.visible():
             if len(self.described[index].choices) != 2:
                 continue
-            ends = [self.described[index].position_of(choice) for choice in (0, 1)]
+            ends = [self.described[index].to_normalised(choice) for choice in (0, 1)]
             dry = [[self._gives_back(index, end, seed) for seed in (1, 2)] for end in ends]
             works = [not any(each) for each in dry]
             comes_back = [all(each) for each in dry]

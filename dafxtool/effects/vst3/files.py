@@ -28,7 +28,7 @@ def _without_dots(path: Path | str) -> Path:
     return Path(path).resolve() if ".." in Path(path).parts else Path(path).absolute()
 
 
-def _check_allowed(path: str) -> None:
+def check_allowed(path: str) -> None:
     """A file or a checkpoint names plugins; that of a stranger shall not choose what is run."""
     plugin = _without_dots(path)
     folders = {_without_dots(folder) for folder in plugin_folders()}

@@ -48,7 +48,7 @@ FEWEST_SAMPLES = 16  # shorter audio is padded: pedalboard cannot tell channels 
 HAIR = 2.0**-16  # of a knob's way: more than rounding, less than anybody hears
 
 
-def apply_here(
+def apply_in_this_process(
     effect: Effect, dry: Audio, sample_rate: int, complete: dict[str, float]
 ) -> tuple[Audio, dict[str, float]]:
     """What apply does for a plugin, in this very process: one that crashes takes it along."""
@@ -256,13 +256,13 @@ def _in_force(
 ) -> dict[str, float]:
     """setting, with what was found where that is not what was wanted."""
     return {
-        p.name: setting[p.name] if abs(is_set - raw) <= HAIR / 4 else p.value_at(is_set)
+        p.name: setting[p.name] if abs(is_set - raw) <= HAIR / 4 else p.from_normalised(is_set)
         for p, raw, is_set in zip(parameters, wanted, found, strict=True)
     }
 
 
 def _raw_values(parameters: Sequence[Parameter], setting: Mapping[str, float]) -> list[float]:
-    return [to_float32(p.position_of(setting[p.name])) for p in parameters]
+    return [to_float32(p.to_normalised(setting[p.name])) for p in parameters]
 
 
 def _away_from(
@@ -279,7 +279,7 @@ def _away_from(
         return setting
     knob, value = knobs[0]
     nearby = value + HAIR if value < 0.5 else value - HAIR
-    return setting | {knob.name: knob.value_at(nearby)}
+    return setting | {knob.name: knob.from_normalised(nearby)}
 
 
 def _not_loaded(path: Path | str, error: Exception) -> str:

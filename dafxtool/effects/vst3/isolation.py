@@ -17,7 +17,7 @@ from dafxtool.effects.vst3.audit import (
     Audit,
 )
 from dafxtool.effects.vst3.files import find_plugin, plugin_binary, sha256_of
-from dafxtool.effects.vst3.host import apply_here, examine_plugin
+from dafxtool.effects.vst3.host import apply_in_this_process, examine_plugin
 from dafxtool.errors import PluginError
 from dafxtool.utils import child_process
 from dafxtool.utils.child_process import ChildDied, ChildProcess, ChildSilent
@@ -110,10 +110,10 @@ def time_limit_s() -> float:
     return _time_limit_s
 
 
-def _apply_apart(
+def apply_in_worker(
     effect: Effect, dry: Audio, sample_rate: int, complete: dict[str, float]
 ) -> tuple[Audio, dict[str, float]]:
-    """apply_here in a process of its own, which is kept for the next time."""
+    """apply_in_this_process in a process of its own, which is kept for the next time."""
     with _host_lock:
         try:
             answer = _worker().ask((effect, dry, sample_rate, complete), _time_limit_s)
@@ -157,4 +157,4 @@ atexit.register(_end_host)
 
 
 def _begin_applying() -> child_process.Answer:
-    return lambda request, send: apply_here(*request)
+    return lambda request, send: apply_in_this_process(*request)

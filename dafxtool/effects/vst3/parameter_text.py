@@ -24,7 +24,7 @@ MOST_CHOICES = 64
 FEW_NUMBERS = 8  # as few different numbers on the whole way are a switch, not a range
 
 # What hosts need and nobody sets. A hint for where trying does not tell: see plugin_audit.
-NO_SETTING = re.compile(
+NOT_A_SETTING = re.compile(
     r"buffer size|sample rate|latency|(current )?(program|preset)|bypass|midi cc .*"
     r"|(gain reduction|.*meter)( \d+)?",
     re.IGNORECASE,
@@ -56,10 +56,10 @@ def describe_parameter(parameter: Any, name: str, load_value: float) -> Paramete
         described = described or _choices_of_runs(name, label, positions, texts)
     described = described or Parameter(name, "", 0.0, 1.0, 0.0)
     described = replace(described, description=parameter.name.strip())
-    return replace(described, default=described.value_at(load_value))
+    return replace(described, default=described.from_normalised(load_value))
 
 
-def hold_frequency(parameter: Parameter, sample_rate: int) -> Parameter:
+def limit_frequency(parameter: Parameter, sample_rate: int) -> Parameter:
     """The parameter without the part of its way where a filter would be above Nyquist.
 
     Plugins offer 20 kHz at any sample rate, and some then answer with NaN.
@@ -70,9 +70,9 @@ def hold_frequency(parameter: Parameter, sample_rate: int) -> Parameter:
     ways = parameter.positions or (
         (0.0, 1.0) if parameter.scale == "linear" else np.linspace(0.0, 1.0, N_PROBES)
     )
-    table = {float(way): parameter.value_at(way) for way in ways}
+    table = {float(way): parameter.from_normalised(way) for way in ways}
     table = {way: value for way, value in table.items() if value < highest}
-    table[parameter.position_of(highest)] = highest
+    table[parameter.to_normalised(highest)] = highest
     positions = tuple(sorted(table))
     return replace(
         parameter,
