@@ -91,7 +91,7 @@ def check_plugin(path: Path, sample_rate: int = 24_000) -> Check:
 
     It is loaded again for every sound that is compared; the ranges are those at sample_rate (Hz).
     """
-    from dafxtool.effects.apply import remarks
+    from dafxtool.effects.apply import plugin_warnings
     from dafxtool.effects.vst3.isolation import audited_effects
 
     try:
@@ -105,7 +105,7 @@ def check_plugin(path: Path, sample_rate: int = 24_000) -> Check:
         f"{audit.latency_samples}, loaded in {audit.seconds_to_load:.1f} s)"
         for effect, audit in found
     )
-    doubts = " ".join(remark for effect in effects for remark in remarks(effect))
+    doubts = " ".join(warning for effect in effects for warning in plugin_warnings(effect))
     if doubts:
         mend = "render with it as it is, and the file says so; or try another version of it"
         return Check(str(path), "warning", f"{told}. {doubts}", mend, effects)

@@ -177,8 +177,8 @@ def test_a_plugin_that_does_not_do_what_it_is_set_to_is_a_warning(monkeypatch):
     )
     check = doctor.check_plugin("x.vst3")
     assert check.state == "warning" and check.mend
-    assert "x: the parameter 'Speed' is left out, because it does not keep" in check.found
-    assert "x is not repeatable" in check.found and "Meter" not in check.found
+    assert "x: parameter 'Speed' left out (it does not keep" in check.found
+    assert "x: not repeatable" in check.found and "Meter" not in check.found
 
 
 def test_the_command_lists_every_check(invoke, monkeypatch):

@@ -313,7 +313,7 @@ def test_effects_are_read_as_people_type_them():
         ("delay:time", "without a value"),
         ("delay:", "ends at the colon"),
         ("delay:time=20,time=30", "twice"),
-        ("delay:time=20 dB", "not understood"),
+        ("delay:time=20 dB", "cannot read the value of time"),
     ],
 )
 def test_mistakes_are_told(text, told):
@@ -342,7 +342,7 @@ def test_a_cutoff_above_nyquist_is_refused():
 
 
 def test_an_effect_of_another_kind_is_refused():
-    with pytest.raises(EffectError, match="no built-in effect"):
+    with pytest.raises(EffectError, match="own: not a built-in effect"):
         apply_effect(Effect("own"), noise(), SAMPLE_RATE, {})
 
 

@@ -53,7 +53,7 @@ def test_ends_of_a_range_survive_float32():
 
 @pytest.mark.parametrize("value", [-0.001, 40.1, float("nan"), float("inf")])
 def test_value_out_of_range_tells_the_range(value):
-    with pytest.raises(EffectError, match=r"drive=.*'amp'.*0 to 40 dB"):
+    with pytest.raises(EffectError, match=r"amp: drive is out of range .*0 to 40 dB"):
         DRIVE.check(value, "amp")
 
 
@@ -87,7 +87,7 @@ def test_values_are_read_as_people_type_them(parameter, typed, value):
 
 @pytest.mark.parametrize("typed", ["loud", "12 Hz", "", "1,5", "1.2.3", "12 dB 3"])
 def test_what_is_no_value_is_told(typed):
-    with pytest.raises(EffectError, match=r"not understood.*0 to 40 dB"):
+    with pytest.raises(EffectError, match=r"cannot read the value of drive.*0 to 40 dB"):
         DRIVE.parse(typed, "amp")
 
 
@@ -163,7 +163,7 @@ def test_grid_is_every_combination():
     }
     assert {s["tone"] for s in settings} == {500}
     assert grid_settings(Effect("clean"), 5) == [{}]
-    with pytest.raises(EffectError, match=r"90,000,000|settings, more than 100,000"):
+    with pytest.raises(EffectError, match=r"found 100,000,000, expected at most 100,000"):
         grid_settings(Effect("big", tuple(replace_name(DRIVE, i) for i in range(8))), 10)
 
 

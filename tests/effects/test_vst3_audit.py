@@ -395,11 +395,11 @@ def test_parameters_of_one_name_are_told_apart_by_their_place(board):
     assert audit.indices == (0, 1, 3, 4)
     assert [p.default for p in audit.parameters] == pytest.approx([0.1, 0.2, 0.3, 0.4])
     effect = board(Twins)
-    wet, in_force = host.apply_in_this_process(
+    wet, effective = host.apply_in_this_process(
         effect, ramp(), RATE, effect.complete({"level-2": 0.75})
     )
     np.testing.assert_array_equal(wet, ramp() * np.float32(0.75))
-    assert in_force["level-2"] == 0.75
+    assert effective["level-2"] == 0.75
 
 
 # --- sound: channels, ranges, repeatable --------------------------------------------------------
@@ -490,7 +490,7 @@ def test_a_setting_has_to_give_the_same_bits_with_another_in_between(board, kind
     assert audited(kind).repeatable is repeatable
     effect = board(kind)
     assert Effect.from_dict(effect.to_dict()).plugin.repeatable is repeatable
-    told = apply.remarks(effect)
+    told = apply.plugin_warnings(effect)
     assert [line for line in told if "not repeatable" in line] == told
     assert bool(told) is not repeatable
 
@@ -534,7 +534,7 @@ class Fragile(Named):
 def test_a_plugin_that_crashes_at_some_settings_can_be_looked_at():
     with pytest.raises(AssertionError):
         audited(Fragile, depth=audit_module.SHALLOW)
-    audit = audited(Fragile, depth=audit_module.UNTRIED)
+    audit = audited(Fragile, depth=audit_module.PASSIVE)
     assert settings(audit) == ["gain", "tone"] and not audit.repeatable
     assert reasons(audit) == {"Bypass": audit_module.IS_NAMED, "Azimuth": audit_module.UNHEARD}
 
@@ -618,10 +618,10 @@ def test_only_what_does_not_stick_is_said(board, monkeypatch, tmp_path):
 
     board(Both)
     examine = host.examine_plugin
-    monkeypatch.setattr(isolation, "_examine_apart", lambda path, rate, _: examine(path, rate))
+    monkeypatch.setattr(isolation, "_examine_in_child", lambda path, rate, _: examine(path, rate))
     apply.load_effects(tmp_path / "fake.vst3", RATE, Listener())
     assert said == [
-        f"fake: the parameter {name!r} is left out, because {why}."
+        f"fake: parameter {name!r} left out ({why})."
         for name, why in (
             ("Extra", audit_module.NOT_KEPT_SOUNDING),
             ("Speed", audit_module.NOT_KEPT),
@@ -648,10 +648,10 @@ def test_a_plugin_that_crashes_when_it_is_tried_is_tried_with_less(monkeypatch, 
 
     monkeypatch.setattr(isolation, "ChildProcess", Child)
     if crashes == 3:
-        with pytest.raises(PluginError, match="crashed while it was loaded"):
-            isolation._examine_apart(tmp_path, RATE, Progress())
+        with pytest.raises(PluginError, match="crashed while loading"):
+            isolation._examine_in_child(tmp_path, RATE, Progress())
     else:
-        assert isolation._examine_apart(tmp_path, RATE, Progress()) == ["found"]
+        assert isolation._examine_in_child(tmp_path, RATE, Progress()) == ["found"]
     assert depths == [2, 1, 0][: crashes + 1]
 
 
@@ -663,7 +663,7 @@ def test_a_file_is_tried_once_in_a_command(board, monkeypatch, tmp_path):
         tried.append(arguments[1])
         return host.examine_plugin(*arguments[:2])
 
-    monkeypatch.setattr(isolation, "_examine_apart", examine)
+    monkeypatch.setattr(isolation, "_examine_in_child", examine)
     for rate in (RATE, RATE, 48_000, RATE):
         apply.load_effects(path, rate)
     path.write_bytes(b"another version")
@@ -675,8 +675,8 @@ def test_a_raw_value_is_set_exactly_where_a_range_begins_below_zero(board):
     effect = board(Plugin)
     for gain in (-20.0, -19.7, -0.001, 0.3, 20.0):
         asked = effect.complete({"gain": gain, "tone": 0.9})
-        wet, in_force = host.apply_in_this_process(effect, ramp(), RATE, asked)
-        assert in_force == asked
+        wet, effective = host.apply_in_this_process(effect, ramp(), RATE, asked)
+        assert effective == asked
         np.testing.assert_allclose(wet, ramp() * 10 ** (gain / 20), rtol=1e-5)
 
 
@@ -691,10 +691,10 @@ class Coarse(More):
 
 def test_a_value_between_two_steps_is_told_as_the_step_that_was_heard(board):
     effect = board(Coarse)
-    wet, in_force = host.apply_in_this_process(
+    wet, effective = host.apply_in_this_process(
         effect, ramp(), RATE, effect.complete({"grains": 21.4})
     )
-    assert in_force["grains"] == 21
+    assert effective["grains"] == 21
     np.testing.assert_array_equal(wet, ramp() * np.float32(20 / 99))
 
 
@@ -716,10 +716,10 @@ def test_what_is_read_back_after_setting_is_the_setting(board):
 
     effect = board(Halves)
     Halves.extra = staticmethod(lambda: HalvesKnob("Grains"))
-    wet, in_force = host.apply_in_this_process(
+    wet, effective = host.apply_in_this_process(
         effect, ramp(), RATE, effect.complete({"grains": 0.7})
     )
-    assert in_force["grains"] == 0.6875  # 11 sixteenths
+    assert effective["grains"] == 0.6875  # 11 sixteenths
     np.testing.assert_array_equal(wet, ramp() * np.float32(0.6875))
 
 
@@ -735,13 +735,13 @@ def test_a_setting_that_processing_changes_is_rendered_again_as_it_is_then(board
 
     effect = board(Linked)
     Linked.limit = 0.5  # which the trial did not meet
-    wet, in_force = host.apply_in_this_process(
+    wet, effective = host.apply_in_this_process(
         effect, ramp(), RATE, effect.complete({"grains": 0.875})
     )
-    assert in_force["grains"] == 0.5
+    assert effective["grains"] == 0.5
     np.testing.assert_array_equal(wet, ramp() * np.float32(0.5))
-    again, still = host.apply_in_this_process(effect, ramp(), RATE, in_force)
-    assert still == in_force
+    again, still = host.apply_in_this_process(effect, ramp(), RATE, effective)
+    assert still == effective
     np.testing.assert_array_equal(wet, again)
 
 
@@ -756,21 +756,21 @@ def test_a_setting_that_processing_changes_every_time_is_an_error(board):
 
     effect = board(Restless)
     Restless.restless = True
-    with pytest.raises(PluginError, match="changed by the plugin while it processes"):
+    with pytest.raises(PluginError, match="changes the setting during processing"):
         host.apply_in_this_process(effect, ramp(), RATE, effect.complete({"grains": 0.5}))
 
 
 def test_another_version_in_the_place_of_the_plugin_is_not_taken_for_it(board, tmp_path):
     effect = board(Plugin)
     (tmp_path / "fake.vst3").write_bytes(b"another version")
-    with pytest.raises(PluginError, match="is not the file"):
+    with pytest.raises(PluginError, match=r"fake\.vst3: not the file"):
         host.apply_in_this_process(effect, ramp(), RATE, effect.complete({}))
 
 
 def test_a_plugin_that_has_other_parameters_now_is_told(board):
     effect = board(More)
     board(Plugin)
-    with pytest.raises(PluginError, match="has 2 parameters, which are not those"):
+    with pytest.raises(PluginError, match=r"other parameters .*found 2"):
         host.apply_in_this_process(effect, ramp(), RATE, effect.complete({}))
 
 
@@ -845,16 +845,16 @@ def check_real_plugin(path, figure):
     is_mono = not path.stem.endswith(("X2", "Verb"))
     assert effect.plugin.n_channels == (1 if is_mono else 2)
     assert not NEVER_SETTINGS & {p.description for p in effect.parameters}
-    assert apply.remarks(effect) == []
+    assert apply.plugin_warnings(effect) == []
     sound = np.random.default_rng(5).normal(0, 0.07, 2 * RATE).astype(np.float32)
     rng = np.random.default_rng(6)
     a, b = sample_setting(effect, rng), sample_setting(effect, rng)
-    first, in_force = apply.apply(effect, sound, RATE, a)
+    first, effective = apply.apply(effect, sound, RATE, a)
     apply.apply(effect, sound[::-1], RATE, b)
-    again, still = apply.apply(effect, sound, RATE, in_force)
-    isolation._end_host()
-    elsewhere, _ = apply.apply(effect, sound, RATE, in_force)
-    assert in_force == still
+    again, still = apply.apply(effect, sound, RATE, effective)
+    isolation.end_worker()
+    elsewhere, _ = apply.apply(effect, sound, RATE, effective)
+    assert effective == still
     assert first.tobytes() == again.tobytes() == elsewhere.tobytes()
     told = f"{effect.plugin.n_channels} channels, {len(effect.parameters)} settings, loaded in "
     figure(path.stem, f"{told}{audit.seconds_to_load:.2f} s; {audit.left_out}")

@@ -82,24 +82,24 @@ class SlowParameter(FakeParameter):
         return self.text(self.raw_value)
 
 
-def described(text, load_value=0.5, kind=FakeParameter, **attributes):
+def describe(text, load_value=0.5, kind=FakeParameter, **attributes):
     return describe_parameter(kind(text, **attributes), "knob", load_value)
 
 
 def test_even_numbers_become_a_linear_range():
-    knob = described(lambda x: f"{-30 + 60 * x:.6f}", label="dB")
+    knob = describe(lambda x: f"{-30 + 60 * x:.6f}", label="dB")
     assert (knob.scale, knob.minimum, knob.maximum, knob.default) == ("linear", -30, 30, 0)
     assert knob.unit == "dB"
 
 
 def test_numbers_in_octaves_become_a_logarithmic_range():
-    knob = described(lambda x: f"{20 * 1000**x:.3f} Hz")
+    knob = describe(lambda x: f"{20 * 1000**x:.3f} Hz")
     assert (knob.scale, knob.unit) == ("logarithmic", "Hz")
     assert knob.default == pytest.approx(20 * 1000**0.5, rel=1e-4)
 
 
 def test_other_rising_numbers_become_a_table():
-    knob = described(lambda x: f"{1000 * x**2:.1f} ms")
+    knob = describe(lambda x: f"{1000 * x**2:.1f} ms")
     assert (knob.scale, knob.unit) == ("tabulated", "ms")
     assert len(knob.values) <= 101
     for position in (0.1, 0.333, 0.9):
@@ -107,26 +107,26 @@ def test_other_rising_numbers_become_a_table():
 
 
 def test_falling_numbers_keep_their_direction():
-    knob = described(lambda x: f"{100 - 100 * x:.2f} %", load_value=0.25)
+    knob = describe(lambda x: f"{100 - 100 * x:.2f} %", load_value=0.25)
     assert (knob.minimum, knob.maximum, knob.default) == (0, 100, 75)
     assert knob.to_normalised(100) == 0
 
 
 def test_rounded_numbers_are_taken_in_the_middle_of_their_steps():
-    knob = described(lambda x: f"{round(40 * x**2)} dB")
+    knob = describe(lambda x: f"{round(40 * x**2)} dB")
     assert knob.scale == "tabulated"
     assert knob.from_normalised(0.5) == pytest.approx(10, abs=0.6)
 
 
 def test_hertz_and_kilohertz_are_brought_together():
-    knob = described(lambda x: f"{900 + 200 * x:.1f} Hz" if x < 0.5 else f"{0.9 + 0.2 * x:.4f} kHz")
+    knob = describe(lambda x: f"{900 + 200 * x:.1f} Hz" if x < 0.5 else f"{0.9 + 0.2 * x:.4f} kHz")
     assert (knob.unit, knob.minimum, knob.maximum) == ("Hz", 900, 1100)
 
 
 def test_words_at_an_end_are_left_out():
-    knob = described(lambda x: "-inf dB" if x < 0.095 else f"{-60 + 60 * x:.1f} dB")
+    knob = describe(lambda x: "-inf dB" if x < 0.095 else f"{-60 + 60 * x:.1f} dB")
     assert (knob.minimum, knob.maximum, knob.positions[0]) == (-54, 0, 0.1)
-    loaded_there = described(lambda x: "off" if x < 0.095 else f"{x:.2f} s", load_value=0.0)
+    loaded_there = describe(lambda x: "off" if x < 0.095 else f"{x:.2f} s", load_value=0.0)
     assert (loaded_there.minimum, loaded_there.maximum, loaded_there.unit) == (0, 1, "")
 
 
@@ -140,41 +140,41 @@ def test_words_at_an_end_are_left_out():
     ],
 )
 def test_texts_without_sense_leave_the_raw_range(text):
-    knob = described(text, load_value=0.25)
+    knob = describe(text, load_value=0.25)
     assert (knob.minimum, knob.maximum, knob.default, knob.unit) == (0, 1, 0.25, "")
     assert knob.from_normalised(0.25) == 0.25 and not knob.choices
 
 
 def test_words_become_choices():
-    knob = described(lambda x: ["soft", "medium", "hard"][min(int(3 * x), 2)], load_value=0.9)
+    knob = describe(lambda x: ["soft", "medium", "hard"][min(int(3 * x), 2)], load_value=0.9)
     assert knob.choices == ("soft", "medium", "hard") and knob.default == 2
     for index, word in enumerate(knob.choices):
         assert ["soft", "medium", "hard"][min(int(3 * knob.to_normalised(index)), 2)] == word
 
 
 def test_switches_become_off_and_on():
-    steps = described(lambda x: "1.000000" if x > 0.5 else "0.000000", num_steps=2)
+    steps = describe(lambda x: "1.000000" if x > 0.5 else "0.000000", num_steps=2)
     assert steps.choices == ("off", "on")
     assert (steps.to_normalised(0), steps.to_normalised(1)) == (0, 1)
-    told = described(lambda x: "1" if x > 0.5 else "0")  # of a plugin that tells no steps
+    told = describe(lambda x: "1" if x > 0.5 else "0")  # of a plugin that tells no steps
     assert told.choices == ("off", "on")
     assert told.to_normalised(0) < 0.5 < told.to_normalised(1)
 
 
 def test_few_steps_become_choices_of_numbers():
-    knob = described(lambda x: str(1 + round(4 * x)), num_steps=5)
+    knob = describe(lambda x: str(1 + round(4 * x)), num_steps=5)
     assert knob.choices == ("1", "2", "3", "4", "5") and knob.default == 2
     assert knob.to_normalised(1) == 0.25
 
 
 def test_a_plugin_that_shows_only_what_is_set_is_asked_by_setting():
-    knob = described(lambda x: f"{10 * x:.3f} dB", kind=SlowParameter)
+    knob = describe(lambda x: f"{10 * x:.3f} dB", kind=SlowParameter)
     assert (knob.minimum, knob.maximum, knob.unit) == (0, 10, "dB")
 
 
 @pytest.mark.parametrize("text", [lambda x: 20 + 19_980 * x, lambda x: 20 * 1000**x])
 def test_frequencies_end_below_nyquist(text):
-    whole = described(lambda x: f"{text(x):.4f} Hz", load_value=1.0)
+    whole = describe(lambda x: f"{text(x):.4f} Hz", load_value=1.0)
     knob = limit_frequency(whole, SAMPLE_RATE)
     assert knob.maximum == knob.default == knob.from_normalised(1.0) == 10_800
     for position in np.linspace(0, knob.to_normalised(10_800), 20):
@@ -218,10 +218,10 @@ def test_ranges_units_and_choices_of_a_real_plugin(load):
 def test_a_setting_gives_the_same_bits_whatever_came_before(load, name):
     effect, rng = load(name), np.random.default_rng(3)
     a, b = sample_setting(effect, rng), sample_setting(effect, rng)
-    first, in_force = apply.apply(effect, noise(), SAMPLE_RATE, a)
-    assert in_force == a
+    first, effective = apply.apply(effect, noise(), SAMPLE_RATE, a)
+    assert effective == a
     other, _ = apply.apply(effect, noise(seed=1), SAMPLE_RATE, b)
-    again, _ = apply.apply(effect, noise(), SAMPLE_RATE, in_force)
+    again, _ = apply.apply(effect, noise(), SAMPLE_RATE, effective)
     np.testing.assert_array_equal(first, again)
     assert first.shape == (12_000,) and first.dtype == np.float32
     assert not np.array_equal(first, other)
@@ -243,14 +243,14 @@ def test_noise_that_the_host_plays_while_loading_is_not_heard(load):
 def test_the_setting_of_loading_is_left_by_a_hair(load):
     """So that the plugin works out its coefficients; what comes back renders the same again."""
     effect = load("ZamTube")
-    wet, in_force = apply.apply(effect, noise(), SAMPLE_RATE, {})
+    wet, effective = apply.apply(effect, noise(), SAMPLE_RATE, {})
     default = effect.default_setting()
     drive = effect.parameter("tube-drive")
-    moved = abs(drive.to_normalised(in_force["tube-drive"]) - drive.to_normalised(drive.default))
+    moved = abs(drive.to_normalised(effective["tube-drive"]) - drive.to_normalised(drive.default))
     assert 1e-6 < moved < 2e-5
-    assert in_force == default | {"tube-drive": in_force["tube-drive"]}
-    again, still = apply.apply(effect, noise(), SAMPLE_RATE, in_force)
-    assert still == in_force
+    assert effective == default | {"tube-drive": effective["tube-drive"]}
+    again, still = apply.apply(effect, noise(), SAMPLE_RATE, effective)
+    assert still == effective
     np.testing.assert_array_equal(wet, again)
 
 
@@ -259,11 +259,11 @@ def test_the_setting_of_loading_is_left_by_a_hair(load):
 def test_echo_of_a_plugin_comes_at_the_time_that_was_asked_for(load, time_ms):
     setting = {"time": time_ms, "dry-wet": 0.5, "feedback": 0.5, "lpf": 10_000}
     dry = np.eye(1, SAMPLE_RATE, dtype=np.float32)[0]
-    wet, in_force = apply.apply(load("ZamDelay"), dry, SAMPLE_RATE, setting)
+    wet, effective = apply.apply(load("ZamDelay"), dry, SAMPLE_RATE, setting)
     echo = np.argmax(np.abs(wet[1000:])) + 1000
     # Its low-pass filter smears an impulse over the next sample or two.
     assert echo - time_ms * SAMPLE_RATE / 1000 in (0, 1, 2)
-    assert in_force["time"] == time_ms
+    assert effective["time"] == time_ms
 
 
 @needs("ZamComp")
@@ -310,7 +310,7 @@ def test_mistakes_with_plugins_are_told(load):
     with pytest.raises(PluginError, match="24000 Hz"):
         apply.apply(tube, noise(), 48_000, {})
     fewer = replace(tube, parameters=tube.parameters[:3])
-    with pytest.raises(PluginError, match="10 parameters, which are not those"):
+    with pytest.raises(PluginError, match=r"zamtube: the plugin has other parameters .*found 10"):
         apply.apply(fewer, noise(), SAMPLE_RATE, {})
 
 
@@ -330,11 +330,11 @@ def test_plugins_are_not_heard_on_the_terminal():
     """A whole process, because some of the noise came at its end."""
     script = (
         "import numpy as np, pathlib\n"
-        "from dafxtool.effects.apply import apply\n"
-        "from dafxtool.effects.vst3.host import examine_plugin\n"
-        f"(effect, _), = examine_plugin(pathlib.Path({str(bundle('ZamTube'))!r}), 24000)\n"
+        "from dafxtool.effects import apply\n"
+        "from dafxtool.effects.vst3 import host\n"
+        f"(effect, _), = host.examine_plugin(pathlib.Path({str(bundle('ZamTube'))!r}), 24000)\n"
         "for _ in range(3):\n"
-        "    apply(effect, np.zeros(1000, np.float32), 24000, {})\n"
+        "    apply.apply(effect, np.zeros(1000, np.float32), 24000, {})\n"
         "print('done')\n"
     )
     package_folder = str(Path(dafxtool.__file__).parent.parent)
@@ -366,15 +366,15 @@ def test_known_effects_hold_built_in_ones_and_plugins_under_different_names():
 
 def test_built_in_effects_go_through_apply_too():
     gain = builtin_effects()["gain"]
-    wet, in_force = apply.apply(gain, noise(), SAMPLE_RATE, {"gain": -6.0206})
+    wet, effective = apply.apply(gain, noise(), SAMPLE_RATE, {"gain": -6.0206})
     np.testing.assert_allclose(wet, noise() / 2, rtol=1e-5)
-    assert in_force == {"gain": float(np.float32(-6.0206))}
+    assert effective == {"gain": float(np.float32(-6.0206))}
     assert apply.apply(builtin_effects()["delay"], noise(), 8000, {})[1]["mix"] == 50
 
 
 def test_missing_file_names_where_plugins_are(tmp_path, monkeypatch):
     monkeypatch.setenv("VST3_PATH", str(tmp_path))
-    with pytest.raises(PluginError, match="no plugin nowhere.*" + tmp_path.name):
+    with pytest.raises(PluginError, match="nowhere: no plugin.*" + tmp_path.name):
         apply.load_effects("nowhere")
 
 
@@ -400,7 +400,7 @@ def test_other_files_are_no_plugins(tmp_path):
     (tmp_path / "text.txt").write_text("hello")
     (tmp_path / "folder").mkdir()
     for name in ("text.txt", "folder"):
-        with pytest.raises(PluginError, match="no VST3 plugin"):
+        with pytest.raises(PluginError, match=f"{name}: not a VST3 plugin"):
             apply.load_effects(tmp_path / name)
 
 
@@ -412,7 +412,7 @@ def make_bundle(folder, architecture, content=b"no library"):
 
 
 def test_plugin_for_another_machine_is_told(tmp_path):
-    with pytest.raises(PluginError, match="made for plan9-z80, not for"):
+    with pytest.raises(PluginError, match="found plan9-z80, expected"):
         apply.load_effects(make_bundle(tmp_path, "plan9-z80"))
 
 
@@ -425,9 +425,9 @@ def test_broken_plugin_is_told(tmp_path):
 
 
 def test_plugin_that_crashes_its_process_is_told(tmp_path, monkeypatch):
-    monkeypatch.setattr(host.sys, "executable", "/bin/false")
-    with pytest.raises(PluginError, match="crashed while it was loaded"):
-        isolation._examine_apart(tmp_path / "x.vst3", SAMPLE_RATE, Progress())
+    monkeypatch.setattr(sys, "executable", "/bin/false")
+    with pytest.raises(PluginError, match=r"x\.vst3: the plugin crashed while loading"):
+        isolation._examine_in_child(tmp_path / "x.vst3", SAMPLE_RATE, Progress())
 
 
 def test_a_long_load_is_announced(tmp_path, monkeypatch):
@@ -439,8 +439,8 @@ def test_a_long_load_is_announced(tmp_path, monkeypatch):
 
     monkeypatch.setattr(isolation, "SECONDS_BEFORE_NOTICE", 0.0)
     with pytest.raises(PluginError):
-        isolation._examine_apart(tmp_path / "x.vst3", SAMPLE_RATE, Listener())
-    assert said == ["x.vst3 is still being loaded and tried; some plugins take minutes."]
+        isolation._examine_in_child(tmp_path / "x.vst3", SAMPLE_RATE, Listener())
+    assert said == ["x.vst3: still loading and auditing. Some plugins take minutes."]
 
 
 def test_sha256_is_that_of_the_file(tmp_path):

@@ -43,9 +43,9 @@ def mad(monkeypatch, tmp_path):
     inherited = os.environ.get("PYTHONPATH", "")
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(MAD), *filter(None, [inherited])]))
     monkeypatch.setenv("DAFXTOOL_MAD_PLUGINS", "1")
-    isolation._end_host()
+    isolation.end_worker()
     yield
-    isolation._end_host()
+    isolation.end_worker()
     isolation.limit_time(isolation.PLUGIN_SECONDS)
 
 
@@ -250,7 +250,7 @@ def test_a_resume_of_what_is_complete_tells_its_losses_again(
 
 
 @pytest.mark.parametrize(
-    ("deed", "reason"), [("loadcrash", "crashed while it was loaded"), ("loadhang", "within 0.5 s")]
+    ("deed", "reason"), [("loadcrash", "crashed while loading"), ("loadhang", "within 0.5 s")]
 )
 def test_loading_is_survived_too(tmp_path, deed, reason):
     path = tmp_path / f"{deed}.vst3"
@@ -274,7 +274,7 @@ def test_a_file_does_not_choose_which_plugin_is_run(mad_effect, tmp_path, monkey
     """What a stranger's pairs or checkpoint names is run from the plugin folders alone."""
     effect = Effect.from_dict(mad_effect("well")[0].to_dict())
     monkeypatch.setattr(files, "_allowed", set())
-    with pytest.raises(PluginError, match="named in a file and lies in none of the folders"):
+    with pytest.raises(PluginError, match="named in a file but lies in none of the plugin folders"):
         apply.apply(effect, sound(), SEGMENTS.sample_rate, {})
     monkeypatch.setenv("VST3_PATH", str(tmp_path / "elsewhere"))
     around = str(tmp_path / "elsewhere" / ".." / "well.vst3")
