@@ -295,7 +295,7 @@ LIES = {
     "header-only.flac": "truncated",
     "frames.mp3": "truncated",
     "tag-only.mp3": "not a recording|holds no samples",
-    "two-streams.ogg": "holds several streams",
+    "two-streams.ogg": "several streams",
     "header-only.ogg": "truncated",
     "text.flac": "not a recording",
 }
@@ -319,7 +319,7 @@ def test_streams_behind_each_other_are_refused(tmp_path, wholes):
     first = wholes["ogg"][0]
     for second in (first, with_serial(first, b"abcd")):
         (tmp_path / "two.ogg").write_bytes(first + second)
-        with pytest.raises(RecordingError, match=r"two\.ogg: (holds several streams|page)"):
+        with pytest.raises(RecordingError, match=r"two\.ogg: (several streams|page)"):
             read_info(tmp_path / "two.ogg")
 
 
