@@ -34,13 +34,13 @@ def test_there_are_twenty_clips_in_four_families_and_two_held_out(recordings):
 
 def test_the_package_contains_the_listed_clips_and_their_licence():
     folder = files("dafxtool.audio") / "clips"
-    found = {
+    clips = {
         (each.name, file.name)
         for each in folder.iterdir()
         if each.is_dir()
         for file in each.iterdir()
     }
-    assert found == {(clip.family, clip.file_name) for clip in (*CLIPS, *HELD_OUT)}
+    assert clips == {(clip.family, clip.file_name) for clip in (*CLIPS, *HELD_OUT)}
     assert "MIT" in (folder / "LICENSE").read_text("utf-8")
     sizes = [len(clip.resource.read_bytes()) for clip in (*CLIPS, *HELD_OUT)]
     assert sum(sizes) < 3.2e6

@@ -110,11 +110,11 @@ def test_an_mp3_without_a_tag_is_read_to_its_end(tmp_path, bit_rate, rate, n_cha
     bare = path.with_name("bare.mp3")
     data = path.read_bytes()
     bare.write_bytes(data[mp3_frame_length(data[:4]) :])
-    found, _ = load_audio(bare)
+    audio, _ = load_audio(bare)
     per_frame = 1152 if rate >= 32_000 else 576
-    assert (len(found) + 529) % per_frame == 0 and len(found) >= len(tagged) + 576
+    assert (len(audio) + 529) % per_frame == 0 and len(audio) >= len(tagged) + 576
     np.testing.assert_allclose(
-        found[576 + 2000 :][: len(tagged) - 4000], tagged[2000:-2000], atol=1e-5
+        audio[576 + 2000 :][: len(tagged) - 4000], tagged[2000:-2000], atol=1e-5
     )
     bare.write_bytes(bare.read_bytes()[:-50])
     with pytest.raises(RecordingError, match=r"bare\.mp3: truncated"):

@@ -545,7 +545,7 @@ def wrong(tmp_path_factory, pairs_file, spectrograms_file) -> Path:
         (("{wet}", "--effect", "overdrive:driv=20"), "did you mean drive"),
         (("{wet}", "--effect", "gain", "--effect", "gain"), "named twice"),
         (("{wet}", "--plugin", "{wrong}/missing.vst3"), "no plugin"),
-        (("{wet}", "--plugin", "{wrong}/text.wav"), "no VST3 plugin"),
+        (("{wet}", "--plugin", "{wrong}/text.wav"), "not a VST3 plugin"),
         (("{wet}", "--config", "{wrong}/key.toml"), "did you mean max_steps"),
         (("{wet}", "--config", "{wrong}/type.toml"), "wanted int"),
         (("{wet}", "--config", "{wrong}/nan.toml"), "beta is nan"),

@@ -294,9 +294,7 @@ def test_a_render_stores_the_plugin_in_its_output(plugin_named, tmp_path, output
             described = pairs.labels.effects
             grains = [pairs.labels.setting_of(row)["grains"] for row in range(4)]
             stored = pairs.rows(np.arange(4))
-        assert all(
-            value == round(value) for value in grains
-        )  # whole numbers, as they were rendered
+        assert all(value == round(value) for value in grains)  # as rendered
         again = np.stack([rerender_row(tmp_path / output, row) for row in range(4)])
         np.testing.assert_array_equal(again, stored)
     (saved,) = described

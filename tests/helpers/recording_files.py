@@ -27,7 +27,7 @@ VARIABLE = {"bitrate_mode": "VARIABLE", "compression_level": 0.5}
 
 
 def read_recording(path: str) -> str:
-    """Read a recording in the way of each command; return length, sample rate and checksum."""
+    """Read a recording as each command does; return length, sample rate and checksum."""
     catalogue = build_catalogue([Path(path)], CONFIG, ALL_TRAIN, strict=True)
     draw_segment(catalogue, "train", CONFIG, np.random.default_rng(0), strict=True)
     consecutive_segments(Path(path), CONFIG)
