@@ -316,7 +316,7 @@ def test_the_command_succeeds_and_reports_failed_pairs(faulty_effect, recordings
         [sys.executable, "-m", "dafxtool", *command], capture_output=True, text=True, check=False
     )
     assert process.returncode == 0, process.stderr
-    assert "4 pairs lost:" in process.stdout and FAULTS["crash"] in process.stdout
+    assert "4 pairs failed:" in process.stdout and FAULTS["crash"] in process.stdout
     assert "Traceback" not in process.stdout + process.stderr
 
 
