@@ -37,9 +37,7 @@ def _gain(dry: Audio, sample_rate: int, gain: float) -> Audio:
     "overdrive",
     "soft clipping (tanh), then a low-pass filter",
     linear("drive", "dB", 12, 42, 24, "gain before the clipping", limits=(0, 60)),
-    logarithmic(
-        "tone", "Hz", 800, 8000, 3200, "cutoff of the low-pass filter", limits=(200, 20_000)
-    ),
+    logarithmic("tone", "Hz", 800, 8000, 3200, "low-pass cutoff", limits=(200, 20_000)),
     linear("output", "dB", -24, 0, -6, limits=(-48, 12)),
 )
 def _overdrive(dry: Audio, sample_rate: int, drive: float, tone: float, output: float) -> Audio:
@@ -52,9 +50,7 @@ def _overdrive(dry: Audio, sample_rate: int, drive: float, tone: float, output: 
     "distortion",
     "high-pass filter, hard clipping at -6 dBFS, then a low-pass filter",
     linear("drive", "dB", 18, 48, 30, "gain before the clipping", limits=(0, 60)),
-    logarithmic(
-        "tone", "Hz", 800, 8000, 4000, "cutoff of the low-pass filter", limits=(200, 20_000)
-    ),
+    logarithmic("tone", "Hz", 800, 8000, 4000, "low-pass cutoff", limits=(200, 20_000)),
     linear("output", "dB", -24, 0, -6, limits=(-48, 12)),
 )
 def _distortion(dry: Audio, sample_rate: int, drive: float, tone: float, output: float) -> Audio:
@@ -72,7 +68,7 @@ def _distortion(dry: Audio, sample_rate: int, drive: float, tone: float, output:
         4,
         10,
         6,
-        "2 to the power of this is the number of steps from -1 to 1",
+        "2^bits steps from -1 to 1",
         limits=(2, 14),
     ),
     logarithmic(
@@ -100,9 +96,7 @@ def _bit_crusher(dry: Audio, sample_rate: int, bits: float, rate: float) -> Audi
     "delay",
     "echoes",
     logarithmic("time", "ms", 20, 1000, 350, "time between two echoes", limits=(1, 2000)),
-    linear(
-        "feedback", "%", 0, 85, 40, "level of each echo relative to the one before", limits=(0, 98)
-    ),
+    linear("feedback", "%", 0, 85, 40, "gain from each echo to the next", limits=(0, 98)),
     dry_wet_mix(10, 70),
 )
 def _delay(dry: Audio, sample_rate: int, time: float, feedback: float, mix: float) -> Audio:
@@ -118,9 +112,7 @@ def _delay(dry: Audio, sample_rate: int, time: float, feedback: float, mix: floa
     "room reverberation",
     linear("size", "%", 10, 100, 60, limits=(0, 100)),
     linear("damping", "%", 0, 100, 40, "how much faster high frequencies decay"),
-    linear(
-        "width", "%", 0, 100, 100, "stereo width: 0 % mixes in all reflections of the other channel"
-    ),
+    linear("width", "%", 0, 100, 100, "stereo width: 0 % mixes both channels equally"),
     dry_wet_mix(15, 70, 40),
 )
 def _reverb(

@@ -240,7 +240,7 @@ class EffectSearch:
                     moved = p.to_normalised(setting[p.name]) + 0.2 * self._rng.standard_normal()
                     setting[p.name] = p.from_normalised(float(np.clip(moved, 0, 1)))
                 else:
-                    setting[p.name] = p.draw(self._rng)
+                    setting[p.name] = p.sample(self._rng)
             points.append(self._again((replace(best.best[0], setting=setting), *best.best[1:])))
         self._keep(min(points, key=lambda each: each.distance), always=True)
 
