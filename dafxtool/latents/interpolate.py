@@ -185,7 +185,9 @@ def setting_between(
         if parameter.choices and first != last:
             return None  # nothing lies between two names
         position = (1 - t) * parameter.to_normalised(first) + t * parameter.to_normalised(last)
-        setting[parameter.name] = first if parameter.choices else parameter.from_normalised(position)
+        setting[parameter.name] = (
+            first if parameter.choices else parameter.from_normalised(position)
+        )
     return setting
 
 
