@@ -117,7 +117,9 @@ def test_damaged_arrays_are_told(tmp_path):
 
 
 def test_names_that_cannot_be_are_refused_before_the_work(tmp_path, monkeypatch):
-    monkeypatch.setattr("dafxtool.spectrogram.phase_retrieval.invert", lambda *_, **__: pytest.fail("worked"))
+    monkeypatch.setattr(
+        "dafxtool.spectrogram.phase_retrieval.invert", lambda *_, **__: pytest.fail("worked")
+    )
     np.save(tmp_path / "m.npy", np.stack([noise_magnitude()] * 2))
     (tmp_path / "there.wav").touch()
     for output, rows in (
