@@ -83,8 +83,8 @@ def test_only_pairs_of_the_faulty_plugin_fail(
     mixed = [*chosen("overdrive"), faulty_effect(fault)]
     result = render([recordings], tmp_path / name, mixed, SEGMENTS, SPLIT, 12, seed=4, workers=2)
     assert result.pairs_per_effect == {"overdrive": 12, fault: 0}
-    assert [row for row, _, _ in result.lost] == list(range(1, 24, 2))
-    assert all(FAULTS[fault] in reason for _, _, reason in result.lost)
+    assert [row for row, _, _ in result.failed] == list(range(1, 24, 2))
+    assert all(FAULTS[fault] in reason for _, _, reason in result.failed)
     assert not list(tmp_path.glob(".*.partial*"))
     figure("pairs of other effects lost", 12 - result.pairs_per_effect["overdrive"])
     if name == "folder":
@@ -118,8 +118,8 @@ def test_a_crash_at_some_settings_leaves_the_other_pairs(faulty_effect, recordin
     output = tmp_path / "pairs.h5"
     result = render([recordings], output, [effect], SEGMENTS, SPLIT, 40, seed=1, workers=2)
     _, setting = zip(*row_arrays(output)[f"settings/{effect[0].name}"].tolist(), strict=True)
-    failed = {row for row, _, _ in result.lost}
-    tried = [row for row, _, reason in result.lost if "not tried" not in reason]
+    failed = {row for row, _, _ in result.failed}
+    tried = [row for row, _, reason in result.failed if "not tried" not in reason]
     assert 5 < result.n_pairs < 35
     assert all(setting[row] > 20 for row in tried)
     assert all(setting[row] <= 20 for row in range(40) if row not in failed)
@@ -145,7 +145,7 @@ def test_pairs_of_a_slow_plugin_do_not_wait_for_each_other(
         monkeypatch.setattr(workers, "SECONDS_BEFORE_WRITTEN", seconds)
         monkeypatch.setattr("dafxtool.dataset.render.render_batches", count_batches(name))
         result = render([recordings], tmp_path / name, mixed, SEGMENTS, SPLIT, 16, workers=2)
-        lost[name] = result.lost
+        lost[name] = result.failed
     assert max(sizes["patient.h5"]) > 1 and max(sizes["at-once.h5"]) == 1
     assert lost["patient.h5"] == lost["at-once.h5"] != []
     patient, at_once = row_arrays(tmp_path / "patient.h5"), row_arrays(tmp_path / "at-once.h5")
@@ -160,7 +160,7 @@ def test_a_plugin_that_hangs_is_killed_and_skipped(faulty_effect, recordings, tm
         [recordings], tmp_path / "p.h5", mixed, SEGMENTS, SPLIT, 30, workers=2, plugin_seconds=0.5
     )
     assert result.pairs_per_effect == {"overdrive": 30, "hang": 0}
-    reasons = [reason for _, _, reason in result.lost]
+    reasons = [reason for _, _, reason in result.failed]
     assert "more than 0.5 s" in reasons[0]
     assert sum("not tried" in reason for reason in reasons) >= 20  # after five have failed twice
     assert time.monotonic() - started < 60  # 30 pairs would hang twice each
@@ -173,7 +173,7 @@ def test_output_of_plugins_goes_to_a_log_of_limited_size(
     result = render([recordings], tmp_path / "p.h5", [effect], SEGMENTS, SPLIT, 6, workers=2)
     output = capfd.readouterr()
     assert "faulty plugin" not in output.out + output.err
-    assert result.n_pairs == 6 and result.lost == []
+    assert result.n_pairs == 6 and result.failed == []
     assert result.printed == tmp_path / "p.plugins.log"
     printed = result.printed.read_bytes()
     assert printed.startswith(b"--- print\nfaulty plugin!")
@@ -205,7 +205,7 @@ def test_a_resume_renders_failed_rows_again(faulty_effect, recordings, tmp_path,
 
         for batch in render_batches(plan, missing, *rest, **named):
             yield batch
-            if batch.lost:
+            if batch.failed:
                 raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
@@ -217,7 +217,7 @@ def test_a_resume_renders_failed_rows_again(faulty_effect, recordings, tmp_path,
     )  # the error is now that the plugin cannot be loaded
     result = render([recordings], output, mixed, SEGMENTS, SPLIT, 20, workers=2, resume=True)
     assert result.n_pairs == 20
-    assert all("loaded" in reason for _, _, reason in result.lost)
+    assert all("loaded" in reason for _, _, reason in result.failed)
 
 
 def test_a_process_that_dies_while_waiting_is_replaced(faulty_effect, recordings, tmp_path):
@@ -227,7 +227,7 @@ def test_a_process_that_dies_while_waiting_is_replaced(faulty_effect, recordings
     result = render(
         [recordings], output, [faulty_effect("idle")], SEGMENTS, SPLIT, n_rows, workers=2
     )
-    assert result.n_pairs == n_rows and not result.lost
+    assert result.n_pairs == n_rows and not result.failed
 
 
 def test_a_process_that_died_before_a_task_is_replaced(
@@ -247,7 +247,7 @@ def test_a_process_that_died_before_a_task_is_replaced(
     effect = faulty_effect("well")
     n_sent.clear()
     result = render([recordings], tmp_path / "p.h5", [effect], SEGMENTS, SPLIT, n_rows, workers=1)
-    assert result.n_pairs == n_rows and not result.lost
+    assert result.n_pairs == n_rows and not result.failed
     assert len(n_sent) == 5  # four tasks, one of them twice
 
 
@@ -257,7 +257,7 @@ def test_a_resume_of_a_complete_render_reports_failed_pairs_again(
 ):
     arguments = ([recordings], tmp_path / name, [faulty_effect("sometimes")], SEGMENTS, SPLIT, 12)
     first, again = (render(*arguments, seed=1, resume=resume) for resume in (False, True))
-    assert first.lost and 0 < first.n_pairs < 12
+    assert first.failed and 0 < first.n_pairs < 12
     assert replace(again, printed=None, remarks=[]) == replace(first, printed=None, remarks=[])
 
 
@@ -338,8 +338,8 @@ def test_real_plugins_render_or_are_refused_with_a_reason(
             refused[bundle.stem] = str(error)
             continue
         result = render([recordings], output, effects, SEGMENTS, SPLIT, n_pairs, workers=2)
-        assert result.n_pairs + len(result.lost) == n_pairs
-        figure(bundle.stem, f"{result.n_pairs} of {n_pairs} pairs, {result.lost[:1]}")
+        assert result.n_pairs + len(result.failed) == n_pairs
+        figure(bundle.stem, f"{result.n_pairs} of {n_pairs} pairs, {result.failed[:1]}")
     assert set(refused) <= {"ZamVerb"}, refused  # it takes two minutes to load
     assert all("--plugin-timeout" in reason for reason in refused.values())
     figure("refused", refused)

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from audio_files import wav_bytes
-from mutants import Child, Tally, mutant
+from mutants import ReaderProcess, Tally, mutant
 from recording_files import (
     CONTAINERS,
     encode_signal,
@@ -54,17 +54,17 @@ def is_sentence(message: str, path: Path) -> bool:
 def try_all(contents, path: Path, figure, known=(), has_checksums=False) -> Tally:
     """Write each of (name, bytes) to this path, and read it in a child process."""
     tally = Tally(frozenset(known), has_checksums)
-    with Child(READER) as child:
+    with ReaderProcess(READER) as child:
         for name, data in contents:
             path.write_bytes(data)
             outcome = child.read(str(path))
-            n_wrong = len(tally.wrong)
+            n_failures = len(tally.failures)
             tally.add(name, outcome)
-            if outcome.what == "refused" and not is_sentence(outcome.told, path):
-                tally.wrong.append(f"{name}: {outcome.told}")
-            if len(tally.wrong) > n_wrong:
-                path.with_name(f"wrong-{len(tally.wrong)}{path.suffix}").write_bytes(data)
-    figure(f"files like {path.name}", tally.told())
+            if outcome.status == "refused" and not is_sentence(outcome.detail, path):
+                tally.failures.append(f"{name}: {outcome.detail}")
+            if len(tally.failures) > n_failures:
+                path.with_name(f"wrong-{len(tally.failures)}{path.suffix}").write_bytes(data)
+    figure(f"files like {path.name}", tally.summary())
     return tally
 
 
@@ -90,8 +90,8 @@ def test_mutants_are_read_or_refused(tmp_path, originals, amount, figure, contai
     known = checksums([data for each in originals.values() for data in each], tmp_path)
     path = tmp_path / f"mutant.{container}"
     tally = try_all(contents, path, figure, known, container in CHECKED)
-    assert not tally.wrong, "\n".join(tally.wrong)
-    results = {outcome.what for outcome in tally.outcomes}
+    assert not tally.failures, "\n".join(tally.failures)
+    results = {outcome.status for outcome in tally.outcomes}
     assert "refused" in results and (container in CHECKED or "read" in results)
 
 
@@ -106,8 +106,10 @@ def test_random_bytes_are_refused(tmp_path, amount, figure):
 
     contents = ((f"random bytes {i}", content(i)) for i in range(amount(36, 2000)))
     tally = try_all(contents, tmp_path / "random.wav", figure)
-    assert not tally.wrong, "\n".join(tally.wrong)
-    assert sum(outcome.what == "refused" for outcome in tally.outcomes) > 0.9 * len(tally.outcomes)
+    assert not tally.failures, "\n".join(tally.failures)
+    assert sum(outcome.status == "refused" for outcome in tally.outcomes) > 0.9 * len(
+        tally.outcomes
+    )
 
 
 # Wrong headers
@@ -172,16 +174,16 @@ WRONG_HEADERS = {
 
 
 def test_wrong_headers_are_read_or_refused(tmp_path, originals):
-    with Child(READER) as child:
+    with ReaderProcess(READER) as child:
         for name, reasons in WRONG_HEADERS.items():
             path = tmp_path / name
             path.write_bytes(wrong_header(name, originals))
             outcome = child.read(str(path))
-            assert outcome.what == ("refused" if reasons else "read"), (name, outcome)
+            assert outcome.status == ("refused" if reasons else "read"), (name, outcome)
             if not reasons:
                 continue
-            assert is_sentence(outcome.told, path)
-            assert any(reason in outcome.told for reason in reasons.split("|")), outcome.told
+            assert is_sentence(outcome.detail, path)
+            assert any(reason in outcome.detail for reason in reasons.split("|")), outcome.detail
 
 
 def test_concatenated_ogg_streams_are_refused(tmp_path, originals):
@@ -207,11 +209,11 @@ def test_a_flac_whose_number_of_channels_drops_does_not_crash(tmp_path, original
     """libFLAC would read invalid memory when it seeks to a sample of such a frame."""
     mono, stereo = encode_signal("FLAC", "PCM_24", 44_100, 1, 20_000), originals["flac"][1]
     tally = Tally()
-    with Child("recording_files:read_spans") as child:
+    with ReaderProcess("recording_files:read_spans") as child:
         for cut in range(2000, 40_000, 4000):
             (tmp_path / "spliced.flac").write_bytes(stereo[:cut] + mono[cut // 2 :])
             tally.add(f"cut at {cut}", child.read(str(tmp_path / "spliced.flac")))
-    assert not tally.wrong
+    assert not tally.failures
 
 
 def test_a_container_is_recognised_by_content_not_by_suffix(tmp_path, originals):
