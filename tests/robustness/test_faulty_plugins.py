@@ -95,7 +95,7 @@ def test_only_pairs_of_the_faulty_plugin_fail(
     # The rows of the other effect are as without the faulty one, and readers see no other rows.
     with storage.Reader(tmp_path / name, storage.PAIRS) as pairs:
         assert set(pairs.labels.effect.tolist()) == {0} and len(pairs) == 12
-        assert sorted(pairs.lost()) == list(range(1, 24, 2))
+        assert sorted(pairs.failed()) == list(range(1, 24, 2))
         stored = pairs.rows(np.arange(12))
         assert np.abs(stored).max(axis=(1, 2)).min() > 0.1
         assert np.array_equal(pairs.rows(slice(3, 5)), stored[3:5])
@@ -258,7 +258,7 @@ def test_a_resume_of_a_complete_render_reports_failed_pairs_again(
     arguments = ([recordings], tmp_path / name, [faulty_effect("sometimes")], SEGMENTS, SPLIT, 12)
     first, again = (render(*arguments, seed=1, resume=resume) for resume in (False, True))
     assert first.failed and 0 < first.n_pairs < 12
-    assert replace(again, printed=None, remarks=[]) == replace(first, printed=None, remarks=[])
+    assert replace(again, printed=None, warnings=[]) == replace(first, printed=None, warnings=[])
 
 
 @pytest.mark.parametrize(
