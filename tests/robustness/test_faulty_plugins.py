@@ -222,7 +222,7 @@ def test_a_resume_renders_failed_rows_again(faulty_effect, recordings, tmp_path,
 
 def test_a_process_that_dies_while_waiting_is_replaced(faulty_effect, recordings, tmp_path):
     """A thread of the plugin crashes: one process has 16 rows, the other has one and waits."""
-    n_rows = workers.ROWS_A_TASK + 1
+    n_rows = workers.ROWS_PER_TASK + 1
     output = tmp_path / "p.h5"
     result = render(
         [recordings], output, [faulty_effect("idle")], SEGMENTS, SPLIT, n_rows, workers=2
@@ -243,7 +243,7 @@ def test_a_process_that_died_before_a_task_is_replaced(
         send(child, request, seconds)
 
     monkeypatch.setattr(child_process.ChildProcess, "send", kill_before_the_third)
-    n_rows = 4 * workers.ROWS_A_TASK
+    n_rows = 4 * workers.ROWS_PER_TASK
     effect = faulty_effect("well")
     n_sent.clear()
     result = render([recordings], tmp_path / "p.h5", [effect], SEGMENTS, SPLIT, n_rows, workers=1)
