@@ -189,7 +189,7 @@ def test_strict_stops_at_the_first_failed_pair(faulty_effect, recordings, tmp_pa
 
 
 def test_a_render_without_any_pair_is_an_error(faulty_effect, recordings, tmp_path):
-    with pytest.raises(PluginError, match="no pair could be made"):
+    with pytest.raises(PluginError, match="all pairs failed"):
         render([recordings], tmp_path / "p.h5", [faulty_effect("nan")], SEGMENTS, SPLIT, 6)
     assert not list(tmp_path.glob("*p.h5*"))
 
