@@ -23,7 +23,7 @@ from dafxtool.audio.find_recordings import find_recordings
 from dafxtool.audio.io import load_audio
 from dafxtool.audio.resample import resample
 from dafxtool.effects.builtin import builtin_effects
-from dafxtool.effects.effect import draw_setting
+from dafxtool.effects.effect import sample_setting
 from dafxtool.errors import DafxError
 from dafxtool.matching.chain import Stage, render_chain
 from dafxtool.matching.objective import (
@@ -92,7 +92,7 @@ def paired(recordings: Recordings, n_pairs: int) -> None:
             rng = np.random.default_rng(77 + number)
             dry, stage = (
                 recordings.dry(number),
-                Stage(EFFECTS[name], draw_setting(EFFECTS[name], rng)),
+                Stage(EFFECTS[name], sample_setting(EFFECTS[name], rng)),
             )
             number += 1
             wet = render_chain([stage], dry, RATE)
@@ -132,7 +132,7 @@ def paired(recordings: Recordings, n_pairs: int) -> None:
 def _note_errors(errors: dict[str, list[float]], truth: Stage, found: Stage) -> None:
     for p in truth.effect.parameters:
         true, ours = truth.setting[p.name], found.setting[p.name]
-        difference = abs(p.position_of(true) - p.position_of(ours))
+        difference = abs(p.to_normalised(true) - p.to_normalised(ours))
         errors["parts of the range"].append(difference)
         if p.name in TO_THE_POINT:
             errors["times, rates, frequencies"].append(abs(ours / true - 1))
@@ -146,7 +146,7 @@ def chains(recordings: Recordings, n_pairs: int) -> None:
             rng = np.random.default_rng(900 + number + 100 * length)
             names = rng.choice(len(IN_CHAINS), length, replace=False)
             picked = [EFFECTS[IN_CHAINS[i]] for i in names]
-            stages = [Stage(effect, draw_setting(effect, rng)) for effect in picked]
+            stages = [Stage(effect, sample_setting(effect, rng)) for effect in picked]
             dry = recordings.dry(number)
             wet = render_chain(stages, dry, RATE)
             began = time.process_time()
@@ -173,7 +173,7 @@ def unpaired(recordings: Recordings, n_pairs: int, seconds: float = 60.0) -> Non
         for number in range(n_pairs * len(candidates) // 4):
             name = candidates[number % len(candidates)]
             rng = np.random.default_rng(50 + number)
-            stage = Stage(EFFECTS[name], draw_setting(EFFECTS[name], rng))
+            stage = Stage(EFFECTS[name], sample_setting(EFFECTS[name], rng))
             both = recordings.dry(number, 2 * n_samples)
             dry, other = both[:n_samples], both[n_samples:]
             truth = render_chain([stage], dry[: 2 * N_SAMPLES], RATE)
@@ -222,7 +222,7 @@ def no_effect(recordings: Recordings, n_pairs: int) -> None:
 def _random_setting(
     dry: Array, wet: Array, truth: Stage, n: int, rng: np.random.Generator
 ) -> Array | None:
-    setting = draw_setting(truth.effect, rng)
+    setting = sample_setting(truth.effect, rng)
     return render_chain([Stage(truth.effect, setting)], dry, RATE)
 
 
@@ -240,7 +240,7 @@ def _plain_cma(
     objective = Objective(wet)
 
     def rendered(position: Sequence[float]) -> Array:
-        values = {p.name: p.value_at(float(u)) for p, u in zip(free, position, strict=True)}
+        values = {p.name: p.from_normalised(float(u)) for p, u in zip(free, position, strict=True)}
         return render_chain([Stage(truth.effect, values)], dry, RATE)
 
     options = {"bounds": [0, 1], "maxfevals": n, "verbose": -9, "seed": 1}

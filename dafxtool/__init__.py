@@ -18,7 +18,7 @@ __version__ = "0.2.0"
 
 _HOMES = {
     "load_audio": "dafxtool.audio.io",
-    "save_audio": "dafxtool.audio.io",
+    "save_audio": "dafxtool.audio.writer",
     "list_effects": "dafxtool.api.effects",
     "apply_effect": "dafxtool.api.effects",
     "render": "dafxtool.api.render",
@@ -54,7 +54,7 @@ if TYPE_CHECKING:
     from dafxtool.api.train import load_run as load_run
     from dafxtool.api.train import train as train
     from dafxtool.audio.io import load_audio as load_audio
-    from dafxtool.audio.io import save_audio as save_audio
+    from dafxtool.audio.writer import save_audio as save_audio
 
 
 def __getattr__(name: str) -> Any:

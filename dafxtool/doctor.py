@@ -104,7 +104,7 @@ def check_plugin(path: Path, sample_rate: int = 24_000) -> Check:
 
     Each audio result that is compared comes from a fresh instance of the plugin.
     """
-    from dafxtool.effects.apply import remarks
+    from dafxtool.effects.apply import plugin_warnings
     from dafxtool.effects.vst3.isolation import audited_effects
 
     try:
@@ -119,7 +119,7 @@ def check_plugin(path: Path, sample_rate: int = 24_000) -> Check:
         f"{audit.latency_samples}, loaded in {audit.seconds_to_load:.1f} s)"
         for effect, audit in audited
     )
-    warnings_of_effects = [text for effect in effects for text in remarks(effect)]
+    warnings_of_effects = [text for effect in effects for text in plugin_warnings(effect)]
     if warnings_of_effects:
         found += f"; {counted(len(warnings_of_effects), 'warning')}"
         mend = "use it with these restrictions, which the output file records, or another version"

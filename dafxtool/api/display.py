@@ -59,7 +59,7 @@ def figure(draw: Callable[[Path], Any], alternative: str) -> str:
 
 def player(title: str, audio: NDArray[np.float32], sample_rate: int) -> str:
     """Return an audio player with a title; audio is (n_samples,)."""
-    from dafxtool.audio.io import encode
+    from dafxtool.audio.writer import encode
 
     encoded = base64.b64encode(encode(audio, sample_rate, "mp3")).decode()
     return (

@@ -93,8 +93,7 @@ def apply_effect(
         choice = effect
     else:
         choice = parse_effect(effect, known_effects(as_paths(plugins), sample_rate))
-    at_rate = choice.effect.at(sample_rate)
-    wet, _ = apply(at_rate, audio, sample_rate, at_rate.complete(choice.fixed))
+    wet, _ = apply(choice.effect, audio, sample_rate, choice.fixed)
     return wet
 
 

@@ -1,7 +1,7 @@
-"""Decode what libsndfile does not know (M4A, WMA, Matroska, video files) with PyAV, if installed.
+"""Decode formats that libsndfile does not support (M4A, WMA, Matroska, video) with PyAV.
 
-Such a file is decoded from its start whatever part is asked for: then every part has the same bits.
-It has to be as long as its header says, within MOST_MISSING_SECONDS.
+A file is always decoded from its start, so that every segment has the same bits as in the complete
+recording. Its length has to match its header within MOST_MISSING_SECONDS.
 """
 
 from __future__ import annotations
@@ -16,11 +16,12 @@ from numpy.typing import NDArray
 
 from dafxtool.errors import RecordingError
 
-MOST_MISSING_SECONDS = 0.03  # headers round, and count what encoders put around the audio
+MOST_MISSING_SECONDS = 0.03  # headers round the length, and count the padding of encoders
 FULL_SCALES = {"u8": 1 << 7, "s16": 1 << 15, "s32": 1 << 31}
 
 
 def has_av() -> bool:
+    """Return whether PyAV is installed."""
     try:
         import av  # noqa: F401
     except ImportError:
@@ -30,9 +31,12 @@ def has_av() -> bool:
 
 @contextmanager
 def open_av(path: Path, name: str) -> Iterator[tuple[int, int, Iterator[NDArray[np.float32]]]]:
-    """Yield the sample rate in Hz, the number of channels, and blocks (n_samples, n_channels).
+    """Open a file and yield its sample rate (Hz), number of channels, and an iterator of blocks.
 
-    RecordingError  PyAV is not installed, the file holds no audio, or it is damaged
+    name  of the format, for messages
+
+    A block is (n_samples, n_channels). RecordingError if PyAV is not installed, or if the file
+    contains no audio or is damaged.
     """
     if not has_av():
         raise RecordingError(
@@ -41,15 +45,16 @@ def open_av(path: Path, name: str) -> Iterator[tuple[int, int, Iterator[NDArray[
         )
     import av
 
-    with _told_errors(path), path.open("rb") as file, av.open(file) as container:
+    with _translate_errors(path), path.open("rb") as file, av.open(file) as container:
         if not container.streams.audio:
-            raise RecordingError(f"{path}: holds no audio (found {name}). Leave it out.")
+            raise RecordingError(f"{path}: contains no audio (found {name}). Leave it out.")
         stream = container.streams.audio[0]
         yield stream.rate, stream.channels, _blocks(path, container, stream)
 
 
 @contextmanager
-def _told_errors(path: Path) -> Iterator[None]:
+def _translate_errors(path: Path) -> Iterator[None]:
+    """Raise errors of PyAV as RecordingError."""
     import av
 
     try:
@@ -59,10 +64,10 @@ def _told_errors(path: Path) -> Iterator[None]:
 
 
 def _blocks(path: Path, container: Any, stream: Any) -> Iterator[NDArray[np.float32]]:
-    """Decode from the start to the end; RecordingError where parts are missing."""
-    promised = _promised_seconds(container, stream)
-    if promised is None:
-        raise RecordingError(f"{path}: does not say how long it is. Convert it to WAV or FLAC.")
+    """Decode from the start to the end; RecordingError if parts are missing."""
+    expected = _header_seconds(container, stream)
+    if expected is None:
+        raise RecordingError(f"{path}: its header has no length. Convert it to WAV or FLAC.")
     n_samples, start = 0, None
     for frame in _frames(path, container, stream):
         if frame.sample_rate != stream.rate or frame.layout.nb_channels != stream.channels:
@@ -74,14 +79,15 @@ def _blocks(path: Path, container: Any, stream: Any) -> Iterator[NDArray[np.floa
                 raise RecordingError(f"{path}: damaged (a gap at {seconds:.1f} s). Leave it out.")
         n_samples += frame.samples
         yield _as_float(frame)
-    if n_samples / stream.rate < promised - MOST_MISSING_SECONDS:
+    if n_samples / stream.rate < expected - MOST_MISSING_SECONDS:
         raise RecordingError(
-            f"{path}: truncated or damaged (found {n_samples / stream.rate:.1f} s, its header "
-            f"promises {promised:.1f} s). Copy or convert it again, or leave it out."
+            f"{path}: truncated or damaged (found {n_samples / stream.rate:.1f} s, expected "
+            f"{expected:.1f} s by its header). Copy or convert it again, or leave it out."
         )
 
 
 def _frames(path: Path, container: Any, stream: Any) -> Iterator[Any]:
+    """Decode all packets with the checks of ffmpeg; RecordingError for a damaged one."""
     stream.codec_context.options = {"err_detect": "crccheck+explode"}
     for packet in container.demux(stream):
         if packet.is_corrupt:
@@ -91,18 +97,19 @@ def _frames(path: Path, container: Any, stream: Any) -> Iterator[Any]:
         yield from packet.decode()
 
 
-def _promised_seconds(container: Any, stream: Any) -> float | None:
+def _header_seconds(container: Any, stream: Any) -> float | None:
+    """Return the length by the header in seconds; None if it has none."""
     if stream.duration is not None:
         return float(stream.duration * stream.time_base)
     return None if container.duration is None else container.duration / 1e6
 
 
 def _as_float(frame: Any) -> NDArray[np.float32]:
-    """Return (n_samples, n_channels), full scale 1.0."""
-    samples, kind = frame.to_ndarray(), frame.format.name.rstrip("p")
+    """Convert a frame to float32 (n_samples, n_channels), full scale 1.0."""
+    samples, sample_format = frame.to_ndarray(), frame.format.name.rstrip("p")
     if not frame.format.is_planar:
         samples = samples.reshape(-1, frame.layout.nb_channels).T
-    if kind == "u8":
+    if sample_format == "u8":
         samples = samples.astype(np.float32) - 128
-    scale = FULL_SCALES.get(kind, 1)
+    scale = FULL_SCALES.get(sample_format, 1)
     return np.ascontiguousarray((samples / np.float64(scale)).T, dtype=np.float32)

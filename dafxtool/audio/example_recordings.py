@@ -1,8 +1,8 @@
-"""Provide the example recordings that are shipped inside the package.
+"""Provide the example recordings that are part of the package.
 
 22 clips of plucked strings, a voice, drums and an organ, synthesised by this project. Each is mono,
 6 s at 24 kHz, 16-bit FLAC, peak at -3 dBFS, without room or effect. `render` and the demo use
-twenty of them where no recordings are named. The other two are in no data set.
+twenty of them by default. The other two are in no data set.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ SAMPLE_RATE = 24_000  # Hz
 
 @dataclass(frozen=True)
 class Clip:
-    """One example recording; the family is the name of its folder."""
+    """One example recording. The family is the name of its folder."""
 
     family: str
     title: str
@@ -35,7 +35,7 @@ class Clip:
 
     @property
     def resource(self) -> Any:
-        """The FLAC file in the package, which may be zipped: an importlib Traversable."""
+        """The FLAC file in the package, as an importlib Traversable: the package may be zipped."""
         return files("dafxtool.audio") / "clips" / self.family / self.file_name
 
     def read(self) -> NDArray[np.float32]:
@@ -44,9 +44,9 @@ class Clip:
             return load_audio(path)[0]
 
     def write_wav(self, path: Path, overwrite: bool = False) -> None:
-        """Write the same samples as a WAV file of 16 bits.
+        """Write the samples as a 16-bit WAV file.
 
-        OutputExistsError, DiskError  as of files.writing
+        OutputExistsError and DiskError as of atomic_write.
         """
         save_audio(Path(path), self.read(), SAMPLE_RATE, overwrite, bit_depth=16)
 
@@ -59,13 +59,13 @@ TITLES = {
 }
 CLIPS = tuple(Clip(family, title) for family, titles in TITLES.items() for title in titles)
 LUTE, BARITONE = Clip("strings", "lute"), Clip("voice", "baritone")
-HELD_OUT = (LUTE, BARITONE)  # in no data set, to try a model on
+HELD_OUT = (LUTE, BARITONE)  # in no data set: recordings that a model has not seen
 
 
 def write_clips(folder: Path, overwrite: bool = False) -> list[Path]:
-    """Copy the twenty clips to folder/FAMILY/TITLE.flac and return the paths.
+    """Copy the twenty clips to folder/FAMILY/TITLE.flac and return their paths.
 
-    OutputExistsError, DiskError  as of files.writing
+    OutputExistsError and DiskError as of atomic_write.
     """
     paths = []
     for clip in CLIPS:

@@ -1,4 +1,4 @@
-"""Find the recordings that files and folders stand for."""
+"""Find recordings in files and folders."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 
 from dafxtool.errors import InputError
 
-# Files of these kinds are recordings, in any case. Those that cannot be read are reported.
+# A file in a folder is a recording if its suffix is one of these, in lower or upper case.
 SUFFIXES = (
     *(".wav", ".wave", ".bwf", ".rf64", ".w64", ".aif", ".aiff", ".aifc", ".caf", ".au", ".snd"),
     *(".flac", ".ogg", ".oga", ".opus", ".mp3", ".mp2", ".m4a", ".m4b", ".aac", ".wma", ".ac3"),
@@ -20,44 +20,44 @@ COMMON = ("WAV", "AIFF", "FLAC", "Ogg", "Opus", "MP3", "M4A")
 def find_recordings(paths: Sequence[Path], leave_out: Path | None = None) -> list[Path]:
     """List recordings, each once, in a fixed order.
 
-    A file is taken whatever its suffix. A folder is searched, with all folders in it, for files
-    with one of SUFFIXES. Hidden files (a leading dot) and the folder leave_out are left out. Links
-    are followed.
+    paths      files, with any suffix, and folders, which are searched recursively for SUFFIXES
+    leave_out  folder that is not searched
 
-    InputError  a path does not exist or cannot be read, or a folder holds no recording
+    Hidden files (a leading dot) are left out. Links are followed. InputError if a path does not
+    exist or cannot be read, or if a folder contains no recording.
     """
-    found: dict[str, Path] = {}  # by real path, so that nothing comes twice
+    recordings: dict[str, Path] = {}  # by real path, so that each is listed once
     for path in map(Path, paths):
         if path.is_dir():
             inside = _walk(path, leave_out)
             if not inside:
                 raise InputError(
-                    f"{path}: holds no recordings (searched for {', '.join(COMMON)} and others). "
+                    f"{path}: holds no recordings (expected {', '.join(COMMON)} or others). "
                     "Name another folder."
                 )
             for real, each in inside:
-                found.setdefault(real, each)
+                recordings.setdefault(real, each)
         elif path.is_file():
-            found.setdefault(os.path.realpath(path), path)
+            recordings.setdefault(os.path.realpath(path), path)
         elif path.exists():
             raise InputError(f"{path}: neither a file nor a folder. Name a recording.")
         elif path.is_symlink():
             raise InputError(f"{path}: a broken symbolic link. Name a recording.")
         else:
             raise InputError(f"{path}: does not exist. Name a recording, or a folder of them.")
-    return list(found.values())
+    return list(recordings.values())
 
 
 def _walk(folder: Path, leave_out: Path | None = None) -> list[tuple[str, Path]]:
-    """List (real path, path) of every recording below a folder."""
+    """List (real path, path) of every recording below a folder; visit each folder once."""
 
-    def refuse(error: OSError) -> None:
+    def raise_error(error: OSError) -> None:
         raise InputError(f"{error.filename}: cannot be read ({error.strerror}).") from error
 
-    found, visited = [], {os.path.realpath(leave_out)} if leave_out else set()
-    for here, folders, names in os.walk(folder, followlinks=True, onerror=refuse):
+    recordings, visited = [], {os.path.realpath(leave_out)} if leave_out else set()
+    for here, folders, names in os.walk(folder, followlinks=True, onerror=raise_error):
         real = os.path.realpath(here)
-        if real in visited:  # a link led back here, or it is left out
+        if real in visited:  # reached again by a link, or left out
             folders.clear()
             continue
         visited.add(real)
@@ -66,6 +66,7 @@ def _walk(folder: Path, leave_out: Path | None = None) -> list[tuple[str, Path]]
             if name.startswith(".") or not name.lower().endswith(SUFFIXES):
                 continue
             path = os.path.join(here, name)
-            own = os.path.realpath(path) if os.path.islink(path) else os.path.join(real, name)
-            found.append((own, Path(path)))
-    return found
+            is_link = os.path.islink(path)
+            real_path = os.path.realpath(path) if is_link else os.path.join(real, name)
+            recordings.append((real_path, Path(path)))
+    return recordings

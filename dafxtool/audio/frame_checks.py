@@ -1,8 +1,8 @@
-"""Walk the frames of FLAC and MP3 files and the pages of Ogg files to the end.
+"""Check every frame of FLAC and MP3 files and every page of Ogg files, up to the end.
 
-A gap, a damaged frame header, a page with a wrong checksum, or bytes that belong to no frame raise
-DamagedError. Files are read from front to back in pieces, so memory does not depend on their size.
-Positions and lengths are in bytes unless they say samples.
+A gap, a damaged frame header, a page with a wrong checksum, and bytes outside of frames raise
+DamagedError. Files are read from start to end in pieces, so memory does not depend on their size.
+Positions and lengths are in bytes unless their name says samples.
 """
 
 from __future__ import annotations
@@ -19,33 +19,35 @@ REMEDY = "Copy or convert it again, or leave it out."
 
 
 class DamagedError(Exception):
-    """A problem of a file, without the file's name."""
+    """A file is damaged; the message does not contain its name."""
 
 
 @dataclass(frozen=True)
 class Layout:
-    """Contents of an audio file as its bytes show them.
+    """Container and length of an audio file, found by reading its bytes.
 
-    A decoder is given prefix + the bytes from begin on. prefix replaces a header that does not hold
-    the length, and is empty for most files.
+    A decoder gets prefix + the bytes from begin on. The prefix replaces a header without a length,
+    and is empty for most files.
     """
 
     container: str
     n_bytes: int  # of the file
     n_data_bytes: int | None = None  # of uncompressed audio
-    n_samples: int | None = None  # None: known to the decoder only
+    n_samples: int | None = None  # of each channel; None: only the decoder can tell
     entry: str = "anywhere"  # where decoding may start: "anywhere", "earlier" (Vorbis), "start"
-    n_last: int = 0  # samples of the last pages, which may not be entered (Vorbis)
+    n_last: int = 0  # samples of the last pages, where decoding may not start (Vorbis)
     prefix: bytes = b""
     begin: int = 0
     needs_av: bool = False
 
 
-def cut_off(detail: str) -> DamagedError:
+def truncation_error(detail: str) -> DamagedError:
+    """Return the error for a file that ends too early."""
     return DamagedError(f"truncated or never finished ({detail}). {REMEDY}")
 
 
 def read_at(file: BinaryIO, position: int, length: int) -> bytes:
+    """Read bytes at a position; fewer where the file ends."""
     file.seek(position)
     return file.read(length)
 
@@ -54,7 +56,7 @@ def read_at(file: BinaryIO, position: int, length: int) -> bytes:
 
 
 def syncsafe(four: bytes) -> int:
-    """Decode an ID3 length: seven bits a byte."""
+    """Decode an ID3 length of four bytes with seven bits each."""
     return sum((byte & 127) << (21 - 7 * i) for i, byte in enumerate(four))
 
 
@@ -73,7 +75,7 @@ def begin_of_audio(file: BinaryIO) -> int:
 
 
 def end_of_audio(file: BinaryIO, size: int) -> int:
-    """Return the position before the tags at the end: ID3 version 1 and 2, APE, Lyrics3."""
+    """Return the position before the tags at the end (ID3 version 1 and 2, APE, Lyrics3)."""
     end = size
     while True:
         tail = read_at(file, max(0, end - 128), min(end, 128)).rjust(128, b"\xff")
@@ -93,12 +95,12 @@ def end_of_audio(file: BinaryIO, size: int) -> int:
 
 
 def check_rest(file: BinaryIO, position: int, end: int, after: str) -> None:
-    """Raise DamagedError where anything but zeros stands between position and end."""
+    """Raise DamagedError unless all bytes from position to end are zero."""
     file.seek(position)
     left = end - position
     while left > 0 and (piece := file.read(min(left, PIECE))):
         if piece.strip(b"\0"):
-            raise DamagedError(f"{left} bytes after {after} are no audio. {REMEDY}")
+            raise DamagedError(f"{left} bytes after {after} are not audio. {REMEDY}")
         left -= len(piece)
 
 
@@ -119,23 +121,25 @@ FLAC_BLOCK_SIZES = {
 
 
 def check_flac(file: BinaryIO, begin: int, end: int, size: int) -> Layout:
-    """Find every frame in order, and compare their samples with what STREAMINFO promises."""
+    """Find every frame in order, and compare the number of samples with STREAMINFO."""
     header, first_frame = _flac_metadata(file, begin, end)
     packed = int.from_bytes(header[21:26], "big")
-    promised = packed & 0xFFFFFFFFF
+    expected = packed & 0xFFFFFFFFF
     sample_rate = int.from_bytes(header[18:21], "big") >> 4
     n_samples, last_frame = _count_flac_samples(file, first_frame, end, sample_rate)
-    if not n_samples or n_samples < promised:
-        raise cut_off(f"found {n_samples} samples, its header promises {promised}")
-    if not promised:  # as encoders leave it that write into a pipe
+    if not n_samples or n_samples < expected:
+        raise truncation_error(f"found {n_samples} samples, expected {expected} by its header")
+    if not expected:  # encoders that write into a pipe leave the length at 0
         if end - last_frame > MOST_FLAC_FRAME or _flac_crc(
             read_at(file, last_frame, end - last_frame), CRC_16, 16
         ):
             raise DamagedError(f"damaged after {n_samples} samples. {REMEDY}")
         prefix = header[:21] + (packed | n_samples).to_bytes(5, "big") + header[26:]
         return Layout("FLAC", size, n_samples=n_samples, prefix=prefix, begin=begin + len(header))
-    if n_samples > promised:
-        raise DamagedError(f"found {n_samples} samples, its header promises {promised}. {REMEDY}")
+    if n_samples > expected:
+        raise DamagedError(
+            f"too many samples (found {n_samples}, expected {expected} by its header). {REMEDY}"
+        )
     return Layout("FLAC", size, n_samples=n_samples)
 
 
@@ -143,13 +147,13 @@ def _flac_metadata(file: BinaryIO, begin: int, end: int) -> tuple[bytes, int]:
     """Return the marker with STREAMINFO, (42,), and the position of the first frame."""
     header = read_at(file, begin, 42)
     if len(header) < 42 or header[4] & 127 or header[5:8] != b"\0\0\x22":
-        raise cut_off("found no complete header")
+        raise truncation_error("found no complete header")
     position, is_last = begin + 42, header[4] & 128
     while not is_last:
         block = read_at(file, position, 4)
         position += 4 + int.from_bytes(block[1:], "big")
         if len(block) < 4 or position > end:
-            raise cut_off("found no audio")
+            raise truncation_error("found no audio")
         is_last = block[0] & 128
     return header, position
 
@@ -157,18 +161,17 @@ def _flac_metadata(file: BinaryIO, begin: int, end: int) -> tuple[bytes, int]:
 def _count_flac_samples(
     file: BinaryIO, first_frame: int, end: int, sample_rate: int
 ) -> tuple[int, int]:
-    """Return the samples of all frames together, and the position of the last one.
+    """Return the number of samples of all frames, and the position of the last frame.
 
-    Each frame has to have the number that comes next.
-
-    Frames are numbered by frame, or by sample where their lengths differ.
+    DamagedError where a frame does not have the next number. Frames are numbered by frame, or by
+    sample where their lengths differ.
     """
     sync = read_at(file, first_frame, 16)
     if len(sync) < 16:
-        raise cut_off("found no audio")
+        raise truncation_error("found no audio")
     length = _flac_number(sync)[1]
     if sync[2] & 15 and _flac_rate(sync, length - 1) not in (0, sample_rate):
-        raise DamagedError(f"its header promises {sample_rate} Hz, its frames do not. {REMEDY}")
+        raise DamagedError(f"its frames are not at {sample_rate} Hz, as its header says. {REMEDY}")
     n_samples, next_number, last_number, last_position = 0, 0, -1, first_frame
     for position, head in _flac_heads(file, sync[:2], first_frame, end):
         number, length = _flac_number(head)
@@ -178,7 +181,7 @@ def _count_flac_samples(
             or number not in (next_number, last_number)
             or _flac_crc(head[:length], CRC_8, 8)
         ):
-            continue  # bytes of the audio that look like a header
+            continue  # audio that looks like a header
         if number == last_number:
             raise DamagedError(f"a frame is repeated after {n_samples} samples. {REMEDY}")
         n_samples += _flac_block_size(head, length - 1)
@@ -190,7 +193,7 @@ def _count_flac_samples(
 def _flac_heads(
     file: BinaryIO, sync: bytes, position: int, end: int
 ) -> Iterator[tuple[int, bytes]]:
-    """Yield every position where a frame may start, and 16 bytes from there on."""
+    """Yield every position where a frame may start, and the 16 bytes from there on."""
     if sync not in (b"\xff\xf8", b"\xff\xf9"):
         return
     file.seek(position)
@@ -206,7 +209,7 @@ def _flac_heads(
 
 
 def _flac_number(head: bytes) -> tuple[int, int]:
-    """Return a frame's number (coded like a letter in UTF-8) and the length of its header."""
+    """Return the number of a frame (coded like UTF-8) and the length of its header."""
     first = head[4]
     n_more = 0 if first < 128 else 7 - (first ^ 255).bit_length()
     number = first if first < 128 else first & (63 >> n_more)
@@ -217,7 +220,7 @@ def _flac_number(head: bytes) -> tuple[int, int]:
 
 
 def _flac_crc(data: bytes, polynomial: int, n_bits: int) -> int:
-    """Return the checksum of data that ends with its checksum: 0 where it is right."""
+    """Return the checksum of data that ends with its own checksum: 0 if that is right."""
     remainder, highest = 0, 1 << n_bits - 1
     for byte in data:
         remainder ^= byte << n_bits - 8
@@ -227,7 +230,7 @@ def _flac_crc(data: bytes, polynomial: int, n_bits: int) -> int:
 
 
 def _flac_rate(head: bytes, before_checksum: int) -> int:
-    """Return the sample rate of a frame in Hz; 0 where it is left to STREAMINFO."""
+    """Return the sample rate of a frame in Hz; 0 if the frame refers to STREAMINFO."""
     code = head[2] & 15
     if code in (12, 13, 14):
         n_bytes, unit = {12: (1, 1000), 13: (2, 1), 14: (2, 10)}[code]
@@ -236,7 +239,7 @@ def _flac_rate(head: bytes, before_checksum: int) -> int:
 
 
 def _flac_block_size(head: bytes, before_checksum: int) -> int:
-    """Return how many samples a frame has."""
+    """Return the number of samples of a frame."""
     code, rate_code = head[2] >> 4, head[2] & 15
     at = before_checksum - {12: 1, 13: 2, 14: 2}.get(rate_code, 0)
     if code == 6:
@@ -253,9 +256,9 @@ OGG_CODECS = {b"\x01vorbis": "Ogg Vorbis", b"OpusHead": "Opus", b"\x7fFLAC": "FL
 
 
 def check_ogg(file: BinaryIO, begin: int, end: int, size: int) -> Layout:
-    """Check every page: checksum, number, stream, and that the last one ends the stream."""
+    """Check every page (checksum, number, stream), and that the last one ends the stream."""
     codec, serial, flags = "Ogg", b"", 0
-    granules = [0, 0, 0]  # sample numbers of the last pages
+    granules = [0, 0, 0]  # sample numbers at the ends of the last pages
     position, n_pages, first_number = begin, 0, 0
     file.seek(begin)
     while position < end:
@@ -269,12 +272,12 @@ def check_ogg(file: BinaryIO, begin: int, end: int, size: int) -> Layout:
         body = file.read(sum(sizes))
         page = head + sizes + body
         if len(head) < 27 or len(sizes) < head[26] or len(body) < sum(sizes):
-            raise cut_off(f"page {n_pages} is incomplete")
+            raise truncation_error(f"page {n_pages} is incomplete")
         if not n_pages:
             serial, first_number = head[14:18], int.from_bytes(head[18:22], "little")
             codec = next((OGG_CODECS[key] for key in OGG_CODECS if body.startswith(key)), "Ogg")
         elif head[14:18] != serial or head[5] & 2:
-            raise DamagedError("holds several streams (expected one). Split it, or leave it out.")
+            raise DamagedError("several streams (expected one). Split it, or leave it out.")
         if ogg_checksum(head[:22] + bytes(4) + page[26:]) != int.from_bytes(head[22:26], "little"):
             raise DamagedError(f"page {n_pages} is damaged (wrong checksum). {REMEDY}")
         if int.from_bytes(head[18:22], "little") != first_number + n_pages:
@@ -283,14 +286,14 @@ def check_ogg(file: BinaryIO, begin: int, end: int, size: int) -> Layout:
         granules = [*granules[1:], granule] if granule > granules[-1] else granules
         flags, n_pages, position = head[5], n_pages + 1, position + len(page)
     if not flags & 4:
-        raise cut_off(f"page {n_pages - 1} is not marked as the last one")
+        raise truncation_error(f"page {n_pages - 1} is not marked as the last one")
     if codec == "Ogg Vorbis":
         return Layout(codec, size, entry="earlier", n_last=granules[-1] - granules[0])
     return Layout(codec, size, entry="start", needs_av=codec != "Opus")
 
 
 def ogg_checksum(page: bytes) -> int:
-    """CRC-32 of a page: zlib's polynomial, but bits from the highest on, and nothing inverted."""
+    """Return the CRC-32 of a page: zlib's polynomial, highest bit first, nothing inverted."""
     remainder = zlib.crc32(page.translate(REVERSED), 0xFFFFFFFF) ^ 0xFFFFFFFF
     return int.from_bytes(remainder.to_bytes(4, "little").translate(REVERSED), "big")
 
@@ -302,12 +305,12 @@ MP3_BIT_RATES = {  # kbit/s by version: 3 is MPEG 1; 2 and 0 are MPEG 2 and 2.5
     2: (0, 8, 16, 24, 32, 40, 48, 56, 64, 80, 96, 112, 128, 144, 160),
 }
 MP3_RATES_HZ = {3: (44_100, 48_000, 32_000), 2: (22_050, 24_000, 16_000), 0: (11_025, 12_000, 8000)}
-MP3_DECODER_DELAY = 529  # samples, which mpg123 drops at the front once there is a tag
-MP3_SAME = bytes((0xFF, 0xFE, 0x0C, 0x00))  # header bits that stay: version, layer, sample rate
+MP3_DECODER_DELAY = 529  # samples that mpg123 drops at the start of a file with a tag
+MP3_CONSTANT = bytes((0xFF, 0xFE, 0x0C, 0x00))  # mask of version, layer and sample rate
 
 
 def mp3_frame_length(head: bytes) -> int:
-    """Return the length of a frame by its first four bytes; 0 where they are no header."""
+    """Return the length of a frame from its first four bytes; 0 if they are not a header."""
     if len(head) < 4 or head[0] != 0xFF or head[1] & 0xE6 != 0xE2:
         return 0
     version, rate, bit_rate = head[1] >> 3 & 3, head[2] >> 2 & 3, head[2] >> 4
@@ -320,7 +323,7 @@ def mp3_frame_length(head: bytes) -> int:
 
 
 def check_mp3(file: BinaryIO, begin: int, end: int, size: int) -> Layout:
-    """Count the frames, and compare them with the Xing tag; without one, make one."""
+    """Count the frames and compare with the Xing tag; if there is none, build one."""
     first = read_at(file, begin, 4)
     n_frames = _count_mp3_frames(file, begin, end)
     frame = read_at(file, begin, mp3_frame_length(first))
@@ -328,46 +331,48 @@ def check_mp3(file: BinaryIO, begin: int, end: int, size: int) -> Layout:
     samples_per_frame = 1152 if first[1] & 8 else 576
     tag = frame[4 + side :] if first[1] & 1 else frame[6 + side :]
     if tag[:4] in (b"Xing", b"Info") and tag[7] & 1:
-        promised = int.from_bytes(tag[8:12], "big")
-        if promised != n_frames - 1:
-            raise cut_off(f"found {n_frames - 1} frames, its tag promises {promised}")
+        expected = int.from_bytes(tag[8:12], "big")
+        if expected != n_frames - 1:
+            raise truncation_error(f"found {n_frames - 1} frames, expected {expected} by its tag")
         return Layout("MP3", size, entry="start")
     if tag[:4] in (b"Xing", b"Info", b"VBRI") or frame[36:40] == b"VBRI":
-        raise DamagedError("its tag does not hold its length. Convert it, or leave it out.")
+        raise DamagedError("its tag has no length. Convert it, or leave it out.")
     prefix = _mp3_tag_frame(first, side, n_frames)
     n_samples = n_frames * samples_per_frame - MP3_DECODER_DELAY
     return Layout("MP3", size, n_samples=n_samples, entry="start", prefix=prefix, begin=begin)
 
 
 def _mp3_side_length(head: bytes) -> int:
+    """Return the length of the side information behind a frame header."""
     is_mono = head[3] >> 6 == 3
     return (17 if is_mono else 32) if head[1] & 8 else (9 if is_mono else 17)
 
 
 def _mp3_tag_frame(first: bytes, side: int, n_frames: int) -> bytes:
-    """Return a frame with a Xing tag that says how many frames follow."""
+    """Build a frame with a Xing tag that contains the number of the frames after it."""
     head = bytes((0xFF, first[1] | 1, 9 << 4 | first[2] & 0x0C, first[3]))  # no CRC
     frame = head + bytes(side) + b"Xing\0\0\0\1" + n_frames.to_bytes(4, "big")
     return frame.ljust(mp3_frame_length(head), b"\0")
 
 
 def _count_mp3_frames(file: BinaryIO, begin: int, end: int) -> int:
-    """Walk from frame to frame up to the end."""
+    """Count the frames up to the end; DamagedError where no frame follows on the one before."""
     file.seek(begin)
     first, position, n_frames = b"", begin, 0
     while position < end:
         head = file.read(4)
         length = mp3_frame_length(head)
         first = first or head
-        same = all((a ^ b) & mask == 0 for a, b, mask in zip(head, first, MP3_SAME, strict=False))
-        if not length or not same or (head[3] >> 6 == 3) != (first[3] >> 6 == 3):
+        bits = zip(head, first, MP3_CONSTANT, strict=False)
+        is_same = all((a ^ b) & mask == 0 for a, b, mask in bits)
+        if not length or not is_same or (head[3] >> 6 == 3) != (first[3] >> 6 == 3):
             if n_frames and position + 4 > end:
-                raise cut_off("its last frame is incomplete")
+                raise truncation_error("its last frame is incomplete")
             check_rest(file, position, end, f"frame {n_frames}")
             break
         position += length
         if position > end:
-            raise cut_off("its last frame is incomplete")
+            raise truncation_error("its last frame is incomplete")
         file.seek(length - 4, os.SEEK_CUR)
         n_frames += 1
     if n_frames < 2:

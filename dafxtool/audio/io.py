@@ -1,9 +1,9 @@
-"""Read recordings through libsndfile (soundfile), or through PyAV where that is installed.
+"""Read recordings with libsndfile (soundfile), or with PyAV if that is installed.
 
-Audio is float32, full scale 1.0, mono (n_samples,). Sample numbers count from 0; where a file is
-read at another rate than its own, they are those of `resampling`. A file is read complete or
-refused: `header_checks` compares what it promises with what it holds, and every read has to deliver
-what it was asked for. A segment has the same bits as the slice of the complete recording.
+Audio is float32, full scale 1.0, mono (n_samples,). Sample numbers count from 0, at the sample rate
+of the output (see `resample`). A file is read completely or not at all: `header_checks` compares
+its headers with its contents, and a read that returns fewer samples than requested is an error. A
+segment has the same bits as the slice of the complete recording.
 """
 
 from __future__ import annotations
@@ -21,27 +21,18 @@ from numpy.typing import NDArray
 
 from dafxtool.audio.av_reader import open_av
 from dafxtool.audio.frame_checks import Layout
-from dafxtool.audio.header_checks import check_plausible, inspect
-from dafxtool.audio.resample import (
-    Audio,
-    ratio,
-    required_span,
-    resample_span,
-)
-from dafxtool.audio.resample import resample as resample  # callers know it as audio.resample
-from dafxtool.audio.writer import BIT_DEPTHS as BIT_DEPTHS
-from dafxtool.audio.writer import encode as encode
-from dafxtool.audio.writer import save_audio as save_audio
+from dafxtool.audio.header_checks import check_file, check_plausible
+from dafxtool.audio.resample import Audio, ratio, required_span, resample_span
 from dafxtool.errors import InputError, MissingDependencyError, RecordingError
 
-BLOCK = 1 << 16  # samples that are decoded at a time
-MOST_BYTES_IN_MEMORY = 1 << 30  # of a file whose header does not hold its length
+BLOCK = 1 << 16  # samples decoded at a time
+MOST_BYTES_IN_MEMORY = 1 << 30  # of a file without a length in its header
 
-# libsndfile decodes Ogg Vorbis to the same bits when it starts this many samples earlier, and not
-# in the last pages, where its seeking is wrong (issue 885). 8192 were enough for 900 segments.
+# libsndfile decodes Ogg Vorbis to the same bits if it starts this many samples earlier, and before
+# the last pages, where its seeking is wrong (issue 885). 8192 were enough for 900 segments.
 EARLIER = 1 << 15
 
-# Bits of a sample where all samples have as many.
+# Bits per sample of the formats with a constant number of bits.
 SUBTYPE_BITS = {
     "PCM_S8": 8,
     "PCM_U8": 8,
@@ -57,7 +48,7 @@ SUBTYPE_BITS = {
 
 @dataclass(frozen=True)
 class AudioInfo:
-    """Contents of a file, at its own sample rate."""
+    """Sample rate, channels and length of a file, at its own sample rate."""
 
     sample_rate: int  # Hz
     n_channels: int
@@ -72,12 +63,11 @@ class AudioInfo:
 def read_info(path: Path) -> AudioInfo:
     """Read sample rate, channels and length of a recording, and check that it is complete.
 
-    A file for PyAV is decoded for this; others are not.
-
-    RecordingError  it is missing, empty, truncated, damaged, or of no kind that can be read
+    Only files for PyAV are decoded for this. RecordingError if the file is missing, empty,
+    truncated, damaged or of an unknown format.
     """
-    layout = inspect(path)
-    with _opened(path, layout) as decoder:
+    layout = check_file(path)
+    with _open_decoder(path, layout) as decoder:
         n_samples = decoder.n_samples
         if n_samples is None:
             n_samples = sum(len(block) for block in decoder.blocks(0, None))
@@ -100,7 +90,7 @@ def load_audio(
     channel      "first", "mean" of all, or a number, counted from 1
     returns      (n_samples,), sample rate in Hz
 
-    RecordingError  it cannot be read, or has no such channel, or holds NaN or infinite samples
+    RecordingError if it cannot be read, has no such channel, or holds NaN or infinite samples.
     """
     info = read_info(path)
     rate = info.sample_rate if sample_rate is None else sample_rate
@@ -108,7 +98,7 @@ def load_audio(
 
 
 def resampled_length(info: AudioInfo, sample_rate: int) -> int:
-    """Return how many samples read(path, sample_rate) returns."""
+    """Return the number of samples of load_audio(path, sample_rate)."""
     up, down = ratio(info.sample_rate, sample_rate)
     return -(-info.n_samples * up // down)
 
@@ -121,25 +111,26 @@ def load_segment(
     channel: str = "first",
     info: AudioInfo | None = None,
 ) -> Audio:
-    """Read the samples start to start + n_samples of read(path, sample_rate), and little else.
+    """Read one segment of a recording: a slice of load_audio(path, sample_rate).
 
     start, n_samples  in samples at sample_rate
     sample_rate       Hz
     channel           "first", "mean" of all, or a number, counted from 1
-    info              result of probe(path); without it the file is probed
+    info              result of read_info(path), which is called without it
     returns           (n_samples,), the same bits as the slice of the complete recording
 
-    MP3, Opus and what PyAV reads are decoded from the start. RecordingError as of read, where the
-    recording is shorter than asked for, or another one than when it was probed.
+    Only what is needed is decoded, except for MP3, Opus and files for PyAV, which are decoded from
+    the start. RecordingError as of load_audio, for a segment outside of the recording, and for a
+    file that has changed since read_info.
     """
     if info is None or info.layout is None:
-        info = _probe_again(path, info)
+        info = _read_info_again(path, info)
     start, n_samples = int(start), int(n_samples)
     length = resampled_length(info, sample_rate)
     if start < 0 or n_samples < 0 or start + n_samples > length:
         raise RecordingError(
             f"{path}: no samples {start} to {start + n_samples} (found {length} samples at "
-            f"{sample_rate} Hz). Ask for a part that is inside."
+            f"{sample_rate} Hz). Choose a segment inside the recording."
         )
     if not n_samples:
         return np.zeros(0, dtype=np.float32)
@@ -151,7 +142,8 @@ def load_segment(
     return resample_span(native, first, start, start + n_samples, info.sample_rate, sample_rate)
 
 
-def _probe_again(path: Path, expected: AudioInfo | None) -> AudioInfo:
+def _read_info_again(path: Path, expected: AudioInfo | None) -> AudioInfo:
+    """Read the info of a file; RecordingError if it is not the expected one."""
     info = read_info(path)
     if expected not in (None, info):
         raise _changed(path)
@@ -165,11 +157,11 @@ def _decode(path: Path, first: int, last: int, channel: str, info: AudioInfo) ->
         raise _changed(path)
     samples = np.empty(last - first, dtype=np.float32)
     n_done = 0
-    with _opened(path, info.layout) as decoder:
+    with _open_decoder(path, info.layout) as decoder:
         if (decoder.sample_rate, decoder.n_channels) != (info.sample_rate, info.n_channels):
             raise _changed(path)
         for block in decoder.blocks(first, last):
-            samples[n_done : n_done + len(block)] = _pick(block, channel, path)
+            samples[n_done : n_done + len(block)] = _select_channel(block, channel, path)
             n_done += len(block)
     if n_done != last - first:
         raise _short(path, first + n_done, last)
@@ -193,27 +185,29 @@ def _size(path: Path) -> int:
 
 
 def _changed(path: Path) -> RecordingError:
+    """Return the error for a file that changed after read_info."""
     return RecordingError(
         f"{path}: has changed since it was first read. Start again when no program writes to it."
     )
 
 
 def _short(path: Path, found: int, expected: int) -> RecordingError:
+    """Return the error for a file that ends before the expected sample."""
     return RecordingError(
-        f"{path}: truncated, damaged or changed (its audio ends at sample {found} of {expected}). "
+        f"{path}: truncated, damaged or changed (found {found} samples, expected {expected}). "
         "Copy it again, or leave it out."
     )
 
 
 def check_channel(channel: str) -> None:
-    """Raise InputError where it is neither first, nor mean, nor a channel's number."""
+    """Raise InputError unless channel is "first", "mean" or a number counted from 1."""
     if channel not in ("first", "mean") and not (channel.isdecimal() and int(channel) > 0):
         raise InputError(
             f"Unknown channel {channel!r}. Give first, mean, or a number counted from 1."
         )
 
 
-def _pick(block: NDArray[np.float32], channel: str, path: Path) -> NDArray[np.float32]:
+def _select_channel(block: NDArray[np.float32], channel: str, path: Path) -> NDArray[np.float32]:
     """Reduce (n_samples, n_channels) to (n_samples,)."""
     if channel == "mean":
         return block.mean(axis=1, dtype=np.float64).astype(np.float32)
@@ -232,16 +226,17 @@ def _pick(block: NDArray[np.float32], channel: str, path: Path) -> NDArray[np.fl
 
 @dataclass(frozen=True)
 class _Decoder:
-    """An open file. blocks(first, last) yields (n, n_channels), less where the file ends early."""
+    """An open file. blocks(first, last) yields (n, n_channels), less if the file ends early."""
 
     sample_rate: int
     n_channels: int
-    n_samples: int | None  # None: to be counted
+    n_samples: int | None  # None: unknown, has to be counted
     blocks: Callable[[int, int | None], Iterator[NDArray[np.float32]]]
 
 
 @contextmanager
-def _opened(path: Path, layout: Layout) -> Iterator[_Decoder]:
+def _open_decoder(path: Path, layout: Layout) -> Iterator[_Decoder]:
+    """Open a file with PyAV or libsndfile; RecordingError if it cannot be decoded."""
     if layout.needs_av:
         with open_av(path, layout.container) as (rate, n_channels, blocks):
             yield _Decoder(rate, n_channels, None, lambda first, last: _slices(blocks, first, last))
@@ -252,9 +247,9 @@ def _opened(path: Path, layout: Layout) -> Iterator[_Decoder]:
         raise MissingDependencyError("soundfile", "Reading recordings") from error
     try:
         with _source(path, layout) as source, soundfile.SoundFile(source) as file:
-            # soundfile would seek after each block, from where MP3 and Ogg decode differently.
+            # soundfile would seek after each block, after which MP3 and Ogg decode differently.
             file.seekable = lambda: False
-            n_samples = _checked_length(path, layout, file)
+            n_samples = _check_length(path, layout, file)
             yield _Decoder(
                 file.samplerate,
                 file.channels,
@@ -270,9 +265,9 @@ def _opened(path: Path, layout: Layout) -> Iterator[_Decoder]:
 
 
 class _Seekable:
-    """A file that stays where it is when libsndfile seeks outside of it.
+    """A file that ignores seeks of libsndfile to positions outside of it.
 
-    Otherwise Python would print a traceback, because the call comes from C.
+    Python would print a traceback for them, because the call comes from C.
     """
 
     def __init__(self, file: BinaryIO) -> None:
@@ -287,27 +282,27 @@ class _Seekable:
 
 @contextmanager
 def _source(path: Path, layout: Layout) -> Iterator[Any]:
-    """Open a file as libsndfile needs it: with its length in its header."""
+    """Open a file for libsndfile, with the length in its header."""
     with path.open("rb") as file:
         if not layout.prefix:
             yield _Seekable(file)
             return
         if layout.n_bytes > MOST_BYTES_IN_MEMORY:
-            raise RecordingError(f"{path}: its header does not hold its length. Convert it.")
+            raise RecordingError(f"{path}: its header has no length. Convert it to WAV or FLAC.")
         file.seek(layout.begin)
         yield _Seekable(io.BytesIO(layout.prefix + file.read()))
 
 
-def _checked_length(path: Path, layout: Layout, file: Any) -> int:
-    """Return the number of samples; RecordingError where the decoder finds others than the file."""
+def _check_length(path: Path, layout: Layout, file: Any) -> int:
+    """Return the number of samples; RecordingError if decoder and file size do not agree."""
     n_samples: int = file.frames
     bits = SUBTYPE_BITS.get(file.subtype)
     if layout.n_data_bytes is not None and bits:
-        held = layout.n_data_bytes // (bits // 8 * max(1, file.channels))
-        if held != n_samples:
+        expected = layout.n_data_bytes // (bits // 8 * max(1, file.channels))
+        if expected != n_samples:
             raise RecordingError(
-                f"{path}: damaged header (found {n_samples} samples, its bytes hold {held}). "
-                "Leave it out."
+                f"{path}: damaged header (found {n_samples} samples, expected {expected} by its "
+                "size). Leave it out."
             )
     return n_samples
 
@@ -315,6 +310,7 @@ def _checked_length(path: Path, layout: Layout, file: Any) -> int:
 def _sndfile_blocks(
     file: Any, layout: Layout, first: int, last: int
 ) -> Iterator[NDArray[np.float32]]:
+    """Decode the samples first to last, from where decoding of this container may start."""
     position = 0
     if layout.entry == "anywhere":
         position = first
@@ -334,7 +330,7 @@ def _sndfile_blocks(
 def _slices(
     blocks: Iterator[NDArray[np.float32]], first: int, last: int | None
 ) -> Iterator[NDArray[np.float32]]:
-    """Cut the samples first to last from blocks that start at 0."""
+    """Cut the samples first to last from blocks that start at sample 0."""
     position = 0
     for block in blocks:
         part = block[max(0, first - position) :]

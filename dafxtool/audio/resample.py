@@ -1,11 +1,11 @@
-"""Resample audio with soxr, complete or a span of it.
+"""Resample complete recordings, or spans of them, with soxr.
 
 Output sample m lies at the time of input sample m * from_rate / to_rate, without delay, and n input
 samples become ceil(n * to_rate / from_rate). Sample numbers count from 0. Before and after the
 recording there is silence. All arrays are float32.
 
-soxr runs on blocks that are counted from sample 0, each with an overlap at both ends whose output
-is dropped. A block has the same input whichever span is asked for, so its output has the same bits.
+soxr processes blocks that are counted from sample 0. Each overlaps its neighbours, and the output
+of the overlap is dropped. A block has the same input for any span, so its output has the same bits.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from dafxtool.errors import InputError
 
 # Both in samples at the lower of the two rates.
-BLOCK = 1 << 15  # shorter ones cost more in soxr's preparation, longer ones more at a span's ends
+BLOCK = 1 << 15  # shorter blocks have more overhead, longer ones waste more at the ends of a span
 OVERLAP = 256  # the response of soxr's HQ filter is below -130 dB after 105
 
 Audio = NDArray[np.float32]
@@ -42,7 +42,7 @@ def resample(audio: NDArray[Any], from_rate: int, to_rate: int) -> Audio:
 
 
 def ratio(from_rate: int, to_rate: int) -> tuple[int, int]:
-    """Return (up, down) in lowest terms: up output samples last as long as down input samples."""
+    """Return (up, down) in lowest terms: `up` output samples last as long as `down` inputs."""
     if min(from_rate, to_rate) < 1 or from_rate != int(from_rate) or to_rate != int(to_rate):
         raise InputError(
             f"Cannot resample {from_rate} Hz to {to_rate} Hz. Give whole rates above 0."
@@ -52,7 +52,7 @@ def ratio(from_rate: int, to_rate: int) -> tuple[int, int]:
 
 
 def required_span(start: int, stop: int, from_rate: int, to_rate: int) -> tuple[int, int]:
-    """Return the first input sample for the outputs start to stop, and the one after the last."""
+    """Return the span of input samples (first, end) that the outputs start to stop need."""
     up, down = ratio(from_rate, to_rate)
     if up == down:
         return start, stop
@@ -65,9 +65,9 @@ def required_span(start: int, stop: int, from_rate: int, to_rate: int) -> tuple[
 def resample_span(
     samples: Audio, first: int, start: int, stop: int, from_rate: int, to_rate: int
 ) -> Audio:
-    """Compute the outputs start to stop.
+    """Compute the output samples start to stop.
 
-    samples  inputs from number `first` on; those that are missing count as silence
+    samples  input samples from number `first` on; missing ones count as silence
     returns  (stop - start,)
     """
     import soxr
@@ -87,14 +87,14 @@ def resample_span(
 
 
 def _periods(n_samples: int, up: int, down: int) -> int:
-    """Return how many periods of the ratio last at least n_samples at the lower rate."""
+    """Return the number of periods of the ratio that last at least n_samples at the lower rate."""
     return -(-n_samples // min(up, down))
 
 
 def _padded(samples: Audio, begin: int, n_samples: int) -> Audio:
-    """Return the samples begin to begin + n_samples, with zeros outside of what there is."""
+    """Return the samples begin to begin + n_samples, with zeros outside of the input."""
     padded = np.zeros(n_samples, dtype=np.float32)
     inside = samples[max(begin, 0) : max(begin + n_samples, 0)]
-    at = max(-begin, 0)
-    padded[at : at + len(inside)] = inside
+    start = max(-begin, 0)
+    padded[start : start + len(inside)] = inside
     return padded

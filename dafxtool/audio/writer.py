@@ -20,8 +20,8 @@ from dafxtool.utils.outputs import check_file
 BIT_DEPTHS = {".wav": (32, 24, 16), ".flac": (24, 16)}  # the first one is the default
 MP3_RATES_HZ = (8000, 11025, 12000, 16000, 22050, 24000, 32000, 44100, 48000)
 MP3_COMPRESSION = 0.6  # LAME's V6: about 40 kbit/s for one channel at 24 kHz
-FLAC_FRAME = 4096  # samples, of libFLAC's levels from 3 on; below it 1152
-BLOCK = 1 << 14  # samples: libsndfile keeps what it is given at once on its stack
+FLAC_FRAME = 4096  # samples, at libFLAC's levels from 3 on; 1152 below
+BLOCK = 1 << 14  # samples per write: libsndfile copies each write to its stack
 
 
 def save_audio(
@@ -36,9 +36,9 @@ def save_audio(
     audio      (n_samples,) or (n_channels, n_samples), full scale 1.0
     bit_depth  WAV: 32 (floating point, default), 24 or 16; FLAC: 24 (default) or 16
 
-    Only floating point holds values beyond full scale. Audio is never clipped: InputError where it
-    would have to be, for NaN and infinite samples, and for other kinds of files.
-    OutputExistsError and DiskError as of files.writing.
+    Only floating point can store values beyond full scale. Audio is never clipped: InputError if it
+    would have to be, for NaN and infinite samples, and for other suffixes. OutputExistsError and
+    DiskError as of atomic_write.
     """
     path = Path(path)
     depths = BIT_DEPTHS.get(path.suffix.lower(), ())
@@ -46,7 +46,7 @@ def save_audio(
     if depth not in depths:
         raise InputError(
             f"{path}: cannot be written{f' with {bit_depth} bits' if depths else ''}. "
-            "Use WAV (.wav, 32, 24 or 16 bits) or FLAC (.flac, 24 or 16 bits)."
+            "Choose WAV (.wav, 32, 24 or 16 bits) or FLAC (.flac, 24 or 16 bits)."
         )
     samples = np.asarray(audio, dtype=np.float32)
     samples = samples[None] if samples.ndim == 1 else samples
@@ -55,16 +55,17 @@ def save_audio(
     with atomic_write(path, overwrite) as temporary:
         kind = path.suffix[1:].upper()
         subtype = "FLOAT" if depth == 32 else f"PCM_{depth}"
-        temporary.write_bytes(_encoded(str(path), samples, sample_rate, kind, subtype))
+        temporary.write_bytes(_encode(str(path), samples, sample_rate, kind, subtype))
 
 
 def encode(audio: NDArray[Any], sample_rate: int, kind: str) -> bytes:
-    """Encode audio as an MP3 or FLAC file (kind "mp3" or "flac"), to be put into a page.
+    """Encode audio as the bytes of an MP3 or FLAC file, for a web page.
 
     audio  (n_samples,) or (n_channels, n_samples), full scale 1.0
+    kind   "mp3" or "flac"
 
-    FLAC has 16 bits. MP3 holds its exact length in a tag; sample rates that it does not know become
-    the next higher one.
+    FLAC has 16 bits. MP3 contains its exact length in a tag, and is resampled to the next higher
+    rate if MP3 does not support the sample rate.
 
     InputError for other kinds, for NaN and infinite samples, and for a FLAC beyond full scale.
     """
@@ -74,42 +75,44 @@ def encode(audio: NDArray[Any], sample_rate: int, kind: str) -> bytes:
     samples = samples[None] if samples.ndim == 1 else samples
     _check_samples(samples, 16 if kind == "flac" else 32, f"the {kind.upper()}")
     if kind == "flac":
-        # Chromium plays no FLAC of a single frame: short audio gets the smaller frames of level 0.
+        # Chromium cannot play a FLAC of a single frame, so short audio gets the frames of level 0.
         options = {"compression_level": 0.0} if samples.shape[1] <= FLAC_FRAME else {}
-        return _encoded("the FLAC", samples, sample_rate, "FLAC", "PCM_16", **options)
+        return _encode("the FLAC", samples, sample_rate, "FLAC", "PCM_16", **options)
     if sample_rate not in MP3_RATES_HZ:
         rate = next((each for each in MP3_RATES_HZ if each > sample_rate), MP3_RATES_HZ[-1])
         samples = resample(samples, sample_rate, rate)
         sample_rate = rate
     mp3: dict[str, Any] = {"bitrate_mode": "VARIABLE", "compression_level": MP3_COMPRESSION}
-    return _encoded("the MP3", samples, sample_rate, "MP3", "MPEG_LAYER_III", **mp3)
+    return _encode("the MP3", samples, sample_rate, "MP3", "MPEG_LAYER_III", **mp3)
 
 
 def _check_samples(samples: Audio, depth: int, name: str) -> None:
+    """Raise InputError for a wrong shape, for NaN and infinity, and for peaks that would clip."""
     if samples.ndim != 2 or not samples.size or len(samples) > samples.shape[1]:
         raise InputError(
-            f"{name}: cannot write audio of the shape {samples.shape}. Give (n_samples,) or "
-            "(n_channels, n_samples)."
+            f"{name}: cannot write audio of this shape (found {samples.shape}, expected "
+            "(n_samples,) or (n_channels, n_samples))."
         )
     peak = float(np.abs(samples).max())
     if not math.isfinite(peak):
-        raise InputError(f"{name}: not written, because the audio holds NaN or infinite samples.")
+        raise InputError(f"{name}: not written (the audio holds NaN or infinite samples).")
     if depth != 32 and peak > 1:
         raise InputError(
-            f"{name}: not written, because the audio peaks at {20 * math.log10(peak):+.1f} dBFS, "
-            f"which {depth} bits cannot hold. Lower it, or write a WAV file of 32 bits."
+            f"{name}: not written, because {depth} bits would clip it (found a peak of "
+            f"{20 * math.log10(peak):+.1f} dBFS, expected 0 dBFS or less). Lower the level, or "
+            "write a WAV file with 32 bits."
         )
 
 
-def _encoded(
+def _encode(
     name: str, samples: Audio, sample_rate: int, kind: str, subtype: str, **options: Any
 ) -> bytes:
-    """Encode into memory: a full disk is then an error of ours, not of the encoder."""
+    """Encode into memory, so that a full disk is an error of our own writer, not of the encoder."""
     try:
         import soundfile
     except ImportError as error:
         raise MissingDependencyError("soundfile", "Writing audio files") from error
-    audio = _rounded(samples, int(subtype[4:])) if subtype.startswith("PCM") else samples
+    audio = _round_to_depth(samples, int(subtype[4:])) if subtype.startswith("PCM") else samples
     memory = io.BytesIO()
     try:
         with soundfile.SoundFile(
@@ -120,34 +123,36 @@ def _encoded(
     except (soundfile.SoundFileError, ValueError) as error:
         reason = str(getattr(error, "error_string", error)).rstrip(".")
         raise InputError(f"{name}: cannot be written at {sample_rate} Hz ({reason}).") from error
-    return _without_time(memory.getvalue())
+    return _clear_time(memory.getvalue())
 
 
-def _rounded(samples: Audio, depth: int) -> NDArray[Any]:
-    """Round to so many bits. 24 bits are the upper ones of 32.
+def _round_to_depth(samples: Audio, depth: int) -> NDArray[Any]:
+    """Round samples to integers of 16 or 24 bits; 24 bits are the upper ones of 32.
 
-    libsndfile would divide by one less, and wrap around at full scale.
+    libsndfile would scale by full scale - 1, and wrap around at full scale.
     """
     full_scale = 1 << (depth - 1)
     rounded = np.minimum(np.rint(samples.astype(np.float64) * full_scale), full_scale - 1)
     return rounded.astype(np.int16) if depth == 16 else rounded.astype(np.int32) << 8
 
 
-def _without_time(data: bytes) -> bytes:
+def _clear_time(data: bytes) -> bytes:
     """Clear the time in the PEAK chunk of a WAV file: the same audio gives the same bytes."""
-    at = data.find(b"PEAK", 0, 128) + 12
-    return data[:at] + bytes(4) + data[at + 4 :] if data[:4] == b"RIFF" and at > 12 else data
+    position = data.find(b"PEAK", 0, 128) + 12
+    if data[:4] != b"RIFF" or position <= 12:
+        return data
+    return data[:position] + bytes(4) + data[position + 4 :]
 
 
 def audio_paths(output: Path, names: Sequence[str], overwrite: bool) -> list[Path]:
-    """Paths of audio files: `output` for one, `output`/NAME.wav for several.
+    """Return the paths of audio files: `output` for one, `output`/NAME.wav for several.
 
-    InputError and OutputExistsError where one of them cannot be written.
+    InputError and OutputExistsError if one of them cannot be written.
     """
     if len(names) > 1 and (output.is_file() or output.suffix.lower() in SUFFIXES):
         raise InputError(
-            f"{output}: is the name of a file (found {len(names)} audio files to write, expected "
-            "a folder). Choose another --output."
+            f"{output}: not a folder (found {len(names)} audio files to write). Choose another "
+            "--output."
         )
     paths = [output] if len(names) == 1 else [output / f"{name}.wav" for name in names]
     for path in paths:

@@ -14,7 +14,7 @@ from dafxtool.config import SegmentConfig
 from dafxtool.dataset.plan import RenderPlan
 from dafxtool.dataset.segments import SpanReader, TrackSampler, draw_segment, draw_start
 from dafxtool.dataset.span_cache import SpanCache
-from dafxtool.effects.apply import apply
+from dafxtool.effects.apply import apply_resolved
 from dafxtool.effects.effect import Effect
 from dafxtool.errors import PluginError
 
@@ -48,10 +48,11 @@ def render_pair(
     """Render dry and wet audio (2, n_samples) at the peak level of config.
 
     The dry segment is normalised before the effect, so that a threshold or a drive means the same
-    for every recording. Also returns the effective setting. PluginError for silent output.
+    for every recording. Also returns the effective setting. PluginError for silent output. The
+    effect has to have the ranges of the sample rate (Effect.at), and the setting to be complete.
     """
     dry = normalise_peak(segment, config.level_dbfs)
-    wet, effective = apply(effect, dry, config.sample_rate, setting)
+    wet, effective = apply_resolved(effect, dry, config.sample_rate, setting)
     if effect.plugin and is_silent(wet) and not is_silent(dry):
         raise PluginError(
             f"{effect.setting_text(effective)}: the output is silent. Choose another setting or "

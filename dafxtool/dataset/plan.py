@@ -17,8 +17,8 @@ from dafxtool.dataset.recordings import RecordingSet, build_catalogue, split_pat
 from dafxtool.effects.effect import (
     Effect,
     EffectChoice,
-    draw_setting,
     grid_settings,
+    sample_setting,
     sweep_settings,
 )
 from dafxtool.errors import ConfigError
@@ -71,7 +71,7 @@ class RenderPlan:
         listed = self.settings[index]
         if listed:
             return index, listed[k % len(listed)]
-        return index, draw_setting(effect, np.random.default_rng([self.seed, 2, row]), fixed)
+        return index, sample_setting(effect, np.random.default_rng([self.seed, 2, row]), fixed)
 
     def segment_rng(self, row: int) -> np.random.Generator:
         """Return the generator that draws the segment of a row.

@@ -288,8 +288,9 @@ def rerender_row(path: Path, row: int) -> NDArray[np.float32]:
     catalogue = RecordingSet(recordings, ())
     track = Track(members, n_samples, "train")
     segment = cut_segment(catalogue, track, before + offset, config)
-    effect = Effect.from_dict(labels.effects[labels.effect[row]])
-    return render_pair(segment.audio, effect, labels.setting_of(row), config)[0]
+    effect = Effect.from_dict(labels.effects[labels.effect[row]]).at(config.sample_rate)
+    setting = effect.complete(labels.setting_of(row))
+    return render_pair(segment.audio, effect, setting, config)[0]
 
 
 def _recording(row: dict[str, Any]) -> Recording:

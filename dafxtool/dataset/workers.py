@@ -21,9 +21,9 @@ from dafxtool.dataset.pair import Pair, PairRenderer, Unreadable
 from dafxtool.dataset.plan import RenderPlan
 from dafxtool.effects.vst3.files import allow
 from dafxtool.effects.vst3.isolation import (
+    MOST_USES_OF_WORKER,
     PLUGIN_SECONDS,
     SECONDS_BEFORE_NOTICE,
-    USES_OF_A_PROCESS,
     limit_time,
 )
 from dafxtool.errors import PluginError
@@ -321,7 +321,7 @@ class _Pool:
             return
         worker.tasks.popleft()
         yield from self._collect(task)
-        if self.has_plugin and worker.n_results >= USES_OF_A_PROCESS:
+        if self.has_plugin and worker.n_results >= MOST_USES_OF_WORKER:
             self._retire(worker)
 
     def _flush(self, task: _Task) -> Iterator[Batch]:

@@ -1,4 +1,4 @@
-"""Look up effects by name and apply them."""
+"""Look up effects by name, read effects from text, and apply them."""
 
 from __future__ import annotations
 
@@ -6,19 +6,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from dafxtool.effects.builtin import (
-    Audio,
-    apply_effect,
-    builtin_effects,
-    checked_audio,
-)
+from dafxtool.effects.builtin import builtin_effects, render_builtin
 from dafxtool.effects.effect import Effect, EffectChoice
-from dafxtool.effects.vst3.audit import (
-    DOES_NOT_STICK,
-)
-from dafxtool.effects.vst3.files import _check_allowed, allow, find_plugin
-from dafxtool.effects.vst3.host import apply_here
-from dafxtool.effects.vst3.isolation import _apply_apart, audited_effects
+from dafxtool.effects.registry import Audio, validate_audio
+from dafxtool.effects.vst3.audit import VALUE_NOT_KEPT
+from dafxtool.effects.vst3.files import allow, check_allowed, find_plugin
+from dafxtool.effects.vst3.host import apply_in_this_process
+from dafxtool.effects.vst3.isolation import apply_in_worker, audited_effects
 from dafxtool.errors import EffectError
 from dafxtool.utils import child_process
 from dafxtool.utils.progress import SILENT, Progress
@@ -26,28 +20,29 @@ from dafxtool.utils.text import near_names
 
 
 def parse_effect(text: str, known: Mapping[str, Effect] | None = None) -> EffectChoice:
-    """The effect and the values that "NAME[:parameter=value[,...]]" asks for.
+    """Read an effect and its fixed values from "NAME[:parameter=value[,...]]".
 
-    Values are in the parameter's unit, which may be written behind them ("time=350ms",
-    "tone=3.2kHz"). known is the built-in effects unless given. EffectError tells similar names,
-    and the range of a value that is out of range.
+    text   values are in the parameter's unit, which may follow them ("time=350ms", "tone=3.2kHz")
+    known  effects by name; the built-in ones by default
+
+    EffectError with similar names, or with the range of a value that is out of range.
     """
     known = builtin_effects() if known is None else known
     name, colon, listed = text.strip().partition(":")
     name = name.strip().lower().replace("_", "-")
     if name not in known:
-        raise EffectError(f"there is no effect {name!r}: {near_names(name, list(known))}")
+        raise EffectError(f"unknown effect {name!r}: {near_names(name, list(known))}")
     effect = known[name]
     items = [item for item in listed.split(",") if item.strip()]
     if colon and not items:
-        raise EffectError(f"{text!r} ends at the colon: write {name}:parameter=value, or {name}.")
+        raise EffectError(f"{text!r} ends at the colon. Write {name}:parameter=value, or {name}.")
     values: dict[str, float] = {}
     for item in items:
         key, equals, value = item.partition("=")
         key = key.strip().lower().replace("_", "-")
         if not equals or key in values:
-            found = f"sets {key!r} twice" if equals else f"has {item.strip()!r} without a value"
-            raise EffectError(f"the effect {text!r} {found}: write {name}:parameter=value,...")
+            problem = f"{key!r} is set twice" if equals else f"{item.strip()!r} is without a value"
+            raise EffectError(f"{text!r}: {problem}. Write {name}:parameter=value,...")
         values[key] = effect.parameter(key).parse(value, name)
     return EffectChoice(effect, values)
 
@@ -55,28 +50,41 @@ def parse_effect(text: str, known: Mapping[str, Effect] | None = None) -> Effect
 def apply(
     effect: Effect, dry: Audio, sample_rate: int, setting: Mapping[str, float]
 ) -> tuple[Audio, dict[str, float]]:
-    """(wet, setting in force): wet is float32 (n_samples,), like dry.
+    """Apply a built-in effect or a plugin to audio (n_samples,).
 
-    effect may be built-in or a plugin's. What setting leaves out stands at its default. A plugin
-    that takes stereo only hears dry on both channels, and its first one is returned. Raises
-    EffectError for what cannot be set, PluginError for a plugin that fails.
+    setting  parameters that it leaves out have their default
+    returns  wet audio, float32 (n_samples,), and the effective setting: a plugin may round values
+
+    A plugin that accepts stereo only gets the audio on both channels; its first channel is
+    returned. EffectError for an invalid setting, PluginError for a plugin that fails.
     """
-    complete = effect.at(sample_rate).complete(setting)
+    at_rate = effect.at(sample_rate)
+    return apply_resolved(at_rate, dry, sample_rate, at_rate.complete(setting))
+
+
+def apply_resolved(
+    effect: Effect, dry: Audio, sample_rate: int, setting: dict[str, float]
+) -> tuple[Audio, dict[str, float]]:
+    """Apply an effect as `apply` does, without checking the setting again.
+
+    effect   with the ranges of sample_rate: the result of Effect.at
+    setting  complete and checked: the result of Effect.complete
+    """
     if effect.plugin is None:
-        return apply_effect(effect, dry, sample_rate, complete), complete
-    dry = checked_audio(dry, f"the input of {effect.name!r}")
-    if child_process.is_child():  # whose parent has looked
-        return apply_here(effect, dry, sample_rate, complete)
-    _check_allowed(effect.plugin.path)
-    return _apply_apart(effect, dry, sample_rate, complete)
+        return render_builtin(effect, dry, sample_rate, setting), setting
+    dry = validate_audio(dry, f"input of {effect.name}")
+    if child_process.is_child():  # the parent has checked that the plugin is allowed
+        return apply_in_this_process(effect, dry, sample_rate, setting)
+    check_allowed(effect.plugin.path)
+    return apply_in_worker(effect, dry, sample_rate, setting)
 
 
 def known_effects(
     plugin_files: Sequence[Path] = (), sample_rate: int = 24_000, progress: Progress = SILENT
 ) -> dict[str, Effect]:
-    """Built-in effects and those of the plugins, by name.
+    """Return the built-in effects and those of the plugins, by name.
 
-    A plugin with the name of another effect gets "-2" (or 3, ...) behind it.
+    A plugin effect whose name is taken gets the suffix "-2", "-3" and so on.
     """
     known = builtin_effects()
     for path in plugin_files:
@@ -88,44 +96,44 @@ def known_effects(
 def load_effects(
     path: Path | str, sample_rate: int = 24_000, progress: Progress = SILENT
 ) -> dict[str, Effect]:
-    """Every effect in a VST3 file, by name, with ranges that hold at sample_rate (Hz).
+    """Load every effect of a VST3 file, by name, with the ranges that are valid at sample_rate.
 
-    path may be the bare name of a plugin that is installed in one of plugin_folders(). The plugin
-    is examined in a process of its own, so that one that crashes is a PluginError. So are a file
-    that is missing, no plugin, or made for another kind of machine. What does not keep what is set,
-    and a plugin that is not repeatable, are said to progress.
+    path         a VST3 file, or the bare name of a plugin in one of plugin_folders()
+    sample_rate  Hz
+    progress     receives plugin_warnings()
+
+    PluginError for a file that is missing, is no plugin, is built for another system, or crashes.
+    The plugin is examined in a child process, so a crash does not end this one.
     """
     effects: dict[str, Effect] = {}
     allow(find_plugin(path))
     for effect, _ in audited_effects(path, sample_rate, progress):
         _add(effects, effect)
     for effect in effects.values():
-        for remark in remarks(effect):
-            progress.say(remark)
+        for warning in plugin_warnings(effect):
+            progress.say(warning)
     return effects
 
 
-def remarks(effect: Effect) -> list[str]:
-    """What whoever renders with a plugin should know of it, in sentences."""
+def plugin_warnings(effect: Effect) -> list[str]:
+    """Warn of parameters that do not keep their value, and of a plugin that is not repeatable."""
     if effect.plugin is None:
         return []
-    told = [
-        f"{effect.name}: the parameter {name!r} is left out, because {why}."
-        for name, why in effect.plugin.left_out
-        if why in DOES_NOT_STICK
+    warnings = [
+        f"{effect.name}: parameter {name!r} left out ({reason})."
+        for name, reason in effect.plugin.left_out
+        if reason in VALUE_NOT_KEPT
     ]
     if not effect.plugin.repeatable:
-        told.append(
-            f"{effect.name} is not repeatable: the same setting and sound did not give the same "
-            "bits again, or it crashed when that was tried."
+        warnings.append(
+            f"{effect.name}: not repeatable. The same audio and setting gave different samples, or "
+            "the plugin crashed in this test."
         )
-    return told
-
-
-# --- small things -------------------------------------------------------------------------------
+    return warnings
 
 
 def _add(effects: dict[str, Effect], effect: Effect) -> None:
+    """Add an effect under its name, or under a numbered name if it is taken."""
     name, number = effect.name, 2
     while name in effects:
         name, number = f"{effect.name}-{number}", number + 1

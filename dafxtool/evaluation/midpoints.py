@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dafxtool.dataset.pair import render_pair
-from dafxtool.effects.effect import Effect, draw_setting
+from dafxtool.effects.effect import Effect, sample_setting
 from dafxtool.errors import DafxError
 from dafxtool.evaluation.features import EvaluationData
 from dafxtool.evaluation.probes import mean_estimate
@@ -97,14 +97,14 @@ def _one_way(
     effect = effects[index].at(config.sample_rate)
     dry = data.reader.rows(np.array([row]))[0, 0]
     fixed = data.reader.configuration.get("fixed", [{}] * len(effects))
-    a, b = (draw_setting(effect, rng, fixed[index]) for _ in range(2))
+    a, b = (sample_setting(effect, rng, fixed[index]) for _ in range(2))
     # Between two names there is no middle: both ends have the same.
     b |= {p.name: a[p.name] for p in effect.parameters if p.choices}
     settings = [a, b, midway(effect, a, b)]
     after = (index + 1) % len(effects)
     try:
         other = effects[after].at(config.sample_rate)
-        with_other = render_pair(dry, other, draw_setting(other, rng, fixed[after]), config)[0]
+        with_other = render_pair(dry, other, sample_setting(other, rng, fixed[after]), config)[0]
     except DafxError:  # a plugin that is not here: this effect's own figures do without it
         with_other = None
     others = data.rows.test[data.test_track != data.track[row]]
@@ -160,8 +160,11 @@ def _one_way(
 def midway(effect: Effect, a: dict[str, float], b: dict[str, float]) -> dict[str, float]:
     """The setting in the middle, along each parameter's own scale."""
     return {
-        parameter.name: parameter.value_at(
-            (parameter.position_of(a[parameter.name]) + parameter.position_of(b[parameter.name]))
+        parameter.name: parameter.from_normalised(
+            (
+                parameter.to_normalised(a[parameter.name])
+                + parameter.to_normalised(b[parameter.name])
+            )
             / 2
         )
         for parameter in effect.parameters

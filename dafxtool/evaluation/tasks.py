@@ -178,7 +178,7 @@ def setting_scores(data: EvaluationData) -> list[Score]:
             raw = labels.setting[:, number]
             values = np.full(len(labels), np.nan)
             members = np.concatenate(list(own.values()))
-            values[members] = [parameter.position_of(float(value)) for value in raw[members]]
+            values[members] = [parameter.to_normalised(float(value)) for value in raw[members]]
             if np.ptp(values[own["train"]]) == 0 or np.ptp(values[own["test"]]) == 0:
                 continue
             what = f"{effect.name} {parameter.name}"

@@ -184,8 +184,10 @@ def setting_between(
         first, last = a[parameter.name], b[parameter.name]
         if parameter.choices and first != last:
             return None  # nothing lies between two names
-        position = (1 - t) * parameter.position_of(first) + t * parameter.position_of(last)
-        setting[parameter.name] = first if parameter.choices else parameter.value_at(position)
+        position = (1 - t) * parameter.to_normalised(first) + t * parameter.to_normalised(last)
+        setting[parameter.name] = (
+            first if parameter.choices else parameter.from_normalised(position)
+        )
     return setting
 
 

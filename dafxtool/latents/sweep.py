@@ -185,7 +185,7 @@ def _jobs(
         (parameter.name, segment, base | {parameter.name: value})
         for parameter in _free(effect, fixed)
         for segment in range(n_segments)
-        for value in parameter.spread(n_values)
+        for value in parameter.linspace(n_values)
     ]
     return [("", segment, base) for segment in range(n_segments)] + moved
 
@@ -203,7 +203,7 @@ def _sweep_one(
     names, numbers, _ = zip(*jobs[first:], strict=True)
     values = [setting[name] for name, setting in zip(names, settings[first:], strict=True)]
     parameters = map(effect.parameter, names)
-    places = [parameter.position_of(v) for parameter, v in zip(parameters, values, strict=True)]
+    places = [parameter.to_normalised(v) for parameter, v in zip(parameters, values, strict=True)]
     rows = [
         (heard.segments[number].recording, heard.segments[number].offset, 0, setting)
         for number, setting in zip(numbers, settings[first:], strict=True)

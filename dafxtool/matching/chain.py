@@ -14,8 +14,8 @@ from typing import Any
 import numpy as np
 
 from dafxtool.effects.apply import apply
-from dafxtool.effects.builtin import Audio
 from dafxtool.effects.effect import Effect
+from dafxtool.effects.registry import Audio
 
 # Parameter with the rate (Hz) of the oscillator that starts with the audio.
 OSCILLATOR = {

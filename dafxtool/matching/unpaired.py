@@ -148,7 +148,7 @@ class _Tried:
         values = {}
         for p, share in zip(self.free, point, strict=True):
             low, high = p.usual_ends()
-            values[p.name] = p.value_at(low + (high - low) * float(share))
+            values[p.name] = p.from_normalised(low + (high - low) * float(share))
         return Stage(self.effect, self._base | values)
 
     def add(self, points: NDArray[np.float64], distances: Sequence[float]) -> None:
@@ -192,7 +192,7 @@ class _Tried:
             few = points[:8].copy()
             low, high = parameter.usual_ends()
             value = min(max(time_ms, parameter.minimum), parameter.maximum)
-            few[:, column] = (parameter.position_of(value) - low) / (high - low)
+            few[:, column] = (parameter.to_normalised(value) - low) / (high - low)
             found.append(few)
         return found
 

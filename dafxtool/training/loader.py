@@ -46,7 +46,7 @@ def targets_of(labels: storage.Labels) -> Targets:
         for number, parameter in enumerate(effect.parameters):
             column = np.full(len(labels), np.nan, dtype=np.float32)
             for row in np.flatnonzero(labels.effect == index):
-                position = parameter.position_of(float(labels.setting[row, number]))
+                position = parameter.to_normalised(float(labels.setting[row, number]))
                 column[row] = (position - 0.5) * 12**0.5
             columns.append(column)
     setting = np.stack(columns, axis=1) if columns else np.zeros((len(labels), 0), np.float32)

@@ -250,7 +250,7 @@ def _by_parameter(latents: Latents) -> list[dict[str, Any]]:
             known = rows[np.isfinite(values)]
             if len(np.unique(labels.setting[known, column])) < 2:
                 continue
-            positions = [parameter.position_of(float(v)) for v in labels.setting[known, column]]
+            positions = [parameter.to_normalised(float(v)) for v in labels.setting[known, column]]
             name = f"{effect.name}: {parameter.name}"
             if names.count(effect.name) > 1:
                 name += f" ({names[: index + 1].count(effect.name)})"
@@ -262,8 +262,8 @@ def _ticks(parameter: Parameter) -> list[tuple[float, str]]:
     if parameter.choices and len(parameter.choices) <= 4:
         values = [float(index) for index in range(len(parameter.choices))]
     else:
-        values = [parameter.value_at(position) for position in (0.0, 0.5, 1.0)]
-    return [(parameter.position_of(value), parameter.text(value)) for value in values]
+        values = [parameter.from_normalised(position) for position in (0.0, 0.5, 1.0)]
+    return [(parameter.to_normalised(value), parameter.text(value)) for value in values]
 
 
 def _by_value(

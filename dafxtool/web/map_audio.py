@@ -89,8 +89,8 @@ def _read_pairs(path: Path, splits: Sequence[str], rows: NDArray[np.int64]) -> N
 def _render_row(latents: Latents, run: Run, row: int) -> NDArray[np.float32]:
     labels, config = latents.labels, run.configuration.segments
     dry = cut_recording(Path(labels.path_of(row)), int(labels.offset[row]), config)
-    effect = Effect.from_dict(labels.effects[labels.effect[row]])
-    return render_pair(dry, effect, labels.setting_of(row), config)[0]
+    effect = Effect.from_dict(labels.effects[labels.effect[row]]).at(config.sample_rate)
+    return render_pair(dry, effect, effect.complete(labels.setting_of(row)), config)[0]
 
 
 def choose_points(latents: Latents, n_points: int, seed: int = 0) -> NDArray[np.int64]:

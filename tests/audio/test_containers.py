@@ -1,6 +1,6 @@
-"""Read one recording from every container: the same length, the same position, complete or refused.
+"""Read one recording from every container: the same length and position, complete or refused.
 
-Files come from libsndfile, and from ffmpeg and sox where these are installed.
+Files come from libsndfile, and from ffmpeg and sox if these are installed.
 """
 
 from __future__ import annotations
@@ -19,11 +19,11 @@ from dafxtool.audio.io import load_audio, load_segment, read_info
 from dafxtool.errors import RecordingError
 
 RATE = 48_000
-N_SAMPLES = 3 * RATE + 776  # a whole number of units of 8 bytes, to which W64 pads
+N_SAMPLES = 3 * RATE + 776  # W64 pads to units of 8 bytes: this needs no padding
 
 
 def recording() -> np.ndarray:
-    """Two channels: noise in bursts, which has one place where it fits, and a rising tone."""
+    """Generate two channels: bursts of noise, whose position is unique, and a rising tone."""
     rng = np.random.default_rng(0)
     time_s = np.arange(N_SAMPLES) / RATE
     bursts = 0.2 * rng.standard_normal(N_SAMPLES) * (time_s % 0.7 < 0.3)
@@ -31,7 +31,7 @@ def recording() -> np.ndarray:
     return np.stack([bursts, chirp], 1).astype(np.float32)
 
 
-# Made by libsndfile: format, subtype, options. Lossless kinds have 16 bits.
+# Written by libsndfile: format, subtype, options. Lossless formats have 16 bits.
 SNDFILE = {
     "sndfile.wav": ("WAV", "PCM_16", {}),
     "sndfile.rf64": ("RF64", "PCM_16", {}),
@@ -45,7 +45,7 @@ SNDFILE = {
     "constant.mp3": ("MP3", "MPEG_LAYER_III", {"bitrate_mode": "CONSTANT"}),
     "variable.mp3": ("MP3", "MPEG_LAYER_III", {"bitrate_mode": "VARIABLE"}),
 }
-# Made by ffmpeg: options. "|" writes into a pipe, where headers cannot hold the length.
+# Written by ffmpeg: options. "|" writes into a pipe, where headers cannot contain the length.
 FFMPEG = {
     "ffmpeg.wav": "",
     "rf64.wav": "-rf64 always",
@@ -67,10 +67,10 @@ FFMPEG = {
     "untagged-constant.mp3": "-b:a 128k -write_xing 0",
     "untagged-variable.mp3": "-q:a 4 -write_xing 0 -id3v2_version 0",
 }
-# sox knows the length beforehand, and puts it into WAV and AU headers that go into a pipe.
+# sox knows the length in advance, and writes it into WAV and AU headers even in a pipe.
 SOX = {"sox.aifc": "", "sox-piped.wav": "| -t wav", "sox-stream.aiff": "| -t aiff"}
 SOX |= {"sox-piped.au": "| -t au", "sox.mp3": "-C -4.2"}
-# Made by ffmpeg, read by PyAV; AAC may end a codec frame later.
+# Written by ffmpeg, read by PyAV. AAC may be a codec frame longer.
 PYAV = {
     "alac.m4a": "-c:a alac",
     "aac.m4a": "-c:a aac",
@@ -79,25 +79,25 @@ PYAV = {
     "flac.ogg": "-c:a flac",
 }
 PCM = (".wav", ".rf64", ".w64", ".aiff", ".aifc", ".caf", ".au")
-CHECKED = (".flac", ".ogg", ".opus")  # checksums: every flipped bit is noticed
+CHECKED = (".flac", ".ogg", ".opus")  # with checksums: every flipped bit is detected
 
 
 @pytest.fixture(scope="session")
 def make(tmp_path_factory):
-    """make("stream.wav"): the path of that file, made once."""
+    """Function that returns the path of a file by its name, and writes it on first use."""
     folder = tmp_path_factory.mktemp("containers")
     soundfile.write(folder / "original.wav", recording(), RATE, subtype="PCM_16")
 
-    def made(name: str) -> Path:
+    def path_of(name: str) -> Path:
         path = folder / name
         if not path.exists():
-            _make(folder / "original.wav", path)
+            _write(folder / "original.wav", path)
         return path
 
-    return made
+    return path_of
 
 
-def _make(original: Path, path: Path) -> None:
+def _write(original: Path, path: Path) -> None:
     if path.name in SNDFILE:
         kind, subtype, options = SNDFILE[path.name]
         with soundfile.SoundFile(path, "w", RATE, 2, subtype, format=kind, **options) as file:
@@ -117,10 +117,10 @@ def _make(original: Path, path: Path) -> None:
         subprocess.run([program, *source, *options, str(path)], check=True, capture_output=True)
 
 
-def lag(found: np.ndarray, original: np.ndarray) -> int:
-    """Return how many samples later the audio comes than in the original."""
+def lag(audio: np.ndarray, original: np.ndarray) -> int:
+    """Return the delay of the audio relative to the original, in samples."""
     n_fft = 1 << 19
-    spectra = np.fft.rfft(found, n_fft) * np.conj(np.fft.rfft(original, n_fft))
+    spectra = np.fft.rfft(audio, n_fft) * np.conj(np.fft.rfft(original, n_fft))
     at = int(np.argmax(np.fft.irfft(spectra, n_fft)))
     return at if at < n_fft // 2 else at - n_fft
 
@@ -128,17 +128,17 @@ def lag(found: np.ndarray, original: np.ndarray) -> int:
 @pytest.mark.parametrize("name", [*SNDFILE, *FFMPEG, *SOX])
 def test_every_container_holds_the_same_recording(make, name):
     path = make(name)
-    found, rate = load_audio(path)
+    audio, rate = load_audio(path)
     assert rate == RATE
     original = recording()[:, 0]
-    if name.startswith("untagged"):  # LAME's own delay; the length is that of whole frames
-        assert (len(found) + 529) % 1152 == 0 and len(found) >= N_SAMPLES + 576
-        assert lag(found, original) == 576
+    if name.startswith("untagged"):  # LAME's own delay; the length is that of complete frames
+        assert (len(audio) + 529) % 1152 == 0 and len(audio) >= N_SAMPLES + 576
+        assert lag(audio, original) == 576
         return
-    assert len(found) == N_SAMPLES
-    assert lag(found, original) == 0
+    assert len(audio) == N_SAMPLES
+    assert lag(audio, original) == 0
     if path.suffix in (*PCM, ".flac"):
-        np.testing.assert_allclose(found, original, atol=2**-15)
+        np.testing.assert_allclose(audio, original, atol=2**-15)
 
 
 @pytest.mark.parametrize("name", [*SNDFILE, *FFMPEG, *SOX])
@@ -146,21 +146,21 @@ def test_every_container_holds_the_same_recording(make, name):
 def test_a_segment_is_the_slice_of_the_complete_recording(make, name, rate):
     path = make(name)
     info = read_info(path)
-    whole, _ = load_audio(path, rate, "2")
+    complete, _ = load_audio(path, rate, "2")
     rng = np.random.default_rng(1)
     lengths = (1, 700, 5000)
-    for start in [0, *rng.integers(0, len(whole) - 5000, 5).tolist()]:
+    for start in [0, *rng.integers(0, len(complete) - 5000, 5).tolist()]:
         for n_samples in lengths:
-            found = load_segment(path, start, n_samples, rate, "2", info)
-            assert np.array_equal(found, whole[start : start + n_samples])
+            audio = load_segment(path, start, n_samples, rate, "2", info)
+            assert np.array_equal(audio, complete[start : start + n_samples])
     for n_samples in lengths:
-        found = load_segment(path, len(whole) - n_samples, n_samples, rate, "2", info)
-        assert np.array_equal(found, whole[-n_samples:])
+        audio = load_segment(path, len(complete) - n_samples, n_samples, rate, "2", info)
+        assert np.array_equal(audio, complete[-n_samples:])
 
 
 @pytest.mark.parametrize("name", [*SNDFILE, *FFMPEG, *SOX])
 def test_a_truncated_file_is_refused(make, tmp_path, name):
-    """Only a stream of uncompressed samples ends anywhere: no byte says how long it was."""
+    """Only a stream of uncompressed samples may end anywhere: its header has no length."""
     data = make(name).read_bytes()
     path = tmp_path / name
     for part in (0.02, 0.5, 0.9, 0.999):
@@ -173,56 +173,59 @@ def test_a_truncated_file_is_refused(make, tmp_path, name):
 
 
 @pytest.mark.parametrize("name", [*SNDFILE, *FFMPEG, *SOX])
-def test_tags_at_the_end_change_nothing_and_other_bytes_are_refused(make, tmp_path, name):
+def test_tags_at_the_end_are_ignored_and_other_bytes_refused(make, tmp_path, name):
     path = tmp_path / name
     data = make(name).read_bytes()
     if "stream" in name and path.suffix in PCM:
         return  # everything up to the end is audio
-    whole, _ = load_audio(make(name))
+    complete, _ = load_audio(make(name))
     ape = b"APETAGEX" + struct.pack("<IIII8x", 2000, 32, 0, 0)
     for tag in (b"TAG" + bytes(range(125)), ape):
         path.write_bytes(data + tag)
         try:
-            assert np.array_equal(load_audio(path)[0], whole)
+            assert np.array_equal(load_audio(path)[0], complete)
         except RecordingError as error:
-            assert path.suffix == ".w64", error  # libsndfile takes them for audio
+            assert path.suffix == ".w64", error  # libsndfile reads them as audio
     path.write_bytes(data + b"\xde\xad\xbe\xef" * 500)
-    if path.name in ("sndfile.flac", "ffmpeg.flac"):  # complete by its header: they are no audio
-        assert np.array_equal(load_audio(path)[0], whole)
+    if path.name in (
+        "sndfile.flac",
+        "ffmpeg.flac",
+    ):  # the header has the length: the rest is not audio
+        assert np.array_equal(load_audio(path)[0], complete)
     else:
         with pytest.raises(RecordingError, match=rf"{path.name}: "):
             load_audio(path)
 
 
 @pytest.mark.parametrize("name", [*SNDFILE, *FFMPEG, *SOX])
-def test_a_flipped_bit_is_noticed_where_there_are_checksums(make, tmp_path, name):
-    """In the middle of a file. PCM and MP3 have no checksums: their length stays right."""
+def test_a_flipped_bit_is_detected_by_checksums(make, tmp_path, name):
+    """PCM and MP3 have no checksums: for them the length has to stay right."""
     data = make(name).read_bytes()
     path = tmp_path / name
-    whole, _ = load_audio(make(name), channel="mean")
+    complete, _ = load_audio(make(name), channel="mean")
     rng = np.random.default_rng(2)
     for _ in range(12):
         damaged = bytearray(data)
         damaged[int(rng.integers(len(data) // 4, len(data)))] ^= 1 << int(rng.integers(8))
         path.write_bytes(damaged)
         try:
-            found, _ = load_audio(path, channel="mean")
+            audio, _ = load_audio(path, channel="mean")
         except RecordingError:
             continue
-        assert len(found) == len(whole)
-        assert path.suffix not in CHECKED or np.array_equal(found, whole)
+        assert len(audio) == len(complete)
+        assert path.suffix not in CHECKED or np.array_equal(audio, complete)
 
 
 @pytest.mark.parametrize("name", PYAV)
-def test_pyav_reads_other_kinds(make, tmp_path, name):
+def test_pyav_reads_other_containers(make, tmp_path, name):
     pytest.importorskip("av")
     path = make(name)
-    found, rate = load_audio(path)
+    audio, rate = load_audio(path)
     assert rate == RATE
-    assert 0 <= len(found) - N_SAMPLES <= 1024
-    assert lag(found, recording()[:, 0]) == 0
+    assert 0 <= len(audio) - N_SAMPLES <= 1024
+    assert lag(audio, recording()[:, 0]) == 0
     part = load_segment(path, 40_000, 9000, RATE)
-    assert np.array_equal(part, found[40_000:49_000])
+    assert np.array_equal(part, audio[40_000:49_000])
     data = path.read_bytes()
     cut = tmp_path / name
     for part in (0.05, 0.5, 0.9):
@@ -231,7 +234,7 @@ def test_pyav_reads_other_kinds(make, tmp_path, name):
             load_audio(cut)
 
 
-def test_without_pyav_the_refusal_names_the_extra(tmp_path, monkeypatch):
+def test_without_pyav_the_error_names_the_extra(tmp_path, monkeypatch):
     monkeypatch.setattr(av_reader, "has_av", lambda: False)
     path = tmp_path / "a.m4a"
     path.write_bytes(b"\0\0\0\x20ftypM4A \0\0\0\0" + bytes(100))
@@ -239,8 +242,8 @@ def test_without_pyav_the_refusal_names_the_extra(tmp_path, monkeypatch):
         read_info(path)
 
 
-def test_a_flac_with_lost_frames_is_refused(make, tmp_path):
-    """libFLAC would fill a gap of complete frames with silence."""
+def test_a_flac_with_missing_or_repeated_frames_is_refused(make, tmp_path):
+    """libFLAC would replace missing frames by silence."""
     data = make("sndfile.flac").read_bytes()
     heads = frame_positions(data)
     path = tmp_path / "gap.flac"
@@ -254,7 +257,7 @@ def test_a_flac_with_lost_frames_is_refused(make, tmp_path):
 
 
 def frame_positions(data: bytes) -> list[int]:
-    """Where the frames of a FLAC file of one block size start."""
+    """Return the positions of the frames of a FLAC file with a constant block size."""
     positions: list[int] = []
     at = 0
     while len(positions) < 2000:

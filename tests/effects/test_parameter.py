@@ -1,3 +1,5 @@
+"""Parameters and settings: scales, text, random settings, grids and sweeps."""
+
 import json
 import pickle
 
@@ -7,8 +9,8 @@ import pytest
 from dafxtool.effects.effect import (
     Effect,
     PluginFile,
-    draw_setting,
     grid_settings,
+    sample_setting,
     sweep_settings,
 )
 from dafxtool.effects.parameter import Parameter, plain_text
@@ -29,31 +31,31 @@ def is_float32(value):
     return value == float(np.float32(value))
 
 
-def test_positions_are_even_where_ears_are():
-    assert DRIVE.value_at(0.25) == 10
-    assert TONE.value_at(0.5) == pytest.approx(1000, rel=1e-6)  # the geometric mean
-    assert FALLING.value_at(0.25) == 550
-    assert MODEL.value_at(0.9) == 2
+def test_from_normalised_follows_the_scale():
+    assert DRIVE.from_normalised(0.25) == 10
+    assert TONE.from_normalised(0.5) == pytest.approx(1000, rel=1e-6)  # the geometric mean
+    assert FALLING.from_normalised(0.25) == 550
+    assert MODEL.from_normalised(0.9) == 2
 
 
 @pytest.mark.parametrize("parameter", [DRIVE, TONE, FALLING])
-def test_position_is_the_inverse_of_value(parameter):
-    for position in np.linspace(0, 1, 41):
-        value = parameter.value_at(position)
+def test_to_normalised_is_the_inverse(parameter):
+    for normalised in np.linspace(0, 1, 41):
+        value = parameter.from_normalised(normalised)
         assert is_float32(value)
-        assert parameter.position_of(value) == pytest.approx(position, abs=1e-6)
+        assert parameter.to_normalised(value) == pytest.approx(normalised, abs=1e-6)
 
 
-def test_ends_of_a_range_survive_float32():
-    # float32(0.3) is above 0.3 and float32(0.7) below 0.7: bounds have to be rounded like values.
+def test_ends_of_a_range_are_rounded_like_values():
+    # float32(0.3) is above 0.3, and float32(0.7) is below 0.7.
     parameter = Parameter("rate", "Hz", 0.3, 0.7, 0.3)
-    assert parameter.check(0.7, "x") == parameter.maximum == parameter.value_at(1.0)
+    assert parameter.check(0.7, "x") == parameter.maximum == parameter.from_normalised(1.0)
     assert parameter.check(0.3, "x") == parameter.minimum
 
 
 @pytest.mark.parametrize("value", [-0.001, 40.1, float("nan"), float("inf")])
-def test_value_out_of_range_tells_the_range(value):
-    with pytest.raises(EffectError, match=r"drive=.*'amp'.*0 to 40 dB"):
+def test_a_value_out_of_range_is_refused_with_the_range(value):
+    with pytest.raises(EffectError, match=r"amp: drive is out of range .*0 to 40 dB"):
         DRIVE.check(value, "amp")
 
 
@@ -81,13 +83,13 @@ def test_plain_text_reads_back_to_the_same_float32(numbers):
         (Parameter("ratio", ":1", 1, 20, 4), "4:1", 4),
     ],
 )
-def test_values_are_read_as_people_type_them(parameter, typed, value):
+def test_values_are_read_from_text(parameter, typed, value):
     assert parameter.parse(typed, "amp") == value
 
 
 @pytest.mark.parametrize("typed", ["loud", "12 Hz", "", "1,5", "1.2.3", "12 dB 3"])
-def test_what_is_no_value_is_told(typed):
-    with pytest.raises(EffectError, match=r"not understood.*0 to 40 dB"):
+def test_text_that_is_no_value_is_refused(typed):
+    with pytest.raises(EffectError, match=r"cannot read the value of drive.*0 to 40 dB"):
         DRIVE.parse(typed, "amp")
 
 
@@ -119,27 +121,27 @@ def test_an_index_that_could_be_a_name_is_refused():
         (MODEL, 1, "JTM 45"),
     ],
 )
-def test_text_is_short(parameter, value, text):
+def test_values_are_formatted_to_three_digits(parameter, value, text):
     assert parameter.text(value) == text
 
 
-def test_slugs_are_names_that_can_be_typed():
+def test_slugs_can_be_typed_and_are_unique():
     assert slug("Mode open/shut") == "mode-open-shut"
     assert slug(" -0.5 ") == "-0.5"
     assert slug("???") == "unnamed"
     assert unique_slugs(["Level", "level", "LEVEL"]) == ["level", "level-2", "level-3"]
 
 
-def test_table_that_leaves_out_a_part_is_drawn_evenly_inside():
+def test_a_table_of_a_part_of_the_range_is_sampled_uniformly():
     rng = np.random.default_rng(0)
-    drawn = [CUT.draw(rng) for _ in range(2000)]
-    assert np.mean(np.array(drawn) > 510) == pytest.approx(0.5, abs=0.05)
-    assert CUT.spread(3) == [20, 510, 1000]
+    values = [CUT.sample(rng) for _ in range(2000)]
+    assert np.mean(np.array(values) > 510) == pytest.approx(0.5, abs=0.05)
+    assert CUT.linspace(3) == [20, 510, 1000]
 
 
-def test_drawn_settings_are_float32_in_range_and_even_in_octaves():
+def test_random_settings_are_float32_in_range_and_uniform_in_octaves():
     rng = np.random.default_rng(0)
-    settings = [draw_setting(AMP, rng) for _ in range(2000)]
+    settings = [sample_setting(AMP, rng) for _ in range(2000)]
     for setting in settings:
         assert setting == AMP.complete(setting)
         assert all(is_float32(value) for value in setting.values())
@@ -149,10 +151,10 @@ def test_drawn_settings_are_float32_in_range_and_even_in_octaves():
     assert counts.min() > 600  # of 667 each
 
 
-def test_fixing_a_parameter_leaves_the_other_draws_alone():
-    free = draw_setting(AMP, np.random.default_rng(7))
-    held = draw_setting(AMP, np.random.default_rng(7), {"drive": 3})
-    assert held == free | {"drive": 3}
+def test_fixing_a_parameter_keeps_the_other_random_values():
+    free = sample_setting(AMP, np.random.default_rng(7))
+    fixed = sample_setting(AMP, np.random.default_rng(7), {"drive": 3})
+    assert fixed == free | {"drive": 3}
 
 
 def test_grid_is_every_combination():
@@ -163,11 +165,11 @@ def test_grid_is_every_combination():
     }
     assert {s["tone"] for s in settings} == {500}
     assert grid_settings(Effect("clean"), 5) == [{}]
-    with pytest.raises(EffectError, match=r"90,000,000|settings, more than 100,000"):
-        grid_settings(Effect("big", tuple(replace_name(DRIVE, i) for i in range(8))), 10)
+    with pytest.raises(EffectError, match=r"found 100,000,000, expected at most 100,000"):
+        grid_settings(Effect("big", tuple(renamed(DRIVE, i) for i in range(8))), 10)
 
 
-def replace_name(parameter, number):
+def renamed(parameter, number):
     return Parameter.from_dict(parameter.to_dict() | {"name": f"{parameter.name}-{number}"})
 
 
@@ -183,7 +185,7 @@ def test_sweep_moves_one_parameter_at_a_time():
         sweep_settings(AMP, 0)
 
 
-def test_ranges_are_held_at_the_sample_rate():
+def test_frequency_ranges_end_below_nyquist():
     tone = AMP.at(16_000).parameter("tone")
     assert tone.maximum == 7200
     assert AMP.at(96_000) == AMP
@@ -193,7 +195,7 @@ def test_ranges_are_held_at_the_sample_rate():
         AMP.at(200)
 
 
-def test_plugin_ranges_hold_for_their_own_rate_only():
+def test_plugin_ranges_are_valid_only_at_their_sample_rate():
     file = PluginFile("x.vst3", None, "1.0", "00", 1, 24_000)
     effect = Effect("x", (DRIVE,), plugin=file)
     assert effect.at(24_000) is effect
@@ -208,11 +210,11 @@ def test_unknown_parameter_names_similar_ones():
         Effect("clean").complete({"drive": 1})
 
 
-def test_labels_are_short():
+def test_labels_show_the_values_farthest_from_the_default():
     assert AMP.label({"drive": 12.5, "tone": 3200}) == "amp, drive 12.5 dB, tone 3.2 kHz"
     gain = Effect("gain", (Parameter("gain", "dB", -24, 12, 0),))
     assert gain.label({"gain": -6}) == "gain -6 dB"
-    many = Effect("many", tuple(replace_name(DRIVE, i) for i in range(8)))
+    many = Effect("many", tuple(renamed(DRIVE, i) for i in range(8)))
     setting = many.default_setting() | {"drive-3": 40}
     assert many.label(setting).count("drive") == 4
     assert "drive-3 40 dB" in many.label(setting)
@@ -222,7 +224,7 @@ def test_labels_are_short():
     "effect",
     [AMP, Effect("x", (FALLING, CUT), "y", PluginFile("x.vst3", "X", "1.0", "00", 2, 24_000))],
 )
-def test_effect_survives_json_and_pickle(effect):
+def test_an_effect_is_restored_from_json_and_pickle(effect):
     assert Effect.from_dict(json.loads(json.dumps(effect.to_dict()))) == effect
     assert pickle.loads(pickle.dumps(effect)) == effect
     with pytest.raises(TypeError):

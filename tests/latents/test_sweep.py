@@ -50,7 +50,7 @@ def test_every_parameter_moves_alone_and_from_end_to_end(made):
             assert setting == default | {moved: value}
         for parameter in each.effect.parameters:
             values = each.value[each.rows_of(parameter.name)]
-            ends = [parameter.value_at(position) for position in parameter.usual_ends()]
+            ends = [parameter.from_normalised(position) for position in parameter.usual_ends()]
             assert [values.min(), values.max()] == ends
 
 

@@ -72,7 +72,7 @@ def test_every_effect_is_found_with_its_setting(text):
     assert answer.distance < 0.05 * answer.distance_unprocessed
     for parameter in truth.effect.parameters:
         found, true = (
-            parameter.position_of(stage.setting[parameter.name])
+            parameter.to_normalised(stage.setting[parameter.name])
             for stage in (answer.best.stages[0], truth)
         )
         assert found == pytest.approx(true, abs=0.02), parameter.name
@@ -96,7 +96,7 @@ def test_settings_that_compensate_each_other_are_named():
     chosen = (EFFECTS["limiter"], {}), (EFFECTS["compressor"], {})
     answer = match_pair(prepared, Options(effects=chosen))
     widths = [
-        EFFECTS[answer.best.stages[0].effect.name].parameter(each.parameter).position_of(end)
+        EFFECTS[answer.best.stages[0].effect.name].parameter(each.parameter).to_normalised(end)
         for each in answer.intervals
         for end in (each.low, each.high)
     ]

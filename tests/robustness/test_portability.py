@@ -39,7 +39,7 @@ class Folder:
         self.environment = os.environ | {
             "PYTHONPATH": os.pathsep.join(str(each) for each in paths),
             "DAFXTOOL_WINDOWS_LOG": str(self.log),
-            "DAFXTOOL_MAD_PLUGINS": "1",
+            "DAFXTOOL_FAULTY_PLUGINS": "1",
             "OMP_NUM_THREADS": "1",
         }
 

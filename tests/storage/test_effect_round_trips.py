@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from dafxtool import storage
-from dafxtool.effects.effect import Effect, PluginFile, draw_setting
+from dafxtool.effects.effect import Effect, PluginFile, sample_setting
 from dafxtool.effects.parameter import Parameter
 
 RECORDINGS = [{"path": "/x/a.wav", "folder": "x", "split": "train", "track": 0}]
@@ -42,7 +42,7 @@ ROUND_TRIPS = {
 @pytest.mark.parametrize("case", ROUND_TRIPS)
 def test_effects_and_settings_are_read_back(tmp_path, case):
     effects = [Effect("other", (Parameter("x", "", 0, 1, 0),)), ROUND_TRIPS[case]]
-    settings = [draw_setting(effects[row % 2], np.random.default_rng(row)) for row in range(6)]
+    settings = [sample_setting(effects[row % 2], np.random.default_rng(row)) for row in range(6)]
     setting = np.full((6, max(1, *(len(effect.parameters) for effect in effects))), np.nan)
     for row, each in enumerate(settings):
         setting[row, : len(each)] = list(each.values())

@@ -261,7 +261,7 @@ def test_points_can_be_coloured_by_recording_split_and_every_parameter(page_file
             colouring = colourings[f"{effect.name}: {parameter.name}"]
             assert colouring["rows"] == np.flatnonzero(labels.effect == index).tolist()
             values = [labels.setting_of(row)[parameter.name] for row in colouring["rows"]]
-            result = [parameter.value_at(position) for position in colouring["values"]]
+            result = [parameter.from_normalised(position) for position in colouring["values"]]
             span = parameter.maximum - parameter.minimum
             np.testing.assert_allclose(result, values, atol=1e-3 * span)
             assert colouring["ticks"][0][1].replace("\N{MINUS SIGN}", "-").replace(

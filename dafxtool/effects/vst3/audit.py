@@ -1,10 +1,10 @@
-"""What a plugin does with its parameters, found out by trying: which are settings, do they hold?
+"""Audit a plugin by trials: which parameters are settings, and does it keep their values?
 
-A setting keeps what is set, also while sound passes. A meter moves with the sound, a program sets
-other parameters, a bypass gives the input back, and a host's own number (sample rate, size of a
-block) changes when the host's does: these are left out for what they do, wherever that shows. A
-host remembers what it has set, so the plugin itself is asked, by giving its state back to it.
-What is not heard in a trial may be heard at other settings and stays.
+A setting keeps its value, also during processing. Other parameters are left out for what they do,
+wherever that is observed: a meter changes with the audio, a program sets other parameters, a bypass
+returns the input, and a number of the host (sample rate, block size) changes with the host's value.
+A host remembers the values that it has set, so the plugin itself is asked, by restoring its state.
+A parameter without an audible effect in the trials may be audible at other settings, and stays.
 """
 
 from __future__ import annotations
@@ -19,102 +19,111 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dafxtool.effects.parameter import Parameter, to_float32
-from dafxtool.effects.vst3.parameter_text import NO_SETTING, describe_parameter, hold_frequency
+from dafxtool.effects.vst3.parameter_text import (
+    NOT_A_SETTING,
+    describe_parameter,
+    limit_frequency,
+)
 from dafxtool.errors import PluginError
 from dafxtool.utils.text import unique_slugs
 
-PEAK = 0.09  # of the noise: loud enough to move a meter
-QUIETER = 0.1  # the second noise against the first
-CLOSE = 1e-4  # of a knob's way: what a plugin may round off in its state
-MOST_STEPS = 1 << 15  # a parameter that tells more of them is a continuous one
+PEAK = 0.09  # of the test noise: loud enough to move a meter
+QUIET_GAIN = 0.1  # of the second test noise relative to the first
+TOLERANCE = 1e-4  # of raw values: rounding of a plugin's state is smaller
+MOST_STEPS = 1 << 15  # a parameter with more steps is continuous
 N_WARM_UP = 1024  # samples of silence
-N_NOISE = 3 * 8192  # samples: some plugins begin with the second block that a host sends
+N_NOISE = 3 * 8192  # samples: some plugins start with the second block that a host sends
 
-MOVES = "it moves by itself while sound passes"
-SHOWS = "it is not for a host to set, and changes when sound begins"
-ONE_VALUE = "it has one value only"
+# Reasons to leave out a parameter. They are stored in pairs files.
+MOVES = "it changes by itself during processing"
+SHOWS = "a host may not set it, and it changes when processing starts"
+ONE_VALUE = "it has only one value"
 SETS_OTHERS = "it sets other parameters"
 IS_BYPASS = "it switches the effect off"
-IS_NAMED = "its name is that of no setting"
-UNHEARD = "it is not for a host to set, and setting it changes nothing"
-NOT_KEPT = "it does not keep what is set"
-NOT_KEPT_SOUNDING = "it does not keep what is set while sound passes"
-DOES_NOT_STICK = (NOT_KEPT, NOT_KEPT_SOUNDING)
+IS_NAMED = "its name is not that of a setting"
+UNHEARD = "a host may not set it, and it does not change the output"
+NOT_KEPT = "it does not keep its value"
+NOT_KEPT_SOUNDING = "it does not keep its value during processing"
+VALUE_NOT_KEPT = (NOT_KEPT, NOT_KEPT_SOUNDING)
 
-DEEP, SHALLOW, UNTRIED = 2, 1, 0  # how far a plugin is tried
+DEEP, SHALLOW, PASSIVE = 2, 1, 0  # depth of an audit, see audit_instances
 
-Fresh = Callable[[], AbstractContextManager[Any]]
+NewInstance = Callable[[], AbstractContextManager[Any]]
 Samples = NDArray[np.float32]
 
 
-class NoEffect(PluginError):
-    """An instrument, which takes no sound in."""
+class InstrumentError(PluginError):
+    """The plugin is an instrument: it has no audio input."""
 
 
 @dataclass(frozen=True)
 class Audit:
-    """What a plugin proved to be at one sample rate; plain JSON types but for the parameters.
+    """Result of an audit at one sample rate; plain JSON types except for the parameters.
 
     indices     of the settings among the plugin's parameters, one for each of `parameters`
-    left_out    (name, why) of all others
-    repeatable  whether the same setting and sound gave the same bits, another one in between; False
-                also where that could not be tried
+    left_out    (name, reason) of all others
+    repeatable  whether the same audio and setting gave the same bits, with another setting rendered
+                in between; also False where this could not be tested
     """
 
     sample_rate: int  # Hz
-    n_channels: int  # 1, or 2 for a plugin that takes no mono
+    n_channels: int  # 1, or 2 for a plugin that accepts no mono
     parameters: tuple[Parameter, ...]
     indices: tuple[int, ...]
     left_out: tuple[tuple[str, str], ...]
     repeatable: bool
     version: str
-    maker: str  # empty where none is told
+    maker: str  # empty if unknown
     latency_samples: int
     seconds_to_load: float
 
 
 def audit_instances(
-    fresh: Fresh, sample_rate: int, depth: int = DEEP, tell: Callable[[], None] = lambda: None
+    new_instance: NewInstance,
+    sample_rate: int,
+    depth: int = DEEP,
+    on_progress: Callable[[], None] = lambda: None,
 ) -> Audit:
-    """Try a plugin.
+    """Audit a plugin.
 
-    fresh  makes an instance that has heard nothing; the last one is gone before the next
-    depth  SHALLOW: its state is not given back to it; UNTRIED: nothing is set either, for one that
-           crashes at some settings; what hosts may set is believed to be a setting then
-    tell   called now and then: it is going on
+    new_instance  loads an instance that has processed nothing; it is freed before the next one
+    depth         SHALLOW: the state is not restored. PASSIVE: no value is set either, for a plugin
+                  that crashes at some settings; parameters that hosts may set count as settings
+    on_progress   called during the audit, to show that it continues
 
-    Raises PluginError for a plugin that takes neither mono nor stereo, NoEffect for an instrument.
+    PluginError for a plugin that accepts neither mono nor stereo, InstrumentError for an
+    instrument.
     """
-    begun = time.perf_counter()
-    with fresh() as plugin:
-        seconds_to_load = time.perf_counter() - begun
-        tell()
+    started = time.perf_counter()
+    with new_instance() as plugin:
+        seconds_to_load = time.perf_counter() - started
+        on_progress()
         if not plugin.is_effect:
-            raise NoEffect(f"the plugin {plugin.name!r} is an instrument: leave it out.")
+            raise InstrumentError(f"{plugin.name}: the plugin is an instrument. Leave it out.")
         version, maker = str(plugin.version), str(plugin.manufacturer_name or "").strip()
-        trial = _Trial(plugin, sample_rate, depth == DEEP, tell)
+        trial = _InstanceAudit(plugin, sample_rate, depth == DEEP, on_progress)
         latency_samples = int(getattr(plugin, "reported_latency_samples", 0) or 0)
         del plugin
-        trial.examine(depth != UNTRIED)
-        trial.forget()
+        trial.examine(depth != PASSIVE)
+        trial.release_plugin()
     repeatable = False
-    if depth == UNTRIED:
+    if depth == PASSIVE:
         trial.reasons = dict.fromkeys(trial.hidden, UNHEARD) | trial.reasons
     else:
-        rounds = _Rounds(fresh, trial, tell)
-        rounds.leave_out_what_is_put_back()
-        repeatable = rounds.sound(rounds.a) == rounds.first
-        rounds.decide_about_hidden(repeatable)
-    kept = sorted(trial.described.keys() - trial.reasons.keys())
-    names = unique_slugs(trial.names[index] for index in kept)
+        renders = _RenderAudit(new_instance, trial, on_progress)
+        renders.leave_out_not_kept()
+        repeatable = renders.render(renders.a) == renders.output_of_a
+        renders.decide_about_hidden(repeatable)
+    indices = sorted(trial.described.keys() - trial.reasons.keys())
+    names = unique_slugs(trial.names[index] for index in indices)
     return Audit(
         sample_rate,
         trial.n_channels,
         tuple(
             replace(trial.described[index], name=name)
-            for index, name in zip(kept, names, strict=True)
+            for index, name in zip(indices, names, strict=True)
         ),
-        tuple(kept),
+        tuple(indices),
         tuple((trial.names[index], trial.reasons[index]) for index in sorted(trial.reasons)),
         repeatable,
         version,
@@ -124,51 +133,82 @@ def audit_instances(
     )
 
 
-def channels_of(plugin: Any, sample_rate: int) -> int:
-    """How many channels the plugin has to be given; it has processed something afterwards."""
+# Parameter values of an instance
+
+
+def set_raw_values(plugin: Any, raw: Mapping[int, float]) -> None:
+    """Set parameters by their index, exactly."""
+    # The parameters are requested each time: processing can move them in memory, and setting an
+    # old one then crashes.
+    parameters = plugin._parameters
+    for index, value in raw.items():
+        parameters[index].raw_value = value
+
+
+def get_raw_values(plugin: Any) -> list[float]:
+    """Return the raw value of every parameter, as the host knows it."""
+    return [float(parameter.raw_value) for parameter in plugin._parameters]
+
+
+def round_to_step(n_steps: int, raw: float) -> float:
+    """Round a raw value to the nearest step of a parameter that has few enough steps."""
+    if not 2 <= n_steps <= MOST_STEPS:
+        return to_float32(raw)
+    return to_float32(round(raw * (n_steps - 1)) / (n_steps - 1))
+
+
+def restore_state(plugin: Any) -> bool:
+    """Make the host read every value from the plugin, not from its memory; False if it cannot."""
+    try:
+        plugin.raw_state = plugin.raw_state
+    except Exception:  # pedalboard passes on any error of the plugin
+        return False
+    return True
+
+
+def is_kept(parameter: Any, requested: float, actual: float) -> bool:
+    """Return whether a raw value is the requested one, or is displayed as the same text."""
+    if abs(actual - requested) <= TOLERANCE:
+        return True
+    low, high, first, second = (
+        parameter.get_text_for_raw_value(value) for value in (0.0, 1.0, requested, actual)
+    )
+    return bool(low != high and first == second)
+
+
+def count_channels(plugin: Any, sample_rate: int) -> int:
+    """Return how many channels the plugin accepts, 1 or 2; the plugin has then processed silence.
+
+    PluginError if it accepts neither.
+    """
     for n_channels in (1, 2):
         try:
             plugin.process(np.zeros((n_channels, N_WARM_UP), dtype=np.float32), sample_rate)
         except ValueError:
             continue
         return n_channels
-    raise PluginError(f"the plugin {plugin.name!r} takes neither mono nor stereo: leave it out.")
+    raise PluginError(f"{plugin.name}: the plugin accepts neither mono nor stereo. Leave it out.")
 
 
-def set_raw(plugin: Any, raw: Mapping[int, float]) -> None:
-    """Set parameters by their index, exactly."""
-    # Asked for anew each time: processing can move the parameters to another place in memory, and
-    # setting one that was kept from before then crashes.
-    parameters = plugin._parameters
-    for index, value in raw.items():
-        parameters[index].raw_value = value
+def noise(n_channels: int, peak: float) -> Samples:
+    """Generate seeded noise, float32 (n_channels, N_NOISE), the same on all channels."""
+    channel = peak * np.random.default_rng(7).uniform(-1.0, 1.0, N_NOISE)
+    return np.tile(channel.astype(np.float32), (n_channels, 1))
 
 
-def get_raw(plugin: Any) -> list[float]:
-    """Every parameter's raw value, as the host knows it."""
-    return [float(parameter.raw_value) for parameter in plugin._parameters]
+# Trials with one instance
 
 
-def on_a_step(n_steps: int, raw: float) -> float:
-    """The nearest of a parameter's steps, where it has so few that they count; else raw."""
-    if not 2 <= n_steps <= MOST_STEPS:
-        return to_float32(raw)
-    return to_float32(round(raw * (n_steps - 1)) / (n_steps - 1))
-
-
-# --- with one instance --------------------------------------------------------------------------
-
-
-class _Trial:
-    """What one instance, used for many things, tells about each parameter."""
+class _InstanceAudit:
+    """Examine each parameter with a single instance, which is used for many trials."""
 
     def __init__(
-        self, plugin: Any, sample_rate: int, ask_state: bool, tell: Callable[[], None]
+        self, plugin: Any, sample_rate: int, may_restore: bool, on_progress: Callable[[], None]
     ) -> None:
-        self.plugin, self.sample_rate, self.ask_state = plugin, sample_rate, ask_state
-        self.tell = tell
-        self.loaded = get_raw(plugin)
-        self.n_channels = channels_of(plugin, sample_rate)
+        self.plugin, self.sample_rate, self.may_restore = plugin, sample_rate, may_restore
+        self.on_progress = on_progress
+        self.load_values = get_raw_values(plugin)
+        self.n_channels = count_channels(plugin, sample_rate)
         self.names = [str(parameter.name).strip() for parameter in plugin._parameters]
         self.steps = [int(parameter.num_steps) for parameter in plugin._parameters]
         self.hidden = {
@@ -179,220 +219,212 @@ class _Trial:
         self.reasons: dict[int, str] = {}
         self.described: dict[int, Parameter] = {}
 
-    def forget(self) -> None:
-        """Let the instance go."""
+    def release_plugin(self) -> None:
+        """Drop the reference to the instance, so that it can be freed."""
         self.plugin = None
 
     def examine(self, may_set: bool) -> None:
-        """Find what needs no fresh instance: meters, programs, what is not kept, a bypass."""
+        """Find what needs no new instance: meters, programs, values that are not kept, a bypass."""
         self._describe()
-        self._leave_out_what_moves()
+        self._leave_out_meters()
         if may_set:
-            self._leave_out_what_is_not_kept()
+            self._leave_out_not_kept()
         for index, name in enumerate(self.names):
-            if NO_SETTING.fullmatch(name):
+            if NOT_A_SETTING.fullmatch(name):
                 self.reasons.setdefault(index, IS_NAMED)
         if may_set:
             self._leave_out_bypass()
 
     def ends(self, index: int) -> tuple[float, float]:
-        """Two raw values far apart, both of which the parameter can have."""
+        """Return two distant raw values that the parameter can have."""
         return (0.0, 1.0) if 2 <= self.steps[index] <= MOST_STEPS else (0.25, 0.75)
 
-    def drawn(self, indices: Sequence[int], seed: int) -> dict[int, float]:
-        """A random setting in raw values."""
+    def sample(self, indices: Sequence[int], seed: int) -> dict[int, float]:
+        """Return a random setting in raw values."""
         rng = np.random.default_rng([seed, 41])
-        positions = {
-            index: self.described[index].position_of(self.described[index].draw(rng))
+        raw = {
+            index: self.described[index].to_normalised(self.described[index].sample(rng))
             for index in sorted(self.described)
         }
-        return {index: on_a_step(self.steps[index], positions[index]) for index in indices}
+        return {index: round_to_step(self.steps[index], raw[index]) for index in indices}
 
     def visible(self) -> list[int]:
-        """What may be a setting so far, and hosts may set."""
+        """Return the parameters that may still be settings and that hosts may set."""
         return [i for i in self.described if i not in self.reasons and i not in self.hidden]
 
     def _describe(self) -> None:
         for index, parameter in enumerate(self.plugin._parameters):
-            described = describe_parameter(parameter, "knob", self.loaded[index])
-            self.described[index] = hold_frequency(described, self.sample_rate)
+            described = describe_parameter(parameter, "unnamed", self.load_values[index])
+            self.described[index] = limit_frequency(described, self.sample_rate)
 
-    def _leave_out_what_moves(self) -> None:
-        seen = [self.loaded]
-        for peak in (0.0, PEAK, PEAK * QUIETER):
+    def _leave_out_meters(self) -> None:
+        """Find parameters that change when silence, loud noise and quiet noise are processed."""
+        readings = [self.load_values]
+        for peak in (0.0, PEAK, PEAK * QUIET_GAIN):
             with suppress(RuntimeError, ValueError):
                 self.plugin.process(noise(self.n_channels, peak), self.sample_rate)
-            if self.ask_state:
-                self.ask_state = ask_plugin(self.plugin)
-            seen.append(get_raw(self.plugin))
-            self.tell()
+            if self.may_restore:
+                self.may_restore = restore_state(self.plugin)
+            readings.append(get_raw_values(self.plugin))
+            self.on_progress()
         for index in self.described:
-            loaded, silent, loud, quiet = (values[index] for values in seen)
-            if max(abs(loud - silent), abs(quiet - loud)) > CLOSE:
+            loaded, silent, loud, quiet = (values[index] for values in readings)
+            if max(abs(loud - silent), abs(quiet - loud)) > TOLERANCE:
                 self.reasons[index] = MOVES
-            elif index in self.hidden and abs(silent - loaded) > CLOSE:
+            elif index in self.hidden and abs(silent - loaded) > TOLERANCE:
                 self.reasons[index] = SHOWS
 
-    def _leave_out_what_is_not_kept(self) -> None:
+    def _leave_out_not_kept(self) -> None:
+        """Find parameters that do not keep a value, and those that set others, by setting each."""
         for index in [i for i in self.described if i not in self.reasons]:
-            before, found, others = get_raw(self.plugin), [], set()
-            for end in self.ends(index):
-                set_raw(self.plugin, {index: end})
-                now = get_raw(self.plugin)
-                found.append(now[index])
-                others |= {
-                    other
-                    for other in self.described
-                    if other != index
-                    and other not in self.reasons
-                    and abs(now[other] - before[other]) > CLOSE
-                }
-            self.tell()
-            set_raw(self.plugin, {i: v for i, v in enumerate(before) if i not in self.reasons})
+            before = get_raw_values(self.plugin)
+            actual, has_changed_others = self._set_ends(index, before)
+            self.on_progress()
+            set_raw_values(
+                self.plugin, {i: v for i, v in enumerate(before) if i not in self.reasons}
+            )
             parameter = self.plugin._parameters[index]
             kept = all(
-                is_kept(parameter, wanted, is_set)
-                for wanted, is_set in zip(self.ends(index), found, strict=True)
+                is_kept(parameter, end, value)
+                for end, value in zip(self.ends(index), actual, strict=True)
             )
-            if not kept or abs(found[1] - found[0]) <= CLOSE:
+            if not kept or abs(actual[1] - actual[0]) <= TOLERANCE:
                 texts = {parameter.get_text_for_raw_value(end) for end in self.ends(index)}
                 self.reasons[index] = NOT_KEPT if len(texts) > 1 or "" in texts else ONE_VALUE
-            elif others:
+            elif has_changed_others:
                 self.reasons[index] = SETS_OTHERS
 
+    def _set_ends(self, index: int, before: list[float]) -> tuple[list[float], bool]:
+        """Set a parameter to both ends; return its values, and whether another one changed."""
+        actual, has_changed_others = [], False
+        for end in self.ends(index):
+            set_raw_values(self.plugin, {index: end})
+            now = get_raw_values(self.plugin)
+            actual.append(now[index])
+            has_changed_others |= any(
+                other != index
+                and other not in self.reasons
+                and abs(now[other] - before[other]) > TOLERANCE
+                for other in self.described
+            )
+        return actual, has_changed_others
+
     def _leave_out_bypass(self) -> None:
-        """A switch at one end of which the input comes back, at any setting of the rest."""
+        """Find switches that return the input at one end, whatever the other values are."""
         for index in self.visible():
             if len(self.described[index].choices) != 2:
                 continue
-            ends = [self.described[index].position_of(choice) for choice in (0, 1)]
-            dry = [[self._gives_back(index, end, seed) for seed in (1, 2)] for end in ends]
-            works = [not any(each) for each in dry]
-            comes_back = [all(each) for each in dry]
-            at_load = int(abs(self.loaded[index] - ends[1]) < abs(self.loaded[index] - ends[0]))
-            if works[at_load] and comes_back[1 - at_load]:
+            ends = [self.described[index].to_normalised(choice) for choice in (0, 1)]
+            dry = [[self._returns_input(index, end, seed) for seed in (1, 2)] for end in ends]
+            is_working = [not any(each) for each in dry]
+            is_dry = [all(each) for each in dry]
+            distances = [abs(self.load_values[index] - end) for end in ends]
+            at_load = int(distances[1] < distances[0])
+            if is_working[at_load] and is_dry[1 - at_load]:
                 self.reasons[index] = IS_BYPASS
-            set_raw(self.plugin, {index: self.loaded[index]})
+            set_raw_values(self.plugin, {index: self.load_values[index]})
 
-    def _gives_back(self, index: int, end: float, seed: int) -> bool:
-        set_raw(self.plugin, self.drawn(self.visible(), seed) | {index: end})
+    def _returns_input(self, index: int, end: float, seed: int) -> bool:
+        """Return whether the output is the input, at a random setting with one value fixed."""
+        set_raw_values(self.plugin, self.sample(self.visible(), seed) | {index: end})
         dry = noise(self.n_channels, PEAK)
         try:
             wet = np.asarray(self.plugin.process(dry, self.sample_rate))
         except (RuntimeError, ValueError):
             return False
-        half = dry.shape[1] // 2  # by then it has faded over
+        half = dry.shape[1] // 2  # a cross-fade to the bypass has ended by then
         return wet.shape == dry.shape and np.array_equal(wet[:, half:], dry[:, half:])
 
 
-# --- with a fresh instance for every sound ------------------------------------------------------
+# Trials with a new instance for each render
 
 
-class _Rounds:
-    """Two settings, a and b: are they kept while sound passes, and does a sound like a again?"""
+class _RenderAudit:
+    """Render settings a and b with new instances: are they kept, and is the output repeatable?"""
 
-    def __init__(self, fresh: Fresh, trial: _Trial, tell: Callable[[], None]) -> None:
-        self.fresh, self.trial, self.tell = fresh, trial, tell
+    def __init__(
+        self, new_instance: NewInstance, trial: _InstanceAudit, on_progress: Callable[[], None]
+    ) -> None:
+        self.new_instance, self.trial, self.on_progress = new_instance, trial, on_progress
         self.a: dict[int, float] = {}
-        self.first = b""
+        self.output_of_a = b""
 
-    def leave_out_what_is_put_back(self) -> None:
-        """Until what is left keeps two settings; it ends with b heard, and before it a."""
+    def leave_out_not_kept(self) -> None:
+        """Leave out parameters until the others keep both settings; a and then b are rendered."""
         while True:
             indices = self.trial.visible()
-            put_back: set[int] = set()
-            self.a = self.trial.drawn(indices, 1)
-            self.first = self.sound(self.a, put_back)
-            self.sound(self.trial.drawn(indices, 2), put_back)
-            if not put_back:
+            not_kept: set[int] = set()
+            self.a = self.trial.sample(indices, 1)
+            self.output_of_a = self.render(self.a, not_kept)
+            self.render(self.trial.sample(indices, 2), not_kept)
+            if not not_kept:
                 return
-            self.trial.reasons |= dict.fromkeys(put_back, NOT_KEPT_SOUNDING)
+            self.trial.reasons |= dict.fromkeys(not_kept, NOT_KEPT_SOUNDING)
 
     def decide_about_hidden(self, repeatable: bool) -> None:
-        """Some makers hide knobs from hosts: those that are kept and heard are settings."""
+        """Leave out parameters that hosts may not set, unless they are kept and audible.
+
+        Some makers hide settings from hosts.
+        """
         trial = self.trial
         hidden = sorted(trial.hidden - trial.reasons.keys())
-        # All at once first: mostly none is heard, and some plugins take minutes for each sound.
-        if not repeatable or (len(hidden) > 1 and not self._are_heard(hidden)):
+        # All at once first: mostly none is audible, and some plugins take minutes to load.
+        if not repeatable or (len(hidden) > 1 and not self._are_audible(hidden)):
             trial.reasons |= dict.fromkeys(hidden, UNHEARD)
             return
         for index in hidden:
-            put_back: set[int] = set()
-            if not self._are_heard([index], put_back):
+            not_kept: set[int] = set()
+            if not self._are_audible([index], not_kept):
                 trial.reasons[index] = UNHEARD
-            elif put_back:
+            elif not_kept:
                 trial.reasons[index] = NOT_KEPT_SOUNDING
 
-    def _are_heard(self, indices: Sequence[int], put_back: set[int] | None = None) -> bool:
-        """Whether either end of their ways, all moved together, sounds unlike a."""
+    def _are_audible(self, indices: Sequence[int], not_kept: set[int] | None = None) -> bool:
+        """Return whether the output differs from that of a, with all indices at either end."""
         ends = [self.trial.ends(index) for index in indices]
         return any(
-            self.sound(self.a | dict(zip(indices, each, strict=True)), put_back) != self.first
+            self.render(self.a | dict(zip(indices, each, strict=True)), not_kept)
+            != self.output_of_a
             for each in zip(*ends, strict=True)
         )
 
-    def sound(self, raw: dict[int, float], put_back: set[int] | None = None) -> bytes:
-        """The bits of a fresh instance at a setting; adds to put_back what it did not keep."""
+    def render(self, raw: dict[int, float], not_kept: set[int] | None = None) -> bytes:
+        """Return the output of a new instance at a setting, as bytes.
+
+        not_kept  receives the parameters that did not keep their value
+        """
         dry = noise(self.trial.n_channels, PEAK)
-        with self.fresh() as plugin:
-            set_raw(plugin, raw)
-            before = get_raw(plugin)
+        with self.new_instance() as plugin:
+            set_raw_values(plugin, raw)
+            before = get_raw_values(plugin)
             try:
                 wet = np.asarray(plugin.process(dry, self.trial.sample_rate)).tobytes()
-            except (RuntimeError, ValueError) as error:  # the same failure again is the same
+            except (RuntimeError, ValueError) as error:  # the same error counts as the same output
                 wet = str(error).encode()
-            if put_back is not None:
-                seen = [before, get_raw(plugin)]
-                if self.trial.ask_state and ask_plugin(plugin):
-                    seen.append(get_raw(plugin))
-                put_back |= _not_kept(plugin, raw, seen)
-                self._leave_out_what_moves(raw, seen)
+            if not_kept is not None:
+                readings = [before, get_raw_values(plugin)]
+                if self.trial.may_restore and restore_state(plugin):
+                    readings.append(get_raw_values(plugin))
+                not_kept |= _not_kept(plugin, raw, readings)
+                self._leave_out_meters(raw, readings)
             del plugin
-        self.tell()
+        self.on_progress()
         return wet
 
-    def _leave_out_what_moves(self, raw: Mapping[int, float], seen: list[list[float]]) -> None:
-        """Meters that stand still where the plugin does nothing, as many do when it is loaded."""
+    def _leave_out_meters(self, raw: Mapping[int, float], readings: list[list[float]]) -> None:
+        """Find meters that do not move at the load values, where many plugins do nothing."""
         reasons = self.trial.reasons
-        for index, values in enumerate(zip(*seen, strict=True)):
-            moves = index not in raw and max(values) - min(values) > CLOSE
+        for index, values in enumerate(zip(*readings, strict=True)):
+            moves = index not in raw and max(values) - min(values) > TOLERANCE
             if moves and reasons.get(index, IS_NAMED) == IS_NAMED:
                 reasons[index] = MOVES
 
 
-def _not_kept(plugin: Any, raw: Mapping[int, float], seen: list[list[float]]) -> set[int]:
-    """Which parameters were not found as they were set, at one of the looks or another."""
+def _not_kept(plugin: Any, raw: Mapping[int, float], readings: list[list[float]]) -> set[int]:
+    """Return the parameters whose value differs from the requested one in any reading."""
     parameters = plugin._parameters
     return {
         index
-        for index, wanted in raw.items()
-        if not all(is_kept(parameters[index], wanted, values[index]) for values in seen)
+        for index, requested in raw.items()
+        if not all(is_kept(parameters[index], requested, values[index]) for values in readings)
     }
-
-
-# --- small things -------------------------------------------------------------------------------
-
-
-def ask_plugin(plugin: Any) -> bool:
-    """Have the host read every value from the plugin, not from its memory; False if it cannot."""
-    try:
-        plugin.raw_state = plugin.raw_state
-    except Exception:  # pedalboard raises whatever the plugin came upon
-        return False
-    return True
-
-
-def is_kept(parameter: Any, wanted: float, found: float) -> bool:
-    """Whether a raw value stands for what was set: the same, or shown as the same."""
-    if abs(found - wanted) <= CLOSE:
-        return True
-    low, high, first, second = (
-        parameter.get_text_for_raw_value(value) for value in (0.0, 1.0, wanted, found)
-    )
-    return bool(low != high and first == second)
-
-
-def noise(n_channels: int, peak: float) -> Samples:
-    """Seeded noise, float32 (n_channels, N_NOISE), the same on all channels."""
-    one = peak * np.random.default_rng(7).uniform(-1.0, 1.0, N_NOISE)
-    return np.tile(one.astype(np.float32), (n_channels, 1))

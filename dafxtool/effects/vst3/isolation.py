@@ -1,4 +1,4 @@
-"""Run plugins in a child process."""
+"""Audit and apply plugins in a child process, so that a crash or hang does not end this one."""
 
 from __future__ import annotations
 
@@ -7,53 +7,51 @@ import os
 import threading
 from pathlib import Path
 
-from dafxtool.effects.builtin import (
-    Audio,
-)
 from dafxtool.effects.effect import Effect
-from dafxtool.effects.vst3.audit import (
-    DEEP,
-    UNTRIED,
-    Audit,
-)
+from dafxtool.effects.registry import Audio
+from dafxtool.effects.vst3.audit import DEEP, PASSIVE, Audit
 from dafxtool.effects.vst3.files import find_plugin, plugin_binary, sha256_of
-from dafxtool.effects.vst3.host import apply_here, examine_plugin
+from dafxtool.effects.vst3.host import apply_in_this_process, examine_plugin
 from dafxtool.errors import PluginError
 from dafxtool.utils import child_process
 from dafxtool.utils.child_process import ChildDied, ChildProcess, ChildSilent
 from dafxtool.utils.progress import SILENT, Progress
 
-SECONDS_BEFORE_NOTICE = 4.0  # of loading, until the user is told that it goes on
-PLUGIN_SECONDS = 60.0  # for loading, and for each segment
-USES_OF_A_PROCESS = 64  # long loops over plugins have crashed after 90 to 150
+SECONDS_BEFORE_NOTICE = 4.0  # of loading, before a message says that it continues
+PLUGIN_SECONDS = 60.0  # default time limit for loading, and for each segment
+MOST_USES_OF_WORKER = 64  # long loops over plugins have crashed after 90 to 150 segments
+
+_audits: dict[tuple[str, str, int], list[tuple[Effect, Audit]]] = {}  # by path, hash, sample rate
 
 
 def audited_effects(
     path: Path | str, sample_rate: int = 24_000, progress: Progress = SILENT
 ) -> list[tuple[Effect, Audit]]:
-    """What load_effects finds, with all that was found out; the same file is tried only once."""
-    found = find_plugin(path)
-    key = (str(found), sha256_of(plugin_binary(found)), int(sample_rate))
-    if key not in _audited:
-        _audited[key] = _examine_apart(found, sample_rate, progress)
-    return _audited[key]
+    """Return the effects of a VST3 file with their audits, cached by file content and rate.
+
+    path         a VST3 file, or the bare name of an installed plugin
+    sample_rate  Hz
+
+    PluginError as of load_effects.
+    """
+    plugin = find_plugin(path)
+    key = (str(plugin), sha256_of(plugin_binary(plugin)), int(sample_rate))
+    if key not in _audits:
+        _audits[key] = _examine_in_child(plugin, sample_rate, progress)
+    return _audits[key]
 
 
-# --- examining in a process of its own ----------------------------------------------------------
+# Audit
 
 
-_audited: dict[tuple[str, str, int], list[tuple[Effect, Audit]]] = {}  # by path, hash and rate
-
-
-def _examine_apart(
+def _examine_in_child(
     path: Path, sample_rate: int, progress: Progress, depth: int = DEEP
 ) -> list[tuple[Effect, Audit]]:
-    """The effects in path, found out by another process, which may crash.
+    """Call examine_plugin in a child process; after a crash, again with less depth.
 
-    One that crashes at some settings, or when its state is given back to it, can be rendered with
-    all the same: it is tried again with less.
+    A plugin that crashes at some settings, or when its state is restored, can still be rendered.
     """
-    child = ChildProcess(_begin_examining)
+    child = ChildProcess(_start_examining)
     try:
         return list(
             child.ask(
@@ -61,27 +59,27 @@ def _examine_apart(
                 time_limit_s(),
                 SECONDS_BEFORE_NOTICE,
                 lambda: progress.say(
-                    f"{path.name} is still being loaded and tried; some plugins take minutes."
+                    f"{path.name}: still loading and auditing. Some plugins take minutes."
                 ),
             )
         )
     except ChildDied as death:
-        if depth > UNTRIED:
-            return _examine_apart(path, sample_rate, progress, depth - 1)
+        if depth > PASSIVE:
+            return _examine_in_child(path, sample_rate, progress, depth - 1)
         raise PluginError(
-            f"the plugin {path} crashed while it was loaded ({death}): leave it out, or try "
-            "another version of it."
+            f"{path}: the plugin crashed while loading ({death}). Leave it out, or try another "
+            "version."
         ) from death
     except ChildSilent as silence:
         raise PluginError(
-            f"the plugin {path} was not loaded within {time_limit_s():g} s: give it more with "
+            f"{path}: the plugin was not loaded within {time_limit_s():g} s. Raise "
             "--plugin-timeout, or leave it out."
         ) from silence
     finally:
         child.kill()
 
 
-def _begin_examining() -> child_process.Answer:
+def _start_examining() -> child_process.Answer:
     def examine(
         request: tuple[Path, int, int], send: child_process.Send
     ) -> list[tuple[Effect, Audit]]:
@@ -90,71 +88,74 @@ def _begin_examining() -> child_process.Answer:
     return examine
 
 
-# --- one process that plugins run in, for whoever needs a sound now and then --------------------
+# Application: one worker process, shared by all calls
 
 _time_limit_s = PLUGIN_SECONDS
-_host: ChildProcess | None = None
-_host_owner = 0  # the process that began it
-_host_uses = 0
-_host_lock = threading.Lock()
+_worker: ChildProcess | None = None
+_worker_owner = 0  # id of the process that started it
+_worker_uses = 0
+_worker_lock = threading.Lock()
 
 
 def limit_time(seconds: float) -> None:
-    """What a plugin gets from now on for loading, and for each segment."""
+    """Set the time limit of plugins for loading, and for each segment."""
     global _time_limit_s
     _time_limit_s = seconds
 
 
 def time_limit_s() -> float:
-    """What a plugin gets for loading, and for each segment."""
+    """Return the time limit of plugins for loading, and for each segment."""
     return _time_limit_s
 
 
-def _apply_apart(
+def apply_in_worker(
     effect: Effect, dry: Audio, sample_rate: int, complete: dict[str, float]
 ) -> tuple[Audio, dict[str, float]]:
-    """apply_here in a process of its own, which is kept for the next time."""
-    with _host_lock:
+    """Call apply_in_this_process in the worker process; PluginError if it crashes or hangs."""
+    with _worker_lock:
         try:
-            answer = _worker().ask((effect, dry, sample_rate, complete), _time_limit_s)
+            answer = _get_worker().ask((effect, dry, sample_rate, complete), _time_limit_s)
         except PluginError:
             raise
         except BaseException as error:
-            _end_host()
+            end_worker()
             if isinstance(error, ChildDied):
                 raise PluginError(
-                    f"{effect.setting_text(complete)} crashed ({error}): choose another setting, "
-                    "or leave this plugin out."
+                    f"{effect.setting_text(complete)}: the plugin crashed ({error}). Choose "
+                    "another setting, or leave this plugin out."
                 ) from error
             if isinstance(error, ChildSilent):
                 raise PluginError(
-                    f"{effect.setting_text(complete)} took more than {_time_limit_s:g} s: give it "
-                    "more with --plugin-timeout, or leave this plugin out."
+                    f"{effect.setting_text(complete)}: the plugin took more than "
+                    f"{_time_limit_s:g} s. Raise --plugin-timeout, or leave this plugin out."
                 ) from error
             raise
-    wet, in_force = answer
-    return wet, in_force
+    wet, effective = answer
+    return wet, effective
 
 
-def _worker() -> ChildProcess:
-    global _host, _host_owner, _host_uses
-    if _host is not None and (_host_owner != os.getpid() or _host_uses >= USES_OF_A_PROCESS):
-        _end_host()
-    if _host is None:
-        _host, _host_owner, _host_uses = ChildProcess(_begin_applying), os.getpid(), 0
-    _host_uses += 1
-    return _host
+def _get_worker() -> ChildProcess:
+    """Return the worker of this process; start it first, or again after many uses."""
+    global _worker, _worker_owner, _worker_uses
+    is_used_up = _worker_uses >= MOST_USES_OF_WORKER
+    if _worker is not None and (_worker_owner != os.getpid() or is_used_up):
+        end_worker()
+    if _worker is None:
+        _worker, _worker_owner, _worker_uses = ChildProcess(_start_applying), os.getpid(), 0
+    _worker_uses += 1
+    return _worker
 
 
-def _end_host() -> None:
-    global _host
-    if _host is not None and _host_owner == os.getpid():
-        _host.kill()
-    _host = None
+def end_worker() -> None:
+    """Kill the worker process, if this process has started one."""
+    global _worker
+    if _worker is not None and _worker_owner == os.getpid():
+        _worker.kill()
+    _worker = None
 
 
-atexit.register(_end_host)
+atexit.register(end_worker)
 
 
-def _begin_applying() -> child_process.Answer:
-    return lambda request, send: apply_here(*request)
+def _start_applying() -> child_process.Answer:
+    return lambda request, send: apply_in_this_process(*request)

@@ -40,4 +40,4 @@ def clipped(effect: Effect, setting: Mapping[str, float]) -> dict[str, float]:
 def usual_range(parameter: Parameter) -> tuple[float, float]:
     """Return the values between which settings are mostly set."""
     low, high = parameter.usual_ends()
-    return parameter.value_at(low), parameter.value_at(high)
+    return parameter.from_normalised(low), parameter.from_normalised(high)

@@ -1,8 +1,8 @@
-"""Python imports this at its start, where its folder is in PYTHONPATH: mad plugins.
+"""Replace VST3 plugins by faulty ones: Python imports this at its start from PYTHONPATH.
 
-Files called NAME-anything.vst3 then are plugins that misbehave as NAME says, in every process that
-loads them; whatever needs no plugin is as it was. They stand in for compiled ones: crash, hang and
-print happen in native code, with Python waiting for it.
+A file FAULT-anything.vst3 then is a plugin with that fault, in every process that loads it; nothing
+else changes. These plugins stand for compiled ones: they crash, hang and print in native code,
+while Python waits.
 """
 
 import ctypes
@@ -15,7 +15,9 @@ import time
 from pathlib import Path
 
 
-class Knob:
+class FakeParameter:
+    """A parameter, with the attributes of pedalboard."""
+
     name, label, num_steps, is_automatable = "Drive", "dB", 0, True
 
     def __init__(self):
@@ -30,7 +32,7 @@ class Knob:
 
 
 class ReloadType:
-    """pedalboard's private property."""
+    """A private property of pedalboard's plugins."""
 
     def __get__(self, plugin, kind=None):
         return self
@@ -40,27 +42,31 @@ class ReloadType:
 
 
 def crash():
-    if sys.platform == "win32":  # where ctypes would make an OSError of it
+    """End the process by a segmentation fault."""
+    if sys.platform == "win32":  # ctypes would raise OSError
         faulthandler._sigsegv()
     ctypes.string_at(0)
 
 
 def hang():
-    """With the interpreter's lock, as native code may."""
+    """Sleep while holding the interpreter's lock, as native code may."""
     if sys.platform == "win32":
         ctypes.PyDLL("kernel32").Sleep(3_600_000)
     else:
         ctypes.PyDLL(None).sleep(3600)
 
 
-def spit():
-    block = b"mad plugin! " * 1000
+def print_much():
+    """Write about 10 MB to standard output and standard error."""
+    block = b"faulty plugin! " * 1000
     for _ in range(400):
         os.write(1, block)
         os.write(2, block)
 
 
-class MadPlugin:
+class FaultyPlugin:
+    """A plugin that halves the level, with the fault in its name."""
+
     version, manufacturer_name, is_effect, _reload_type = "1.0", "Nobody", True, ReloadType()
 
     @staticmethod
@@ -70,11 +76,11 @@ class MadPlugin:
     def __init__(self, path, plugin_name=None, initialization_timeout=None, parameter_values=None):
         self.path = Path(path)
         self.name = self.path.stem
-        self.deed = self.name.partition("-")[0]
-        self._parameters = [Knob()]
+        self.fault = self.name.partition("-")[0]
+        self._parameters = [FakeParameter()]
         self.n_processed = 0
-        {"loadcrash": crash, "loadhang": hang}.get(self.deed, int)()
-        if self.deed == "loadslow":
+        {"loadcrash": crash, "loadhang": hang}.get(self.fault, int)()
+        if self.fault == "loadslow":
             time.sleep(1.0)
 
     @property
@@ -85,62 +91,59 @@ class MadPlugin:
         pass
 
     def process(self, audio, sample_rate, *arguments, **options):
-        if abs(audio).max() < 0.1:  # when it is only looked at, it behaves
+        if abs(audio).max() < 0.1:  # the noise of an audit: no fault
             return audio.copy()
-        return self.misbehave(audio)
+        return self.process_with_fault(audio)
 
-    def misbehave(self, audio):
+    def process_with_fault(self, audio):
         once = self.path.with_name(f"{self.name}.once")
         loud = self._parameters[0].raw_value > 0.5
-        if self.deed == "once" and not once.exists():
+        if self.fault == "once" and not once.exists():
             once.touch()
             crash()
         self.n_processed += 1
-        if self.deed == "idle":
+        if self.fault == "idle":
             if self.n_processed == 1:
                 threading.Thread(target=self.crash_later, daemon=True).start()
             time.sleep(0.1)
-        if self.deed == "crash" or (self.deed == "sometimes" and loud):
+        if self.fault == "crash" or (self.fault == "sometimes" and loud):
             crash()
-        if self.deed == "killed":
+        if self.fault == "killed":
             os.kill(os.getpid(), getattr(signal, "SIGKILL", signal.SIGTERM))
-        if self.deed == "exit":
+        if self.fault == "exit":
             os._exit(3)
-        if self.deed == "hang":
+        if self.fault == "hang":
             hang()
-        if self.deed == "spit":
-            spit()
-        if self.deed == "raise":
+        if self.fault == "print":
+            print_much()
+        if self.fault == "raise":
             raise RuntimeError("I would rather not.")
-        if self.deed == "nan":
+        if self.fault == "nan":
             audio = audio * float("nan")
-        if self.deed == "infinite":
+        if self.fault == "infinite":
             audio = audio + float("inf")
-        if self.deed == "silence":
+        if self.fault == "silence":
             audio = audio * 0
-        if self.deed == "shape":
+        if self.fault == "shape":
             audio = audio[:, :-7]
         return audio / 2
 
     def crash_later(self):
-        """In a thread of its own, while the others wait for work."""
+        """Crash in a thread of the plugin, while its process waits for work."""
         time.sleep(0.6)
         if self.n_processed == 1:
             crash()
 
 
 def install():
+    """Make pedalboard load faulty plugins."""
     import pedalboard
 
-    pedalboard.VST3Plugin = MadPlugin
+    pedalboard.VST3Plugin = FaultyPlugin
 
 
-def needs_plugins():
-    return "DAFXTOOL_MAD_PLUGINS" in os.environ
-
-
-if needs_plugins():
+if "DAFXTOOL_FAULTY_PLUGINS" in os.environ:
     try:
         install()
     except ImportError:
-        print("no pedalboard: no mad plugins", file=sys.stderr)
+        print("pedalboard is not installed: no faulty plugins", file=sys.stderr)
