@@ -52,9 +52,11 @@ bench: $(VENV)/developing ## measure each stage beside the plain way (on RECORDI
 bench-gpu: $(VENV)/installed ## check and measure the GPU, in less than 8 minutes, offline
 	@$(BIN)/python benchmarks/bench_gpu.py
 
-docs: $(VENV)/installed ## write docs/cli.md from the commands' help
-	$(BIN)/python -m dafxtool.cli.reference > docs/cli.md.new
+docs: $(VENV)/installed ## write docs/cli.md and docs/python.md from help texts and docstrings
+	$(BIN)/python -m dafxtool.cli._reference > docs/cli.md.new
 	mv docs/cli.md.new docs/cli.md
+	$(BIN)/python -m dafxtool.cli._python_reference > docs/python.md.new
+	mv docs/python.md.new docs/python.md
 
 site: $(VENV)/developing ## build the documentation site into site/, strict and offline
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet
