@@ -1,4 +1,4 @@
-"""Commands, options and links in the documents exist; generated pages are fresh; the site builds."""
+"""Check the documents: commands, options and links, generated pages, the site."""
 
 from __future__ import annotations
 
