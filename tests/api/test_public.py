@@ -152,6 +152,22 @@ def test_an_inverted_file_has_a_player(pipeline):
     check_display(file, "data:audio/wav")
 
 
+def test_a_match_is_shown(tmp_path):
+    rng = np.random.default_rng(0)
+    dry = (0.1 * rng.standard_normal(2 * RATE)).astype(np.float32)
+    for name, audio in (("dry", dry), ("wet", dafxtool.apply_effect(dry, RATE, "low-pass"))):
+        dafxtool.save_audio(str(tmp_path / f"{name}.wav"), audio, RATE)
+    result = dafxtool.match(
+        str(tmp_path / "dry.wav"),
+        str(tmp_path / "wet.wav"),
+        effects="low-pass",
+        output=str(tmp_path / "matched.wav"),
+        workers=1,
+        budget="fast",
+    )
+    check_display(result, "<td>low-pass</td>", "data:image/png")
+
+
 def test_a_report_is_shown(pipeline):
     result = dafxtool.report(
         pipeline.run,
