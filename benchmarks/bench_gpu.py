@@ -174,13 +174,13 @@ def spectrograms(config: SpectrogramConfig, device: str) -> tuple[Tensor, float,
     """Return spectrograms (N_PAIRS, 2, n_bins, n_frames) on the device, their mean and std."""
     parts = [compressed_pairs(part, config, device) for part in np.split(sounds(config), 12)]
     values = torch.cat(parts)
-    mean, deviation = float(values.mean()), float(values.std())
-    return (values - mean) / deviation, mean, deviation
+    mean, std = float(values.mean()), float(values.std())
+    return (values - mean) / std, mean, std
 
 
 def write_file(path: Path, made: Configuration, n_rows: int) -> None:
     """Write a spectrograms file with n_rows for training and 4 for validation."""
-    values, mean, deviation = spectrograms(made.spectrogram, "cpu")
+    values, mean, std = spectrograms(made.spectrogram, "cpu")
     stored = values.half().numpy()
     level = Parameter("level", "dB", 0.0, 1.0, 0.5)
     effects = [Effect(name, (level,)).to_dict() for name in ("clip", "echo")]
@@ -191,7 +191,7 @@ def write_file(path: Path, made: Configuration, n_rows: int) -> None:
     ]
     described = {
         "spectrogram": asdict(made.spectrogram),
-        **{"mean": mean, "std": deviation, "dtype": "float16", "pairs": {}},
+        **{"mean": mean, "std": std, "dtype": "float16", "pairs": {}},
     }
     columns = {
         "spectrogram": (stored.shape[1:], np.dtype("float16")),
@@ -208,7 +208,7 @@ def write_file(path: Path, made: Configuration, n_rows: int) -> None:
                 start,
                 spectrogram=stored[rows % N_PAIRS],
                 mean=np.full(len(rows), mean, np.float32),
-                std=np.full(len(rows), deviation, np.float32),
+                std=np.full(len(rows), std, np.float32),
                 effect=rows % 2,
                 setting=np.full((len(rows), 1), 0.5),
                 setting_text=storage.encode_texts(["level=0.5"] * len(rows)),
@@ -318,7 +318,7 @@ def measure_data(device: Device) -> None:
     for name in ("default", "week6"):
         made = device.preset(name)
         config, size = made.spectrogram, made.training.batch_size
-        standard, mean, deviation = spectrograms(config, device.name)
+        standard, mean, std = spectrograms(config, device.name)
         kept, sound = standard.half(), torch.from_numpy(sounds(config)).to(device.name)
         drawn = torch.randint(0, N_PAIRS, (size,), device=device.name)
 
@@ -326,7 +326,7 @@ def measure_data(device: Device) -> None:
             sound: Tensor = sound,
             drawn: Tensor = drawn,
             config: SpectrogramConfig = config,
-            constants: tuple[float, float] = (mean, deviation),
+            constants: tuple[float, float] = (mean, std),
         ) -> Tensor:
             return (compress(magnitude(sound[drawn], config), config) - constants[0]) / constants[1]
 

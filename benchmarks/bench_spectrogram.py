@@ -119,8 +119,8 @@ def plain(sound: torch.Tensor, constants: tuple[float, float], folder: Path) -> 
 
 
 def plain_values(sound: torch.Tensor, constants: tuple[float, float]) -> NDArray[np.float16]:
-    mean, deviation = constants
-    values = (transform(sound).abs() ** CONFIG.exponent - mean) / deviation
+    mean, std = constants
+    values = (transform(sound).abs() ** CONFIG.exponent - mean) / std
     return values.half().reshape(len(sound), 2, *CONFIG.shape).numpy()
 
 
@@ -154,9 +154,9 @@ def check_values(
             np.allclose(written[part], wanted, rtol=2e-3, atol=2e-3),
             "values differ from torch's",
         )
-    mean, deviation = constants
+    mean, std = constants
     for number, path in enumerate(by_librosa):
-        values = written[number // 2, number % 2].astype(np.float32) * deviation + mean
+        values = written[number // 2, number % 2].astype(np.float32) * std + mean
         found, wanted = (
             each.astype(np.float64).clip(0) ** (1 / CONFIG.exponent)
             for each in (values, np.load(path))

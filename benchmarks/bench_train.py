@@ -116,35 +116,35 @@ def measure(data: Path, scratch: Path, made: Configuration, rounds: int) -> None
 def bare(trainer: Trainer, batch: torch.Tensor, n_steps: int) -> float:
     """Return seconds from the start of the first step to the start of the last."""
     trainer.step_number = 0
-    with stopwatch() as begins:
+    with stopwatch() as starts:
         for _ in range(n_steps):
             trainer.step(batch)
-    return begins[-1] - begins[0]
+    return starts[-1] - starts[0]
 
 
 def loop(data: Path, run: Path, made: Configuration, place: str) -> float:
-    with stopwatch() as begins, held_in(place) as told:
-        train(data, run, made, "cpu", overwrite=True, progress=told)
-    check(any(f"in {place};" in line for line in told.lines), f"the data is not in {place}")
-    check(len(begins) == made.training.max_steps, "the loop took a different number of steps")
-    return begins[-1] - begins[0]
+    with stopwatch() as starts, held_in(place) as messages:
+        train(data, run, made, "cpu", overwrite=True, progress=messages)
+    check(any(f"in {place};" in line for line in messages.lines), f"the data is not in {place}")
+    check(len(starts) == made.training.max_steps, "the loop took a different number of steps")
+    return starts[-1] - starts[0]
 
 
 @contextmanager
 def stopwatch() -> Iterator[list[float]]:
     """Record the start of each call of Trainer.step."""
-    begins: list[float] = []
+    starts: list[float] = []
     step = Trainer.step
 
     def noted(trainer: Trainer, *arguments: Any) -> torch.Tensor:
-        begins.append(time.perf_counter())
+        starts.append(time.perf_counter())
         return step(trainer, *arguments)
 
     with patch.object(Trainer, "step", noted):
-        yield begins
+        yield starts
 
 
-class Told(Progress):
+class MessageLog(Progress):
     """Store progress messages."""
 
     def __init__(self) -> None:
@@ -155,11 +155,11 @@ class Told(Progress):
 
 
 @contextmanager
-def held_in(place: str) -> Iterator[Told]:
+def held_in(place: str) -> Iterator[MessageLog]:
     """Hold the rows in memory, or read them from the file as if memory were short."""
     share = 0.0 if place == "file" else rows_module.MEMORY_SHARE
     with patch.object(rows_module, "MEMORY_SHARE", share):
-        yield Told()
+        yield MessageLog()
 
 
 def check_weights(data: Path, folder: Path, made: Configuration, rows: SplitLoader) -> None:
