@@ -119,9 +119,7 @@ def paired(recordings: Recordings, n_pairs: int) -> None:
             f"  {name:15} {_share(part, 1)} right, MRSTFT ratio {_median(part, 2):.4f}", flush=True
         )
     print(f"paired, {len(rows)} pairs: effect right {_share(rows, 1)}")
-    print(
-        f"  MRSTFT relative to no effect: median {_median(rows, 2):.4f}, worst {_worst(rows, 2):.3f}"
-    )
+    print(f"  relative MRSTFT: median {_median(rows, 2):.4f}, worst {_worst(rows, 2):.3f}")
     for kind, values in errors.items():
         print(f"  median error of {kind}: {np.median(values):.2g}")
     print(f"  evaluations: median {_median(rows, 3):.0f}; CPU s: median {_median(rows, 4):.1f}")
@@ -294,9 +292,7 @@ PARTS = {"paired": paired, "chains": chains, "unpaired": unpaired, "no-effect": 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument(
-        "recordings", type=Path, help="folder of recordings, one folder for each speaker"
-    )
+    parser.add_argument("recordings", type=Path, help="folder with a folder per speaker")
     parser.add_argument("--part", choices=PARTS, help="[all of them]")
     parser.add_argument("--pairs", type=int, default=20, help="pairs of each effect or kind [20]")
     arguments = parser.parse_args()
