@@ -1,12 +1,12 @@
-"""Segments embedded each second, from files, beside analysis and model on tensors in memory.
+"""Measure segments embedded per second, from files, beside STFT and model on arrays in memory.
 
     python benchmarks/bench_embed.py                   # the built-in recordings
     python benchmarks/bench_embed.py --recordings FOLDER
 
-Ours goes from pairs.h5, from spectrograms.h5 and from a folder of recordings to latents, reading
-and decoding included. The floor is the same arithmetic on arrays in memory: `Run.embed_audio`,
-batch by batch. The plain script does that with torch's own operations. What reading, analysis and
-model take alone is told beside them. The model is not trained: that would cost it nothing.
+dafxtool goes from pairs.h5, from spectrograms.h5 and from a folder of recordings to latents,
+including reading and decoding. The reference is the same arithmetic in memory: `Run.embed_audio`,
+batch by batch. The plain script does it with torch's own operations. Reading, STFT and model alone
+are measured too. The model is untrained, which does not change its speed.
 """
 
 from __future__ import annotations
@@ -44,8 +44,8 @@ PLAIN = "the same with plain torch"
 
 def main() -> None:
     parser = options(__doc__, rounds=3)
-    parser.add_argument("--pairs", type=int, default=96, help="how many [96]")
-    parser.add_argument("--files", type=int, default=60, help="recordings at most [60]")
+    parser.add_argument("--pairs", type=int, default=96, help="number of pairs [96]")
+    parser.add_argument("--files", type=int, default=60, help="largest number of recordings [60]")
     parser.add_argument("--preset", default="small", choices=tuple(PRESETS), help="[small]")
     parser.add_argument("--device", default="cpu", help="cpu or cuda [cpu]")
     chosen = parser.parse_args()
@@ -64,7 +64,7 @@ def main() -> None:
 def some_run(configuration: Configuration, device: str) -> Run:
     torch.manual_seed(0)
     model = build_model(configuration.model, (2, *configuration.spectrogram.shape))
-    for values in model.state_dict().values():  # of what training would measure, something
+    for values in model.state_dict().values():  # in place of what training fits
         if values.is_floating_point() and not values.any():
             values.normal_(std=0.02)
     path = Path("untrained")
@@ -87,7 +87,7 @@ def make_files(recordings: Path, scratch: Path, run: Run, n_pairs: int) -> None:
 
 
 def some_files(named: Path, folder: Path, most: int) -> Path:
-    """At most so many of the recordings, evenly drawn, in a folder of their own."""
+    """Copy at most this many recordings, evenly spaced in the list, into a folder."""
     folder.mkdir()
     found = find_recordings([named])
     for number, path in enumerate(found[:: max(1, len(found) // most)][:most]):
@@ -105,8 +105,8 @@ def measure_pairs(run: Run, scratch: Path, rounds: int, where: str) -> None:
         {
             FLOOR: lambda: in_memory(run, sound),
             PLAIN: lambda: plain(run, sound),
-            "ours, from pairs.h5": lambda: embed([pairs], run),
-            "ours, from spectrograms.h5": lambda: embed([spectrograms], run),
+            "dafxtool, from pairs.h5": lambda: embed([pairs], run),
+            "dafxtool, from spectrograms.h5": lambda: embed([spectrograms], run),
             "only reading pairs.h5": lambda: read(pairs),
             "only the analysis": lambda: spectrogram_batches(run, sound),
             "only the model": lambda: [run.embed(each) for each in values],
@@ -123,7 +123,7 @@ def measure_recordings(run: Run, folder: Path, rounds: int, where: str) -> None:
     def decode() -> list[NDArray[np.float32]]:
         found: list[NDArray[np.float32]] = []
         for path in files:
-            with contextlib.suppress(RecordingError):  # silent, as for embed
+            with contextlib.suppress(RecordingError):  # a silent recording, which embed skips too
                 found += [each.audio for each in consecutive_segments(path, config)]
         return found
 
@@ -133,7 +133,7 @@ def measure_recordings(run: Run, folder: Path, rounds: int, where: str) -> None:
         {
             FLOOR: lambda: in_memory(run, sound),
             PLAIN: lambda: plain(run, sound),
-            "ours, from recordings": lambda: embed([folder], run),
+            "dafxtool, from recordings": lambda: embed([folder], run),
             "only decoding, one thread": decode,
         },
         rounds,
@@ -190,10 +190,10 @@ def plain(run: Run, sound: NDArray[np.float32]) -> NDArray[np.float32]:
 
 
 def check_values(run: Run, sound: NDArray[np.float32], pairs: Path) -> None:
-    """Latents from the file are those of plain torch."""
+    """Check that latents from the file are those of plain torch."""
     wanted, found = plain(run, sound), embed([pairs], run).latent
     near = np.linalg.norm(found - wanted) < 1e-3 * np.linalg.norm(wanted)
-    check(near, "latents of pairs.h5 are not those of plain torch")
+    check(near, "latents of pairs.h5 differ from those of plain torch")
 
 
 if __name__ == "__main__":

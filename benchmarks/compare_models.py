@@ -3,8 +3,8 @@
     python benchmarks/compare_models.py pairs.h5 --minutes 6
     python benchmarks/compare_models.py pairs.h5 --minutes 6 --variant small --variant week6
 
-Prints one row of the table in docs/model.md for each variant as it is done. A variant whose run is
-in --folder already is evaluated as it is, so that a table can be gone on with.
+Prints a row of the table in docs/model.md as each variant finishes. A variant whose run exists in
+--folder is only evaluated, so a table can be continued.
 """
 
 from __future__ import annotations
@@ -73,7 +73,7 @@ COLUMNS = {
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("pairs", type=Path)
-    parser.add_argument("--minutes", type=float, default=6.0, help="of training, for each variant")
+    parser.add_argument("--minutes", type=float, default=6.0, help="training time of each variant")
     parser.add_argument(
         "--variant", action="append", choices=VARIANTS, help="[default: the first six]"
     )
@@ -93,7 +93,7 @@ def main() -> None:
 def compare(
     name: str, pairs: Path, folder: Path, minutes: float, device: str
 ) -> tuple[Evaluation, int]:
-    """Train one variant, unless it is there, and evaluate it; the evaluation goes to a file too."""
+    """Train a variant unless its run exists, evaluate it, and write the evaluation to a file."""
     run = folder / name
     if not (run / "checkpoints" / "last.pt").exists():
         configuration = VARIANTS[name][1]

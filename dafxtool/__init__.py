@@ -17,8 +17,8 @@ os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 __version__ = "0.2.0"
 
 _HOMES = {
-    "load_audio": "dafxtool.audio.io",
-    "save_audio": "dafxtool.audio.writer",
+    "load_audio": "dafxtool.api.audio",
+    "save_audio": "dafxtool.api.audio",
     "list_effects": "dafxtool.api.effects",
     "apply_effect": "dafxtool.api.effects",
     "render": "dafxtool.api.render",
@@ -38,6 +38,8 @@ _HOMES = {
 __all__ = list(_HOMES)
 
 if TYPE_CHECKING:
+    from dafxtool.api.audio import load_audio as load_audio
+    from dafxtool.api.audio import save_audio as save_audio
     from dafxtool.api.effects import apply_effect as apply_effect
     from dafxtool.api.effects import list_effects as list_effects
     from dafxtool.api.embed import embed as embed
@@ -53,8 +55,6 @@ if TYPE_CHECKING:
     from dafxtool.api.sweep import sweep as sweep
     from dafxtool.api.train import load_run as load_run
     from dafxtool.api.train import train as train
-    from dafxtool.audio.io import load_audio as load_audio
-    from dafxtool.audio.writer import save_audio as save_audio
 
 
 def __getattr__(name: str) -> Any:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections import Counter
-from collections.abc import Generator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from contextlib import closing
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -36,17 +36,18 @@ from dafxtool.dataset.writers import (
 from dafxtool.effects.effect import Effect, EffectChoice
 from dafxtool.effects.vst3.isolation import PLUGIN_SECONDS
 from dafxtool.errors import InputError, PluginError
-from dafxtool.utils import files, signals
+from dafxtool.utils import files, notebook, signals
 from dafxtool.utils.child_process import PrintedLog
 from dafxtool.utils.dask_cluster import DaskCluster
 from dafxtool.utils.progress import SILENT, Progress
+from dafxtool.utils.text import counted
 
 # A name with such an ending is a slip: refuse it instead of making a folder of that name.
 NOT_FOLDER_SUFFIXES = (".txt", ".csv", ".json", ".png", ".html", ".npz", ".npy", *SUFFIXES)
 
 
-@dataclass(frozen=True)
-class RenderResult:
+@dataclass(frozen=True, repr=False)
+class RenderResult(notebook.Displayed):
     """Summary of a render.
 
     seconds   of dry audio
@@ -65,6 +66,15 @@ class RenderResult:
     failed: list[tuple[int, str, str]] = field(default_factory=list)
     printed: Path | None = None
     warnings: list[str] = field(default_factory=list)
+
+    def __repr__(self) -> str:
+        failed = f", {len(self.failed)} failed" if self.failed else ""
+        return f"RenderResult({str(self.path)!r}, {counted(self.n_pairs, 'pair')}{failed})"
+
+    def _parts(self) -> Iterator[str]:
+        yield notebook.paragraph(f"{counted(self.n_pairs, 'pair')} in {self.path}")
+        yield notebook.table(("effect", "pairs"), list(self.pairs_per_effect.items()))
+        yield notebook.table(("split", "pairs"), list(self.pairs_per_split.items()))
 
 
 def render(

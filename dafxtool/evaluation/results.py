@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -11,7 +11,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dafxtool.evaluation.probes import Estimate
+from dafxtool.utils import notebook
 from dafxtool.utils.outputs import write_table
+from dafxtool.utils.text import counted
 
 MEAN = "mean"
 
@@ -115,8 +117,8 @@ class Table:
     rows: list[list[str]]
 
 
-@dataclass(frozen=True)
-class Evaluation:
+@dataclass(frozen=True, repr=False)
+class Evaluation(notebook.Displayed):
     """Scores of a run, and the confusion matrix of the linear probe on the latent.
 
     n_segments  number of rows of each split
@@ -132,6 +134,16 @@ class Evaluation:
     scores: list[Score]
     confusion: NDArray[np.int64]
     remarks: list[str]
+
+    def __repr__(self) -> str:
+        n_test = counted(self.n_segments.get("test", 0), "test segment")
+        return f"Evaluation({self.run!r}, {n_test}, {counted(len(self.scores), 'score')})"
+
+    def _parts(self) -> Iterator[str]:
+        yield notebook.paragraph(f"{self.run} on {self.pairs}")
+        for each in self.tables():
+            yield notebook.paragraph(each.title)
+            yield notebook.table(each.header, each.rows)
 
     def score(self, section: str, what: str, method: str) -> Estimate:
         """Return one estimate; KeyError if there is none."""

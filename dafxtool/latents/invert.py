@@ -25,6 +25,7 @@ from dafxtool.errors import ConfigError, FormatError, InputError
 from dafxtool.models.checkpoint import find_checkpoint
 from dafxtool.spectrogram.compute import read_magnitudes
 from dafxtool.spectrogram.transform import linear_magnitude
+from dafxtool.utils import notebook
 from dafxtool.utils.progress import SILENT, Progress
 
 CHANNELS = ("dry", "wet")
@@ -41,13 +42,25 @@ class Magnitude:
     decoded: bool = False
 
 
-@dataclass(frozen=True)
-class InvertedFile:
+@dataclass(frozen=True, repr=False)
+class InvertedFile(notebook.Displayed):
     """A sound that was written, and how far its spectrogram is from the one asked for."""
 
     path: Path
     seconds: float
     convergence_db: float
+
+    def __repr__(self) -> str:
+        size = f"{self.seconds:.2f} s, {self.convergence_db:.1f} dB"
+        return f"InvertedFile({str(self.path)!r}, {size})"
+
+    def _parts(self) -> Iterator[str]:
+        title = f"{self.path}, spectral convergence {self.convergence_db:.1f} dB"
+        if self.path.is_file():
+            media_type = f"audio/{self.path.suffix[1:].lower()}"
+            yield notebook.audio_player(title, self.path.read_bytes(), media_type)
+        else:
+            yield notebook.paragraph(title)
 
 
 def invert_file(

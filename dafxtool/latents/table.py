@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import csv
 import os
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -21,16 +22,18 @@ from dafxtool.config import SPLITS
 from dafxtool.effects.effect import EffectChoice
 from dafxtool.errors import FormatError, InputError
 from dafxtool.storage import Labels
+from dafxtool.utils import notebook
 from dafxtool.utils.files import atomic_write
 from dafxtool.utils.outputs import LATENT_SUFFIXES
 from dafxtool.utils.progress import Progress
+from dafxtool.utils.text import counted
 
 if TYPE_CHECKING:  # it imports torch, which a map of stored latents does not need
     from dafxtool.models.run import Run
 
 
-@dataclass(frozen=True)
-class Latents:
+@dataclass(frozen=True, repr=False)
+class Latents(notebook.Displayed):
     """latent (n, n_latent) float32, and what each row is; skipped are (path, reason).
 
     n_content  how many of the first numbers tell of the recording; the rest tell of the effect. 0
@@ -47,6 +50,14 @@ class Latents:
     n_style: int
     scale: NDArray[np.float32]
     skipped: tuple[tuple[str, str], ...] = ()
+
+    def __repr__(self) -> str:
+        size = f"{counted(len(self), 'segment')}, {counted(self.latent.shape[1], 'latent')} each"
+        return f"Latents({size}, by {self.run})"
+
+    def _parts(self) -> Iterator[str]:
+        yield notebook.paragraph(repr(self))
+        yield notebook.table(("effect", "segments"), list(Counter(self.effects()).items()))
 
     def __len__(self) -> int:
         return len(self.latent)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -35,6 +35,7 @@ from dafxtool.matching.prepare import (
 from dafxtool.matching.statistics import SAMPLE_RATE
 from dafxtool.matching.unpaired import match_like
 from dafxtool.plots.spectrograms import Panel, Sheet, draw_sheet
+from dafxtool.utils import notebook
 from dafxtool.utils.files import atomic_write, check_free
 from dafxtool.utils.outputs import check_outputs
 from dafxtool.utils.progress import SILENT, Progress
@@ -44,12 +45,25 @@ SHEET_SECONDS = 6.0
 SHEET_FFT, SHEET_HOP = 2048, 512  # samples
 
 
-@dataclass(frozen=True)
-class Match:
+@dataclass(frozen=True, repr=False)
+class Match(notebook.Displayed):
     """An answer and the files that were written."""
 
     answer: Answer
     outputs: tuple[Path, ...]
+
+    def __repr__(self) -> str:
+        distances = f"{self.answer.distance:.4g} of {self.answer.distance_unprocessed:.4g}"
+        return f"Match({self.answer.effect!r}, distance {distances} unprocessed)"
+
+    def _parts(self) -> Iterator[str]:
+        yield notebook.paragraph(f"{self.answer.effect}: {self.answer.verdict}")
+        yield notebook.table(
+            ("effect", "setting", "value", "as good from"), settings_of(self.answer)
+        )
+        for path in self.outputs:
+            if path.suffix == ".png" and path.is_file():
+                yield notebook.image(path, "dry, reference, matched and difference")
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain JSON types."""

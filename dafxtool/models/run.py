@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,13 +22,14 @@ from dafxtool.models.base import JointVAE
 from dafxtool.models.checkpoint import find_checkpoint, read_checkpoint
 from dafxtool.models.factory import build_model
 from dafxtool.spectrogram.transform import analyse, analyse_to_tensor
+from dafxtool.utils import notebook
 from dafxtool.utils.device import pick_device
 
 BATCH_BYTES = 64e6
 
 
-@dataclass(frozen=True)
-class Run:
+@dataclass(frozen=True, repr=False)
+class Run(notebook.Displayed):
     """A trained model with the analysis that it was trained on.
 
     mean, deviation  the standardisation of its dataset; of no meaning where segments have theirs
@@ -44,6 +45,22 @@ class Run:
     step: int
     device: str
     data: dict[str, Any]
+
+    def __repr__(self) -> str:
+        return f"Run({str(self.path)!r}, step {self.step}, {self.device})"
+
+    def _parts(self) -> Iterator[str]:
+        segments = self.configuration.segments
+        seconds = segments.n_samples / segments.sample_rate
+        rows = [
+            ("preset", self.configuration.preset),
+            ("step", self.step),
+            ("latents", self.configuration.model.n_latent),
+            ("effects", ", ".join(effect["name"] for effect in self.effects)),
+            ("segments", f"{seconds:.2f} s at {segments.sample_rate} Hz"),
+            ("device", self.device),
+        ]
+        yield notebook.table(("run", str(self.path)), rows)
 
     @property
     def spectrogram_config(self) -> SpectrogramConfig:

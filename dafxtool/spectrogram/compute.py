@@ -32,6 +32,7 @@ from dafxtool.spectrogram.transform import (
 )
 from dafxtool.utils.dask_cluster import DaskCluster
 from dafxtool.utils.device import pick_device
+from dafxtool.utils.notebook import Displayed
 from dafxtool.utils.progress import SILENT, Progress
 from dafxtool.utils.threads import Threads, threads_for
 
@@ -47,8 +48,8 @@ BATCH_BYTES = 64e6  # complex spectra of a batch; the stored spectrograms take a
 CACHE_BYTES = 256e6  # compressed magnitudes of the rows of the stats, kept until they are written
 
 
-@dataclass(frozen=True)
-class SpectrogramResult:
+@dataclass(frozen=True, repr=False)
+class SpectrogramResult(Displayed):
     """Summary of a spectrograms file.
 
     shape            (2, n_bins, n_frames) of one spectrogram
@@ -63,6 +64,10 @@ class SpectrogramResult:
     deviation: float
     n_bytes: int
     hint: str | None
+
+    def __repr__(self) -> str:
+        shape = " x ".join(map(str, (self.n_pairs, *self.shape)))
+        return f"SpectrogramResult({str(self.path)!r}, {shape})"
 
 
 def compute_spectrograms(

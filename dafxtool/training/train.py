@@ -10,7 +10,7 @@ from __future__ import annotations
 import itertools
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -29,16 +29,17 @@ from dafxtool.training.loader import SplitLoader
 from dafxtool.training.run_writer import RunWriter
 from dafxtool.training.schedules import data_order
 from dafxtool.training.trainer import Trainer
-from dafxtool.utils import signals
+from dafxtool.utils import notebook, signals
 from dafxtool.utils.files import disk_errors
 from dafxtool.utils.locks import sole_writer
 from dafxtool.utils.progress import SILENT, Progress
+from dafxtool.utils.text import counted
 
 Callback = Callable[[Trainer, RunWriter, SplitLoader], None]
 
 
-@dataclass(frozen=True)
-class TrainingResult:
+@dataclass(frozen=True, repr=False)
+class TrainingResult(notebook.Displayed):
     """How a training ended; errors are mean squared errors in standardised units."""
 
     run: Path
@@ -50,6 +51,31 @@ class TrainingResult:
     validation: dict[str, float]
     ended: str  # complete, minutes, early, or interrupted
     device: str
+
+    def __repr__(self) -> str:
+        errors = [f"{side} error {self.validation[key]:.4f}" for side, key in self._errors()]
+        parts = [repr(str(self.run)), counted(self.steps, "step"), *errors]
+        return f"TrainingResult({', '.join(parts)})"
+
+    def _errors(self) -> list[tuple[str, str]]:
+        sides = (("dry", "dry_error"), ("wet", "wet_error"))
+        return [(side, key) for side, key in sides if key in self.validation]
+
+    def _parts(self) -> Iterator[str]:
+        rows = [
+            ("run", self.run),
+            ("steps", f"{self.steps} ({self.epochs:.1f} epochs)"),
+            ("time", f"{self.seconds:.0f} s, {self.segments_per_second:.0f} segments/s"),
+            ("best at step", self.best_step),
+            *(
+                (f"validation error, {side}", f"{self.validation[k]:.4f}")
+                for side, k in self._errors()
+            ),
+        ]
+        yield notebook.table(("training", ""), rows)
+        curves = self.run / "curves.png"
+        if curves.is_file():
+            yield notebook.image(curves, "training curves")
 
 
 def train(

@@ -19,8 +19,9 @@ from dafxtool.errors import DafxError
 from dafxtool.latents.table import check_segments, held_out, seen_in_training
 from dafxtool.models.run import Run
 from dafxtool.utils import outputs
+from dafxtool.utils.notebook import Displayed
 from dafxtool.utils.progress import SILENT, Progress
-from dafxtool.utils.text import shown_name
+from dafxtool.utils.text import counted, shown_name
 from dafxtool.web.blocks import Block, Section, Text, section_fragments
 from dafxtool.web.page import render_page, write_page
 from dafxtool.web.result_sections import (
@@ -39,14 +40,18 @@ LARGE_BYTES = 20e6  # the limit of many mail servers
 OPTIONAL = ("map", "sweeps", "evaluation")
 
 
-@dataclass(frozen=True)
-class ReportResult:
+@dataclass(frozen=True, repr=False)
+class ReportResult(Displayed):
     """A written report; left_out has the title of each failed section and the reason."""
 
     path: Path
     n_bytes: int
     sections: list[str]
     left_out: list[tuple[str, str]]
+
+    def __repr__(self) -> str:
+        sections = counted(len(self.sections), "section")
+        return f"ReportResult({str(self.path)!r}, {sections}, {self.n_bytes / 1e6:.1f} MB)"
 
 
 # --- the report -----------------------------------------------------------------------------------
