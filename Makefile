@@ -1,9 +1,9 @@
-# `make` alone tells what can be made.
+# `make` without a target lists the targets.
 
 PYTHON ?= python3
-# Processes that the tests run in.
+# Number of processes of the tests.
 PROCESSES ?= 2
-# Folder of recordings that bench measures on; without one, the built-in ones.
+# Folder of recordings for bench; by default the built-in ones.
 RECORDINGS ?=
 VENV := .venv
 NEWEST := .venv-newest
@@ -12,16 +12,16 @@ BIN := $(VENV)/bin
 .DEFAULT_GOAL := help
 .PHONY: help demo test test-newest torture lint format bench bench-gpu docs site constraints clean
 
-help: ## say what can be made
+help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
-demo: $(VENV)/installed ## install here and run the whole way once, small
+demo: $(VENV)/installed ## install here and run the whole pipeline, small
 	$(BIN)/dafxtool demo
 
 test: lint ## lint, types and all tests
 	$(BIN)/pytest -n $(PROCESSES)
 
-test-newest: ## install the newest releases into an environment of its own, and try them
+test-newest: ## install the newest releases into a separate environment and run the pipeline
 	rm -rf $(NEWEST)
 	$(PYTHON) -m venv $(NEWEST)
 	$(NEWEST)/bin/python -m pip install --quiet --disable-pip-version-check .
@@ -31,37 +31,39 @@ test-newest: ## install the newest releases into an environment of its own, and 
 		dafxtool render --pairs-per-effect 20 && dafxtool train --steps 1 && \
 		dafxtool interpolate a.wav b.wav
 
-torture: $(VENV)/developing ## broken files, killed processes and mad plugins, in full
+torture: $(VENV)/developing ## all robustness tests: broken files, killed processes, faulty plugins
 	$(BIN)/pytest -n $(PROCESSES) -m torture --torture
 
-lint: $(VENV)/developing ## style and types only
+lint: $(VENV)/developing ## check style and types
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
 
-format: $(VENV)/developing ## put the code into the project's format
+format: $(VENV)/developing ## format the code
 	$(BIN)/ruff check --fix
 	$(BIN)/ruff format
 
-bench: $(VENV)/developing ## measure each stage beside the plain way (on RECORDINGS=FOLDER)
+bench: $(VENV)/developing ## measure each stage beside a plain implementation (on RECORDINGS=FOLDER)
 	@$(BIN)/python benchmarks/bench_start.py
 	@set -e; for stage in render spectrogram storage train embed inversion; do \
 		$(BIN)/python benchmarks/bench_$$stage.py $(if $(RECORDINGS),--recordings '$(RECORDINGS)'); \
 	done
 
-bench-gpu: $(VENV)/installed ## check and measure the GPU, in less than 8 minutes, offline
+bench-gpu: $(VENV)/installed ## check and measure a GPU, in less than 8 minutes, offline
 	@$(BIN)/python benchmarks/bench_gpu.py
 
-docs: $(VENV)/installed ## write docs/cli.md from the commands' help
-	$(BIN)/python -m dafxtool.cli.reference > docs/cli.md.new
+docs: $(VENV)/installed ## write docs/cli.md and docs/python.md from help texts and docstrings
+	$(BIN)/python -m dafxtool.cli._reference > docs/cli.md.new
 	mv docs/cli.md.new docs/cli.md
+	$(BIN)/python -m dafxtool.cli._python_reference > docs/python.md.new
+	mv docs/python.md.new docs/python.md
 
 site: $(VENV)/developing ## build the documentation site into site/, strict and offline
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet
 
 # torchaudio fits some releases of torch only, and its metadata does not say which: the pair is
 # chosen here, by hand. --universal covers every Python and system that pyproject.toml allows.
-constraints: $(VENV)/developing ## renew constraints.txt, the versions that demo and test install
+constraints: $(VENV)/developing ## update constraints.txt, the versions that demo and test install
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check uv
 	printf 'torch==2.14.1\ntorchaudio==2.11.1\n' > constraints.in
 	$(BIN)/uv pip compile --quiet --upgrade --universal --python-version 3.10 --all-extras \
@@ -73,13 +75,13 @@ clean: ## remove the environment and all caches
 	rm -rf $(VENV) $(NEWEST) build dist site *.egg-info .mypy_cache .pytest_cache .ruff_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
-# Both files say that the installation went well, and are older than a changed pyproject.toml.
+# Both files mark a complete installation; a newer pyproject.toml makes them outdated.
 $(VENV)/installed: pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10))' 2>/dev/null || { \
-		echo "dafxtool needs Python 3.10 or newer, but '$(PYTHON)' is older or not there:" \
+		echo "dafxtool needs Python 3.10 or newer, but '$(PYTHON)' is older or missing:" \
 		"name another one, as in 'make PYTHON=python3.12'." >&2; exit 1; }
 	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || { \
-		echo "'$(PYTHON)' cannot make virtual environments: install its venv module" \
+		echo "'$(PYTHON)' cannot create virtual environments: install its venv module" \
 		"(on Debian and Ubuntu: apt install python3-venv)." >&2; exit 1; }
 	$(PYTHON) -m venv $(VENV)
 	@echo "Installing into $(VENV): some minutes, and about 6 GB with CUDA's libraries."

@@ -1,12 +1,12 @@
-"""Segments embedded each second, from files, beside analysis and model on tensors in memory.
+"""Measure segments embedded per second, from files, beside STFT and model on arrays in memory.
 
     python benchmarks/bench_embed.py                   # the built-in recordings
     python benchmarks/bench_embed.py --recordings FOLDER
 
-Ours goes from pairs.h5, from spectrograms.h5 and from a folder of recordings to latents, reading
-and decoding included. The floor is the same arithmetic on arrays in memory: `Run.embed_audio`,
-batch by batch. The plain script does that with torch's own operations. What reading, analysis and
-model take alone is told beside them. The model is not trained: that would cost it nothing.
+dafxtool goes from pairs.h5, from spectrograms.h5 and from a folder of recordings to latents,
+including reading and decoding. The reference is the same arithmetic in memory: `Run.embed_audio`,
+batch by batch. The plain script does it with torch's own operations. Reading, STFT and model alone
+are measured too. The model is untrained, which does not change its speed.
 """
 
 from __future__ import annotations
@@ -22,18 +22,20 @@ import torch
 from common import Timings, check, options, print_header, print_rates, recordings_in, side_by_side
 from numpy.typing import NDArray
 
-from dafxtool import store
-from dafxtool.devices import pick_device
-from dafxtool.effects import builtin_effects
+from dafxtool import storage
+from dafxtool.audio.find_recordings import find_recordings
+from dafxtool.config import Configuration
+from dafxtool.dataset.render import render
+from dafxtool.dataset.segments import consecutive_segments
+from dafxtool.effects.builtin import builtin_effects
 from dafxtool.errors import RecordingError
-from dafxtool.find_recordings import find_recordings
-from dafxtool.latents import embed
-from dafxtool.model import build_model
-from dafxtool.pairs import render
-from dafxtool.presets import PRESETS, Configuration
-from dafxtool.runs import Run
-from dafxtool.segments import consecutive_segments
-from dafxtool.spectrograms import spectra, write_spectrograms
+from dafxtool.latents.embed import embed
+from dafxtool.models.factory import build_model
+from dafxtool.models.run import Run
+from dafxtool.presets import PRESETS
+from dafxtool.spectrogram.compute import compute_spectrograms
+from dafxtool.spectrogram.transform import analyse_to_tensor
+from dafxtool.utils.device import pick_device
 
 BATCH = 16
 FLOOR = "analysis and model, in memory"
@@ -42,8 +44,8 @@ PLAIN = "the same with plain torch"
 
 def main() -> None:
     parser = options(__doc__, rounds=3)
-    parser.add_argument("--pairs", type=int, default=96, help="how many [96]")
-    parser.add_argument("--files", type=int, default=60, help="recordings at most [60]")
+    parser.add_argument("--pairs", type=int, default=96, help="number of pairs [96]")
+    parser.add_argument("--files", type=int, default=60, help="largest number of recordings [60]")
     parser.add_argument("--preset", default="small", choices=tuple(PRESETS), help="[small]")
     parser.add_argument("--device", default="cpu", help="cpu or cuda [cpu]")
     chosen = parser.parse_args()
@@ -62,7 +64,7 @@ def main() -> None:
 def some_run(configuration: Configuration, device: str) -> Run:
     torch.manual_seed(0)
     model = build_model(configuration.model, (2, *configuration.spectrogram.shape))
-    for values in model.state_dict().values():  # of what training would measure, something
+    for values in model.state_dict().values():  # in place of what training fits
         if values.is_floating_point() and not values.any():
             values.normal_(std=0.02)
     path = Path("untrained")
@@ -79,13 +81,13 @@ def make_files(recordings: Path, scratch: Path, run: Run, n_pairs: int) -> None:
         pairs_per_effect=n_pairs // 2,
         segments=configuration.segments,
     )
-    write_spectrograms(
+    compute_spectrograms(
         scratch / "pairs.h5", scratch / "spectrograms.h5", run.spectrogram_config, device="cpu"
     )
 
 
 def some_files(named: Path, folder: Path, most: int) -> Path:
-    """At most so many of the recordings, evenly drawn, in a folder of their own."""
+    """Copy at most this many recordings, evenly spaced in the list, into a folder."""
     folder.mkdir()
     found = find_recordings([named])
     for number, path in enumerate(found[:: max(1, len(found) // most)][:most]):
@@ -95,7 +97,7 @@ def some_files(named: Path, folder: Path, most: int) -> Path:
 
 def measure_pairs(run: Run, scratch: Path, rounds: int, where: str) -> None:
     pairs, spectrograms = scratch / "pairs.h5", scratch / "spectrograms.h5"
-    with store.Reader(pairs, store.PAIRS) as reader:
+    with storage.Reader(pairs, storage.PAIRS) as reader:
         sound = reader.rows(slice(None))
     values = spectrogram_batches(run, sound)
     check_values(run, sound, pairs)
@@ -103,8 +105,8 @@ def measure_pairs(run: Run, scratch: Path, rounds: int, where: str) -> None:
         {
             FLOOR: lambda: in_memory(run, sound),
             PLAIN: lambda: plain(run, sound),
-            "ours, from pairs.h5": lambda: embed([pairs], run),
-            "ours, from spectrograms.h5": lambda: embed([spectrograms], run),
+            "dafxtool, from pairs.h5": lambda: embed([pairs], run),
+            "dafxtool, from spectrograms.h5": lambda: embed([spectrograms], run),
             "only reading pairs.h5": lambda: read(pairs),
             "only the analysis": lambda: spectrogram_batches(run, sound),
             "only the model": lambda: [run.embed(each) for each in values],
@@ -121,7 +123,7 @@ def measure_recordings(run: Run, folder: Path, rounds: int, where: str) -> None:
     def decode() -> list[NDArray[np.float32]]:
         found: list[NDArray[np.float32]] = []
         for path in files:
-            with contextlib.suppress(RecordingError):  # silent, as for embed
+            with contextlib.suppress(RecordingError):  # a silent recording, which embed skips too
                 found += [each.audio for each in consecutive_segments(path, config)]
         return found
 
@@ -131,7 +133,7 @@ def measure_recordings(run: Run, folder: Path, rounds: int, where: str) -> None:
         {
             FLOOR: lambda: in_memory(run, sound),
             PLAIN: lambda: plain(run, sound),
-            "ours, from recordings": lambda: embed([folder], run),
+            "dafxtool, from recordings": lambda: embed([folder], run),
             "only decoding, one thread": decode,
         },
         rounds,
@@ -156,12 +158,13 @@ def in_memory(run: Run, sound: NDArray[np.float32]) -> NDArray[np.float32]:
 def spectrogram_batches(run: Run, sound: NDArray[np.float32]) -> list[torch.Tensor]:
     config = run.spectrogram_config
     return [
-        spectra(each, config, run.mean, run.deviation, run.device)[0] for each in batches(sound)
+        analyse_to_tensor(each, config, run.mean, run.deviation, run.device)[0]
+        for each in batches(sound)
     ]
 
 
 def read(pairs: Path) -> None:
-    with store.Reader(pairs, store.PAIRS) as reader:
+    with storage.Reader(pairs, storage.PAIRS) as reader:
         for start in range(0, len(reader), BATCH):
             reader.rows(slice(start, start + BATCH))
 
@@ -187,10 +190,10 @@ def plain(run: Run, sound: NDArray[np.float32]) -> NDArray[np.float32]:
 
 
 def check_values(run: Run, sound: NDArray[np.float32], pairs: Path) -> None:
-    """Latents from the file are those of plain torch."""
+    """Check that latents from the file are those of plain torch."""
     wanted, found = plain(run, sound), embed([pairs], run).latent
     near = np.linalg.norm(found - wanted) < 1e-3 * np.linalg.norm(wanted)
-    check(near, "latents of pairs.h5 are not those of plain torch")
+    check(near, "latents of pairs.h5 differ from those of plain torch")
 
 
 if __name__ == "__main__":

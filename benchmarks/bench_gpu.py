@@ -1,13 +1,13 @@
-"""What a GPU does in training, embedding and inversion, beside the bare work.
+"""Measure training, embedding and inversion on a GPU, beside the bare computation.
 
     python benchmarks/bench_gpu.py                         # on a GPU, in less than 8 minutes
     python benchmarks/bench_gpu.py --device cpu --quick    # every path once, with tiny sizes
 
-Needs no network, no recordings and no pedalboard: its sounds are decaying tones, wet with an echo
-and a soft clip. Checked first, and nothing is timed where it does not hold: loss curves of the fast
-way (bfloat16, compiled, channels last) and the plain one agree over 500 steps, and the device's
-STFT and inversion are the CPU's. Times are those of the device's own events. What time does not
-suffice for is left out, and said.
+Needs no network, no recordings and no pedalboard: its audio is decaying tones, wet with an echo and
+a soft clip. It checks first, and times nothing if a check fails: over 500 steps, the loss curves of
+the fast path (bfloat16, compiled, channels last) and the plain one agree, and the device's STFT and
+inversion are the CPU's. Times are from the device's own events. Rows that do not fit into the time
+limit are left out and listed.
 """
 
 from __future__ import annotations
@@ -29,29 +29,39 @@ from common import check, print_header, print_table
 from numpy.typing import NDArray
 from torch import Tensor
 
-from dafxtool import store
-from dafxtool.inversion import METHODS, Frames, griffin_lim, invert, onto_magnitudes, reflect
-from dafxtool.model import build_model
-from dafxtool.parameters import Effect, Parameter
-from dafxtool.presets import PRESETS, Configuration, with_segments_of
-from dafxtool.rows import Rows
-from dafxtool.runs import Run
-from dafxtool.spectrograms import compressed_pairs
-from dafxtool.stft import SpectrogramConfig, compress, magnitude
-from dafxtool.trainer import Trainer, data_order
-from dafxtool.training import train
+from dafxtool import storage
+from dafxtool.config import Configuration, SpectrogramConfig
+from dafxtool.effects.effect import Effect
+from dafxtool.effects.parameter import Parameter
+from dafxtool.models.factory import build_model
+from dafxtool.models.run import Run
+from dafxtool.presets import PRESETS, with_segments_of
+from dafxtool.spectrogram.fast_stft import FastStft
+from dafxtool.spectrogram.phase_retrieval import (
+    METHODS,
+    griffin_lim,
+    invert,
+    project_onto_magnitudes,
+    raar,
+)
+from dafxtool.spectrogram.stft import compress, magnitude
+from dafxtool.spectrogram.transform import compressed_pairs
+from dafxtool.training.loader import SplitLoader
+from dafxtool.training.schedules import data_order
+from dafxtool.training.train import train
+from dafxtool.training.trainer import Trainer
 
 NEVER = 1_000_000
-N_PAIRS = 48  # that differ; files repeat them
+N_PAIRS = 48  # distinct pairs; files repeat them
 MOST_CURVE_DISTANCE = 0.02  # of means over tenths of the curves
 MOST_STFT_ERROR = 1e-4  # of the largest magnitude
 MOST_CONVERGENCE_DB = 0.5
-LAST_ROW_S = 340.0  # no further row of the training's table begins after this
+LAST_ROW_S = 340.0  # no row of the training table starts after this time
 
 
 @dataclass(frozen=True)
 class Amounts:
-    """How much of everything; `quick` is for trying the paths."""
+    """Sizes of the measurements; `quick` only runs every path."""
 
     curve_steps: int = 500
     warm_steps: int = 10
@@ -68,7 +78,7 @@ QUICK = Amounts(20, 2, 4, 2, 32, (1,), 2, 16, 2)
 
 
 class Device:
-    """Where it is computed, and its clock."""
+    """A torch device with its clock."""
 
     def __init__(self, name: str, quick: bool) -> None:
         self.name, self.quick, self.amounts = name, quick, QUICK if quick else Amounts()
@@ -79,7 +89,7 @@ class Device:
         return time.monotonic() - self._began
 
     def mark(self) -> Any:
-        """A moment, in the order of the device's work."""
+        """Return an event in the order of the device's work."""
         if not self.cuda:
             return time.perf_counter()
         event = torch.cuda.Event(enable_timing=True)
@@ -93,7 +103,7 @@ class Device:
         return float(first.elapsed_time(last)) / 1000
 
     def time(self, function: Callable[[], object], repeats: int) -> float:
-        """Seconds of one call, the first of which is not counted."""
+        """Return the seconds of one call; a first call is not counted."""
         function()
         first = self.mark()
         for _ in range(repeats):
@@ -101,7 +111,7 @@ class Device:
         return self.seconds(first, self.mark()) / repeats
 
     def preset(self, name: str) -> Configuration:
-        """The preset; its sizes shrunk where only the paths are tried."""
+        """Return the preset, with small sizes in a quick run."""
         made = PRESETS[name]
         if not self.quick:
             return made
@@ -116,7 +126,7 @@ class Device:
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--device", default="cuda", help="cuda, cuda:N or cpu [cuda]")
-    parser.add_argument("--quick", action="store_true", help="tiny sizes: every path once")
+    parser.add_argument("--quick", action="store_true", help="tiny sizes, every path once")
     chosen = parser.parse_args()
     if chosen.device != "cpu" and not torch.cuda.is_available():
         sys.exit(
@@ -129,7 +139,7 @@ def main() -> None:
     name = torch.cuda.get_device_name(device.name) if device.cuda else "CPU"
     print_header(name, "torch", "h5py")
     if chosen.quick:
-        print("Quick: tiny sizes, nothing compiled. These are no measurements.\n")
+        print("Quick: tiny sizes, nothing compiled. The figures are not measurements.\n")
     check_transforms(device)
     check_curves(device)
     print(f"Checked in {device.spent_s():.0f} s: curves, STFT, inversion.\n", flush=True)
@@ -138,14 +148,14 @@ def main() -> None:
     measure_inversion(device)
     with tempfile.TemporaryDirectory() as folder:
         measure_training(device, Path(folder))
-    print(f"All of it took {device.spent_s():.0f} s.")
+    print(f"Total time {device.spent_s():.0f} s.")
 
 
 # --- data -------------------------------------------------------------------------------------
 
 
 def sounds(config: SpectrogramConfig, n: int = N_PAIRS) -> NDArray[np.float32]:
-    """(n, 2, n_samples): tones that decay, and the same with an echo or softly clipped."""
+    """Synthesise pairs (n, 2, n_samples): decaying tones, wet with an echo or softly clipped."""
     rng = np.random.default_rng(0)
     time_s = np.arange(config.n_samples, dtype=np.float32) / config.sample_rate
     made = np.empty((n, 2, config.n_samples), dtype=np.float32)
@@ -161,16 +171,16 @@ def sounds(config: SpectrogramConfig, n: int = N_PAIRS) -> NDArray[np.float32]:
 
 
 def spectrograms(config: SpectrogramConfig, device: str) -> tuple[Tensor, float, float]:
-    """Standardised (N_PAIRS, 2, n_bins, n_frames) on the device, their mean and deviation."""
+    """Return spectrograms (N_PAIRS, 2, n_bins, n_frames) on the device, their mean and std."""
     parts = [compressed_pairs(part, config, device) for part in np.split(sounds(config), 12)]
     values = torch.cat(parts)
-    mean, deviation = float(values.mean()), float(values.std())
-    return (values - mean) / deviation, mean, deviation
+    mean, std = float(values.mean()), float(values.std())
+    return (values - mean) / std, mean, std
 
 
 def write_file(path: Path, made: Configuration, n_rows: int) -> None:
-    """A spectrograms file of n_rows to train on and 4 to validate."""
-    values, mean, deviation = spectrograms(made.spectrogram, "cpu")
+    """Write a spectrograms file with n_rows for training and 4 for validation."""
+    values, mean, std = spectrograms(made.spectrogram, "cpu")
     stored = values.half().numpy()
     level = Parameter("level", "dB", 0.0, 1.0, 0.5)
     effects = [Effect(name, (level,)).to_dict() for name in ("clip", "echo")]
@@ -181,15 +191,15 @@ def write_file(path: Path, made: Configuration, n_rows: int) -> None:
     ]
     described = {
         "spectrogram": asdict(made.spectrogram),
-        **{"mean": mean, "std": deviation, "dtype": "float16", "pairs": {}},
+        **{"mean": mean, "std": std, "dtype": "float16", "pairs": {}},
     }
     columns = {
         "spectrogram": (stored.shape[1:], np.dtype("float16")),
         **{"mean": ((), np.float32), "std": ((), np.float32)},
     }
     total = n_rows + 4
-    with store.writing_rows(
-        path, store.SPECTROGRAMS, columns, np.arange(total) % 2, described, effects, recordings
+    with storage.open_writer(
+        path, storage.SPECTROGRAMS, columns, np.arange(total) % 2, described, effects, recordings
     ) as writer:
         for start in range(0, total, 16):
             rows = np.arange(start, min(start + 16, total))
@@ -198,10 +208,10 @@ def write_file(path: Path, made: Configuration, n_rows: int) -> None:
                 start,
                 spectrogram=stored[rows % N_PAIRS],
                 mean=np.full(len(rows), mean, np.float32),
-                std=np.full(len(rows), deviation, np.float32),
+                std=np.full(len(rows), std, np.float32),
                 effect=rows % 2,
                 setting=np.full((len(rows), 1), 0.5),
-                setting_text=store.encode_texts(["level=0.5"] * len(rows)),
+                setting_text=storage.encode_texts(["level=0.5"] * len(rows)),
                 recording=split,
                 offset=rows,
                 split=split,
@@ -212,13 +222,13 @@ def write_file(path: Path, made: Configuration, n_rows: int) -> None:
 
 
 def check_transforms(device: Device) -> None:
-    """The device's STFT is the CPU's, and its inversions come as near."""
+    """Check the device's STFT and inversions against those of the CPU."""
     for name in ("default", "week6"):
         config = device.preset(name).spectrogram
         sound = torch.from_numpy(sounds(config, 2))
         here, there = magnitude(sound, config), magnitude(sound.to(device.name), config).cpu()
         error = float((here - there).abs().max() / here.max())
-        check(error <= MOST_STFT_ERROR, f"the device's STFT is {error:.1e} from the CPU's")
+        check(error <= MOST_STFT_ERROR, f"the device's STFT differs from the CPU's by {error:.1e}")
         found = [
             invert(here[0, 1], config, config.n_samples, device=where).convergence_db
             for where in ("cpu", device.name)
@@ -231,7 +241,7 @@ def check_transforms(device: Device) -> None:
 
 
 def check_curves(device: Device) -> None:
-    """The fast way learns what the plain one does, with the same data, noise and first weights."""
+    """Check that the fast path trains like the plain one, with the same data, noise and weights."""
     for name in ("small", "week6"):
         made = device.preset(name)
         values = spectrograms(made.spectrogram, device.name)[0]
@@ -242,7 +252,7 @@ def check_curves(device: Device) -> None:
 
 
 def loss_curve(device: Device, made: Configuration, values: Tensor, fast: bool) -> Tensor:
-    """Means of the loss over ten parts of a training."""
+    """Return means of the loss over ten parts of a training."""
     n_steps = device.amounts.curve_steps
     trainer = prepared(device, made, fast, values, n_steps)
     losses = [
@@ -252,8 +262,8 @@ def loss_curve(device: Device, made: Configuration, values: Tensor, fast: bool) 
     return torch.stack(losses).view(10, -1).mean(dim=1).cpu()
 
 
-class Held(Rows):
-    """Rows that are on the device already, for Trainer.prepare."""
+class Held(SplitLoader):
+    """Rows on the device, for Trainer.prepare."""
 
     def __init__(self, values: Tensor) -> None:
         self.values = values
@@ -269,7 +279,7 @@ class Held(Rows):
 def trained_as(
     device: Device, made: Configuration, fast: bool, n_steps: int, batch_size: int | None = None
 ) -> Configuration:
-    """Without labels, log, validation and checkpoints."""
+    """Return the preset without labels, logging, validation and checkpoints."""
     compiled = "always" if fast and not device.quick else "never"
     training = replace(
         made.training,
@@ -303,12 +313,12 @@ def prepared(
 
 
 def measure_data(device: Device) -> None:
-    """Spectrograms that are kept on the device, or audio that is analysed there for each batch."""
+    """Time batches of spectrograms on the device, and of audio transformed there for each batch."""
     rows = []
     for name in ("default", "week6"):
         made = device.preset(name)
         config, size = made.spectrogram, made.training.batch_size
-        standard, mean, deviation = spectrograms(config, device.name)
+        standard, mean, std = spectrograms(config, device.name)
         kept, sound = standard.half(), torch.from_numpy(sounds(config)).to(device.name)
         drawn = torch.randint(0, N_PAIRS, (size,), device=device.name)
 
@@ -316,7 +326,7 @@ def measure_data(device: Device) -> None:
             sound: Tensor = sound,
             drawn: Tensor = drawn,
             config: SpectrogramConfig = config,
-            constants: tuple[float, float] = (mean, deviation),
+            constants: tuple[float, float] = (mean, std),
         ) -> Tensor:
             return (compress(magnitude(sound[drawn], config), config) - constants[0]) / constants[1]
 
@@ -324,19 +334,19 @@ def measure_data(device: Device) -> None:
             return kept[drawn].float()
 
         near = torch.allclose(analysed(), gathered(), atol=0.02)
-        check(near, "audio analysed on the device gives other spectrograms than were kept")
-        for way, function, values in (
+        check(near, "audio transformed on the device gives other spectrograms than those stored")
+        for data, function, values in (
             ("float16 spectrograms", gathered, kept),
             ("audio, STFT for each batch", analysed, sound),
         ):
             rate = size / device.time(function, device.amounts.repeats)
             megabytes = values[0].numel() * values.element_size() / 1e6
-            rows.append((f"{name}, {way}", f"{rate:.0f}", f"{megabytes:.2f}"))
+            rows.append((f"{name}, {data}", f"{rate:.0f}", f"{megabytes:.2f}"))
     print_table(("batches made on the device", "segments/s", "MB a segment"), rows)
 
 
 def measure_embedding(device: Device) -> None:
-    """Run.embed, from memory and back, beside the encoder on one batch that stays there."""
+    """Time Run.embed from memory and back, beside the encoder on one batch on the device."""
     rows = []
     for name in ("default", "week6"):
         made = device.preset(name)
@@ -362,10 +372,10 @@ def measure_embedding(device: Device) -> None:
 
 
 def measure_inversion(device: Device) -> None:
-    """Clips of a segment's length, one after the other, and the iterations on all at once."""
+    """Time the inversion of clips one by one, and the iterations on all of them at once."""
     rows = []
     method = METHODS["fast"]
-    assert method.reflections is not None
+    assert method.raar is not None
     for name in ("default", "week6"):
         config = device.preset(name).spectrogram
         n = device.amounts.n_inverted
@@ -378,16 +388,16 @@ def measure_inversion(device: Device) -> None:
                 invert(target, config, config.n_samples, device=where)
 
         batch = targets.transpose(1, 2).contiguous().to(device.name)
-        frames = Frames(config, config.n_samples, batch.device)
-        n_reflections = round(method.reflecting_share * method.iterations)
+        transform = FastStft(config, config.n_samples, batch.device)
+        n_raar = round(method.raar_share * method.iterations)
 
         def together(
-            batch: Tensor = batch, frames: Frames = frames, n: int = n_reflections
+            batch: Tensor = batch, transform: FastStft = transform, n: int = n_raar
         ) -> None:
-            first = onto_magnitudes(torch.ones_like(batch) + 0j, batch)
-            assert method.reflections is not None
-            middle = reflect(first, batch, frames, n, method.reflections)
-            griffin_lim(middle, batch, frames, method.iterations - n)
+            first = project_onto_magnitudes(torch.ones_like(batch) + 0j, batch)
+            assert method.raar is not None
+            middle = raar(first, batch, transform, n, method.raar)
+            griffin_lim(middle, batch, transform, method.iterations - n)
 
         rates = [
             n / device.time(lambda: single(device.name), 1),
@@ -403,7 +413,7 @@ def measure_inversion(device: Device) -> None:
 
 
 def measure_training(device: Device, folder: Path) -> None:
-    """The loop of `train`, from a file, beside the same step on one batch on the device."""
+    """Time the loop of `train` from a file, beside the bare step on one batch on the device."""
     rows, left_out = [], []
     for name in ("week6", "default"):
         made = device.preset(name)
@@ -423,10 +433,10 @@ def measure_training(device: Device, folder: Path) -> None:
         *("training, batch", "bare step, plain", "bare step, fast", "our loop, fast"),
         *("loop / bare step", "device busy"),
     )
-    print("Segments a second; the bare step takes the same batch again and again.\n")
+    print("Segments per second; the bare step repeats one batch.\n")
     print_table(columns, rows)
     if left_out:
-        print(f"Left out for want of time: {', '.join(left_out)}.\n")
+        print(f"Left out, time limit reached: {', '.join(left_out)}.\n")
 
 
 def bare_rate(device: Device, made: Configuration, values: Tensor, size: int, fast: bool) -> float:
@@ -441,7 +451,7 @@ def bare_rate(device: Device, made: Configuration, values: Tensor, size: int, fa
 def loop_rate(
     device: Device, made: Configuration, data: Path, run: Path, size: int
 ) -> tuple[float, str]:
-    """Segments a second, and the share of time in which the device computes."""
+    """Return segments per second, and the share of time in which the device computes."""
     amounts = device.amounts
     first, last = amounts.warm_steps, amounts.warm_steps + amounts.steps
     n_steps = last + amounts.profiled_steps + 1
@@ -452,7 +462,7 @@ def loop_rate(
 
 
 class Watch:
-    """Two moments of a training, and how busy the device was between two later ones."""
+    """Times of two steps of a training, and how busy the device was between two later ones."""
 
     def __init__(self) -> None:
         self.marks: list[Any] = []
@@ -462,7 +472,7 @@ class Watch:
 
 @contextmanager
 def watched(device: Device, first: int, last: int, end: int) -> Iterator[Watch]:
-    """Note when steps number `first` and `last` begin; from there to `end` it is profiled."""
+    """Record the start of the steps `first` and `last`; profile from there to `end`."""
     watch, step = Watch(), Trainer.step
     profiler = torch.profiler.profile(
         activities=[torch.profiler.ProfilerActivity.CUDA], acc_events=True
@@ -490,7 +500,7 @@ def watched(device: Device, first: int, last: int, end: int) -> Iterator[Watch]:
 
 
 def busy_us(profiler: torch.profiler.profile) -> float:
-    """Microseconds in which at least one kernel or copy ran."""
+    """Return the microseconds in which at least one kernel or copy ran."""
     spans = sorted(
         (event.time_range.start, event.time_range.end)
         for event in profiler.events() or []

@@ -1,12 +1,12 @@
-"""Time and memory of render and spectrogram as datasets grow: both should stay flat for each pair.
+"""Measure time and memory of render and spectrogram as datasets grow.
 
     python benchmarks/bench_growth.py --recordings FOLDER            # 1,000, 4,000 and 16,000 pairs
     python benchmarks/bench_growth.py --pairs 200 --pairs 800        # smaller
     python benchmarks/bench_growth.py --recordings FOLDER --figure docs/images/growth.png
 
-Each command is a process of its own, as users start it. Its memory is the largest that it, or a
-worker of it, had at any time. What is beyond the largest is extrapolated by a straight line, and
-said to be. Needs some 2 MB of disk for each pair.
+Both should be constant per pair. Each command is a process of its own, as users start it. Its
+memory is the peak of the process or of its largest worker. Larger sizes are extrapolated by a
+straight line and marked. Needs about 2 MB of disk for each pair.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ EFFECTS = ("overdrive", "delay")
 
 @dataclass(frozen=True)
 class Spent:
-    """Of one command: wall-clock seconds, and its peak of memory in MB."""
+    """Wall-clock seconds and peak memory in MB of one command."""
 
     seconds: float
     peak_mb: float
@@ -37,9 +37,9 @@ class Spent:
 
 def main() -> None:
     parser = options(__doc__, rounds=1)
-    parser.add_argument("--pairs", type=int, action="append", help="how many; repeat for more")
-    parser.add_argument("--figure", type=Path, help="where to draw it")
-    parser.add_argument("--scratch", type=Path, help="folder with room for the datasets")
+    parser.add_argument("--pairs", type=int, action="append", help="number of pairs; repeats")
+    parser.add_argument("--figure", type=Path, help="file for the figure")
+    parser.add_argument("--scratch", type=Path, help="folder for the datasets")
     chosen = parser.parse_args()
     sizes = sorted(chosen.pairs or SIZES)
     print_header("growth", "pedalboard", "torch", "h5py")
@@ -97,7 +97,7 @@ def print_growth(found: dict[int, dict[str, Spent]]) -> None:
 
 
 def beyond(found: dict[int, dict[str, Spent]], stage: str) -> tuple[float, float]:
-    """Seconds and MB of BEYOND pairs, on the line through the two largest."""
+    """Extrapolate seconds and MB to BEYOND pairs on the line through the two largest sizes."""
     (small, first), (large, second) = sorted((n, s[stage]) for n, s in found.items())[-2:]
     share = (BEYOND - large) / (large - small)
     return (

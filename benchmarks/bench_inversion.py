@@ -1,16 +1,16 @@
-"""How near, and how quickly, magnitudes are inverted, beside torchaudio and librosa.
+"""Measure quality and speed of phase retrieval, beside torchaudio and librosa.
 
     python benchmarks/bench_inversion.py                          # the built-in recordings
     python benchmarks/bench_inversion.py --speech FOLDER --recordings FOLDER --limit 40
     python benchmarks/bench_inversion.py --recordings FOLDER --limit 6 --seconds 3
 
-Prints a Markdown table: spectral convergence in dB (lower is better); how much better than
-torchaudio's GriffinLim(n_iter=32) with its default momentum 0.99 on the mean, at the least, and on
-how many clips it is worse; the processor time relative to torchaudio's, in the same run on one
-thread, all methods on a clip before the next clip. "from dry" inverts the clip distorted and
-echoed, from the phase of the clip as it was; its gain is over torchaudio on that same sound. PESQ
-(wide band, at 16 kHz, 4.64 at the most) is told of the clips of --speech where the package pesq is
-installed (pip install "dafxtool[bench]"), against the sound whose magnitudes were inverted.
+Prints a Markdown table: spectral convergence in dB (lower is better); the mean and the least gain
+over torchaudio's GriffinLim(n_iter=32) with its default momentum 0.99, and on how many clips it is
+worse; processor time relative to torchaudio, in the same run on one thread, with all methods on a
+clip before the next clip. "from dry" inverts the clip with distortion and echo, from the phase of
+the dry clip; its gain is over torchaudio on the same audio. PESQ (wide band, at 16 kHz, at most
+4.64) is computed for the clips of --speech if the package pesq is installed
+(pip install "dafxtool[bench]"), against the audio whose magnitudes were inverted.
 """
 
 from __future__ import annotations
@@ -26,9 +26,10 @@ import numpy as np
 import torch
 from common import check, print_header
 
-from dafxtool.find_recordings import find_recordings
-from dafxtool.inversion import METHODS, invert, spectral_convergence_db
-from dafxtool.stft import SpectrogramConfig, magnitude
+from dafxtool.audio.find_recordings import find_recordings
+from dafxtool.config import SpectrogramConfig
+from dafxtool.spectrogram.phase_retrieval import METHODS, invert, spectral_convergence_db
+from dafxtool.spectrogram.stft import magnitude
 
 SAMPLE_RATE = 24_000
 SIZES = ((2048, 512, 2048), (4096, 2048, 4096), (4096, 1024, 2048))  # n_fft, hop, window
@@ -42,7 +43,7 @@ class Clip(NamedTuple):
 
 
 class Found(NamedTuple):
-    """One clip inverted in one way."""
+    """Scores of one clip inverted by one method."""
 
     convergence_db: float
     gain_db: float
@@ -56,8 +57,10 @@ def main() -> None:
         "--recordings", type=Path, help="folder of recordings; else the built-in ones"
     )
     options.add_argument("--speech", type=Path, help="folder of recordings of speech, for PESQ")
-    options.add_argument("--limit", type=int, default=20, help="how many clips, evenly picked")
-    options.add_argument("--seconds", type=float, default=5.5, help="of each clip, at most")
+    options.add_argument("--limit", type=int, default=20, help="number of clips, evenly spaced")
+    options.add_argument(
+        "--seconds", type=float, default=5.5, help="length of a clip in s, at most"
+    )
     options.add_argument("--quick", action="store_true", help="4 clips of 2 seconds")
     chosen = options.parse_args()
     folders = [(chosen.speech, True), (chosen.recordings, False)]
@@ -75,7 +78,7 @@ def main() -> None:
     total = sum(len(clip.sound) for clip in clips) / SAMPLE_RATE
     n_speech = sum(clip.is_speech for clip in clips)
     print(
-        f"{len(clips)} clips, {n_speech} of them speech, {total:.0f} s in all, {SAMPLE_RATE} Hz, "
+        f"{len(clips)} clips, {n_speech} of them speech, {total:.0f} s in total, {SAMPLE_RATE} Hz, "
         "one thread, processor time\n"
     )
     columns = ("n_fft / hop / window", "method, iterations", "dB", "gain, dB", "of speech")
@@ -91,17 +94,17 @@ def evenly(items: list, limit: int) -> list:
 
 
 def recorded(folder: Path, limit: int) -> list[np.ndarray]:
-    """Recordings of a second or more, picked evenly from the folder."""
-    from dafxtool import audio
+    """Read recordings of at least a second, evenly spaced in the list of the folder."""
+    from dafxtool.audio.io import load_audio
 
     paths = evenly(find_recordings([folder]), 2 * limit)
-    sounds = [audio.read(path, SAMPLE_RATE)[0] for path in paths]
+    sounds = [load_audio(path, SAMPLE_RATE)[0] for path in paths]
     return [sound for sound in sounds if len(sound) >= SAMPLE_RATE and np.abs(sound).max() > 1e-3]
 
 
 def built_in() -> list[np.ndarray]:
     """Read one built-in recording of each family."""
-    from dafxtool.example_recordings import CLIPS
+    from dafxtool.audio.example_recordings import CLIPS
 
     return [clip.read() for clip in {clip.family: clip for clip in CLIPS}.values()]
 
@@ -113,7 +116,7 @@ def print_sizes(sizes: tuple[int, int, int], clips: list[Clip]) -> None:
     )
     check_convergence(clips[0].sound, config)
     short = Clip(clips[0].sound[: SAMPLE_RATE // 2], False)
-    list(measure(short, config))  # what is done once is not timed
+    list(measure(short, config))  # warm-up: one-off work is not timed
     measured: dict[str, list[Found]] = defaultdict(list)
     for clip in clips:
         for name, found in measure(clip, config):
@@ -157,12 +160,12 @@ def measure(clip: Clip, config: SpectrogramConfig) -> Iterator[tuple[str, Found]
         return invert(target, config, n_samples, method).audio
 
     target = magnitude(clip.sound, config).contiguous()
-    ways = {REFERENCE: their_inversion, "librosa griffinlim, 32": librosa_inversion}
+    methods = {REFERENCE: their_inversion, "librosa griffinlim, 32": librosa_inversion}
     for name, method in METHODS.items():
-        ways[f"{name}, {method.iterations}"] = lambda target, name=name: ours(target, name)
+        methods[f"{name}, {method.iterations}"] = lambda target, name=name: ours(target, name)
     reference = 0.0
-    for name, way in ways.items():
-        sound, seconds = timed(lambda way=way: way(target))
+    for name, inverter in methods.items():
+        sound, seconds = timed(lambda inverter=inverter: inverter(target))
         convergence = spectral_convergence_db(sound, target, config)
         reference = convergence if name == REFERENCE else reference
         score = pesq_score(clip.sound, sound) if clip.is_speech else np.nan
@@ -181,7 +184,7 @@ def measure(clip: Clip, config: SpectrogramConfig) -> Iterator[tuple[str, Found]
 
 
 def pesq_score(reference: np.ndarray, found: np.ndarray) -> float:
-    """ITU-T P.862.2; not a number without the package or without an utterance."""
+    """Return PESQ (ITU-T P.862.2); NaN without the package or without an utterance."""
     from torchaudio.functional import resample
 
     try:
@@ -197,7 +200,7 @@ def pesq_score(reference: np.ndarray, found: np.ndarray) -> float:
 
 
 def check_convergence(clip: np.ndarray, config: SpectrogramConfig) -> None:
-    """What is reported is what plain torch finds: 20 lg of the relative error of magnitudes."""
+    """Check the reported convergence with plain torch: 20 lg of the relative magnitude error."""
     window = torch.hann_window(config.window_length)
     sizes = (config.n_fft, config.hop_length, config.window_length, window)
     found = invert(magnitude(clip, config), config, len(clip))
@@ -206,11 +209,11 @@ def check_convergence(clip: np.ndarray, config: SpectrogramConfig) -> None:
         for sound in (clip, found.audio)
     )
     wanted = 20 * float(torch.log10((reached - target).norm() / target.norm()))
-    check(abs(found.convergence_db - wanted) < 0.1, "the convergence is not torch's")
+    check(abs(found.convergence_db - wanted) < 0.1, "the convergence differs from torch's")
 
 
 def distorted(clip: np.ndarray) -> np.ndarray:
-    """The clip overdriven, with an echo after 0.2 s."""
+    """Return the clip with overdrive, and an echo after 0.2 s."""
     driven = np.tanh(5 * clip / np.abs(clip).max())
     delay = round(0.2 * SAMPLE_RATE)
     echo = np.pad(driven, (delay, 0))[: len(clip)]
@@ -218,7 +221,7 @@ def distorted(clip: np.ndarray) -> np.ndarray:
 
 
 def timed(work: Callable) -> tuple:
-    """The result, and the processor time in seconds."""
+    """Return the result and the processor time in seconds."""
     began = time.process_time()
     result = work()
     return result, time.process_time() - began

@@ -1,8 +1,9 @@
-"""Measure matching against its goals, beside what takes no search or an uninformed one.
+"""Measure matching against its goals, beside simple baselines.
 
-Every line compares, in one run on the same pairs, `dafxtool match` with doing nothing, random
-settings of the right effect, a plain CMA-ES (package `cma`, same number of evaluations, effect
-known) and a matched equaliser. Pairs: recordings of a folder, 5.46 s at 24 kHz, random settings.
+Every line compares `dafxtool match`, in one run on the same pairs, with four baselines: no effect,
+random settings of the right effect, a plain CMA-ES (package `cma`, same number of evaluations,
+effect known), and a matched equaliser. Pairs are recordings of a folder, 5.46 s at 24 kHz, with
+random settings.
 
     python benchmarks/bench_match.py recordings --pairs 20
     python benchmarks/bench_match.py recordings --part chains --pairs 10
@@ -19,45 +20,52 @@ import numpy as np
 import scipy.fft
 from numpy.typing import NDArray
 
-from dafxtool import audio
-from dafxtool.effects import builtin_effects
+from dafxtool.audio.find_recordings import find_recordings
+from dafxtool.audio.io import load_audio
+from dafxtool.audio.resample import resample
+from dafxtool.effects.builtin import builtin_effects
+from dafxtool.effects.effect import sample_setting
 from dafxtool.errors import DafxError
-from dafxtool.find_recordings import find_recordings
 from dafxtool.matching.chain import Stage, render_chain
-from dafxtool.matching.objective import Objective, frames, hann, outer_distance, rms
+from dafxtool.matching.objective import (
+    Objective,
+    frames,
+    hann,
+    outer_distance,
+    rms,
+)
 from dafxtool.matching.paired import Options, match_pair
 from dafxtool.matching.prepare import Prepared
 from dafxtool.matching.unpaired import match_like
-from dafxtool.parameters import draw_setting
 
 RATE, N_SAMPLES = 24_000, 131_072
-HEARD = 0.01  # objective of the unprocessed recording, from which an effect can be heard
+AUDIBLE = 0.01  # objective of the unprocessed recording above which an effect is audible
 EFFECTS = {name: effect.at(RATE) for name, effect in builtin_effects().items()}
 REAL = [name for name in EFFECTS if name not in ("clean", "gain")]
 IN_CHAINS = (
     *("overdrive", "distortion", "bit-crusher", "delay", "reverb", "chorus", "flanger", "phaser"),
     *("tremolo", "compressor", "combo", "low-pass", "high-pass", "low-shelf", "high-shelf", "peak"),
 )
-TO_THE_POINT = frozenset({"time", "rate", "frequency"})  # within a thousandth of their value
+EXACT = frozenset({"time", "rate", "frequency"})  # expected within a thousandth
 Array = NDArray[np.float32]
 
 
 class Recordings:
-    """Dry segments of a folder's recordings, drawn by number."""
+    """Dry segments of a folder's recordings, chosen by number."""
 
     def __init__(self, folder: Path) -> None:
         self.files = find_recordings([folder])
         self.folders = sorted({path.parent for path in self.files})
 
     def dry(self, number: int, n_samples: int = N_SAMPLES) -> Array:
-        """Joined recordings of one folder that peak at -12 dBFS."""
+        """Join recordings of one folder; the result peaks at -12 dBFS."""
         rng = np.random.default_rng(1000 + number)
         folder = self.folders[number % len(self.folders)]
         files = [path for path in self.files if path.parent == folder]
         parts: list[Array] = []
         for index in rng.permutation(len(files)).tolist() * 8:
             try:
-                samples, _ = audio.read(files[index], RATE)
+                samples, _ = load_audio(files[index], RATE)
             except DafxError:
                 continue
             if rms(samples) < 0.003:
@@ -75,7 +83,7 @@ class Recordings:
 
 
 def paired(recordings: Recordings, n_pairs: int) -> None:
-    """One effect: is it found, how near are its settings, how long does it take."""
+    """Measure pairs with one effect: recognition, errors of the settings, time."""
     rows = []
     errors: dict[str, list[float]] = {"parts of the range": [], "times, rates, frequencies": []}
     others: dict[str, list[float]] = {name: [] for name in BASELINES}
@@ -85,11 +93,11 @@ def paired(recordings: Recordings, n_pairs: int) -> None:
             rng = np.random.default_rng(77 + number)
             dry, stage = (
                 recordings.dry(number),
-                Stage(EFFECTS[name], draw_setting(EFFECTS[name], rng)),
+                Stage(EFFECTS[name], sample_setting(EFFECTS[name], rng)),
             )
             number += 1
             wet = render_chain([stage], dry, RATE)
-            if Objective(wet).distance(dry) < HEARD:
+            if Objective(wet).distance(dry) < AUDIBLE:
                 continue
             done += 1
             began = time.process_time()
@@ -111,9 +119,7 @@ def paired(recordings: Recordings, n_pairs: int) -> None:
             f"  {name:15} {_share(part, 1)} right, MRSTFT ratio {_median(part, 2):.4f}", flush=True
         )
     print(f"paired, {len(rows)} pairs: effect right {_share(rows, 1)}")
-    print(
-        f"  MRSTFT over doing nothing's: median {_median(rows, 2):.4f}, worst {_worst(rows, 2):.3f}"
-    )
+    print(f"  relative MRSTFT: median {_median(rows, 2):.4f}, worst {_worst(rows, 2):.3f}")
     for kind, values in errors.items():
         print(f"  median error of {kind}: {np.median(values):.2g}")
     print(f"  evaluations: median {_median(rows, 3):.0f}; CPU s: median {_median(rows, 4):.1f}")
@@ -125,21 +131,21 @@ def paired(recordings: Recordings, n_pairs: int) -> None:
 def _note_errors(errors: dict[str, list[float]], truth: Stage, found: Stage) -> None:
     for p in truth.effect.parameters:
         true, ours = truth.setting[p.name], found.setting[p.name]
-        difference = abs(p.position_of(true) - p.position_of(ours))
+        difference = abs(p.to_normalised(true) - p.to_normalised(ours))
         errors["parts of the range"].append(difference)
-        if p.name in TO_THE_POINT:
+        if p.name in EXACT:
             errors["times, rates, frequencies"].append(abs(ours / true - 1))
 
 
 def chains(recordings: Recordings, n_pairs: int) -> None:
-    """Two and three effects in series: are they found in their order."""
+    """Measure pairs with two and three effects in series: recognition in order."""
     for length in (2, 3):
         rows = []
         for number in range(n_pairs):
             rng = np.random.default_rng(900 + number + 100 * length)
             names = rng.choice(len(IN_CHAINS), length, replace=False)
             picked = [EFFECTS[IN_CHAINS[i]] for i in names]
-            stages = [Stage(effect, draw_setting(effect, rng)) for effect in picked]
+            stages = [Stage(effect, sample_setting(effect, rng)) for effect in picked]
             dry = recordings.dry(number)
             wet = render_chain(stages, dry, RATE)
             began = time.process_time()
@@ -158,7 +164,7 @@ def chains(recordings: Recordings, n_pairs: int) -> None:
 
 
 def unpaired(recordings: Recordings, n_pairs: int, seconds: float = 60.0) -> None:
-    """Other words of the same voice, effect known and unknown."""
+    """Measure references with other words of the same voice, effect known and unknown."""
     n_samples = round(seconds * RATE)
     candidates = [name for name in REAL if name != "pitch-shift"]
     for is_known in (True, False):
@@ -166,7 +172,7 @@ def unpaired(recordings: Recordings, n_pairs: int, seconds: float = 60.0) -> Non
         for number in range(n_pairs * len(candidates) // 4):
             name = candidates[number % len(candidates)]
             rng = np.random.default_rng(50 + number)
-            stage = Stage(EFFECTS[name], draw_setting(EFFECTS[name], rng))
+            stage = Stage(EFFECTS[name], sample_setting(EFFECTS[name], rng))
             both = recordings.dry(number, 2 * n_samples)
             dry, other = both[:n_samples], both[n_samples:]
             truth = render_chain([stage], dry[: 2 * N_SAMPLES], RATE)
@@ -181,18 +187,18 @@ def unpaired(recordings: Recordings, n_pairs: int, seconds: float = 60.0) -> Non
         print(
             f"unpaired, effect {'known' if is_known else 'unknown'}, {len(rows)} triples: right "
             f"{_share(rows, 1)}, MRSTFT ratio to the truth {_median(rows, 2):.2f}, worse than "
-            f"nothing {worse:.2f}",
+            f"no effect {worse:.2f}",
             flush=True,
         )
 
 
 def no_effect(recordings: Recordings, n_pairs: int) -> None:
-    """Copies, resampled copies and noise: is "leave it" answered."""
+    """Measure how often "leave it" is the answer to copies, resampled copies and noise."""
     rows = []
     for number in range(n_pairs):
         dry = recordings.dry(number)
         noise = np.random.default_rng(number).standard_normal(dry.size).astype(np.float32)
-        lower = audio.resample(audio.resample(dry, RATE, 16_000), 16_000, RATE)[: dry.size]
+        lower = resample(resample(dry, RATE, 16_000), 16_000, RATE)[: dry.size]
         kinds = {
             "same file": (dry, 1.0),
             "noise at -50 dB": (dry + np.float32(10**-2.5 * rms(dry)) * noise, 1.0),
@@ -206,7 +212,7 @@ def no_effect(recordings: Recordings, n_pairs: int) -> None:
     for kind in dict.fromkeys(row[0] for row in rows):
         part = [row for row in rows if row[0] == kind]
         print(f"  {kind}: left {_share(part, 1)} of {len(part)}")
-    print(f"no effect there, {len(rows)} pairs: left {_share(rows, 1)}")
+    print(f"no effect, {len(rows)} pairs: left {_share(rows, 1)}")
 
 
 # --- baselines ----------------------------------------------------------------------------------
@@ -215,14 +221,14 @@ def no_effect(recordings: Recordings, n_pairs: int) -> None:
 def _random_setting(
     dry: Array, wet: Array, truth: Stage, n: int, rng: np.random.Generator
 ) -> Array | None:
-    setting = draw_setting(truth.effect, rng)
+    setting = sample_setting(truth.effect, rng)
     return render_chain([Stage(truth.effect, setting)], dry, RATE)
 
 
 def _plain_cma(
     dry: Array, wet: Array, truth: Stage, n: int, rng: np.random.Generator
 ) -> Array | None:
-    """CMA-ES over the normalised settings of the right effect."""
+    """Return the result of CMA-ES over the normalised settings of the right effect."""
     try:
         import cma
     except ImportError:
@@ -233,7 +239,7 @@ def _plain_cma(
     objective = Objective(wet)
 
     def rendered(position: Sequence[float]) -> Array:
-        values = {p.name: p.value_at(float(u)) for p, u in zip(free, position, strict=True)}
+        values = {p.name: p.from_normalised(float(u)) for p, u in zip(free, position, strict=True)}
         return render_chain([Stage(truth.effect, values)], dry, RATE)
 
     options = {"bounds": [0, 1], "maxfevals": n, "verbose": -9, "seed": 1}
@@ -247,7 +253,7 @@ def _plain_cma(
 def _matched_equaliser(
     dry: Array, wet: Array, truth: Stage, n: int, rng: np.random.Generator
 ) -> Array | None:
-    """The dry audio with the mean spectrum of the wet one."""
+    """Return the dry audio with the mean spectrum of the wet one."""
     length = 1024
     window = hann(length)
     ours, theirs = (
@@ -286,9 +292,9 @@ PARTS = {"paired": paired, "chains": chains, "unpaired": unpaired, "no-effect": 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("recordings", type=Path, help="folder of recordings, a folder a speaker")
-    parser.add_argument("--part", choices=PARTS, help="default: all of them")
-    parser.add_argument("--pairs", type=int, default=20, help="of each effect or kind")
+    parser.add_argument("recordings", type=Path, help="folder with a folder per speaker")
+    parser.add_argument("--part", choices=PARTS, help="[all of them]")
+    parser.add_argument("--pairs", type=int, default=20, help="pairs of each effect or kind [20]")
     arguments = parser.parse_args()
     recordings = Recordings(arguments.recordings)
     for name in [arguments.part] if arguments.part else PARTS:

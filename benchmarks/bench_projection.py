@@ -1,12 +1,12 @@
-"""Projections to two dimensions: time, trustworthiness and effect accuracy in the plane.
+"""Compare projections to two dimensions: time, trustworthiness and effect accuracy.
 
-python benchmarks/bench_projection.py LATENTS [--points 120 600 2000 8000] [--rounds 3]
+    python benchmarks/bench_projection.py LATENTS [--points 120 600 2000 8000] [--rounds 3]
 
-LATENTS is a file of 'dafxtool embed'. Every fit is a fresh process with one thread; `cold` has the
-imports, `warm` is a second fit in the same process. Both are processor seconds beside wall seconds,
-so that another program's load shows. Trustworthiness (Venna & Kaski 2001) is over 10 neighbours,
-accuracy is that of the 5 nearest neighbours in the plane, both of 2,000 points at most. `same` says
-whether both fits, and one with two threads, gave the same bits.
+LATENTS is a file of 'dafxtool embed'. Every fit is a fresh process with one thread. `cold` includes
+the imports; `warm` is a second fit in the same process. Both are processor seconds beside wall
+seconds, which shows other load on the machine. Trustworthiness (Venna & Kaski 2001) is over 10
+neighbours, accuracy is that of the 5 nearest neighbours in the plane, both of at most 2,000 points.
+`same` states whether both fits, and one with two threads, gave the same bits.
 """
 
 from __future__ import annotations
@@ -59,7 +59,7 @@ def write_sample(path: Path, latents: Path, n_points: int) -> None:
 
     A file with fewer rows is filled up with mixtures of two rows of one effect, with noise.
     """
-    from dafxtool.latents import read_latents
+    from dafxtool.latents.table import read_latents
 
     found = read_latents(latents)
     styles, effects = found.effect_part, found.labels.effect
@@ -77,7 +77,7 @@ def write_sample(path: Path, latents: Path, n_points: int) -> None:
 def measured(
     sample: Path, methods: Sequence[str], n_points: int, rounds: int
 ) -> list[tuple[str, ...]]:
-    """A row of the table for each method; the methods take turns."""
+    """Return a row of the table for each method; the methods alternate."""
     found: dict[str, list[dict[str, Any]]] = {name: [] for name in methods}
     for _ in range(rounds):
         for method in methods:
@@ -129,7 +129,7 @@ def fit(sample: Path, method: str) -> dict[str, Any]:
 
 
 def projected(latents: NDArray[np.float32], method: str) -> NDArray[np.float32]:
-    from dafxtool.projection import perplexity, project
+    from dafxtool.latents.projection import perplexity, project
 
     if method != "opentsne":
         return project(latents, method).points

@@ -1,17 +1,17 @@
-"""Pairs rendered each second, beside a loop that anyone would write with pedalboard.
+"""Measure pairs rendered per second, beside a plain loop with pedalboard.
 
     python benchmarks/bench_render.py                        # the built-in recordings
     python benchmarks/bench_render.py --recordings FOLDER
 
-The loop does what the rows of our own file tell, with the same effects and settings: it reads and
-resamples whole files with pedalboard until a segment is full, builds the effect, processes, and
-writes dry and wet as WAV files of the same 32 bits. Ours is timed whole: looking at all recordings,
-starting the workers, bringing the file to the disk.
+The loop renders the rows of dafxtool's own file with the same effects and settings: it reads and
+resamples complete files with pedalboard until a segment is full, builds the effect, processes, and
+writes dry and wet as 32-bit WAV files. dafxtool is timed as a whole, including the scan of all
+recordings, the start of the workers and fsync.
 """
 
 from __future__ import annotations
 
-# Workers import this file again when they start: nothing heavy up here.
+# Workers import this file when they start, so nothing slow is imported at the top.
 import os
 import tempfile
 import time
@@ -42,21 +42,21 @@ PEAK = 10 ** (-12 / 20)  # of dry and wet
 
 @dataclass(frozen=True)
 class Job:
-    """A pair for the loop: the files that its segment is in, and what to do to it."""
+    """A pair for the loop: the files of its segment, and the effect with its setting."""
 
     paths: tuple[str, ...]
     offset: int  # in samples, in the first file
     effect: str
     setting: dict[str, float]
-    n_used: int  # of the paths, which go on to the end of the track
-    n_first: int  # samples of the segment that the first file holds
+    n_used: int  # of the paths, which continue to the end of the track
+    n_first: int  # samples of the segment in the first file
 
 
 def main() -> None:
     parser = options(__doc__, rounds=3)
-    parser.add_argument("--pairs", type=int, default=400, help="how many [400]")
-    parser.add_argument("--loop-pairs", type=int, help="how many of them the loop does [all]")
-    parser.add_argument("--scratch", type=Path, help="folder with room for the pairs")
+    parser.add_argument("--pairs", type=int, default=400, help="number of pairs [400]")
+    parser.add_argument("--loop-pairs", type=int, help="number of them that the loop renders [all]")
+    parser.add_argument("--scratch", type=Path, help="folder for the pairs")
     chosen = parser.parse_args()
     print_header("render", "pedalboard", "h5py")
     with tempfile.TemporaryDirectory(dir=chosen.scratch) as name:
@@ -85,10 +85,10 @@ def measure(
             LOOP: lambda: (
                 timed(lambda: loop(some, made, preset.segments.n_samples)) * (n_pairs / len(some))
             ),
-            "ours, 1 worker": lambda: timed(
+            "dafxtool, 1 worker": lambda: timed(
                 lambda: ours(recordings, made / "pairs.h5", n_pairs, 1)
             ),
-            "ours, 2 workers": lambda: timed(
+            "dafxtool, 2 workers": lambda: timed(
                 lambda: ours(recordings, made / "pairs.h5", n_pairs, 2)
             ),
         },
@@ -101,11 +101,11 @@ def measure(
     once, n_files, hours = catalogue(recordings)
     print(
         f"{n_pairs} pairs of {seconds:.2f} s, {' and '.join(EFFECTS)}, 24 kHz; {n_files} files of "
-        f"{hours:.2f} hours in all, which ours looks at first ({once:.2f} s once, within its time)."
+        f"{hours:.2f} hours, which dafxtool scans first ({once:.2f} s, within its time)."
         "\n"
     )
     if len(some) < n_pairs:
-        print(f"The loop did {len(some)} of them; its rate is theirs.\n")
+        print(f"The loop rendered {len(some)} of them.\n")
     print_rates(timings, n_pairs, "pairs", LOOP)
     floor = sum(parts.values())
     print(
@@ -114,10 +114,10 @@ def measure(
         + f"; together {floor:.1f} s, on two cores {floor / 2:.1f} s.\n"
     )
     rows = [
-        (way, f"{timings.median(way):.1f}", f"{timings.median(way) * cores / floor:.2f}")
-        for way, cores in (("ours, 1 worker", 1), ("ours, 2 workers", 2))
+        (method, f"{timings.median(method):.1f}", f"{timings.median(method) * cores / floor:.2f}")
+        for method, cores in (("dafxtool, 1 worker", 1), ("dafxtool, 2 workers", 2))
     ]
-    print_table(("way", "wall, s", "times the parts / cores"), rows)
+    print_table(("method", "wall, s", "times the parts / cores"), rows)
 
 
 def timed(work: Callable[[], object]) -> float:
@@ -130,15 +130,16 @@ def timed(work: Callable[[], object]) -> float:
 
 
 def floors(pairs_file: Path, folder: Path, jobs: Sequence[Job]) -> dict[str, float]:
-    """Seconds of decoding (each recording read and resampled once), of the effects, of writing."""
+    """Return seconds of decoding (each recording once), of the effects and of writing."""
     import h5py
     import numpy as np
 
-    from dafxtool import audio, store
+    from dafxtool import storage
+    from dafxtool.audio.io import load_audio
 
     paths = sorted({path for job in jobs for path in used(job)})
-    decode = timed(lambda: [audio.read(Path(path), 24_000) for path in paths])
-    with store.Reader(pairs_file, store.PAIRS) as pairs:
+    decode = timed(lambda: [load_audio(Path(path), 24_000) for path in paths])
+    with storage.Reader(pairs_file, storage.PAIRS) as pairs:
         shape = pairs.row_shape
         dry = pairs.rows(np.arange(0, len(pairs), max(1, len(pairs) // 400)))[:, 0]
     chosen = jobs[:: max(1, len(jobs) // 400)]
@@ -162,13 +163,13 @@ def floors(pairs_file: Path, folder: Path, jobs: Sequence[Job]) -> dict[str, flo
 
 
 def used(job: Job) -> tuple[str, ...]:
-    """The files that the segment of a job lies in."""
+    """Return the files that contain the segment of a job."""
     return job.paths[: job.n_used]
 
 
 def ours(recordings: Path, output: Path, n_pairs: int, workers: int) -> None:
-    from dafxtool.effects import builtin_effects
-    from dafxtool.pairs import render
+    from dafxtool.dataset.render import render
+    from dafxtool.effects.builtin import builtin_effects
 
     known = builtin_effects()
     effects: list[Any] = [(known[name], {}) for name in EFFECTS]
@@ -176,8 +177,9 @@ def ours(recordings: Path, output: Path, n_pairs: int, workers: int) -> None:
 
 
 def catalogue(recordings: Path) -> tuple[float, int, float]:
-    """Seconds that looking at the recordings takes, how many there are, and their hours."""
-    from dafxtool.segments import SegmentConfig, SplitConfig, build_catalogue
+    """Return seconds of the scan of the recordings, their number and their hours."""
+    from dafxtool.config import SegmentConfig, SplitConfig
+    from dafxtool.dataset.recordings import build_catalogue
 
     began = time.perf_counter()
     found = build_catalogue([recordings], SegmentConfig(), SplitConfig())
@@ -205,7 +207,7 @@ def rendered(job: Job, n_samples: int) -> tuple[NDArray[np.float32], NDArray[np.
 
 
 def segment(job: Job, n_samples: int) -> NDArray[np.float32]:
-    """Whole files, read and resampled by pedalboard, cut to the segment."""
+    """Read and resample complete files with pedalboard, and cut the segment."""
     import numpy as np
     from pedalboard.io import AudioFile
 
@@ -244,10 +246,10 @@ def at_peak(sound: NDArray[np.float32]) -> NDArray[np.float32]:
 
 
 def jobs_of(pairs_file: Path) -> list[Job]:
-    """The rows of a pairs file as the loop does them."""
-    from dafxtool import store
+    """Convert the rows of a pairs file to jobs of the loop."""
+    from dafxtool import storage
 
-    with store.Reader(pairs_file, store.PAIRS) as pairs:
+    with storage.Reader(pairs_file, storage.PAIRS) as pairs:
         labels, n_samples = pairs.labels, pairs.row_shape[1]
     tracks: dict[int, list[int]] = {}
     for index, recording in enumerate(labels.recordings):
@@ -282,9 +284,9 @@ def jobs_of(pairs_file: Path) -> list[Job]:
 def check_same(one: Path, other: Path) -> None:
     import numpy as np
 
-    from dafxtool import store
+    from dafxtool import storage
 
-    with store.Reader(one, store.PAIRS) as a, store.Reader(other, store.PAIRS) as b:
+    with storage.Reader(one, storage.PAIRS) as a, storage.Reader(other, storage.PAIRS) as b:
         parts = [slice(i, i + 64) for i in range(0, len(a), 64)]
         same = all(np.array_equal(a.rows(part), b.rows(part)) for part in parts)
         check(same and len(a) == len(b), "1 worker and 2 workers render different pairs")
@@ -293,29 +295,29 @@ def check_same(one: Path, other: Path) -> None:
 def check_again(path: Path, rows: Sequence[int]) -> None:
     import numpy as np
 
-    from dafxtool import store
-    from dafxtool.pairs import render_again
+    from dafxtool import storage
+    from dafxtool.dataset.render import rerender_row
 
     for row in rows:
-        with store.Reader(path, store.PAIRS) as pairs:
+        with storage.Reader(path, storage.PAIRS) as pairs:
             stored = pairs.rows(slice(row, row + 1))[0]
-        check(np.array_equal(render_again(path, row), stored), f"row {row} renders differently")
+        check(np.array_equal(rerender_row(path, row), stored), f"row {row} renders differently")
 
 
 def check_loop(path: Path, jobs: Sequence[Job], n_samples: int) -> None:
-    """The loop makes the same sound, as near as its resampling and missing fades let it."""
+    """Check that the loop gives the same audio, up to its resampling and missing fades."""
     import numpy as np
 
-    from dafxtool import store
+    from dafxtool import storage
 
-    with store.Reader(path, store.PAIRS) as pairs:
+    with storage.Reader(path, storage.PAIRS) as pairs:
         stored = pairs.rows(slice(0, len(jobs)))
     for job, pair in zip(jobs, stored, strict=True):
-        # What pedalboard's resampling mirrors down is driven like the rest.
+        # Aliases of pedalboard's resampling are distorted like the rest.
         for theirs, sound, least in zip(rendered(job, n_samples), pair, (0.95, 0.8), strict=True):
-            # It makes each recording a sample shorter than it is, so later ones come too early.
+            # It shortens each recording by a sample, so later ones are too early.
             likeness = float(np.corrcoef(theirs[: job.n_first], sound[: job.n_first])[0, 1])
-            check(likeness > least, f"the loop's {job.effect} is like ours only by {likeness:.3f}")
+            check(likeness > least, f"the loop's {job.effect} correlates only with {likeness:.3f}")
 
 
 if __name__ == "__main__":

@@ -1,13 +1,12 @@
-"""Pairs analysed each second, beside the bare transform and beside a loop with librosa.
+"""Measure spectrograms per second, beside the bare transform and a loop with librosa.
 
     python benchmarks/bench_spectrogram.py                   # the built-in recordings
     python benchmarks/bench_spectrogram.py --recordings FOLDER
 
-Ours goes from pairs.h5 to spectrograms.h5. The floor is torch.stft alone, on audio that is in
-memory already, and h5py writing as many bytes, which were made before. The plain script does with
-the same two libraries what the file needs (magnitude, power law, standardisation with constants
-that it is given), likewise from memory. The librosa loop reads a WAV file, analyses it and saves
-an array, file by file.
+dafxtool goes from pairs.h5 to spectrograms.h5. The reference is torch.stft alone on audio in
+memory, with h5py writing as many bytes that were computed before. The plain script adds magnitude,
+power law and standardisation with given constants, likewise from memory. The librosa loop reads a
+WAV file, transforms it and saves an array, file by file.
 """
 
 from __future__ import annotations
@@ -23,22 +22,22 @@ import torch
 from common import check, emptied, options, print_header, print_rates, recordings_in, side_by_side
 from numpy.typing import NDArray
 
-from dafxtool import store
-from dafxtool.effects import builtin_effects
-from dafxtool.pairs import render
+from dafxtool import storage
+from dafxtool.dataset.render import render
+from dafxtool.effects.builtin import builtin_effects
 from dafxtool.presets import PRESETS
-from dafxtool.spectrograms import write_spectrograms
+from dafxtool.spectrogram.compute import compute_spectrograms
 
 CONFIG = PRESETS["default"].spectrogram
-BATCH = 15  # pairs, about as many as ours takes at a time
+BATCH = 15  # pairs, about as many as compute_spectrograms takes at a time
 FLOOR = "torch.stft + h5py"
-OURS = "ours"
-BY_SEGMENT = "ours, standardised by segment"
+OURS = "dafxtool"
+BY_SEGMENT = "dafxtool, standardised by segment"
 
 
 def main() -> None:
     parser = options(__doc__, rounds=3)
-    parser.add_argument("--pairs", type=int, default=90, help="how many [90]")
+    parser.add_argument("--pairs", type=int, default=90, help="number of pairs [90]")
     chosen = parser.parse_args()
     print_header("spectrogram", "torch", "h5py", "librosa")
     with tempfile.TemporaryDirectory() as name:
@@ -48,7 +47,7 @@ def main() -> None:
 
 
 def make_pairs(recordings: Path, scratch: Path, n_pairs: int) -> None:
-    """The same pairs as pairs.h5 and as a folder of WAV files."""
+    """Write the same pairs as pairs.h5 and as a folder of WAV files."""
     known = builtin_effects()
     effects: list[Any] = [(known[name], {}) for name in ("overdrive", "delay")]
     for output in (scratch / "pairs.h5", scratch / "wav"):
@@ -61,9 +60,9 @@ def measure(scratch: Path, rounds: int) -> None:
     emptied(kept)()
     ours(pairs, kept)
     by_librosa(files[:8], kept)
-    with store.Reader(pairs, store.PAIRS) as reader:
+    with storage.Reader(pairs, storage.PAIRS) as reader:
         sound = torch.from_numpy(reader.rows(slice(None)))
-    with store.Reader(kept / "dataset.h5", store.SPECTROGRAMS) as reader:
+    with storage.Reader(kept / "dataset.h5", storage.SPECTROGRAMS) as reader:
         written = reader.rows(slice(None))
         constants = reader.configuration["mean"], reader.configuration["std"]
     check_values(sound, written, constants, [kept / f"{path.stem}.npy" for path in files[:8]])
@@ -88,7 +87,7 @@ def measure(scratch: Path, rounds: int) -> None:
 
 def ours(pairs: Path, folder: Path, standardisation: str = "dataset") -> None:
     config = replace(CONFIG, standardisation=standardisation)
-    write_spectrograms(pairs, folder / f"{standardisation}.h5", config, device="cpu")
+    compute_spectrograms(pairs, folder / f"{standardisation}.h5", config, device="cpu")
 
 
 def transform(sound: torch.Tensor) -> torch.Tensor:
@@ -120,8 +119,8 @@ def plain(sound: torch.Tensor, constants: tuple[float, float], folder: Path) -> 
 
 
 def plain_values(sound: torch.Tensor, constants: tuple[float, float]) -> NDArray[np.float16]:
-    mean, deviation = constants
-    values = (transform(sound).abs() ** CONFIG.exponent - mean) / deviation
+    mean, std = constants
+    values = (transform(sound).abs() ** CONFIG.exponent - mean) / std
     return values.half().reshape(len(sound), 2, *CONFIG.shape).numpy()
 
 
@@ -151,16 +150,19 @@ def check_values(
     for start in range(0, len(sound), BATCH):
         part = slice(start, start + BATCH)
         wanted = plain_values(sound[part], constants)
-        check(np.allclose(written[part], wanted, rtol=2e-3, atol=2e-3), "ours is not torch's")
-    mean, deviation = constants
+        check(
+            np.allclose(written[part], wanted, rtol=2e-3, atol=2e-3),
+            "values differ from torch's",
+        )
+    mean, std = constants
     for number, path in enumerate(by_librosa):
-        values = written[number // 2, number % 2].astype(np.float32) * deviation + mean
+        values = written[number // 2, number % 2].astype(np.float32) * std + mean
         found, wanted = (
             each.astype(np.float64).clip(0) ** (1 / CONFIG.exponent)
             for each in (values, np.load(path))
         )
         near = np.linalg.norm(found - wanted) < 3e-3 * np.linalg.norm(wanted)
-        check(near, f"ours is not librosa's at {path.name}")
+        check(near, f"spectrograms differ from librosa's at {path.name}")
 
 
 if __name__ == "__main__":

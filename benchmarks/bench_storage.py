@@ -1,12 +1,12 @@
-"""Ways to keep spectrograms in HDF5: how large, how quickly written, and read as train reads them.
+"""Measure layouts of spectrograms in HDF5: size, writing, and reading as train reads.
 
     python benchmarks/bench_storage.py                   # the built-in recordings
     python benchmarks/bench_storage.py --recordings FOLDER
 
-Each way gets the same spectrograms, batch by batch, and gives batches of 16 rows drawn at random;
-the files are in the system's cache. Ours is `store` as it is: float16, one row a chunk, none of it
-compressed, and each chunk read and written past HDF5's own cache of chunks. Compressed are what
-every h5py can read: lzf, and gzip behind a shuffle of the bytes.
+Each layout stores the same spectrograms, batch by batch, and is read in random batches of 16 rows
+from files in the system's cache. That of `dafxtool.storage` is float16, one row a chunk, not
+compressed, past HDF5's chunk cache. The compressed ones are those that every h5py reads: lzf, and
+gzip with the shuffle filter.
 """
 
 from __future__ import annotations
@@ -24,31 +24,32 @@ from common import Timings, check, emptied, options, print_header, print_table, 
 from common import side_by_side as timed
 from numpy.typing import NDArray
 
-from dafxtool import store
-from dafxtool.effects import builtin_effects
-from dafxtool.pairs import render
-from dafxtool.parameters import Effect
+from dafxtool import storage
+from dafxtool.dataset.render import render
+from dafxtool.effects.builtin import builtin_effects
+from dafxtool.effects.effect import Effect
 from dafxtool.presets import PRESETS
-from dafxtool.spectrograms import write_spectrograms
+from dafxtool.spectrogram.compute import compute_spectrograms
 
 CONFIG = PRESETS["default"].spectrogram
 BATCH = 16
 EFFECTS = [Effect("none").to_dict()]  # for labels, which are all zeros
 RECORDINGS = [{"path": "none", "folder": "", "split": "train", "track": 0}]
-OURS = "ours: one row a chunk, past the cache"
+OURS = "dafxtool: one row a chunk, past the cache"
 
 
 @dataclass(frozen=True)
-class Way:
-    """How h5py is told to keep an array of rows."""
+class Layout:
+    """Options of h5py for an array of rows."""
 
-    rows_a_chunk: int | None = 1  # None: not in chunks
+    rows_per_chunk: int | None = 1  # None: not in chunks
     dtype: str = "float16"
     settings: dict[str, Any] = field(default_factory=dict)
 
     def write(self, path: Path, values: NDArray[np.float16]) -> None:
         with h5py.File(path, "w") as file:
-            chunks = None if self.rows_a_chunk is None else (self.rows_a_chunk, *values.shape[1:])
+            n_rows = self.rows_per_chunk
+            chunks = None if n_rows is None else (n_rows, *values.shape[1:])
             array = file.create_dataset(
                 "spectrogram", values.shape, self.dtype, chunks=chunks, **self.settings
             )
@@ -62,19 +63,21 @@ class Way:
                 np.stack([array[row] for row in np.sort(rows)])
 
 
-WAYS = {
-    "one row a chunk": Way(),
-    "16 rows a chunk": Way(16),
-    "no chunks": Way(None),
-    "float32, one row a chunk": Way(dtype="float32"),
-    "lzf": Way(settings={"compression": "lzf", "shuffle": True}),
-    "gzip, level 1": Way(settings={"compression": "gzip", "compression_opts": 1, "shuffle": True}),
+LAYOUTS = {
+    "one row a chunk": Layout(),
+    "16 rows a chunk": Layout(16),
+    "no chunks": Layout(None),
+    "float32, one row a chunk": Layout(dtype="float32"),
+    "lzf": Layout(settings={"compression": "lzf", "shuffle": True}),
+    "gzip, level 1": Layout(
+        settings={"compression": "gzip", "compression_opts": 1, "shuffle": True}
+    ),
 }
 
 
 def main() -> None:
     parser = options(__doc__, rounds=3)
-    parser.add_argument("--pairs", type=int, default=64, help="how many [64]")
+    parser.add_argument("--pairs", type=int, default=64, help="number of pairs [64]")
     chosen = parser.parse_args()
     print_header("storage", "h5py")
     with tempfile.TemporaryDirectory() as name:
@@ -88,8 +91,8 @@ def some_spectrograms(recordings: Path, scratch: Path, n_pairs: int) -> NDArray[
     effects: list[Any] = [(known[name], {}) for name in ("overdrive", "delay")]
     render([recordings], scratch / "pairs.h5", effects, pairs_per_effect=n_pairs // 2)
     made = scratch / "spectrograms.h5"
-    write_spectrograms(scratch / "pairs.h5", made, CONFIG, device="cpu")
-    with store.Reader(made, store.SPECTROGRAMS) as reader:
+    compute_spectrograms(scratch / "pairs.h5", made, CONFIG, device="cpu")
+    with storage.Reader(made, storage.SPECTROGRAMS) as reader:
         values: NDArray[np.float16] = reader.rows(slice(None))
     return values
 
@@ -97,16 +100,19 @@ def some_spectrograms(recordings: Path, scratch: Path, n_pairs: int) -> NDArray[
 def measure(values: NDArray[np.float16], folder: Path, rounds: int) -> None:
     rng = np.random.default_rng(0)
     batches = [rng.choice(len(values), BATCH, replace=False) for _ in range(8)]
-    paths = {name: folder / f"{number}.h5" for number, name in enumerate((OURS, *WAYS))}
+    paths = {name: folder / f"{number}.h5" for number, name in enumerate((OURS, *LAYOUTS))}
     writing: dict[str, Callable[[], object]] = {OURS: partial(write_ours, paths[OURS], values)}
     reading: dict[str, Callable[[], object]] = {OURS: partial(read_ours, paths[OURS], batches)}
-    for name, way in WAYS.items():
-        writing[name] = partial(way.write, paths[name], values)
-        reading[name] = partial(way.read, paths[name], batches)
+    for name, layout in LAYOUTS.items():
+        writing[name] = partial(layout.write, paths[name], values)
+        reading[name] = partial(layout.read, paths[name], batches)
     emptied(folder)()
     written = timed(writing, rounds, before=None)
-    with store.Reader(paths[OURS], store.SPECTROGRAMS) as reader:
-        check(np.array_equal(reader.rows(batches[0]), values[batches[0]]), "rows come back changed")
+    with storage.Reader(paths[OURS], storage.SPECTROGRAMS) as reader:
+        check(
+            np.array_equal(reader.rows(batches[0]), values[batches[0]]),
+            "rows differ",
+        )
     show(values, paths, written, timed(reading, rounds), len(batches) * BATCH)
 
 
@@ -131,17 +137,24 @@ def show(
             )
         )
     print_table(
-        ("way", "MB a row", "rows/s written", "rows/s read", "read, times 'one row a chunk'"), rows
+        (
+            "method",
+            "MB per row",
+            "rows/s written",
+            "rows/s read",
+            "read, relative to one row a chunk",
+        ),
+        rows,
     )
 
 
 def write_ours(path: Path, values: NDArray[np.float16]) -> None:
-    """As `spectrogram` writes, labels left out."""
+    """Write rows as `spectrogram` does, with empty labels."""
     columns = {"spectrogram": (values.shape[1:], values.dtype)}
     described = {"spectrogram": asdict(CONFIG), "mean": 0.0, "std": 1.0, "pairs": {}}
-    with store.writing_rows(
+    with storage.open_writer(
         path,
-        store.SPECTROGRAMS,
+        storage.SPECTROGRAMS,
         columns,
         np.zeros(len(values), np.int64),
         described,
@@ -154,7 +167,7 @@ def write_ours(path: Path, values: NDArray[np.float16]) -> None:
 
 
 def read_ours(path: Path, batches: list[NDArray[np.int64]]) -> None:
-    with store.Reader(path, store.SPECTROGRAMS) as reader:
+    with storage.Reader(path, storage.SPECTROGRAMS) as reader:
         for rows in batches:
             reader.rows(rows)
 

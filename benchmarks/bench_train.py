@@ -1,13 +1,13 @@
-"""Segments trained on each second, beside the bare step on one batch that is never changed.
+"""Measure segments trained on per second, beside the bare step on one constant batch.
 
     python benchmarks/bench_train.py                         # the built-in recordings
     python benchmarks/bench_train.py --recordings FOLDER
 
-The preset is small, the device the CPU. Ours is the loop of dafxtool.training.train itself, from
-spectrograms.h5, with validation, logging and checkpoints put off to its end; it is timed from the
-beginning of its first step to the beginning of its last, so that what is done once (reading the
-file into memory, principal components, the first and the last validation) does not count. In the
-third way the data is kept out of memory and every batch is read from the file.
+The preset is small, the device the CPU. dafxtool is the loop of dafxtool.training.train.train, from
+spectrograms.h5, with validation, logging and checkpoints postponed to its end. It is timed from the
+start of its first step to the start of its last, without what happens once: reading the file into
+memory, principal components, the first and the last validation. The third method reads every batch
+from the file.
 """
 
 from __future__ import annotations
@@ -25,17 +25,20 @@ import numpy as np
 import torch
 from common import check, options, print_header, print_rates, recordings_in, side_by_side
 
-from dafxtool import checkpoint, store
-from dafxtool import rows as rows_module
-from dafxtool.effects import builtin_effects
-from dafxtool.model import CHANGE_BUFFERS
-from dafxtool.pairs import render
-from dafxtool.presets import PRESETS, Configuration
-from dafxtool.progress import Progress
-from dafxtool.rows import Rows
-from dafxtool.spectrograms import write_spectrograms
-from dafxtool.trainer import Trainer, data_order
-from dafxtool.training import train
+from dafxtool import storage
+from dafxtool.config import Configuration
+from dafxtool.dataset.render import render
+from dafxtool.effects.builtin import builtin_effects
+from dafxtool.models.checkpoint import read_checkpoint
+from dafxtool.models.residual import CHANGE_BUFFERS
+from dafxtool.presets import PRESETS
+from dafxtool.spectrogram.compute import compute_spectrograms
+from dafxtool.training import loader as rows_module
+from dafxtool.training.loader import SplitLoader
+from dafxtool.training.schedules import data_order
+from dafxtool.training.train import train
+from dafxtool.training.trainer import Trainer
+from dafxtool.utils.progress import Progress
 
 BARE = "Trainer.step, one batch"
 NEVER = 1_000_000
@@ -43,9 +46,9 @@ NEVER = 1_000_000
 
 def main() -> None:
     parser = options(__doc__, rounds=3)
-    parser.add_argument("--steps", type=int, default=17, help="of each way in a round [17]")
-    parser.add_argument("--pairs", type=int, default=300, help="how many in the file [300]")
-    parser.add_argument("--threads", type=int, help="of torch; else as many as it takes itself")
+    parser.add_argument("--steps", type=int, default=17, help="steps of each method per round [17]")
+    parser.add_argument("--pairs", type=int, default=300, help="number of pairs in the file [300]")
+    parser.add_argument("--threads", type=int, help="threads of torch [its default]")
     chosen = parser.parse_args()
     if chosen.threads:
         torch.set_num_threads(chosen.threads)
@@ -61,12 +64,12 @@ def make_data(recordings: Path, scratch: Path, n_pairs: int) -> Path:
     effects: list[Any] = [(known[name], {}) for name in ("overdrive", "delay")]
     pairs, data = scratch / "pairs.h5", scratch / "spectrograms.h5"
     render([recordings], pairs, effects, preset.segments, preset.split, n_pairs // 2)
-    write_spectrograms(pairs, data, preset.spectrogram, device="cpu")
+    compute_spectrograms(pairs, data, preset.spectrogram, device="cpu")
     return data
 
 
 def unobserved(n_steps: int) -> Configuration:
-    """The preset small, which only trains, and without labels, as the bare step has none."""
+    """Return the preset small without validation, logging and labels, as in the bare step."""
     preset = PRESETS["small"]
     return replace(
         preset,
@@ -84,9 +87,9 @@ def unobserved(n_steps: int) -> Configuration:
 
 def measure(data: Path, scratch: Path, made: Configuration, rounds: int) -> None:
     n_steps, size = made.training.max_steps, made.training.batch_size
-    with store.Reader(data, store.SPECTROGRAMS) as reader:
-        rows = Rows(reader, reader.labels.rows_of(("train",)), "cpu")
-        n_rows, n_bytes = len(rows), len(rows) * reader.bytes_a_row
+    with storage.Reader(data, storage.SPECTROGRAMS) as reader:
+        rows = SplitLoader(reader, reader.labels.rows_of(("train",)), "cpu")
+        n_rows, n_bytes = len(rows), len(rows) * reader.bytes_per_row
         check_weights(data, scratch / "checked", unobserved(4), rows)
         trainer = Trainer(made, (2, *made.spectrogram.shape), "cpu")
         trainer.prepare(rows)
@@ -95,8 +98,8 @@ def measure(data: Path, scratch: Path, made: Configuration, rounds: int) -> None
         timings = side_by_side(
             {
                 BARE: lambda: bare(trainer, batch, n_steps),
-                "ours, data in memory": lambda: loop(data, scratch / "run", made, "memory"),
-                "ours, data in the file": lambda: loop(data, scratch / "run", made, "file"),
+                "dafxtool, data in memory": lambda: loop(data, scratch / "run", made, "memory"),
+                "dafxtool, data in the file": lambda: loop(data, scratch / "run", made, "file"),
             },
             rounds,
             timed=True,
@@ -111,38 +114,38 @@ def measure(data: Path, scratch: Path, made: Configuration, rounds: int) -> None
 
 
 def bare(trainer: Trainer, batch: torch.Tensor, n_steps: int) -> float:
-    """Seconds from the beginning of the first step to the beginning of the last."""
+    """Return seconds from the start of the first step to the start of the last."""
     trainer.step_number = 0
-    with stopwatch() as begins:
+    with stopwatch() as starts:
         for _ in range(n_steps):
             trainer.step(batch)
-    return begins[-1] - begins[0]
+    return starts[-1] - starts[0]
 
 
 def loop(data: Path, run: Path, made: Configuration, place: str) -> float:
-    with stopwatch() as begins, held_in(place) as told:
-        train(data, run, made, "cpu", overwrite=True, progress=told)
-    check(any(f"in {place};" in line for line in told.lines), f"the data is not in {place}")
-    check(len(begins) == made.training.max_steps, "the loop took other steps than it was told")
-    return begins[-1] - begins[0]
+    with stopwatch() as starts, held_in(place) as messages:
+        train(data, run, made, "cpu", overwrite=True, progress=messages)
+    check(any(f"in {place};" in line for line in messages.lines), f"the data is not in {place}")
+    check(len(starts) == made.training.max_steps, "the loop took a different number of steps")
+    return starts[-1] - starts[0]
 
 
 @contextmanager
 def stopwatch() -> Iterator[list[float]]:
-    """When each call of Trainer.step begins."""
-    begins: list[float] = []
+    """Record the start of each call of Trainer.step."""
+    starts: list[float] = []
     step = Trainer.step
 
     def noted(trainer: Trainer, *arguments: Any) -> torch.Tensor:
-        begins.append(time.perf_counter())
+        starts.append(time.perf_counter())
         return step(trainer, *arguments)
 
     with patch.object(Trainer, "step", noted):
-        yield begins
+        yield starts
 
 
-class Told(Progress):
-    """Keeps what is said."""
+class MessageLog(Progress):
+    """Store progress messages."""
 
     def __init__(self) -> None:
         self.lines: list[str] = []
@@ -152,15 +155,15 @@ class Told(Progress):
 
 
 @contextmanager
-def held_in(place: str) -> Iterator[Told]:
-    """Have the rows held in memory, or read from the file as if memory were short."""
+def held_in(place: str) -> Iterator[MessageLog]:
+    """Hold the rows in memory, or read them from the file as if memory were short."""
     share = 0.0 if place == "file" else rows_module.MEMORY_SHARE
     with patch.object(rows_module, "MEMORY_SHARE", share):
-        yield Told()
+        yield MessageLog()
 
 
-def check_weights(data: Path, folder: Path, made: Configuration, rows: Rows) -> None:
-    """Both of our ways end on the weights of a loop of bare steps over the same batches."""
+def check_weights(data: Path, folder: Path, made: Configuration, rows: SplitLoader) -> None:
+    """Check that both loops end with the weights of bare steps over the same batches."""
     by_hand = Trainer(made, (2, *made.spectrogram.shape), "cpu")
     by_hand.prepare(rows)
     by_hand.fit_change(rows)
@@ -169,12 +172,12 @@ def check_weights(data: Path, folder: Path, made: Configuration, rows: Rows) -> 
         by_hand.step(next(rows.batches(iter([positions]))), positions=positions)
     for place in ("memory", "file"):
         loop(data, folder / place, made, place)
-        saved = checkpoint.read_checkpoint(folder / place / "checkpoints" / "last.pt")["weights"]
+        saved = read_checkpoint(folder / place / "checkpoints" / "last.pt")["weights"]
         for name, wanted in by_hand.model.state_dict().items():
             if name in CHANGE_BUFFERS:  # chosen again at the end, which is validated
                 continue
             near = np.allclose(saved[name].numpy(), wanted.numpy(), rtol=1e-4, atol=1e-5)
-            check(near, f"{name} ends elsewhere, with the data in {place}")
+            check(near, f"{name} ends with other weights, with the data in {place}")
 
 
 if __name__ == "__main__":

@@ -1,8 +1,8 @@
-"""What the benchmarks share: timing side by side, tables, the line that names the machine.
+"""Time methods side by side, print tables, and name the machine.
 
-Ways that are compared are timed in turns, each once a round, in an order that turns by one from
-round to round: what else the machine does then falls on all of them. Figures are medians over the
-rounds, ratios are medians of each round's ratio.
+Methods that are compared alternate, each once per round, in an order that rotates from round to
+round, so that other load on the machine affects all of them. Figures are medians over the rounds;
+ratios are medians of each round's ratio.
 """
 
 from __future__ import annotations
@@ -19,64 +19,64 @@ from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 
-Ways = Mapping[str, Callable[[], object]]
+Methods = Mapping[str, Callable[[], object]]
 
 
 @dataclass(frozen=True)
 class Timings:
-    """Seconds of each way, one value a round."""
+    """Seconds of each method, one value per round."""
 
     seconds: dict[str, list[float]]
 
-    def median(self, way: str) -> float:
-        return statistics.median(self.seconds[way])
+    def median(self, method: str) -> float:
+        return statistics.median(self.seconds[method])
 
-    def speed(self, way: str, reference: str) -> float:
-        """How many times as quick as the reference, measured in the same rounds."""
-        pairs = zip(self.seconds[reference], self.seconds[way], strict=True)
-        return statistics.median(theirs / ours for theirs, ours in pairs)
+    def speed(self, method: str, reference: str) -> float:
+        """Return the speed relative to the reference, in the same rounds."""
+        pairs = zip(self.seconds[reference], self.seconds[method], strict=True)
+        return statistics.median(theirs / own for theirs, own in pairs)
 
 
 def side_by_side(
-    ways: Ways, rounds: int, before: Callable[[], object] | None = None, timed: bool = False
+    methods: Methods, rounds: int, before: Callable[[], object] | None = None, timed: bool = False
 ) -> Timings:
-    """Time every way once a round; what `before` does ahead of each is not timed.
+    """Time every method once per round; `before` runs ahead of each and is not timed.
 
-    timed  the ways return their seconds themselves
+    timed  the methods return their seconds themselves
     """
-    names = list(ways)
+    names = list(methods)
     seconds: dict[str, list[float]] = {name: [] for name in names}
     for turn in range(rounds):
         shift = turn % len(names)
         for name in names[shift:] + names[:shift]:
             if before:
                 before()
-            began = time.perf_counter()
-            result = ways[name]()
-            spent = time.perf_counter() - began
+            start = time.perf_counter()
+            result = methods[name]()
+            spent = time.perf_counter() - start
             seconds[name].append(float(str(result)) if timed else spent)
     return Timings(seconds)
 
 
 def print_rates(timings: Timings, amount: float, unit: str, reference: str) -> None:
-    """A Markdown table: the rate of each way, and how it compares with the reference."""
+    """Print a Markdown table with the rate of each method, and its ratio to the reference."""
     rows = []
-    for way, spent in timings.seconds.items():
-        rate = amount / timings.median(way)
+    for method, spent in timings.seconds.items():
+        rate = amount / timings.median(method)
         least, most = amount / max(spent), amount / min(spent)
         rows.append(
             (
-                way,
+                method,
                 f"{rate:.1f}",
                 f"{least:.1f} to {most:.1f}",
-                f"{timings.speed(way, reference):.2f}",
+                f"{timings.speed(method, reference):.2f}",
             )
         )
-    print_table(("way", f"{unit}/s", "least to most", f"times {reference!r}"), rows)
+    print_table(("method", f"{unit}/s", "range", f"relative to {reference}"), rows)
 
 
 def print_table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-    """A Markdown table, numbers to the right."""
+    """Print a Markdown table with right-aligned numbers."""
     print(f"| {' | '.join(columns)} |")
     print(f"|---|{'---:|' * (len(columns) - 1)}")
     for row in rows:
@@ -85,7 +85,7 @@ def print_table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
 
 
 def print_header(title: str, *libraries: str) -> None:
-    """The stage, and a line that says on what it was measured."""
+    """Print the stage, and a line on the machine and versions."""
     found = [f"{name} {version(name)}" for name in ("dafxtool", "numpy", *libraries)]
     load = f"load {os.getloadavg()[0]:.1f} before" if hasattr(os, "getloadavg") else "load unknown"
     machine = f"{usable_cores()} cores, {processor()}, {load}"
@@ -99,7 +99,7 @@ def usable_cores() -> int:
 
 
 def processor() -> str:
-    """Its name, where the system tells."""
+    """Return the name of the processor, as far as the system reports it."""
     try:
         for line in Path("/proc/cpuinfo").read_text().splitlines():
             if line.startswith("model name"):
@@ -122,17 +122,17 @@ def options(
 
 
 def recordings_in(named: Path | None, scratch: Path) -> Path:
-    """The folder that was named, or the built-in recordings, copied into the scratch folder."""
+    """Return the named folder, or copy the built-in recordings into the scratch folder."""
     if named:
         return named
-    from dafxtool.example_recordings import write_clips
+    from dafxtool.audio.example_recordings import write_clips
 
     write_clips(scratch / "recordings")
     return scratch / "recordings"
 
 
 def emptied(folder: Path) -> Callable[[], None]:
-    """Empties the folder, and waits until nothing of earlier work is left to be written."""
+    """Return a function that empties a folder and waits until earlier writes reach the disk."""
 
     def empty() -> None:
         shutil.rmtree(folder, ignore_errors=True)
@@ -144,6 +144,6 @@ def emptied(folder: Path) -> Callable[[], None]:
 
 
 def check(holds: object, what: str) -> None:
-    """Nothing that is wrong is timed."""
+    """Exit with an error unless the results are correct."""
     if not holds:
-        sys.exit(f"not timed, because it is wrong: {what}")
+        sys.exit(f"not timed, because the results are wrong: {what}")

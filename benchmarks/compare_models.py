@@ -3,8 +3,8 @@
     python benchmarks/compare_models.py pairs.h5 --minutes 6
     python benchmarks/compare_models.py pairs.h5 --minutes 6 --variant small --variant week6
 
-Prints one row of the table in docs/model.md for each variant as it is done. A variant whose run is
-in --folder already is evaluated as it is, so that a table can be gone on with.
+Prints a row of the table in docs/model.md as each variant finishes. A variant whose run exists in
+--folder is only evaluated, so a table can be continued.
 """
 
 from __future__ import annotations
@@ -14,13 +14,15 @@ import json
 from dataclasses import replace
 from pathlib import Path
 
-from dafxtool import presets, store
-from dafxtool.evaluation import Evaluation, evaluate
-from dafxtool.presets import PRESETS, Configuration
-from dafxtool.progress import TerminalProgress
-from dafxtool.runs import load_run
-from dafxtool.spectrograms import segment_size, write_spectrograms
-from dafxtool.training import train
+from dafxtool import presets, storage
+from dafxtool.config import Configuration
+from dafxtool.evaluation.evaluate import evaluate
+from dafxtool.evaluation.results import Evaluation
+from dafxtool.models.run import load_run
+from dafxtool.presets import PRESETS
+from dafxtool.spectrogram.compute import compute_spectrograms, segment_size
+from dafxtool.training.train import train
+from dafxtool.utils.progress import TerminalProgress
 
 SMALL = PRESETS["small"]
 
@@ -71,7 +73,7 @@ COLUMNS = {
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("pairs", type=Path)
-    parser.add_argument("--minutes", type=float, default=6.0, help="of training, for each variant")
+    parser.add_argument("--minutes", type=float, default=6.0, help="training time of each variant")
     parser.add_argument(
         "--variant", action="append", choices=VARIANTS, help="[default: the first six]"
     )
@@ -91,16 +93,16 @@ def main() -> None:
 def compare(
     name: str, pairs: Path, folder: Path, minutes: float, device: str
 ) -> tuple[Evaluation, int]:
-    """Train one variant, unless it is there, and evaluate it; the evaluation goes to a file too."""
+    """Train a variant unless its run exists, evaluate it, and write the evaluation to a file."""
     run = folder / name
     if not (run / "checkpoints" / "last.pt").exists():
         configuration = VARIANTS[name][1]
-        with store.Reader(pairs, store.PAIRS) as reader:
+        with storage.Reader(pairs, storage.PAIRS) as reader:
             configuration = presets.with_segments_of(configuration, *segment_size(reader))
         spectrogram = configuration.spectrogram
         analysed = folder / f"{spectrogram.n_fft}-{spectrogram.hop_length}.h5"
         if not analysed.exists():
-            write_spectrograms(pairs, analysed, spectrogram, progress=TerminalProgress())
+            compute_spectrograms(pairs, analysed, spectrogram, progress=TerminalProgress())
         training = replace(configuration.training, max_minutes=minutes, max_steps=1_000_000)
         configuration = replace(configuration, training=training)
         train(analysed, run, configuration, device, progress=TerminalProgress())

@@ -1,8 +1,8 @@
-"""Run the whole pipeline once, small, on the example recordings.
+"""Run the whole pipeline on the example recordings with a small dataset.
 
-Each step calls what its command calls. Nothing is prepared: the model that draws the figures is
-trained while you wait. demo.json lists the steps that are done, so that a second call continues
-where a first one was interrupted.
+Each step calls the same functions as its command. No results are shipped: the demo trains the model
+that it uses. demo.json lists the completed steps, so that a second call can resume an interrupted
+one.
 """
 
 from __future__ import annotations
@@ -16,42 +16,54 @@ from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
-from dafxtool import (
-    __version__,
-    example_recordings,
-    files,
-    interpolation,
-    latents,
-    locks,
-    magnitudes,
-    maps,
-    presets,
-    runs,
-    sheets,
-)
-from dafxtool.boards import Board, draw_training
-from dafxtool.devices import n_cuda_devices
-from dafxtool.effects import builtin_effects
+from dafxtool import __version__, presets
+from dafxtool.api.defaults import TRY_ON
+from dafxtool.audio.example_recordings import write_clips
+from dafxtool.config import Configuration
+from dafxtool.dataset.render import render
+from dafxtool.effects.builtin import builtin_effects
+from dafxtool.effects.effect import EffectChoice
 from dafxtool.errors import OutputExistsError
-from dafxtool.latents import Chosen
-from dafxtool.pairs import render
-from dafxtool.presets import Configuration
-from dafxtool.progress import SILENT, Progress
-from dafxtool.spectrograms import write_spectrograms
-from dafxtool.training import train
-from dafxtool.workplace import TRY_ON
+from dafxtool.latents.embed import embed
+from dafxtool.latents.examples import load_example
+from dafxtool.latents.interpolate import (
+    Interpolation,
+    draw_interpolation,
+    interpolate,
+    sound_interpolation,
+)
+from dafxtool.latents.invert import invert_file
+from dafxtool.latents.latent_map import draw_latent_map, latent_map, map_title
+from dafxtool.latents.reconstruct import (
+    draw_reconstructions,
+    reconstruct_pairs,
+    write_reconstruction_table,
+)
+from dafxtool.latents.table import read_latents, write_latents
+from dafxtool.models.run import Run, load_run
+from dafxtool.spectrogram.compute import compute_spectrograms
+from dafxtool.training.tensorboard import TensorBoardCallback, draw_training
+from dafxtool.training.train import train
+from dafxtool.utils import files
+from dafxtool.utils.device import n_cuda_devices
+from dafxtool.utils.locks import sole_writer
+from dafxtool.utils.progress import SILENT, Progress
 
 EFFECTS = ("overdrive", "delay", "ring-modulator", "low-pass")
-TRAINING_MINUTES = 1.0  # at most, on any machine: the demo ends in under three
-STATE = "demo.json"  # a folder without it is not a demo's
+TRAINING_MINUTES = 1.0  # time limit, so that the demo takes under three minutes on any machine
+STATE = "demo.json"  # marks a folder as written by the demo
 MADE_BY = "dafxtool demo"
 
-Ends = tuple[tuple[str, Chosen], tuple[str, Chosen]]  # recording and effect, twice
+Endpoints = tuple[tuple[str, EffectChoice], tuple[str, EffectChoice]]  # recording and effect, twice
 
 
 @dataclass
 class DemoResult:
-    """What was written: (step, seconds, path, what to see there), and the size of the folder."""
+    """Outputs of the demo.
+
+    written  (step, seconds, path, description) of each output
+    n_bytes  size of the folder
+    """
 
     folder: Path
     written: list[tuple[str, float, Path, str]]
@@ -66,32 +78,33 @@ def demo(
     overwrite: bool = False,
     progress: Progress = SILENT,
 ) -> DemoResult:
-    """Render, analyse, train, embed, map, reconstruct, interpolate and invert into `folder`.
+    """Run all steps from rendering to inversion, and write their outputs to `folder`.
 
-    A folder that an earlier demo left is completed from its first missing step on. It is renewed
-    from the start where the seed, the preset or the version differs, or with overwrite. Only files
-    that the demo itself writes are replaced.
+    Resumes an earlier demo in the folder at its first missing step. Starts from scratch if the
+    seed, preset or version differs, or with overwrite. Replaces only files of the demo.
 
-    OutputExistsError  the folder holds other files, or another demo is writing there
+    OutputExistsError  the folder contains other files, or another demo is writing there
     """
     _check_folder(folder)
-    with files.disk_errors(folder), locks.sole_writer(folder, is_folder=True):
+    with files.disk_errors(folder), sole_writer(folder, is_folder=True):
         return _Demo(folder, seed, workers, device, progress).run(overwrite)
 
 
 def _check_folder(folder: Path) -> None:
     if folder.exists() and not folder.is_dir():
-        raise OutputExistsError(f"{folder} is a file: give --output the name of a folder.")
+        raise OutputExistsError(
+            f"{folder}: is a file (expected a folder). Choose another --output."
+        )
     if not folder.is_dir() or _read_state(folder):
         return
     if any(not path.name.startswith(".") for path in folder.iterdir()):
         raise OutputExistsError(
-            f"{folder} holds files that are not a demo's: choose another --output."
+            f"{folder}: contains files that are not from a demo. Choose another --output."
         )
 
 
 def _read_state(folder: Path) -> dict[str, Any]:
-    """Read demo.json; empty where there is none or it was written by something else."""
+    """Read demo.json; empty if it does not exist or was not written by the demo."""
     with suppress(OSError, ValueError):
         state = json.loads((folder / STATE).read_text("utf-8"))
         if isinstance(state, dict) and state.get("made_by") == MADE_BY:
@@ -105,13 +118,13 @@ class _Step:
 
     name: str
     path: str
-    what: str
+    description: str
     write: Callable[[Path], object]
-    is_removed: bool = False  # once all steps are done
+    is_removed: bool = False  # after the last step
 
 
 class _Demo:
-    """The steps, in order, and the table of what they wrote."""
+    """Run the steps of the demo in order."""
 
     def __init__(
         self, folder: Path, seed: int, workers: int, device: str, progress: Progress
@@ -120,17 +133,17 @@ class _Demo:
         self.device, self.progress = device, progress
         self.configuration = _configuration(seed)
         known = builtin_effects()
-        self.effects: list[Chosen] = [(known[name], {}) for name in EFFECTS]
+        self.effects: list[EffectChoice] = [EffectChoice(known[name], {}) for name in EFFECTS]
 
     def run(self, overwrite: bool) -> DemoResult:
-        """Run the steps from the first missing one on; report all of them."""
+        """Run the first missing step and all steps after it; return the outputs of all steps."""
         state = self._state(overwrite)
         seconds, steps = state["seconds"], self._steps()
         first = self._first_missing(steps, seconds)
         if first == len(steps):
-            self.progress.say(f"{self.folder} is complete already; --overwrite makes it again")
+            self.progress.say(f"{self.folder}: complete. Use --overwrite to run the demo again.")
         elif first:
-            self.progress.say(f"{self.folder}: continuing with the step {steps[first].name!r}")
+            self.progress.say(f"{self.folder}: resuming at step {steps[first].name!r}")
         for step in steps[first:]:
             self.progress.say(f"-- {step.name}")
             started = time.monotonic()
@@ -142,14 +155,17 @@ class _Demo:
                 (self.folder / step.path).unlink(missing_ok=True)
         return DemoResult(
             self.folder,
-            [(step.name, seconds[step.path], self.folder / step.path, step.what) for step in steps],
+            [
+                (step.name, seconds[step.path], self.folder / step.path, step.description)
+                for step in steps
+            ],
             sum(path.stat().st_size for path in self.folder.rglob("[!.]*") if path.is_file()),
         )
 
     def _first_missing(self, steps: Sequence[_Step], seconds: Mapping[str, float]) -> int:
-        """Return the index of the first step to run; their number if the demo is complete.
+        """Return the index of the first step to run, or the number of steps if none is missing.
 
-        Whatever follows a step is run again with it, because it depends on it.
+        All later steps are run again, because they depend on earlier ones.
         """
         missing = [
             index
@@ -161,24 +177,24 @@ class _Demo:
         return missing[0]
 
     def _state(self, overwrite: bool) -> dict[str, Any]:
-        """Read what an earlier call left; start anew where it had other options."""
-        found = _read_state(self.folder)
+        """Read the state of an earlier call, or start a new one if the options differ."""
+        earlier = _read_state(self.folder)
         options = {"version": __version__, "preset": self.configuration.preset, "seed": self.seed}
         state = {"made_by": MADE_BY, **options, "seconds": {}}
-        if found and not overwrite:
-            if {name: found.get(name) for name in options} == options:
-                state["seconds"] = dict(found["seconds"])
+        if earlier and not overwrite:
+            if {name: earlier.get(name) for name in options} == options:
+                state["seconds"] = dict(earlier["seconds"])
             else:
-                self.progress.say(f"{self.folder}: renewing a demo that had other options")
+                self.progress.say(f"{self.folder}: starting from scratch, because options differ")
         self._save(state)
         return state
 
     def _save(self, state: dict[str, Any]) -> None:
-        with files.writing(self.folder / STATE, overwrite=True) as temporary:
+        with files.atomic_write(self.folder / STATE, overwrite=True) as temporary:
             temporary.write_text(json.dumps(state, indent=1), "utf-8")
 
     def _steps(self) -> list[_Step]:
-        pairs = f"dry and wet segments: {', '.join(EFFECTS)}"
+        pairs = f"dry and wet segments of {', '.join(EFFECTS)}"
         overdrive, delay = self.effects[:2]
         two_effects = (("a.wav", delay), ("a.wav", overdrive))
         two_recordings = (("a.wav", overdrive), ("b.wav", overdrive))
@@ -189,17 +205,17 @@ class _Demo:
             _Step(
                 "spectrogram",
                 "spectrograms.h5",
-                "their standardised spectrograms; removed at the end",
+                "standardised spectrograms, removed at the end",
                 self._analyse,
                 is_removed=True,
             ),
-            _Step("train", "run", "the model; monitor: tensorboard --logdir", self._train),
-            _Step("embed", "latents.h5", "one vector a held-out segment", self._embed),
-            _Step("map", "map.png", "effects in the latent space, unheard recordings", self._map),
+            _Step("train", "run", "model; monitor it with tensorboard --logdir", self._train),
+            _Step("embed", "latents.h5", "one vector per held-out segment", self._embed),
+            _Step("map", "map.png", "latent space of held-out recordings by effect", self._map),
             _Step(
                 "reconstruct",
                 "reconstruction.png",
-                "typical examples, with errors",
+                "typical reconstructions with errors",
                 self._reconstruct,
             ),
             _Step(
@@ -211,7 +227,7 @@ class _Demo:
             _Step(
                 "interpolate",
                 "interpolation-effects",
-                "every step as audio",
+                "audio of every step",
                 partial(write, two_effects),
             ),
             _Step(
@@ -223,18 +239,19 @@ class _Demo:
             _Step(
                 "interpolate",
                 "interpolation-recordings",
-                "every step as audio",
+                "audio of every step",
                 partial(write, two_recordings),
             ),
-            _Step("invert", "inverted.wav", "a stored wet spectrogram as audio", self._invert),
+            _Step("invert", "inverted.wav", "audio of a stored wet spectrogram", self._invert),
         ]
 
     @cached_property
-    def model(self) -> runs.Run:
-        return runs.load_run(self.folder / "run", self.device)
+    def model(self) -> Run:
+        """The trained model."""
+        return load_run(self.folder / "run", self.device)
 
     def _copy_recordings(self, output: Path) -> None:
-        example_recordings.write_clips(output, overwrite=True)
+        write_clips(output, overwrite=True)
         for name, clip in TRY_ON.items():
             clip.write_wav(self.folder / name, overwrite=True)
 
@@ -253,7 +270,7 @@ class _Demo:
         )
 
     def _analyse(self, output: Path) -> None:
-        write_spectrograms(
+        compute_spectrograms(
             self.folder / "pairs.h5",
             output,
             self.configuration.spectrogram,
@@ -269,52 +286,50 @@ class _Demo:
             self.configuration,
             self.device,
             overwrite=True,
-            observers=(Board(),),
+            observers=(TensorBoardCallback(),),
             progress=self.progress,
         )
         draw_training(output / "curves.png", output, overwrite=True)
 
     def _embed(self, output: Path) -> None:
-        embedded = latents.embed(
+        embedded = embed(
             [self.folder / "pairs.h5"], self.model, splits=("test",), progress=self.progress
         )
-        latents.write_latents(embedded, output, overwrite=True)
+        write_latents(embedded, output, overwrite=True)
 
     def _map(self, output: Path) -> None:
-        embedded = latents.read_latents(self.folder / "latents.h5")
-        projection = maps.latent_map(embedded, seed=self.seed)
-        maps.draw_latent_map(output, embedded, projection, maps.map_title(embedded), True)
+        embedded = read_latents(self.folder / "latents.h5")
+        projection = latent_map(embedded, seed=self.seed)
+        draw_latent_map(output, embedded, projection, map_title(embedded), True)
 
     def _reconstruct(self, output: Path) -> None:
-        made, table = sheets.reconstruct_pairs(
+        reconstructions, table = reconstruct_pairs(
             self.folder / "pairs.h5", self.model, progress=self.progress
         )
-        sheets.draw_reconstructions(output, made[:2], self.model, True)
-        sheets.write_reconstruction_table(output.with_suffix(".csv"), table, True)
+        draw_reconstructions(output, reconstructions[:2], self.model, True)
+        write_reconstruction_table(output.with_suffix(".csv"), table, True)
 
-    def _draw_interpolation(self, ends: Ends, output: Path) -> None:
-        interpolation.draw_interpolation(output, self._interpolate(ends), self.model, True)
+    def _draw_interpolation(self, endpoints: Endpoints, output: Path) -> None:
+        draw_interpolation(output, self._interpolate(endpoints), self.model, True)
 
-    def _write_interpolation(self, ends: Ends, output: Path) -> None:
-        interpolation.sound_interpolation(
-            output, self._interpolate(ends), self.model, overwrite=True, progress=self.progress
+    def _write_interpolation(self, endpoints: Endpoints, output: Path) -> None:
+        sound_interpolation(
+            output, self._interpolate(endpoints), self.model, overwrite=True, progress=self.progress
         )
 
-    def _interpolate(self, ends: Ends) -> interpolation.Interpolation:
-        a, b = (sheets.source_of(self.folder / name, self.model, effect) for name, effect in ends)
-        return interpolation.interpolate(a, b, self.model)
+    def _interpolate(self, endpoints: Endpoints) -> Interpolation:
+        a, b = (load_example(self.folder / name, self.model, effect) for name, effect in endpoints)
+        return interpolate(a, b, self.model)
 
     def _invert(self, output: Path) -> None:
-        magnitudes.invert_file(
-            self.folder / "spectrograms.h5", output, overwrite=True, progress=self.progress
-        )
+        invert_file(self.folder / "spectrograms.h5", output, overwrite=True, progress=self.progress)
 
 
 def _configuration(seed: int) -> Configuration:
-    """The preset that this machine suits, with an end to its training."""
+    """Return the preset for this machine's device, with a time limit for training."""
     name = "default" if n_cuda_devices() else "small"
-    # Compiling takes as long as such a training.
+    # Compiling takes as long as this training.
     training = {"seed": seed, "max_minutes": TRAINING_MINUTES, "compile": "never"}
-    made = presets.configure(name, overrides={"training": training})
-    small = presets.PRESETS["small"]  # for so few recordings, on any machine
-    return replace(made, split=small.split, pairs_per_effect=small.pairs_per_effect)
+    configuration = presets.configure(name, overrides={"training": training})
+    small = presets.PRESETS["small"]  # its split and size suit the few example recordings
+    return replace(configuration, split=small.split, pairs_per_effect=small.pairs_per_effect)

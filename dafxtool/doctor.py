@@ -1,7 +1,7 @@
-"""Look at the machine: what works here, what does not, and how to mend it.
+"""Check the machine and plugins, and report how to fix what does not work.
 
-Each check does the real thing in miniature (a file written to memory, a product on the GPU), for
-a package that is installed need not work. Checks never raise; what they find is their answer.
+An installed package does not always work, so each check runs a small real task: it writes a file in
+memory, or multiplies matrices on the GPU. Checks return failures instead of raising them.
 """
 
 from __future__ import annotations
@@ -21,20 +21,23 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 from dafxtool import __version__
-from dafxtool.av_reader import has_av
+from dafxtool.audio.av_reader import has_av
+from dafxtool.effects.effect import Effect
 from dafxtool.errors import DafxError
-from dafxtool.parameters import Effect
-from dafxtool.progress import SILENT, Progress
+from dafxtool.utils.device import usable_cores
+from dafxtool.utils.progress import SILENT, Progress
+from dafxtool.utils.text import counted
 
 STATES = ("ok", "warning", "missing", "broken")
+MAX_LINE = 160  # characters of a plugin's error in one line
 
 OLDEST_PYTHON = (3, 10)
-# torchaudio's binary fits some releases of torch, and its metadata does not say which. This pair
-# was tested; constraints.txt holds it too.
+# torchaudio's binaries work with some releases of torch only, and its metadata does not name them.
+# This pair is tested; constraints.txt contains it, too.
 TORCH_PAIR = "pip install torch==2.14.1 torchaudio==2.11.1"
-REINSTALL = "install dafxtool again, with its dependencies: pip install dafxtool"
-ROOM_FOR_PRESET = 4 * 2**30  # bytes; pairs and spectrograms of the default preset for two effects
-CODECS = {  # name: format and subtype of libsndfile
+REINSTALL = "reinstall dafxtool with its dependencies: pip install dafxtool"
+BYTES_OF_PRESET = 4 * 2**30  # pairs and spectrograms of two effects with the default preset
+CODECS = {  # name: format and subtype in libsndfile
     "WAV": ("WAV", "PCM_16"),
     "AIFF": ("AIFF", "PCM_16"),
     "FLAC": ("FLAC", "PCM_16"),
@@ -46,24 +49,33 @@ CODECS = {  # name: format and subtype of libsndfile
 
 @dataclass(frozen=True)
 class Check:
-    """One thing that was looked at.
+    """The result of one check.
 
-    state  "ok"; "warning": works, with less; "missing": not here, and only needed for what `mend`
-           says; "broken": needed, and does not work
+    what     the package, part of the machine or plugin file
+    state    "ok"; "warning": works with restrictions; "missing": not installed, and needed only for
+             the purpose that `mend` names; "broken": needed, and does not work
+    found    the result in one line
+    mend     how to fix it
+    effects  of a plugin file
+    details  further lines, such as parameters that a plugin ignores
     """
 
     what: str
     state: str
     found: str
     mend: str = ""
-    effects: tuple[Effect, ...] = ()  # of a plugin's file
+    effects: tuple[Effect, ...] = ()
+    details: tuple[str, ...] = ()
 
 
 def examine(
     plugins: Sequence[Path] = (), progress: Progress = SILENT, sample_rate: int = 24_000
 ) -> list[Check]:
-    """Look at everything, and at each of the plugin files, at a sample rate. Takes some seconds."""
-    looks: list[Callable[[], Check]] = [
+    """Check Python, packages, devices and disk, and each plugin file. Takes some seconds.
+
+    sample_rate  in Hz, for plugins
+    """
+    checks: list[Callable[[], Check]] = [
         _python,
         _dafxtool,
         _torch,
@@ -78,41 +90,53 @@ def examine(
         _disk,
         *(_optional(*each) for each in OPTIONAL),
     ]
-    checks = [look() for look in looks]
+    results = [check() for check in checks]
     for path in plugins:
-        progress.say(f"Loading and trying {path}; some plugins take minutes.")
-        checks.append(check_plugin(path, sample_rate))
-    return checks
+        progress.say(f"checking {path}; some plugins take minutes")
+        results.append(check_plugin(path, sample_rate))
+    return results
 
 
 def check_plugin(path: Path, sample_rate: int = 24_000) -> Check:
-    """Does it load, which effects does it hold, and do they do what they are set to, repeatably?
+    """Check that a plugin file loads, and that its effects apply their settings repeatably.
 
-    It is loaded again for every sound that is compared; the ranges are those at sample_rate (Hz).
+    sample_rate  in Hz; ranges of parameters can depend on it
+
+    Each audio result that is compared comes from a fresh instance of the plugin.
     """
-    from dafxtool.plugins import audited_effects, remarks
+    from dafxtool.effects.apply import plugin_warnings
+    from dafxtool.effects.vst3.isolation import audited_effects
 
     try:
-        found = audited_effects(path, sample_rate)
+        audited = audited_effects(path, sample_rate)
     except DafxError as error:
-        mend = "get a build of it for this system; every other effect works without it"
-        return Check(str(path), "broken", str(error), mend)
-    effects = tuple(effect for effect, _ in found)
-    told = ", ".join(
-        f"{effect.name} ({_settings(effect)}, {_channels(effect)}, latency "
+        mend = "install a build of the plugin for this system, or leave it out"
+        found, details = _shorten(str(error))
+        return Check(str(path), "broken", found, mend, details=details)
+    effects = tuple(effect for effect, _ in audited)
+    found = ", ".join(
+        f"{effect.name} ({_parameters(effect)}, {_channels(effect)}, latency "
         f"{audit.latency_samples}, loaded in {audit.seconds_to_load:.1f} s)"
-        for effect, audit in found
+        for effect, audit in audited
     )
-    doubts = " ".join(remark for effect in effects for remark in remarks(effect))
-    if doubts:
-        mend = "render with it as it is, and the file says so; or try another version of it"
-        return Check(str(path), "warning", f"{told}. {doubts}", mend, effects)
-    return Check(str(path), "ok", told, effects=effects)
+    warnings_of_effects = [text for effect in effects for text in plugin_warnings(effect)]
+    if warnings_of_effects:
+        found += f"; {counted(len(warnings_of_effects), 'warning')}"
+        mend = "use it with these restrictions, which the output file records, or another version"
+        return Check(str(path), "warning", found, mend, effects, tuple(warnings_of_effects))
+    return Check(str(path), "ok", found, effects=effects)
 
 
-def _settings(effect: Effect) -> str:
-    n = len(effect.parameters)
-    return f"{n} setting{'' if n == 1 else 's'}"
+def _shorten(message: str) -> tuple[str, tuple[str, ...]]:
+    """Return the start of a message as one line, and all its lines if that is not everything."""
+    lines = message.strip().splitlines() or [""]
+    if len(lines) == 1 and len(message) <= MAX_LINE:
+        return message, ()
+    return f"{lines[0][:MAX_LINE].rstrip()} ...", tuple(lines)
+
+
+def _parameters(effect: Effect) -> str:
+    return counted(len(effect.parameters), "parameter")
 
 
 def _channels(effect: Effect) -> str:
@@ -125,15 +149,15 @@ PACKAGES = (
     ("numpy", "numpy"),
     ("scipy", "scipy.signal"),
     ("scikit-learn", "sklearn.neighbors"),
-    ("tensorboard", ""),  # not imported: that takes longer than all the rest
+    ("tensorboard", ""),  # not imported, because that takes longer than all other checks
     ("rich", "rich"),
     ("tqdm", "tqdm"),
 )
 
 OPTIONAL = (
-    ("umap-learn", "only 'dafxtool map --method umap' needs it", "umap"),
-    ("wandb", "only logs on W&B need it"),
-    ("dask", "only rendering on a cluster needs it"),
+    ("umap-learn", "needed only for 'dafxtool map --method umap'", "umap"),
+    ("wandb", "needed only for logs on W&B"),
+    ("dask", "needed only for work on a cluster"),
 )
 
 
@@ -149,7 +173,7 @@ def _dafxtool() -> Check:
 
 
 def _package(name: str, module: str) -> Callable[[], Check]:
-    def look() -> Check:
+    def check() -> Check:
         try:
             found = version(name)
         except PackageNotFoundError:
@@ -159,26 +183,26 @@ def _package(name: str, module: str) -> Callable[[], Check]:
             return Check(name, "broken", f"{found}, {failure}", REINSTALL)
         return Check(name, "ok", found)
 
-    return look
+    return check
 
 
 def _optional(name: str, purpose: str, extra: str = "") -> Callable[[], Check]:
-    def look() -> Check:
+    def check() -> Check:
         try:
             return Check(name, "ok", f"{version(name)} (optional)")
         except PackageNotFoundError:
             mend = f"{purpose}: pip install 'dafxtool[{extra or name}]'"
             return Check(name, "missing", "not installed (optional)", mend)
 
-    return look
+    return check
 
 
 def _import_failure(module: str) -> str:
-    """What went wrong on importing, in a line; empty when it works."""
+    """Import a module; return the failure as one line, or nothing."""
     try:
         import_module(module)
-    except Exception as error:  # a broken library raises whatever it likes
-        return f"which does not import: {_first_line(error)}"
+    except Exception as error:  # a broken library may raise any exception
+        return f"cannot be imported: {_first_line(error)}"
     return ""
 
 
@@ -192,18 +216,18 @@ def _first_line(error: BaseException) -> str:
 def _torch() -> Check:
     failure = _import_failure("torch")
     if failure:
-        return Check("torch", "broken", failure.removeprefix("which "), TORCH_PAIR)
+        return Check("torch", "broken", failure, TORCH_PAIR)
     import torch
 
     total = float(torch.ones(4, 4).matmul(torch.ones(4, 4)).sum())
     if total != 64.0:
-        return Check("torch", "broken", f"{torch.__version__} multiplies wrongly", TORCH_PAIR)
+        return Check("torch", "broken", f"{torch.__version__} computes wrong products", TORCH_PAIR)
     return Check("torch", "ok", f"{torch.__version__}, {torch.get_num_threads()} threads")
 
 
 def _torchaudio() -> Check:
-    """Check torchaudio. No command needs it: the tests and benchmarks compare with it."""
-    purpose = "only tests and benchmarks need it"
+    """Check torchaudio, with which tests and benchmarks compare; no command needs it."""
+    purpose = "needed only for tests and benchmarks"
     try:
         found, torch_version = version("torchaudio"), version("torch")
     except PackageNotFoundError as error:
@@ -211,56 +235,56 @@ def _torchaudio() -> Check:
         return Check("torchaudio", "missing", text, f"{purpose}: {TORCH_PAIR}")
     failure = _import_failure("torchaudio")
     if failure:
-        text = f"{found} beside torch {torch_version}, {failure}"
+        text = f"{found} with torch {torch_version}, {failure}"
         return Check("torchaudio", "warning", text, f"{purpose}: {TORCH_PAIR}")
-    return Check("torchaudio", "ok", f"{found} beside torch {torch_version}")
+    return Check("torchaudio", "ok", f"{found} with torch {torch_version}")
 
 
 def _cuda() -> Check:
     if _import_failure("torch"):
-        return Check("cuda", "warning", "not looked at, for torch does not import", TORCH_PAIR)
+        return Check("cuda", "warning", "not checked, because torch cannot be imported", TORCH_PAIR)
     import torch
 
     driver = _driver()
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # of an old driver, which the check itself tells
+        warnings.simplefilter("ignore")  # of an old driver, which this check reports itself
         available = torch.cuda.is_available()
     if not available:
         if driver:
-            found = f"driver {driver} is here, but torch {torch.__version__} cannot use it"
-            mend = "update the driver, or install a torch built for it; until then the CPU is used"
+            found = f"driver {driver}, but torch {torch.__version__} cannot use it"
+            mend = "update the driver, or install a torch built for it; until then, use the CPU"
             return Check("cuda", "warning", found, mend)
-        mend = "training runs on the CPU, where the preset small takes minutes"
+        mend = "train on the CPU, where the preset small takes minutes"
         return Check("cuda", "warning", "no CUDA device", mend)
     try:
         ones = torch.ones(64, 64).to("cuda")
         total = float(ones.matmul(ones).sum())
     except RuntimeError as error:
-        mend = "look at nvidia-smi, or use --device cpu"
+        mend = "check nvidia-smi, or use --device cpu"
         return Check("cuda", "broken", _first_line(error), mend)
     if total != 64.0**3:
-        return Check("cuda", "broken", "the GPU multiplies wrongly", "use --device cpu")
+        return Check("cuda", "broken", "the GPU computes wrong products", "use --device cpu")
     return Check("cuda", "ok", f"{_devices()}, driver {driver or 'unknown'}")
 
 
 def _devices() -> str:
     import torch
 
-    described = []
+    devices = []
     for i in range(torch.cuda.device_count()):
         properties = torch.cuda.get_device_properties(i)
-        described.append(f"cuda:{i} {properties.name} ({properties.total_memory / 2**30:.0f} GiB)")
+        devices.append(f"cuda:{i} {properties.name} ({properties.total_memory / 2**30:.0f} GiB)")
     bfloat16 = "bfloat16" if torch.cuda.is_bf16_supported() else "no bfloat16"
-    return f"{', '.join(described)}, CUDA {torch.version.cuda}, {bfloat16}"
+    return f"{', '.join(devices)}, CUDA {torch.version.cuda}, {bfloat16}"
 
 
 def _driver() -> str:
-    """The NVIDIA driver's version; empty where there is none."""
+    """Return the version of the NVIDIA driver, or nothing without one."""
     program = shutil.which("nvidia-smi")
     if program is None:
         return ""
     try:
-        answer = subprocess.run(
+        result = subprocess.run(
             [program, "--query-gpu=driver_version", "--format=csv,noheader"],
             capture_output=True,
             text=True,
@@ -269,10 +293,10 @@ def _driver() -> str:
         )
     except (OSError, subprocess.SubprocessError):
         return ""
-    return answer.stdout.strip().splitlines()[0] if answer.stdout.strip() else ""
+    return result.stdout.strip().splitlines()[0] if result.stdout.strip() else ""
 
 
-# --- sound, files, pictures ---------------------------------------------------------------------
+# --- audio, files, figures ----------------------------------------------------------------------
 
 
 def _pedalboard() -> Check:
@@ -280,7 +304,7 @@ def _pedalboard() -> Check:
     try:
         found = version(what)
     except PackageNotFoundError:
-        mend = "to apply effects (training does not need them): pip install pedalboard"
+        mend = "needed only to apply effects: pip install pedalboard"
         return Check(what, "missing", "not installed", mend)
     failure = _import_failure(what)
     if failure:
@@ -299,11 +323,11 @@ def _codecs() -> Check:
     what = "audio files"
     failure = _import_failure("soundfile")
     if failure:
-        install = "to read and write audio (training needs neither): pip install soundfile"
-        return Check(what, "missing", f"soundfile {failure.removeprefix('which ')}", install)
+        mend = "needed only to read and write audio: pip install soundfile"
+        return Check(what, "missing", f"soundfile {failure}", mend)
     failures = [name for name, (kind, subtype) in CODECS.items() if not _reads_back(kind, subtype)]
-    works = [name for name in CODECS if name not in failures]
-    found = f"reads and writes {', '.join(works) or 'nothing'}"
+    usable = [name for name in CODECS if name not in failures]
+    found = f"reads and writes {', '.join(usable) or 'nothing'}"
     found += "; PyAV reads M4A, WMA and video files" if has_av() else ""
     if "WAV" in failures:
         return Check(what, "broken", found, "pip install -U soundfile")
@@ -315,7 +339,7 @@ def _codecs() -> Check:
 
 
 def _reads_back(kind: str, subtype: str) -> bool:
-    """Write a tone into memory, read it, and compare its level."""
+    """Write a tone to memory, read it, and check its level."""
     import numpy as np
     import soundfile
 
@@ -327,72 +351,61 @@ def _reads_back(kind: str, subtype: str) -> bool:
             for start in range(0, sample_rate, 4800):
                 file.write(tone[start : start + 4800])
         memory.seek(0)
-        back, _ = soundfile.read(memory)
+        audio, _ = soundfile.read(memory)
     except (soundfile.SoundFileError, ValueError, TypeError):
         return False
-    level = float(np.sqrt(np.mean(back[4096:-4096] ** 2))) if len(back) == sample_rate else 0.0
+    level = float(np.sqrt(np.mean(audio[4096:-4096] ** 2))) if len(audio) == sample_rate else 0.0
     return abs(level - np.sqrt(0.125)) < 0.02
 
 
 def _h5py() -> Check:
     failure = _import_failure("h5py")
     if failure:
-        return Check("h5py", "broken", failure.removeprefix("which "), REINSTALL)
+        return Check("h5py", "broken", failure, REINSTALL)
     import h5py
     import numpy as np
 
     values = np.arange(12, dtype=np.float16).reshape(3, 4)
     with h5py.File(io.BytesIO(), "w") as file:
         file.create_dataset("values", data=values, chunks=(1, 4), compression="gzip")
-        intact = bool(np.array_equal(file["values"][:], values))
-    if not intact:
-        return Check("h5py", "broken", f"{h5py.__version__} reads back wrong values", REINSTALL)
+        is_equal = bool(np.array_equal(file["values"][:], values))
+    if not is_equal:
+        return Check("h5py", "broken", f"{h5py.__version__} reads wrong values", REINSTALL)
     return Check("h5py", "ok", f"{h5py.__version__}, HDF5 {h5py.version.hdf5_version}")
 
 
 def _matplotlib() -> Check:
     failure = _import_failure("matplotlib.figure")
     if failure:
-        return Check("matplotlib", "broken", failure.removeprefix("which "), REINSTALL)
+        return Check("matplotlib", "broken", failure, REINSTALL)
     from matplotlib.figure import Figure
 
     memory = io.BytesIO()
     Figure(figsize=(1, 1)).savefig(memory, format="png")
     if not memory.getvalue().startswith(b"\x89PNG"):
-        return Check("matplotlib", "broken", "draws no PNG", REINSTALL)
+        return Check("matplotlib", "broken", "cannot draw a PNG", REINSTALL)
     return Check("matplotlib", "ok", f"{version('matplotlib')}, draws without a display")
 
 
-# --- the machine --------------------------------------------------------------------------------
-
-
-def usable_cores() -> int:
-    """Return the number of cores that this process may use, at most those of the machine."""
-    import psutil
-
-    process = psutil.Process()
-    if hasattr(process, "cpu_affinity"):  # macOS has none
-        return len(process.cpu_affinity())
-    return os.cpu_count() or 1
-
-
 def _cores() -> Check:
-    return Check("cores", "ok", f"{usable_cores()} of {os.cpu_count()}, which --workers takes")
+    return Check(
+        "cores", "ok", f"{usable_cores()} of {os.cpu_count()} usable, the default of --workers"
+    )
 
 
 def _disk() -> Check:
-    here = Path.cwd()
-    free = shutil.disk_usage(here).free
-    found = f"{_gigabytes(free)} free in {here}"
+    folder = Path.cwd()
+    free = shutil.disk_usage(folder).free
+    found = f"{_gigabytes(free)} free in {folder}"
     try:
-        with tempfile.TemporaryFile(dir=here) as file:
+        with tempfile.TemporaryFile(dir=folder) as file:
             file.write(b"dafxtool")
     except OSError as error:
-        mend = "change to a folder of yours, or write elsewhere with --output"
+        mend = "change to a folder that you may write to, or choose another --output"
         return Check("disk", "broken", f"{found}, but not writable ({error.strerror})", mend)
-    if free < ROOM_FOR_PRESET:
-        mend = "free some space, or write elsewhere with --output"
-        return Check("disk", "warning", f"{found}, which the default preset may fill", mend)
+    if free < BYTES_OF_PRESET:
+        mend = "free some space, or choose another --output"
+        return Check("disk", "warning", f"{found}, which the default preset may use up", mend)
     return Check("disk", "ok", found)
 
 

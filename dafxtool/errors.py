@@ -1,21 +1,25 @@
-"""The user's mistakes, as sentences.
+"""Exceptions for errors that the user can fix.
 
-Whatever a person can do wrong raises a subclass of DafxError whose message says what was wrong,
-what was found, what was wanted and what to do. The command line prints it and exits with 1;
-anything else that escapes is a bug of ours and stays a traceback.
+The message of a DafxError names the file or option, the problem, the values found and expected, and
+what to do. The command line prints it and exits with status 1. Any other exception is a bug and is
+shown with its traceback.
 """
 
 
 class DafxError(Exception):
-    """Something that the user can mend; its text is one sentence for them."""
+    """An error that the user can fix; its message explains how."""
 
 
 class InputError(DafxError):
     """An input is missing, empty or of the wrong shape."""
 
 
+class ArgumentError(InputError):
+    """Arguments cannot be combined; on the command line a usage error."""
+
+
 class RecordingError(InputError):
-    """A recording cannot be read, or holds nothing that can be used."""
+    """A recording cannot be read or contains no usable audio."""
 
 
 class EffectError(DafxError):
@@ -23,19 +27,19 @@ class EffectError(DafxError):
 
 
 class PluginError(EffectError):
-    """A plugin cannot be loaded, or does not do what it was asked."""
+    """A plugin cannot be loaded, or fails to process audio."""
 
 
 class FormatError(DafxError):
-    """A file is not of the kind, or not of the version, that was wanted."""
+    """A file has another format or version than expected."""
 
 
 class ConfigError(DafxError):
-    """A configuration contradicts itself or holds a key that nobody reads."""
+    """A configuration has contradictory or impossible values, or an unknown key."""
 
 
 class OutputExistsError(DafxError):
-    """The output is there already and would be overwritten."""
+    """The output exists and would be overwritten, or another process is writing it."""
 
 
 class DiskError(DafxError):
@@ -43,22 +47,25 @@ class DiskError(DafxError):
 
 
 class TrainingError(DafxError):
-    """Training cannot go on, or a run cannot be used."""
+    """Training cannot continue, or a run cannot be used."""
 
 
 class ElsewhereError(TrainingError):
-    """Another process of the same training failed and says why; this one has nothing to add."""
+    """Another process of the same training failed and reports the error; this one does not."""
 
 
 class ClusterError(DafxError):
-    """A cluster does not answer, or its workers cannot do the work."""
+    """A cluster does not respond, or its workers cannot run the tasks."""
 
 
 class MissingDependencyError(DafxError):
-    """A package is not installed here that this one step needs."""
+    """A package that one step needs is not installed.
+
+    purpose  the step, as the subject of a sentence
+    """
 
     def __init__(self, package: str, purpose: str) -> None:
         super().__init__(
-            f"{purpose} needs the package {package!r}, which is not installed here: "
-            f"run 'pip install {package}', or do this step on a machine that has it."
+            f"{purpose} needs the package {package!r}, which is not installed. "
+            f"Run 'pip install {package}', or use a machine that has it."
         )

@@ -1,8 +1,8 @@
-"""Configurations: the presets, TOML files over them, single values over those.
+"""Build configurations from presets, TOML files and single values.
 
-A Configuration is a tree of frozen dataclasses, two levels deep: sections of plain values. It is
-written whole into every run (`config.toml`), every file and every checkpoint, and read back by
-`from_dict`, which refuses a key that nobody reads.
+Single values override the TOML file, and the file overrides the preset. A Configuration is a tree
+of frozen dataclasses, two levels deep: sections of plain values. Every run (`config.toml`), file
+and checkpoint contains a complete one. `from_dict` reads it and refuses unknown keys.
 """
 
 from __future__ import annotations
@@ -10,132 +10,25 @@ from __future__ import annotations
 import math
 import sys
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, fields, replace
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
+from dafxtool.config import (
+    Configuration,
+    ModelConfig,
+    SegmentConfig,
+    SpectrogramConfig,
+    SplitConfig,
+    TrainingConfig,
+)
 from dafxtool.errors import ConfigError, InputError
-from dafxtool.parameters import near_names
-from dafxtool.segments import SegmentConfig, SplitConfig
-from dafxtool.stft import SpectrogramConfig
+from dafxtool.utils.text import near_names
 
 if sys.version_info >= (3, 11):
     import tomllib
 else:
     import tomli as tomllib
-
-
-LARGEST_SEED = 2**32 - 1
-
-
-@dataclass(frozen=True)
-class ModelConfig:
-    """The joint-spectrogram VAE; docs/model.md draws it."""
-
-    architecture: str = "residual"  # or convolutional: the report's
-    channels: tuple[int, ...] = (384,)  # of the convolutions; of convolutional, one each halving
-    n_latent: int = 16_448
-    n_effect: int = 4160  # latents of the effect, change and style; convolutional has none
-    n_style: int = 64  # of the effect's, at most: those that hold for the whole segment
-    n_blocks: int = 6  # residual blocks over time; convolutional has none
-    n_components: int = 384  # principal components of a frame; convolutional has none
-    ear_weighting: float = 0.5  # of bins in the linear part: 0 none, 1 the density of ERB bands
-
-    def __post_init__(self) -> None:
-        if self.architecture not in ("residual", "convolutional"):
-            raise ConfigError(
-                f"architecture {self.architecture!r} is unknown: use residual or convolutional."
-            )
-        sizes = (*self.channels, self.n_latent, self.n_components)
-        if not self.channels or min(sizes) < 1 or self.n_blocks < 0:
-            raise ConfigError(
-                f"channels {self.channels}, n_latent {self.n_latent}, n_components "
-                f"{self.n_components} and n_blocks {self.n_blocks} make no model: all have to be "
-                "positive."
-            )
-        if self.architecture == "residual" and not 1 <= self.n_effect < self.n_latent:
-            raise ConfigError(
-                f"n_latent {self.n_latent} and n_effect {self.n_effect} make no model: at least "
-                "one latent tells of the recording and one of the effect."
-            )
-        if self.n_style < 0:
-            raise ConfigError(f"n_style is {self.n_style}: it has to be 0 or above.")
-
-
-@dataclass(frozen=True)
-class TrainingConfig:
-    """How a model is trained; steps count updates of the weights."""
-
-    batch_size: int = 32
-    learning_rate: float = 1e-3
-    schedule: str = "cosine"  # or constant; after a linear warm-up
-    warmup_steps: int = 100
-    max_steps: int = 20_000
-    max_minutes: float = 0.0  # wall time after which training ends; 0 for no limit
-    beta: float = 0.1  # weight of the KL divergence against the summed squared error
-    annealing: str = "linear"  # of beta: constant, linear (from 0, once), or cyclical
-    annealing_steps: int = 2000  # length of the rise, or of a cycle
-    label_weight: float = 0.1  # of effect and setting in the loss; 0: labels are not used
-    label_steps: int = 1500  # that fit the style to them before training, in place of that
-    gradient_clip: float = 1.0  # largest norm of the gradient; 0 for none
-    log_every: int = 50  # steps
-    validate_every: int = 500  # steps
-    checkpoint_every: int = 500  # steps
-    checkpoint_seconds: float = 60.0
-    patience: int = 0  # validations without improvement until training stops; 0 for never
-    precision: str = "auto"  # bfloat16 where CUDA has it, else float32
-    compile: str = "auto"  # the convolutions, with torch.compile: always, never, or where CUDA is
-    seed: int = 0
-
-    def __post_init__(self) -> None:
-        for name, known in (
-            ("schedule", ("cosine", "constant")),
-            ("annealing", ("constant", "linear", "cyclical")),
-            ("precision", ("auto", "float32", "bfloat16")),
-            ("compile", ("auto", "always", "never")),
-        ):
-            if getattr(self, name) not in known:
-                raise ConfigError(
-                    f"{name} {getattr(self, name)!r} is unknown: use {', '.join(known)}."
-                )
-        for name in ("batch_size", "max_steps", "log_every", "validate_every", "checkpoint_every"):
-            if getattr(self, name) < 1:
-                raise ConfigError(f"{name} is {getattr(self, name)}: it has to be at least 1.")
-        for name in ("warmup_steps", "max_minutes", "annealing_steps", "gradient_clip", "patience"):
-            if getattr(self, name) < 0:
-                raise ConfigError(f"{name} is {getattr(self, name)}: it has to be 0 or above.")
-        if not 0 <= self.seed <= LARGEST_SEED:
-            raise ConfigError(f"the seed is {self.seed}: it has to be from 0 to {LARGEST_SEED}.")
-        if self.label_steps < 0:
-            raise ConfigError(f"label_steps is {self.label_steps}: it has to be 0 or above.")
-        if self.learning_rate <= 0 or self.beta < 0 or self.label_weight < 0:
-            raise ConfigError(
-                f"learning_rate {self.learning_rate} has to be above 0, beta {self.beta} and "
-                f"label_weight {self.label_weight} not below 0."
-            )
-
-
-@dataclass(frozen=True)
-class Configuration:
-    """Everything that a preset decides."""
-
-    preset: str = "default"
-    pairs_per_effect: int = 2000
-    segments: SegmentConfig = field(default_factory=SegmentConfig)
-    split: SplitConfig = field(default_factory=SplitConfig)
-    spectrogram: SpectrogramConfig = field(default_factory=SpectrogramConfig)
-    model: ModelConfig = field(default_factory=ModelConfig)
-    training: TrainingConfig = field(default_factory=TrainingConfig)
-
-    def __post_init__(self) -> None:
-        if self.pairs_per_effect < 1:
-            raise ConfigError(
-                f"pairs_per_effect is {self.pairs_per_effect}: it has to be at least 1."
-            )
-
-    def to_dict(self) -> dict[str, Any]:
-        """Plain values, tuples as lists: for JSON, TOML and checkpoints."""
-        return _plain(asdict(self))
 
 
 SECTIONS: dict[str, type] = {
@@ -203,67 +96,80 @@ def configure(
     overrides: Mapping[str, Mapping[str, Any]] | None = None,
     fallback: str = "default",
 ) -> Configuration:
-    """A preset, with a TOML file over it, with single values over that.
+    """Build a configuration from a preset, a TOML file and single values.
 
-    overrides  section -> key -> value; a value of None is no override
-    fallback   the preset when neither the argument nor the file names one
+    overrides  section -> key -> value; None keeps the value of the file or preset
+    fallback   preset if neither the argument nor the file names one
+
+    ConfigError  a preset, key or value is unknown or impossible
+    InputError   the file cannot be read
     """
     from_file = read_toml(file) if file else {}
     name = preset or str(from_file.get("preset", fallback))
     if name not in PRESETS:
-        raise ConfigError(f"preset {name!r} is unknown: use {', '.join(PRESETS)}.")
+        raise ConfigError(f"preset: unknown name {name!r}. Use {', '.join(PRESETS)}.")
     tree = PRESETS[name].to_dict()
     _merge(tree, from_file, str(file))
     tree["preset"] = name
     source = str(file) if file else "the configuration"
-    return overridden(from_dict(tree, source), overrides or {})
+    return override(from_dict(tree, source), overrides or {})
 
 
-def overridden(
+def override(
     configuration: Configuration, overrides: Mapping[str, Mapping[str, Any]]
 ) -> Configuration:
-    """The configuration with single values over it: section -> key -> value or None."""
+    """Return a configuration with single values replaced: section -> key -> value or None."""
     tree = configuration.to_dict()
     for section, values in overrides.items():
         given = {key: value for key, value in values.items() if value is not None}
         _merge(tree, {section: given}, "the command line")
-    # The spectrogram's segment is the segment.
+    # The STFT always has the sample rate and length of the segments.
     for key in ("sample_rate", "n_samples"):
         tree["spectrogram"][key] = tree["segments"][key]
     return from_dict(tree)
 
 
 def from_dict(tree: Mapping[str, Any], source: str = "the configuration") -> Configuration:
-    """The Configuration that `to_dict` gave."""
+    """Build a Configuration from the result of `to_dict`.
+
+    source  name of the file for error messages
+    """
     values: dict[str, Any] = {}
     for key, value in tree.items():
-        values[key] = section_from(SECTIONS[key], value, source) if key in SECTIONS else value
+        values[key] = _build_section(SECTIONS[key], value, source) if key in SECTIONS else value
     return _build(Configuration, values, source)
 
 
-def section_from(kind: type, values: Any, source: str = "the configuration") -> Any:
-    """A section's dataclass from plain values."""
+def _build_section(kind: type, values: Any, source: str) -> Any:
+    """Build a section's dataclass from plain values."""
     if not isinstance(values, Mapping):
-        raise ConfigError(f"{source} has {values!r} where a table of values was wanted.")
+        raise ConfigError(f"{source}: wrong type (found {values!r}, expected a table of values).")
     return _build(
         kind, {k: tuple(v) if isinstance(v, list) else v for k, v in values.items()}, source
     )
 
 
 def read_toml(path: Path) -> dict[str, Any]:
+    """Read a TOML file.
+
+    ConfigError  it is not valid TOML
+    InputError   it does not exist or cannot be read
+    """
     try:
         return tomllib.loads(path.read_text("utf-8"))
     except FileNotFoundError as error:
-        raise InputError(f"{path} does not exist: check the name given to --config.") from error
+        raise InputError(f"{path}: does not exist. Check the name given to --config.") from error
     except OSError as error:
-        raise InputError(f"{path} cannot be read ({error.strerror}).") from error
+        raise InputError(
+            f"{path}: cannot be read ({error.strerror}). Check its permissions."
+        ) from error
     except (ValueError, RecursionError) as error:  # numbers too long and tables too deep as well
         reason = " ".join(str(error).split())[:200]
-        raise ConfigError(f"{path} is no TOML file: {reason}.") from error
+        raise ConfigError(f"{path}: not a TOML file ({reason}). Correct its syntax.") from error
 
 
 def to_toml(configuration: Configuration) -> str:
-    """The configuration as a TOML file that `--config` takes."""
+    """Convert a configuration to the text of a TOML file for `--config`."""
     import tomli_w
 
     return tomli_w.dumps(configuration.to_dict())
@@ -272,7 +178,7 @@ def to_toml(configuration: Configuration) -> str:
 def with_segments_of(
     configuration: Configuration, sample_rate: int, n_samples: int
 ) -> Configuration:
-    """The configuration for segments that exist already."""
+    """Return a configuration with the sample rate in Hz and length of existing segments."""
     size: dict[str, Any] = {"sample_rate": sample_rate, "n_samples": n_samples}
     return replace(
         configuration,
@@ -282,34 +188,43 @@ def with_segments_of(
 
 
 def _merge(tree: dict[str, Any], values: Mapping[str, Any], source: str) -> None:
+    """Replace values of a tree, and refuse unknown keys and wrong types."""
     for key, value in values.items():
         if key not in tree:
-            raise ConfigError(
-                f"{source} has the key {key[:60]!r}, which nobody reads: "
-                f"{near_names(key, list(tree))}"
-            )
+            raise ConfigError(f"{source}: unknown key {key[:60]!r}: {near_names(key, list(tree))}")
         if isinstance(tree[key], dict):
             if not isinstance(value, Mapping):
-                raise ConfigError(f"{source} has {key} = {value!r}: wanted a table, [{key}].")
+                raise ConfigError(
+                    f"{source}: wrong type of {key} (found {value!r}, expected a table). Write "
+                    f"[{key}]."
+                )
             _merge(tree[key], value, f"{source} [{key}]")
         else:
-            tree[key] = _as_type_of(tree[key], value, f"{source}: {key}")
+            tree[key] = _convert(value, tree[key], f"{source}: {key}")
 
 
-def _as_type_of(example: Any, value: Any, where: str) -> Any:
-    """The value in the type of the one that it replaces: 1 is a fine float, "1" is not."""
-    if isinstance(example, float) and isinstance(value, int) and not isinstance(value, bool):
+def _convert(value: Any, default: Any, where: str) -> Any:
+    """Convert a value to the type of the default that it replaces.
+
+    1 is accepted as a float, "1" is not.
+    """
+    if isinstance(default, float) and isinstance(value, int) and not isinstance(value, bool):
         return float(value)
     if isinstance(value, float) and not math.isfinite(value):
-        raise ConfigError(f"{where} is {value}: wanted a number, such as {example!r}.")
-    if isinstance(example, list) and isinstance(value, (list, tuple)):
-        kind = type(example[0]) if example else str  # an empty list is one of patterns
-        if any(type(item) is not kind for item in value):
-            raise ConfigError(f"{where} is {list(value)!r}: wanted a list of {kind.__name__}.")
-        return list(value)
-    if type(example) is not type(value):
         raise ConfigError(
-            f"{where} is {value!r}: wanted {type(example).__name__}, such as {example!r}."
+            f"{where}: not a finite number (found {value}, expected for example {default!r})."
+        )
+    if isinstance(default, list) and isinstance(value, (list, tuple)):
+        kind = type(default[0]) if default else str  # lists with an empty default hold patterns
+        if any(type(item) is not kind for item in value):
+            raise ConfigError(
+                f"{where}: wrong type (found {list(value)!r}, expected a list of {kind.__name__})."
+            )
+        return list(value)
+    if type(default) is not type(value):
+        raise ConfigError(
+            f"{where}: wrong type (found {value!r}, expected {type(default).__name__}, for example "
+            f"{default!r})."
         )
     return value
 
@@ -318,23 +233,12 @@ def _build(kind: type, values: dict[str, Any], source: str) -> Any:
     known = {f.name for f in fields(kind)}
     unknown = sorted(set(values) - known)
     if unknown:
-        raise ConfigError(
-            f"{source} has the key {unknown[0]!r}, which nobody reads: use "
-            f"{', '.join(sorted(known))}."
-        )
+        raise ConfigError(f"{source}: unknown key {unknown[0]!r}. Use {', '.join(sorted(known))}.")
     try:
         return kind(**values)
     except TypeError as error:
-        raise ConfigError(f"{source} has values of the wrong type: {error}.") from error
+        raise ConfigError(f"{source}: values of the wrong type ({error}).") from error
     except ConfigError as error:
         if source == "the configuration":
             raise
-        raise ConfigError(f"{source} will not do: {error}") from error
-
-
-def _plain(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {key: _plain(item) for key, item in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [_plain(item) for item in value]
-    return value
+        raise ConfigError(f"{source}: {error}") from error

@@ -1,31 +1,27 @@
-"""An interpolation between two effects on one recording, with sound: the newest run here.
+"""Interpolate between two effects on one recording with the newest run, and write the audio.
 
-python interpolate.py [RECORDING]
+    python interpolate.py [RECORDING]
+
+Needs a run in runs/, such as that of train_and_map.py. Without RECORDING it takes a.wav.
 """
 
 import sys
-from pathlib import Path
 
-from dafxtool import interpolation, sheets
-from dafxtool.effects import parse_effect
-from dafxtool.example_recordings import LUTE
-from dafxtool.runs import load_run
+import dafxtool
 
 
-def main() -> None:
-    path = Path(sys.argv[1]) if len(sys.argv) > 1 else Path("lute.wav")
-    if not path.exists():
-        LUTE.write_wav(path)
-    run = load_run()
-    a = sheets.source_of(path, run, parse_effect("delay:time=300,mix=50"))
-    b = sheets.source_of(path, run, parse_effect("overdrive:drive=30"))
-    made = interpolation.interpolate(a, b, run, n_steps=5)
-    interpolation.draw_interpolation(Path("steps.png"), made, run, overwrite=True)
-    for sound, decibels in interpolation.sound_interpolation(
-        Path("steps"), made, run, overwrite=True
-    ):
-        print(sound, "" if decibels is None else f"{decibels:.1f} dB")
+def main(path: str = "a.wav") -> None:
+    result = dafxtool.interpolate(
+        path,
+        effects=["delay:time=300,mix=50", "overdrive:drive=30"],
+        steps=5,
+        output="steps.png",
+        audio="steps",
+        overwrite=True,
+    )
+    for file, convergence_db in result.audio_files:
+        print(file, "" if convergence_db is None else f"{convergence_db:.1f} dB")
 
 
 if __name__ == "__main__":
-    main()
+    main(*sys.argv[1:])

@@ -1,31 +1,24 @@
-"""Hear what an effect does: one recording, one effect, three settings, as WAV files.
+"""Apply an effect to a recording with three settings, and write WAV files to listen to.
 
-python render_and_listen.py [RECORDING]
+    python render_and_listen.py [RECORDING]
+
+Without RECORDING it takes a.wav, which `dafxtool render` writes.
 """
 
 import sys
 from pathlib import Path
 
-from dafxtool import audio
-from dafxtool.effects import parse_effect
-from dafxtool.example_recordings import LUTE
-from dafxtool.plugins import apply
-from dafxtool.segments import normalise_peak
+import dafxtool
 
 
-def main() -> None:
-    path = Path(sys.argv[1]) if len(sys.argv) > 1 else Path("lute.wav")
-    if not path.exists():
-        LUTE.write_wav(path)
-    dry, sample_rate = audio.read(path)
-    dry = normalise_peak(dry, -12.0)
+def main(path: str = "a.wav") -> None:
+    dry, sample_rate = dafxtool.load_audio(path)
     for time in (60, 250, 700):
-        effect, fixed = parse_effect(f"delay:time={time},mix=50")
-        wet, setting = apply(effect, dry, sample_rate, effect.complete(fixed))
-        output = Path(f"{path.stem}-delay-{time}ms.wav")
-        audio.write(output, wet, sample_rate, overwrite=True)
-        print(f"{effect.label(setting)} -> {output}")
+        wet = dafxtool.apply_effect(0.25 * dry, sample_rate, f"delay:time={time},mix=50")
+        output = f"{Path(path).stem}-delay-{time}ms.wav"
+        dafxtool.save_audio(output, wet, sample_rate, overwrite=True)
+        print(f"delay of {time} ms -> {output}")
 
 
 if __name__ == "__main__":
-    main()
+    main(*sys.argv[1:])

@@ -1,10 +1,10 @@
 #!/usr/bin/env bash
-# A study on a folder of speakers (VCTK's wav48, say): four effects, 2,000 pairs each, split by
-# speaker, and the six figures of an MSci student's weekly report (week 6, 2023).
+# Study a folder of speakers, such as VCTK's wav48: four effects, 2,000 pairs each, split by
+# speaker. Writes the six figures of an MSci student's weekly report (week 6, 2023).
 #
 #   study.sh RECORDINGS [OUTPUT]
 #
-# Sizes for a trial: PAIRS=20 TRAIN="--steps 10" PRESET=small study.sh RECORDINGS
+# A quick trial: PAIRS=20 TRAIN="--steps 10" PRESET=small study.sh RECORDINGS
 set -euo pipefail
 
 recordings=${1:?usage: study.sh RECORDINGS [OUTPUT]}
@@ -18,7 +18,7 @@ mkdir -p "$output"
 two=(--effect overdrive --effect delay)
 four=("${two[@]}" --effect reverb --effect phaser)
 
-study() { # study NAME EFFECTS...: pairs, run and latent map (Figures 1 and 2)
+study() { # study NAME EFFECTS...: write pairs, run and latent map (Figures 1 and 2)
     local name=$1
     shift
     dafxtool render "$recordings" "$@" --preset "$preset" --pairs-per-effect "$pairs" \
@@ -34,11 +34,11 @@ study() { # study NAME EFFECTS...: pairs, run and latent map (Figures 1 and 2)
 study two "${two[@]}"
 study four "${four[@]}"
 
-# Figures 3 and 4: reconstructions of overdrive and of delay, typical ones, with their errors.
+# Figures 3 and 4: typical reconstructions of overdrive and of delay, with their errors.
 dafxtool reconstruct "$output/pairs-two.h5" --run "$output/run-two" \
     -o "$output/figure-reconstruction.png" --csv "$output/errors.csv" --overwrite
 
-# Figures 5 and 6: two effects on one recording, two recordings with one effect.
+# Figure 5: interpolate between two effects on one recording. Figure 6: between two recordings.
 mapfile -t files < <(find "$recordings" -type f \( -name '*.wav' -o -name '*.flac' -o -name '*.ogg' \) | sort)
 a=${files[0]}
 b=${files[-1]}

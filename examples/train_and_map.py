@@ -1,44 +1,36 @@
-"""From recordings to a map of effects: render, analyse, train, embed, draw.
+"""Render recordings through three effects, train a model, and map the effects.
 
-python train_and_map.py [FOLDER] [PAIRS_PER_EFFECT] [STEPS]
+    python train_and_map.py [PAIRS_PER_EFFECT] [STEPS] [RECORDINGS]
+
+Without RECORDINGS it takes the built-in ones.
 """
 
 import sys
-from dataclasses import replace
-from pathlib import Path
 
-from dafxtool import latents, maps, presets, runs
-from dafxtool.effects import builtin_effects
-from dafxtool.example_recordings import write_clips
-from dafxtool.pairs import render
-from dafxtool.spectrograms import write_spectrograms
-from dafxtool.training import train
+import dafxtool
 
 
-def main(folder: str = "recordings", pairs_per_effect: str = "60", steps: str = "60") -> None:
-    if not Path(folder).is_dir():
-        write_clips(Path(folder))
-    preset = presets.PRESETS["small"]
-    preset = replace(preset, training=replace(preset.training, max_steps=int(steps)))
-    known = builtin_effects()
-    effects = [(known[name], {}) for name in ("overdrive", "delay", "low-pass")]
-    pairs, spectrograms, run = Path("map-pairs.h5"), Path("map-spectrograms.h5"), Path("runs/map")
-
-    render(
-        [Path(folder)],
-        pairs,
-        effects,
-        preset.segments,
-        preset.split,
-        int(pairs_per_effect),
+def main(pairs_per_effect: str = "60", steps: str = "60", recordings: str | None = None) -> None:
+    dafxtool.render(
+        recordings,
+        output="map-pairs.h5",
+        effects=["overdrive", "delay", "low-pass"],
+        pairs_per_effect=int(pairs_per_effect),
+        preset="small",
         overwrite=True,
     )
-    write_spectrograms(pairs, spectrograms, preset.spectrogram, overwrite=True)
-    train(spectrograms, run, preset, overwrite=True)
-    embedded = latents.embed([pairs], runs.load_run(run), splits=("test",))
-    projection = maps.latent_map(embedded, method="pca")
-    maps.draw_latent_map(Path("map.png"), embedded, projection, overwrite=True)
-    print(f"{len(embedded)} held-out segments -> map.png")
+    training = dafxtool.train(
+        "map-pairs.h5", output="runs/map", preset="small", steps=int(steps), overwrite=True
+    )
+    result = dafxtool.latent_map(
+        "map-pairs.h5",
+        run=training.run,
+        split="test",
+        method="pca",
+        output="map.png",
+        overwrite=True,
+    )
+    print(f"{len(result.latents)} held-out segments -> {result.output}")
 
 
 if __name__ == "__main__":

@@ -15,14 +15,14 @@ import tempfile
 from dataclasses import replace
 from pathlib import Path
 
-from dafxtool.effects import builtin_effects
-from dafxtool.pairs import render
-from dafxtool.presets import PRESETS, Configuration
-from dafxtool.pretrained import PRETRAINED_FILE, write_pretrained
-from dafxtool.progress import TerminalProgress
-from dafxtool.segments import SplitConfig
-from dafxtool.spectrograms import write_spectrograms
-from dafxtool.training import train
+from dafxtool.config import Configuration, SplitConfig
+from dafxtool.dataset.render import render
+from dafxtool.effects.builtin import builtin_effects
+from dafxtool.models.pretrained import PRETRAINED_FILE, write_pretrained
+from dafxtool.presets import PRESETS
+from dafxtool.spectrogram.compute import compute_spectrograms
+from dafxtool.training.train import train
+from dafxtool.utils.progress import TerminalProgress
 
 LAST_EFFECT = "clean"  # the first effects are the defaults of 'interpolate'
 
@@ -114,7 +114,7 @@ def build(work: Path, folders: list[str], given: argparse.Namespace) -> int:
         overwrite=True,
         progress=progress,
     )
-    write_spectrograms(pairs, spectrograms, made.spectrogram, overwrite=True, progress=progress)
+    compute_spectrograms(pairs, spectrograms, made.spectrogram, overwrite=True, progress=progress)
     train(spectrograms, run, made, overwrite=True, progress=progress)
     sources = [
         dict(zip(("name", "licence", "attribution"), SOURCES[name], strict=True))

@@ -115,7 +115,7 @@ def pairs_file(tmp_path_factory):
     """pairs.h5: 12 pairs each of overdrive and delay, made of seeded sound."""
     from datasets import SEGMENTS, SPLIT, chosen, write_recordings
 
-    from dafxtool.pairs import render
+    from dafxtool.dataset.render import render
 
     folder = tmp_path_factory.mktemp("dataset")
     recordings = write_recordings(folder / "recordings")
@@ -128,9 +128,9 @@ def pairs_file(tmp_path_factory):
 def spectrograms_file(pairs_file):
     from datasets import SPECTROGRAM
 
-    from dafxtool.spectrograms import write_spectrograms
+    from dafxtool.spectrogram.compute import compute_spectrograms
 
-    write_spectrograms(pairs_file, pairs_file.with_name("spectrograms.h5"), SPECTROGRAM)
+    compute_spectrograms(pairs_file, pairs_file.with_name("spectrograms.h5"), SPECTROGRAM)
     return pairs_file.with_name("spectrograms.h5")
 
 
@@ -139,7 +139,7 @@ def run_folder(spectrograms_file, tmp_path_factory):
     """A run of a dozen steps: it has learnt little, which the tests of tools do not mind."""
     from datasets import CONFIGURATION
 
-    from dafxtool.training import train
+    from dafxtool.training.train import train
 
     folder = tmp_path_factory.mktemp("runs") / "small-1"
     train(spectrograms_file, folder, CONFIGURATION, "cpu")
@@ -148,26 +148,26 @@ def run_folder(spectrograms_file, tmp_path_factory):
 
 @pytest.fixture(scope="session")
 def run(run_folder):
-    from dafxtool.runs import load_run
+    from dafxtool.models.run import load_run
 
     return load_run(run_folder, "cpu")
 
 
 @pytest.fixture(scope="session")
-def nursery(tmp_path_factory):
-    """Commands in forked processes, with small disks where these can be mounted."""
+def fork_server(tmp_path_factory):
+    """Run commands in forked processes, with small disks where these can be mounted."""
     if not hasattr(os, "fork") or not Path("/proc").is_dir():
         pytest.skip("killed commands are forked and counted in /proc: on Linux only")
-    from nursery import Nursery, can_mount
+    from forked_commands import ForkServer, can_mount
 
-    made = Nursery(tmp_path_factory.mktemp("nursery"), mounts=can_mount())
-    yield made
-    made.close()
+    server = ForkServer(tmp_path_factory.mktemp("fork-server"), mounts=can_mount())
+    yield server
+    server.close()
 
 
 @pytest.fixture(scope="session")
-def writings(nursery, tmp_path_factory):
-    """The long commands with an output each, and with something to work on."""
-    from outputs import begin
+def output_cases(fork_server, tmp_path_factory):
+    """Define the long commands with their outputs, and make their inputs."""
+    from outputs import make_output_cases
 
-    return begin(tmp_path_factory.mktemp("begun"), nursery)
+    return make_output_cases(tmp_path_factory.mktemp("inputs"), fork_server)

@@ -1,4 +1,4 @@
-"""The demo can be repeated: it completes what an earlier call left, and nothing else is touched."""
+"""The demo resumes an earlier call and leaves other files unchanged."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ import pytest
 from datasets import CONFIGURATION
 
 from dafxtool import demo as demo_module
-from dafxtool import files, maps, projection
 from dafxtool.demo import STATE, demo
 from dafxtool.errors import OutputExistsError
-from dafxtool.progress import Progress
+from dafxtool.latents import latent_map, projection
+from dafxtool.utils.progress import Progress
 
 STEPS = (
     *("recordings", "render", "spectrogram", "train", "embed", "map", "reconstruct"),
@@ -44,14 +44,14 @@ def stop(*_, **__):
 
 @pytest.fixture(autouse=True)
 def quick(monkeypatch):
-    """A demo of seconds: short segments, a dozen training steps, a map by principal components."""
+    """Shorten the demo to seconds: short segments, few training steps, a map by PCA."""
     small, project = replace(CONFIGURATION, pairs_per_effect=12), projection.project
     monkeypatch.setattr(demo_module, "_configuration", lambda seed: small)
-    monkeypatch.setattr(maps, "project", lambda latents, *_: project(latents, "pca", 0))
+    monkeypatch.setattr(latent_map, "project", lambda latents, *_: project(latents, "pca", 0))
 
 
 def contents(folder: Path) -> dict[Path, tuple[int, bytes]]:
-    """Every visible file with its time and bytes, but for the list of steps."""
+    """Return the modification time and bytes of every visible file except the list of steps."""
     return {
         path: (path.stat().st_mtime_ns, path.read_bytes())
         for path in folder.rglob("[!.]*")
@@ -60,9 +60,9 @@ def contents(folder: Path) -> dict[Path, tuple[int, bytes]]:
 
 
 @pytest.mark.slow
-def test_a_demo_is_completed_from_where_it_was_stopped(tmp_path, monkeypatch):
+def test_a_demo_resumes_at_the_step_that_was_interrupted(tmp_path, monkeypatch):
     folder = tmp_path / "demo"
-    for name, n_steps in (("write_spectrograms", 3), ("train", 2), ("_map", 3)):
+    for name, n_steps in (("compute_spectrograms", 3), ("train", 2), ("_map", 3)):
         log = Log()
         owner = demo_module._Demo if name == "_map" else demo_module
         with monkeypatch.context() as patch:
@@ -74,8 +74,8 @@ def test_a_demo_is_completed_from_where_it_was_stopped(tmp_path, monkeypatch):
     result = demo(folder, device="cpu", progress=log)
     assert log.steps == list(STEPS[5:])
     assert [step for step, *_ in result.written] == list(STEPS)
-    left = {path for _, _, path, _ in result.written if not path.exists()}
-    assert left == {folder / "spectrograms.h5"}
+    removed = {path for _, _, path, _ in result.written if not path.exists()}
+    assert removed == {folder / "spectrograms.h5"}
     assert {path.name for path in folder.glob("*.h5")} == {"latents.h5", "pairs.h5"}
     sizes = [path.stat().st_size for path in folder.rglob("[!.]*") if path.is_file()]
     assert result.n_bytes == sum(sizes)
@@ -85,9 +85,10 @@ def test_a_demo_is_completed_from_where_it_was_stopped(tmp_path, monkeypatch):
     log = Log()
     assert demo(folder, device="cpu", progress=log).written == result.written
     assert (log.steps, contents(folder)) == ([], before)
-    assert "complete already" in log.lines[0]
+    assert f"{folder}: complete" in log.lines[0]
 
-    (folder / "interpolation-effects.png").unlink()  # spectrograms.h5 has gone: made again first
+    # spectrograms.h5 was removed, so the demo resumes at the step that writes it.
+    (folder / "interpolation-effects.png").unlink()
     log = Log()
     demo(folder, device="cpu", progress=log)
     assert log.steps == list(STEPS[2:])
@@ -95,7 +96,7 @@ def test_a_demo_is_completed_from_where_it_was_stopped(tmp_path, monkeypatch):
 
     log = Log()
     demo(folder, seed=1, device="cpu", progress=log)
-    assert "renewing" in log.lines[0]
+    assert "starting from scratch" in log.lines[0]
     assert log.steps == list(STEPS)
     assert json.loads((folder / STATE).read_text())["seed"] == 1
     log = Log()
@@ -109,12 +110,12 @@ def test_a_demo_is_completed_from_where_it_was_stopped(tmp_path, monkeypatch):
 
 @pytest.mark.parametrize("overwrite", [False, True])
 @pytest.mark.parametrize("state", [None, "not JSON", "[]", '{"seed": 0}'])
-def test_a_folder_of_somebody_else_is_refused(tmp_path, state, overwrite):
+def test_a_folder_with_other_files_is_refused(tmp_path, state, overwrite):
     (tmp_path / "pairs.h5").write_bytes(b"mine")
     if state:
         (tmp_path / STATE).write_text(state)
     before = contents(tmp_path)
-    with pytest.raises(OutputExistsError, match="files that are not a demo's"):
+    with pytest.raises(OutputExistsError, match="files that are not from a demo"):
         demo(tmp_path, overwrite=overwrite)
     assert contents(tmp_path) == before
     with pytest.raises(OutputExistsError, match="is a file"):
@@ -125,7 +126,7 @@ def test_two_demos_in_one_folder_refuse_each_other(tmp_path, monkeypatch):
     def refuse(path, is_folder):
         raise OutputExistsError(f"{path} is being written by another process")
 
-    monkeypatch.setattr(files, "sole_writer", refuse)
+    monkeypatch.setattr(demo_module, "sole_writer", refuse)
     with pytest.raises(OutputExistsError, match="written by another"):
         demo(tmp_path / "demo")
     assert list(tmp_path.iterdir()) == []

@@ -1,4 +1,4 @@
-"""What doctor finds is what is there."""
+"""Checks of the machine and plugins report the true state and a fix."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from dafxtool import __version__, doctor
+from dafxtool.errors import PluginError
 
 
 @pytest.fixture(scope="module")
@@ -18,27 +19,27 @@ def checks():
 
 @pytest.fixture
 def missing(monkeypatch):
-    """missing("wandb"): from now on that package is not installed."""
+    """Return missing(package), which makes a package appear not installed."""
 
     def remove(package):
-        def answer(name):
+        def find_version(name):
             if name == package:
                 raise PackageNotFoundError(name)
             return version(name)
 
-        monkeypatch.setattr(doctor, "version", answer)
+        monkeypatch.setattr(doctor, "version", find_version)
 
     return remove
 
 
-def test_what_the_tests_themselves_use_works(checks):
+def test_packages_that_the_tests_use_work(checks):
     for name in ("python", "torch", "torchaudio", "numpy", "h5py", "matplotlib", "disk"):
         assert checks[name].state in ("ok", "warning"), checks[name]
     assert checks["dafxtool"].found.startswith(__version__)
     assert checks["numpy"].found == version("numpy")
 
 
-def test_every_check_that_is_not_ok_tells_how_to_mend_it(checks):
+def test_every_check_that_is_not_ok_has_a_fix(checks):
     for check in checks.values():
         assert check.state in doctor.STATES
         assert check.found
@@ -51,13 +52,13 @@ def test_libsndfile_reads_and_writes_all_formats(checks):
     assert checks["audio files"].found.startswith(found) and "PyAV" in checks["audio files"].found
 
 
-def test_torchaudio_that_does_not_load_is_one_warning_with_the_tested_pair(monkeypatch):
-    found = {"torch": "2.12.1", "torchaudio": "2.11.1"}
-    monkeypatch.setattr(doctor, "version", found.__getitem__)
+def test_torchaudio_that_cannot_be_imported_is_one_warning_with_the_tested_pair(monkeypatch):
+    versions = {"torch": "2.12.1", "torchaudio": "2.11.1"}
+    monkeypatch.setattr(doctor, "version", versions.__getitem__)
     monkeypatch.setattr(doctor, "_import_failure", lambda module: "undefined symbol")
     check = doctor._torchaudio()
     assert check.state == "warning"
-    assert "2.11.1 beside torch 2.12.1" in check.found
+    assert "2.11.1 with torch 2.12.1" in check.found
     assert doctor.TORCH_PAIR in check.mend
 
 
@@ -67,7 +68,7 @@ def test_the_pair_that_doctor_names_is_the_tested_one():
         assert requirement in constraints.split()
 
 
-def test_no_gpu_is_a_warning_and_a_driver_without_use_says_more(monkeypatch):
+def test_no_gpu_is_a_warning_that_names_an_unusable_driver(monkeypatch):
     torch = pytest.importorskip("torch")
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     monkeypatch.setattr(doctor, "_driver", lambda: "")
@@ -76,7 +77,7 @@ def test_no_gpu_is_a_warning_and_a_driver_without_use_says_more(monkeypatch):
     monkeypatch.setattr(doctor, "_driver", lambda: "470.1")
     check = doctor._cuda()
     assert check.state == "warning"
-    assert "driver 470.1 is here, but torch" in check.found
+    assert "driver 470.1, but torch" in check.found
 
 
 def test_a_machine_without_pedalboard_is_not_broken(missing):
@@ -86,23 +87,23 @@ def test_a_machine_without_pedalboard_is_not_broken(missing):
     assert "pip install pedalboard" in check.mend
 
 
-def test_a_needed_package_that_is_not_there_is_broken(missing):
+def test_a_needed_package_that_is_not_installed_is_broken(missing):
     missing("scipy")
     check = doctor._package("scipy", "scipy.signal")()
     assert (check.state, check.found) == ("broken", "not installed")
 
 
-def test_a_package_that_does_not_import_is_broken():
+def test_a_package_that_cannot_be_imported_is_broken():
     check = doctor._package("numpy", "numpy.no_such_part")()
     assert check.state == "broken"
-    assert "does not import: No module named 'numpy.no_such_part'" in check.found
+    assert "cannot be imported: No module named 'numpy.no_such_part'" in check.found
 
 
-def test_an_optional_package_that_is_not_there_is_only_missing(missing):
+def test_an_optional_package_that_is_not_installed_is_only_missing(missing):
     missing("wandb")
-    check = doctor._optional("wandb", "only logs on W&B need it")()
+    check = doctor._optional("wandb", "needed only for logs on W&B")()
     assert check.state == "missing"
-    assert check.mend == "only logs on W&B need it: pip install 'dafxtool[wandb]'"
+    assert check.mend == "needed only for logs on W&B: pip install 'dafxtool[wandb]'"
 
 
 def test_codecs_that_fail_are_named(monkeypatch):
@@ -120,10 +121,10 @@ def test_a_full_disk_is_a_warning(monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)
     check = doctor._disk()
     assert check.state == "warning"
-    assert check.found == f"1.0 GB free in {tmp_path}, which the default preset may fill"
+    assert check.found == f"1.0 GB free in {tmp_path}, which the default preset may use up"
 
 
-def test_a_plugin_that_does_not_load_is_broken_and_the_exit_status_says_so(
+def test_a_plugin_that_does_not_load_is_broken_and_the_exit_status_is_1(
     invoke, monkeypatch, tmp_path
 ):
     monkeypatch.setattr(doctor, "PACKAGES", ())
@@ -137,54 +138,88 @@ def test_a_plugin_that_does_not_load_is_broken_and_the_exit_status_says_so(
     assert "text.vst3" in check["found"]
 
 
-def test_a_plugin_that_loads_tells_its_effects(plugin):
+def test_the_check_of_a_plugin_lists_its_effects(plugin):
     check = doctor.check_plugin(plugin)
     assert check.state == "ok"
-    assert check.found.startswith("zamtube (7 settings, mono, latency 0, loaded in ")
+    assert check.found.startswith("zamtube (7 parameters, mono, latency 0, loaded in ")
     (effect,) = check.effects
     assert effect.plugin.repeatable and effect.plugin.sample_rate == 24_000
 
 
-def test_the_command_tells_all_that_is_known_of_a_plugin(invoke, monkeypatch, plugin):
-    from dafxtool.plugins import plugin_binary, sha256_of
+def test_the_command_describes_a_plugin(invoke, monkeypatch, plugin):
+    from dafxtool.effects.vst3.files import plugin_binary, sha256_of
 
-    found = [doctor.check_plugin(plugin, 48_000)]
-    monkeypatch.setattr(doctor, "examine", lambda plugins, progress, sample_rate: found)
-    told = invoke("doctor", plugin, "--sample-rate", "48000").stdout
-    (effect,) = found[0].effects
-    assert sha256_of(plugin_binary(plugin)) in told and str(plugin) in told
-    assert f"version {effect.plugin.version}" in told
-    assert "channels    mono\n" in told and "repeatable  yes\n" in told
-    assert "setting at 48000 Hz" in told and "-30 to 30" in told
+    checks = [doctor.check_plugin(plugin, 48_000)]
+    monkeypatch.setattr(doctor, "examine", lambda plugins, progress, sample_rate: checks)
+    output = invoke("doctor", plugin, "--sample-rate", "48000").stdout
+    (effect,) = checks[0].effects
+    assert sha256_of(plugin_binary(plugin)) in output and str(plugin) in output
+    assert f"version {effect.plugin.version}" in output
+    assert "channels    mono\n" in output and "repeatable  yes\n" in output
+    assert "parameter at 48000 Hz" in output and "-30 to 30" in output
     for name, why in effect.plugin.left_out:
-        assert any(name in line and why in line for line in told.splitlines())
+        assert any(name in line and why in line for line in output.splitlines())
     answer = json.loads(invoke("doctor", plugin, "--json").stdout)
     (kept,) = answer["checks"][0]["effects"]
     assert kept["plugin"]["repeatable"] is True
     assert ["Current Program", "it has one value only"] in kept["plugin"]["left_out"]
 
 
-def test_a_plugin_that_does_not_do_what_it_is_set_to_is_a_warning(monkeypatch):
-    from dafxtool import plugins
-    from dafxtool.parameters import Effect, PluginFile
-    from dafxtool.plugin_audit import NOT_KEPT, Audit
+def test_a_plugin_that_ignores_parameters_is_a_warning(invoke, monkeypatch):
+    from dafxtool.effects.effect import Effect, PluginFile
+    from dafxtool.effects.vst3 import isolation
+    from dafxtool.effects.vst3.audit import NOT_KEPT, Audit
 
     left_out = (("Speed", NOT_KEPT), ("Meter", "it moves"))
     file = PluginFile("x.vst3", None, "1.0", "00", 1, 24_000, (), left_out, repeatable=False)
     audit = Audit(24_000, 1, (), (), left_out, False, "1.0", "", 0, 0.5)
-    monkeypatch.setattr(plugins, "audited_effects", lambda *_: [(Effect("x", plugin=file), audit)])
+    monkeypatch.setattr(
+        isolation, "audited_effects", lambda *_: [(Effect("x", plugin=file), audit)]
+    )
     check = doctor.check_plugin("x.vst3")
     assert check.state == "warning" and check.mend
-    assert "x: the parameter 'Speed' is left out, because it does not keep" in check.found
-    assert "x is not repeatable" in check.found and "Meter" not in check.found
+    assert check.found.endswith("; 2 warnings")
+    details = "\n".join(check.details)
+    assert "'Speed'" in details and "not repeatable" in details and "Meter" not in details
+    monkeypatch.setattr(doctor, "examine", lambda plugins, progress, sample_rate: [check])
+    lines = invoke("doctor").stdout.splitlines()
+    start = lines.index("x.vst3:")
+    assert lines[start + 1 : start + 3] == [f"  {line}" for line in check.details]
+
+
+@pytest.mark.parametrize(
+    "message", ["it crashed. " * 300, "in a worker process:\n" + "line\n" * 90]
+)
+def test_a_long_error_of_a_plugin_is_shortened_to_one_line(monkeypatch, message):
+    from dafxtool.effects.vst3 import isolation
+
+    def fail(*_):
+        raise PluginError(message)
+
+    monkeypatch.setattr(isolation, "audited_effects", fail)
+    check = doctor.check_plugin("x.vst3")
+    assert check.state == "broken"
+    assert "\n" not in check.found and len(check.found) <= doctor.MAX_LINE + 4
+    assert "\n".join(check.details) == message.strip()
+
+
+def test_a_short_error_of_a_plugin_has_no_details(monkeypatch):
+    from dafxtool.effects.vst3 import isolation
+
+    def fail(*_):
+        raise PluginError("x.vst3: cannot be loaded.")
+
+    monkeypatch.setattr(isolation, "audited_effects", fail)
+    check = doctor.check_plugin("x.vst3")
+    assert (check.found, check.details) == ("x.vst3: cannot be loaded.", ())
 
 
 def test_the_command_lists_every_check(invoke, monkeypatch):
-    found = [
+    checks = [
         doctor.Check("python", "ok", "3.12"),
         doctor.Check("cuda", "warning", "no CUDA device", "use the CPU"),
     ]
-    monkeypatch.setattr(doctor, "examine", lambda plugins, progress, sample_rate: found)
+    monkeypatch.setattr(doctor, "examine", lambda plugins, progress, sample_rate: checks)
     result = invoke("doctor")
     assert result.exit_code == 0
     assert result.stdout.splitlines() == [
@@ -194,7 +229,7 @@ def test_the_command_lists_every_check(invoke, monkeypatch):
         "",
         "Everything needed works.",
     ]
-    found.append(doctor.Check("torch", "broken", "not installed", "install it"))
+    checks.append(doctor.Check("torch", "broken", "not installed", "install it"))
     result = invoke("doctor")
     assert result.exit_code == 1
     assert result.stdout.splitlines()[-1] == "Broken: torch."

@@ -11,7 +11,7 @@ from zipfile import ZipFile
 
 import pytest
 
-from dafxtool import audio
+from dafxtool.audio.io import load_audio
 
 pytestmark = pytest.mark.slow
 
@@ -75,9 +75,9 @@ def test_an_installed_wheel_runs_the_pipeline(wheel, tmp_path):
 def test_recordings_are_read_from_a_zipped_package(wheel, tmp_path):
     code = (
         "import dafxtool; from pathlib import Path\n"
-        "from dafxtool.example_recordings import LUTE, write_clips\n"
+        "from dafxtool.audio.example_recordings import LUTE, write_clips\n"
         "LUTE.write_wav(Path('a.wav')); write_clips(Path('clips')); print(dafxtool.__file__)"
     )
     assert run(tmp_path, sys.executable, "-c", code, path=wheel).startswith(str(wheel))
-    assert len(audio.read(tmp_path / "a.wav")[0]) == 144_000
+    assert len(load_audio(tmp_path / "a.wav")[0]) == 144_000
     assert len(list(tmp_path.glob("clips/*/*.flac"))) == 20

@@ -1,9 +1,8 @@
-"""The command line: one short file a command; it parses, calls the library once, reports.
+"""The command line: one short file for each command, which parses, calls the library and reports.
 
-A command is the attribute `command` of the module with its name, imported only when it is asked
-for. Command modules import nothing but click and `common` at their top, so that help is quick.
-Whatever a user can do wrong ends here as one sentence and an exit status of 1, a wrong usage as 2;
-anything else is a bug of ours and keeps its traceback.
+A command is the attribute `command` of the module of its name, imported only when it is invoked.
+Command modules import nothing slow at their top, so that help is quick. Errors of the user end here
+as one sentence and exit status 1, wrong usage as 2; anything else is a bug and keeps its traceback.
 """
 
 from __future__ import annotations
@@ -14,30 +13,33 @@ from importlib import import_module
 from importlib.util import find_spec
 from typing import IO, Any
 
-import click
+import rich_click as click
+from click import Group
+from click.exceptions import Exit, NoSuchCommand
 
-from dafxtool import __version__, interrupts
-from dafxtool.cli.common import printable
-from dafxtool.errors import DafxError, ElsewhereError
-from dafxtool.files import disk_sentence
+from dafxtool import __version__
+from dafxtool.errors import ArgumentError, DafxError, ElsewhereError
+from dafxtool.utils import signals
+from dafxtool.utils.files import disk_sentence
+from dafxtool.utils.text import printable
 
-# In the order in which a day's work uses them, which is the order that help shows.
-COMMANDS = (
-    "effects",
-    "render",
-    "spectrogram",
-    "train",
-    "embed",
-    "reconstruct",
-    "interpolate",
-    "map",
-    "sweep",
-    "match",
-    "evaluate",
-    "report",
-    "invert",
-    "demo",
-    "doctor",
+GROUPS = {
+    "Dataset": ("effects", "render", "spectrogram"),
+    "Model": ("train", "evaluate", "report"),
+    "Look and listen": ("interpolate", "reconstruct", "map", "sweep", "match", "embed", "invert"),
+    "Start here": ("demo", "doctor"),
+}
+COMMANDS = tuple(name for names in GROUPS.values() for name in names)
+
+HELP_STYLE = click.RichHelpConfiguration(
+    width=100,
+    style_option="bold cyan",
+    style_command="bold cyan",
+    style_options_panel_border="dim",
+    style_commands_panel_border="dim",
+    command_groups={
+        "dafxtool": [{"name": group, "commands": list(names)} for group, names in GROUPS.items()]
+    },
 )
 
 # The user's disk, not our mistake, wherever it happens.
@@ -50,15 +52,18 @@ OUT_OF_MEMORY = re.compile("out of memory|not enough memory|can't allocate memor
 
 
 class Interrupted(click.ClickException):
-    """Ctrl-C or SIGTERM has ended the command."""
+    """Ctrl-C or SIGTERM ended the command."""
 
     def show(self, file: IO[Any] | None = None) -> None:
         super().show(file)
-        interrupts.leave(told=True)
+        signals.leave(is_reported=True)
 
 
-class DafxGroup(click.Group):
-    """Imports a command when it is needed, and turns errors into sentences."""
+class DafxGroup(click.RichGroup):
+    """Import a command when it is needed, and turn errors into sentences."""
+
+    # Errors as one plain line, "Error: ...": programs and logs read them too.
+    main = Group.main
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         return [name for name in COMMANDS if find_spec(f"{__name__}.{name}")]
@@ -67,6 +72,7 @@ class DafxGroup(click.Group):
         if cmd_name not in self.list_commands(ctx):
             return None
         command: click.Command = import_module(f"{__name__}.{cmd_name}").command
+        command.name = cmd_name  # its function is called `command` in every module
         return command
 
     def resolve_command(
@@ -74,23 +80,25 @@ class DafxGroup(click.Group):
     ) -> tuple[str | None, click.Command | None, list[str]]:
         try:
             return super().resolve_command(ctx, args)
-        except click.exceptions.NoSuchCommand as error:  # click knows imported commands only
+        except NoSuchCommand as error:  # click knows imported commands only
             names = self.list_commands(ctx)
             name = error.command_name
-            raise click.exceptions.NoSuchCommand(name, possibilities=names, ctx=ctx) from error
+            raise NoSuchCommand(name, possibilities=names, ctx=ctx) from error
 
     def invoke(self, ctx: click.Context) -> object:
-        interrupts.watch()
+        signals.watch()
         try:
-            return self._invoke_or_tell(ctx)
-        except KeyboardInterrupt as interrupt:  # a second one, just before the first was told
+            return self._invoke_and_report(ctx)
+        except KeyboardInterrupt as interrupt:  # a second one, before the first was reported
             raise self._interruption(ctx) from interrupt
 
-    def _invoke_or_tell(self, ctx: click.Context) -> object:
+    def _invoke_and_report(self, ctx: click.Context) -> object:
         try:
             return super().invoke(ctx)
         except ElsewhereError as error:
-            raise click.exceptions.Exit(1) from error
+            raise Exit(1) from error
+        except ArgumentError as error:
+            raise click.UsageError(printable(str(error))) from error
         except DafxError as error:
             raise click.ClickException(printable(str(error))) from error
         except KeyboardInterrupt as interrupt:
@@ -100,45 +108,46 @@ class DafxGroup(click.Group):
                 raise click.ClickException(printable(disk_sentence(error))) from error
             if error.errno not in PATH_ERRORS or not error.filename:
                 raise
-            told = f"{error.filename}: {error.strerror}: look at the name, and at who may use it."
-            raise click.ClickException(printable(told)) from error
+            text = f"{error.filename}: {error.strerror}. Check the name and its permissions."
+            raise click.ClickException(printable(text)) from error
         except (MemoryError, RuntimeError) as error:
-            if interrupts.is_behind(error):
+            if signals.is_caused_by_interrupt(error):
                 raise self._interruption(ctx) from error
             if isinstance(error, RuntimeError) and not OUT_OF_MEMORY.search(str(error)):
                 raise
             raise click.ClickException(
-                "the memory does not suffice: take a smaller --batch-size, fewer --workers, "
-                "shorter segments or fewer inputs."
+                "out of memory. Use a smaller --batch-size, fewer --workers, shorter segments or "
+                "fewer inputs."
             ) from error
 
     def _interruption(self, ctx: click.Context) -> Interrupted:
-        interrupts.leave(told=False)
-        return Interrupted(self._what_is_kept(ctx))
+        signals.leave(is_reported=False)
+        return Interrupted(self._after_interruption(ctx))
 
-    def _what_is_kept(self, ctx: click.Context) -> str:
+    def _after_interruption(self, ctx: click.Context) -> str:
         command = self.get_command(ctx, ctx.invoked_subcommand or "")
         if command and any(parameter.name == "resume" for parameter in command.params):
-            return "interrupted: the same command with --resume goes on from what is done."
-        return "interrupted: nothing half-written was kept."
+            return "interrupted. Use the same command with --resume to continue."
+        return "interrupted. No incomplete output was kept."
 
 
 @click.group(
     name="dafxtool",
     cls=DafxGroup,
-    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+    context_settings={"help_option_names": ["-h", "--help"]},
 )
+@click.rich_config(help_config=HELP_STYLE)
 @click.version_option(__version__, message="%(prog)s %(version)s")
 def main() -> None:
-    """See, hear and learn what audio effects do.
+    """See, hear and learn what an audio effect does to a recording.
 
-    Recordings are rendered through effects, a variational autoencoder is trained on the
-    spectrograms of both sides, and what it learnt is shown and made heard. Commands say what they
-    do without arguments, and each explains itself: dafxtool COMMAND --help.
+    Render recordings through effects, train a variational autoencoder on dry and wet spectrograms,
+    and see and hear what it learnt. Every command works without arguments and explains itself:
+    dafxtool COMMAND --help.
 
     \b
     Examples:
-      dafxtool render                     # no recordings named: the built-in ones
+      dafxtool render                     # the built-in recordings
       dafxtool train                      # on the newest pairs.h5 here
       dafxtool interpolate a.wav b.wav    # with the newest run here
       dafxtool demo                       # all of it, small

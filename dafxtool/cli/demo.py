@@ -1,53 +1,53 @@
-"""Run the whole pipeline once, small, on the built-in recordings."""
+"""dafxtool demo."""
 
 from __future__ import annotations
 
 from pathlib import Path
 from typing import Any
 
-import click
+import rich_click as click
 
-from dafxtool.cli.common import (
-    Table,
+from dafxtool.cli._options import (
     device_option,
     json_option,
     output_option,
     overwrite_option,
-    progress_from,
-    quiet_option,
-    report,
+    progress_options,
     seed_option,
     workers_option,
 )
+from dafxtool.cli._output import Table, progress_from, report
 
 
 @click.command(short_help="Run the whole pipeline once, small.")
-@output_option("dafxtool-demo", "The folder.")
+@output_option("dafxtool-demo", "Output folder.")
 @seed_option()
 @workers_option
 @device_option
 @overwrite_option
 @json_option
-@quiet_option
-def command(output: Path | None, as_json: bool, quiet: bool, **options: Any) -> None:
+@progress_options
+def command(as_json: bool, **options: Any) -> None:
     """Run the whole pipeline on the built-in recordings: render, train, map, interpolate, invert.
 
-    Takes two to three minutes on two cores and ends with a table of what was written. Every step
-    is what its command does; only the dataset is small. A second call completes what an interrupted
-    one left. --overwrite runs all steps again.
+    Takes about three minutes on two cores and ends with a table of what was written. Every step is
+    what its command does; only the dataset is small. A second call completes what an interrupted
+    one left; --overwrite runs all steps again.
 
     \b
     Examples:
       dafxtool demo
       dafxtool demo -o somewhere --seed 1
     """
-    from dafxtool.outputs import check_folder
+    from dafxtool.api.checks import check_settings
+    from dafxtool.utils.outputs import check_folder
 
-    output = output or Path("dafxtool-demo")
-    check_folder(output, overwrite=True)
+    folder = options.pop("output") or Path("dafxtool-demo")
+    check_settings(options["device"])
+    check_folder(folder, overwrite=True)
     from dafxtool.demo import demo
 
-    result = demo(output, progress=progress_from(quiet), **options)
+    result = demo(folder, progress=progress_from(options), **options)
     rows = [
         (step, f"{seconds:.0f} s", str(path), what) for step, seconds, path, what in result.written
     ]
@@ -56,9 +56,8 @@ def command(output: Path | None, as_json: bool, quiet: bool, **options: Any) -> 
         {"folder": result.folder, "written": result.written, "n_bytes": result.n_bytes},
         as_json,
         [
-            Table(("step", "time", "written", "what"), rows, right=("time",)),
-            f"{total:.0f} s and {result.n_bytes / 1e6:.0f} MB in {result.folder}. Look at "
-            f"{result.folder / 'interpolation-effects.png'}, listen to "
-            f"{result.folder / 'interpolation-effects'}.",
+            Table(("step", "time", "written", "what it is"), rows, right=("time",)),
+            f"{total:.0f} s, {result.n_bytes / 1e6:.0f} MB in {folder}. See "
+            f"{folder / 'interpolation-effects.png'}, hear {folder / 'interpolation-effects'}.",
         ],
     )

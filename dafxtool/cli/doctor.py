@@ -1,58 +1,54 @@
-"""dafxtool doctor: what works here, what does not, and how to mend it."""
+"""dafxtool doctor."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-import click
+import rich_click as click
+from click.exceptions import Exit
 
-from dafxtool.cli import checks
-from dafxtool.cli.common import (
+from dafxtool.cli._options import (
     PATH,
     SAMPLE_RATE,
-    Table,
     json_option,
     plugin_option,
-    progress_from,
-    quiet_option,
-    report,
+    progress_options,
 )
+from dafxtool.cli._output import Table, progress_from, report
 
 if TYPE_CHECKING:
-    from dafxtool.parameters import Effect
+    from dafxtool.doctor import Check
+    from dafxtool.effects.effect import Effect
 
 
-@click.command(short_help="Examine this machine, and plugins.")
-@checks.checked(
-    click.argument("files", nargs=-1, metavar="[PLUGIN]...", type=PATH), "files", checks.plugins
-)
+@click.command(short_help="Check this machine, and plugins.")
+@click.argument("files", nargs=-1, metavar="[PLUGIN]...", type=PATH)
 @plugin_option
 @click.option(
     "--sample-rate",
     type=SAMPLE_RATE,
     default=24_000,
     show_default=True,
-    help="Rate in Hz at which plugins are tried; their ranges can depend on it.",
+    help="Sample rate in Hz at which plugins are tried; their ranges can depend on it.",
 )
 @json_option
-@quiet_option
+@progress_options
 def command(
     files: tuple[Path, ...],
     plugins: tuple[Path, ...],
     sample_rate: int,
     as_json: bool,
-    quiet: bool,
+    **options: Any,
 ) -> None:
-    """Examine this machine, and each PLUGIN named, and say how to mend what does not work.
+    """Check this machine, and each PLUGIN, and say how to fix what does not work.
 
-    Every line tells what was looked at, its state (ok; warning: works, with less; missing: not
-    here, and only needed for what the line says; broken: needed, and does not work) and what was
-    found. The exit status is 1 only when something is broken.
+    Every line has a state and what was found. ok: works. warning: works with restrictions. missing:
+    not installed, and needed only for what the line says. broken: needed, and does not work. The
+    exit status is 1 if something is broken.
 
-    Of a plugin it tells the file's hash, the channels, the settings and their ranges, which of its
-    parameters are left out and why, and whether it is repeatable: whether the same setting gave the
-    same bits of the same sound, with another setting in between.
+    For a plugin: its hash, channels, parameters with ranges, what was left out and why, and whether
+    the same setting gives the same bits again with another setting in between.
 
     \b
     Examples:
@@ -61,27 +57,33 @@ def command(
       dafxtool doctor ZamTube.vst3 --sample-rate 48000
       dafxtool doctor --json
     """
-    from dafxtool.doctor import Check, examine
+    from dafxtool.api.checks import check_effects
 
-    def line(check: Check) -> str:
-        found = f"{check.state:<8} {check.what:<{width}}  {check.found}"
-        return f"{found}\n{'':<{width + 11}}-> {check.mend}" if check.mend else found
+    check_effects((), (*files, *plugins))
+    from dafxtool.doctor import examine
 
-    checks = examine((*files, *plugins), progress_from(quiet), sample_rate)
+    checks = examine((*files, *plugins), progress_from(options), sample_rate)
     width = max(len(check.what) for check in checks)
     broken = [check.what for check in checks if check.state == "broken"]
     verdict = f"Broken: {', '.join(broken)}." if broken else "Everything needed works."
-    shown: list[str | Table] = [line(check) for check in checks]
+    shown: list[str | Table] = [_line(check, width) for check in checks]
     for check in checks:
+        if check.details:
+            shown += ["", f"{check.what}:", *(f"  {line}" for line in check.details)]
         for effect in check.effects:
             shown += ["", *_described(effect)]
     report({"ok": not broken, "checks": checks}, as_json, [*shown, "", verdict])
     if broken:
-        raise click.exceptions.Exit(1)
+        raise Exit(1)
+
+
+def _line(check: Check, width: int) -> str:
+    found = f"{check.state:<8} {check.what:<{width}}  {check.found}"
+    return f"{found}\n{'':<{width + 11}}-> {check.mend}" if check.mend else found
 
 
 def _described(effect: Effect) -> list[str | Table]:
-    """All that is known of a plugin's effect."""
+    """Describe a plugin's effect: file, channels, repeatability, parameters, what was left out."""
     file = effect.plugin
     assert file is not None
     rows = [(p.name, p.text(p.default), p.range_text()) for p in effect.parameters]
@@ -94,7 +96,7 @@ def _described(effect: Effect) -> list[str | Table]:
         f"  repeatable  {'yes' if file.repeatable else 'no'}",
     ]
     if rows:
-        shown.append(Table((f"setting at {file.sample_rate} Hz", "default", "range"), rows))
+        shown.append(Table((f"parameter at {file.sample_rate} Hz", "default", "range"), rows))
     if file.left_out:
-        shown.append(Table(("no setting", "why"), file.left_out))
+        shown.append(Table(("left out", "reason"), file.left_out))
     return shown

@@ -1,33 +1,31 @@
-"""dafxtool embed: recordings or pairs in, latents out."""
+"""dafxtool embed."""
 
 from __future__ import annotations
 
 from pathlib import Path
 from typing import Any
 
-import click
+import rich_click as click
 
-from dafxtool.cli import checks
-from dafxtool.cli.common import (
+from dafxtool.cli._options import (
     PATH,
     device_option,
     effect_options,
     json_option,
     output_option,
     overwrite_option,
-    progress_from,
-    quiet_option,
-    report,
+    progress_options,
     run_option,
-    skipped_lines,
     split_option,
     strict_option,
 )
+from dafxtool.cli._output import progress_from, report, skipped_lines
+from dafxtool.utils.text import counted
 
 
-@click.command(short_help="Write the latents of sounds.")
+@click.command(short_help="Embed recordings, pairs or spectrograms.")
 @click.argument("inputs", nargs=-1, type=PATH)
-@output_option("latents.h5", "A file ending in .h5, .csv or .npz.")
+@output_option("latents.h5", "File ending in .h5, .csv or .npz.")
 @run_option
 @effect_options
 @split_option("all")
@@ -35,12 +33,12 @@ from dafxtool.cli.common import (
 @overwrite_option
 @strict_option
 @json_option
-@quiet_option
-def command(inputs: tuple[Path, ...], **options: Any) -> None:
+@progress_options
+def command(inputs: tuple[Path, ...], as_json: bool, **options: Any) -> None:
     """Embed INPUTS: recordings, folders, a pairs or a spectrograms file.
 
-    One row a segment: the mean of the encoder's posterior, with its labels. Recordings are cut end
-    to end; without --effect they are embedded as they are, dry and wet alike.
+    One row for each segment: the mean of the encoder's posterior, with its labels. Recordings are
+    cut end to end; without --effect, dry and wet are the recording itself.
 
     \b
     Examples:
@@ -48,40 +46,25 @@ def command(inputs: tuple[Path, ...], **options: Any) -> None:
       dafxtool embed pairs.h5 -o latents.csv
       dafxtool embed my-recordings --effect overdrive --effect delay:time=250 -o latents.npz
     """
-    from dafxtool import locks, outputs, store
-    from dafxtool.segments import SPLITS
-    from dafxtool.workplace import chosen_effects, newest_file
+    import dafxtool
 
-    progress = progress_from(options["quiet"])
-    checks.need_run(options)
-    kinds = (store.PAIRS, store.SPECTROGRAMS)
-    sources = list(inputs) or [newest_file(kinds)]
-    checks.sources(sources, kinds)
-    output = options["output"] or Path("latents.h5")
-    outputs.check_latents_path(output, sources, options["overwrite"])
-    from dafxtool.latents import embed, write_latents
-    from dafxtool.runs import load_run
-
-    run = load_run(options["run"], options["device"])
-    rate = run.configuration.segments.sample_rate
-    effects = chosen_effects(options["effects"], options["plugins"], rate, default=())
-    splits = options["split"] or SPLITS
-    with locks.sole_writer(output):
-        latents = embed(sources, run, effects, splits, options["strict"], progress)
-        write_latents(latents, output, options["overwrite"])
+    output = options["output"] = options["output"] or Path("latents.h5")
+    options["split"] = options["split"] or "all"
+    latents = dafxtool.embed(inputs, progress=progress_from(options), **options)
     n_latent = latents.latent.shape[1]
     report(
         {
             "path": output,
-            "run": run.path,
+            "run": latents.run,
             "n_segments": len(latents),
             "n_latent": n_latent,
             "effects": sorted(set(latents.effects())),
             "skipped": latents.skipped,
         },
-        options["as_json"],
+        as_json,
         [
-            f"{len(latents)} segments as {n_latent} numbers each, by {run.path} -> {output}",
+            f"{counted(len(latents), 'segment')}, {n_latent} latents each, by {latents.run} "
+            f"-> {output}",
             *skipped_lines(latents.skipped),
         ],
     )

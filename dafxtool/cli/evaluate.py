@@ -1,44 +1,42 @@
-"""dafxtool evaluate: how good a run is, on recordings that training never saw."""
+"""dafxtool evaluate."""
 
 from __future__ import annotations
 
 from pathlib import Path
 from typing import Any
 
-import click
+import rich_click as click
 
-from dafxtool.cli import checks
-from dafxtool.cli.common import (
+from dafxtool.cli import _completion
+from dafxtool.cli._options import (
     PATH,
-    Table,
     csv_option,
     device_option,
     json_option,
     output_option,
     overwrite_option,
-    progress_from,
-    quiet_option,
-    report,
+    progress_options,
     seed_option,
 )
+from dafxtool.cli._output import Table, progress_from, report
 
 
-@click.command(short_help="Say how good a run is, on unseen recordings.")
-@checks.checked(click.argument("run", required=False, type=PATH), "run", checks.run)
+@click.command(short_help="Evaluate a run on held-out recordings.")
+@click.argument("run", required=False, type=PATH, shell_complete=_completion.runs)
 @click.option(
     "--pairs",
     type=PATH,
     metavar="FILE",
-    help="A pairs file with a test split.  [default: the run's own]",
+    help="Pairs file with a test split.  [default: the run's own]",
 )
-@output_option("evaluation.png", "A figure: .png, .svg or .pdf.")
+@output_option("evaluation.png", "Figure: .png, .svg or .pdf.")
 @click.option(
     "--midpoints",
     type=click.IntRange(min=0),
     default=20,
     show_default=True,
     metavar="N",
-    help="Pairs of settings of each effect that the way between is judged on.",
+    help="Pairs of settings of each effect whose middle is compared with the true rendering.",
 )
 @click.option(
     "--sounds",
@@ -46,21 +44,20 @@ from dafxtool.cli.common import (
     default=24,
     show_default=True,
     metavar="N",
-    help="Segments that are made into sound and compared.",
+    help="Segments that are inverted to audio and compared.",
 )
 @csv_option
 @seed_option()
 @device_option
 @overwrite_option
 @json_option
-@quiet_option
-def command(run: Path | None, **options: Any) -> None:
-    """Say how good RUN is, on recordings that training never saw.
+@progress_options
+def command(run: Path | None, as_json: bool, **options: Any) -> None:
+    """Evaluate RUN, by default the newest one here, on recordings that training never saw.
 
-    How near is what it reconstructs, is the effect told from its latent and are the settings, what
-    else does the latent tell, is half way between two settings what the effect does half way, does
-    the dry channel stand still. Each figure stands beside trivial ones, with its 95% interval over
-    recordings in brackets. Without RUN, the newest one here.
+    Reconstruction, recognition of effects, regression of settings, leakage of level and speaker,
+    interpolation, and drift of the dry channel. Each score stands beside trivial baselines, with
+    its 95% interval over recordings in brackets.
 
     \b
     Examples:
@@ -68,35 +65,22 @@ def command(run: Path | None, **options: Any) -> None:
       dafxtool evaluate runs/small-1 --pairs pairs.h5 --csv scores.csv
       dafxtool evaluate runs/week6-1 --json > week6.json
     """
-    from dafxtool import outputs, store
-    from dafxtool.workplace import pairs_of_run
+    import dafxtool
 
-    progress = progress_from(options["quiet"])
-    checks.need_run({"run": run})
-    if options["pairs"]:
-        checks.file(options["pairs"], (store.PAIRS,))
-    output = options["output"] or Path("evaluation.png")
-    outputs.check_outputs(output, options["csv"], overwrite=options["overwrite"])
-    from dafxtool.evaluation import draw, evaluate, write_scores
-    from dafxtool.runs import load_run
-
-    loaded = load_run(run, options["device"])
-    pairs = options["pairs"] or pairs_of_run(loaded.data, progress=progress)
-    made = evaluate(
-        loaded, pairs, options["midpoints"], options["sounds"], options["seed"], progress
-    )
-    draw(output, made, options["overwrite"])
-    if options["csv"]:
-        write_scores(options["csv"], made, options["overwrite"])
+    output = options["output"] = options["output"] or Path("evaluation.png")
+    result = dafxtool.evaluate(run, progress=progress_from(options), **options)
     shown: list[str | Table] = [
-        f"{made.run} ({made.preset}) on {made.n_segments['test']} test segments of {pairs}"
+        f"{result.run} ({result.preset}) on {result.n_segments['test']} test segments of "
+        f"{result.pairs}"
     ]
-    for table in made.tables():
+    for table in result.tables():
         shown += ["", table.title, *_wrapped(table.note)]
         shown.append(Table(table.header, table.rows, right=table.header[1:]))
-    shown += ["", *made.remarks, f"figure -> {output}"]
-    report({"path": output, **made.to_dict()}, options["as_json"], shown)
+    shown += ["", *result.remarks, f"figure -> {output}"]
+    report({"path": output, **result.to_dict()}, as_json, shown)
 
 
 def _wrapped(text: str) -> list[str]:
-    return [f"  {line}" for line in click.wrap_text(text, width=96).splitlines()]
+    from click import wrap_text
+
+    return [f"  {line}" for line in wrap_text(text, width=96).splitlines()]

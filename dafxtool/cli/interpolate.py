@@ -1,17 +1,15 @@
-"""dafxtool interpolate: the way from one sound to another through the latent space."""
+"""dafxtool interpolate."""
 
 from __future__ import annotations
 
 from pathlib import Path
 from typing import Any
 
-import click
+import rich_click as click
 
-from dafxtool.cli import checks
-from dafxtool.cli.common import (
+from dafxtool.cli._options import (
     PATH,
     SECONDS,
-    Table,
     csv_option,
     device_option,
     effect_options,
@@ -19,64 +17,63 @@ from dafxtool.cli.common import (
     method_option,
     output_option,
     overwrite_option,
-    progress_from,
-    quiet_option,
-    report,
+    progress_options,
     run_option,
-    sounds_line,
 )
+from dafxtool.cli._output import Table, audio_line, progress_from, report
 
 
-@click.command(short_help="Draw the way from one sound to another.")
+@click.command(short_help="Interpolate between two effects or two recordings.")
 @click.argument("recordings", nargs=-1, required=True, type=PATH)
-@output_option("interpolation.png", "A figure: .png, .svg or .pdf.")
+@output_option("interpolation.png", "Sheet: .png, .svg or .pdf.")
 @run_option
 @effect_options
-@checks.checked(
-    click.option(
-        "--wet-a",
-        type=PATH,
-        metavar="FILE",
-        help="The wet sound of A, instead of an effect.",
-    ),
-    "wet_a",
-    checks.recording,
-)
-@checks.checked(
-    click.option(
-        "--wet-b",
-        type=PATH,
-        metavar="FILE",
-        help="The wet sound of B, instead of an effect.",
-    ),
-    "wet_b",
-    checks.recording,
-)
-@click.option("--start-a", type=SECONDS, metavar="SECONDS", help="Where A's segment begins.")
-@click.option("--start-b", type=SECONDS, metavar="SECONDS", help="Where B's segment begins.")
 @click.option(
-    "--steps", type=click.IntRange(min=2), default=7, show_default=True, help="Number of steps."
+    "--wet-a", type=PATH, metavar="FILE", help="Wet recording of A, in place of an effect."
 )
-@click.option("--spherical", is_flag=True, help="Along the sphere instead of straight.")
+@click.option(
+    "--wet-b", type=PATH, metavar="FILE", help="Wet recording of B, in place of an effect."
+)
+@click.option(
+    "--start-a",
+    type=SECONDS,
+    metavar="SECONDS",
+    help="Start of A's segment in s.  [default: the fullest segment]",
+)
+@click.option(
+    "--start-b",
+    type=SECONDS,
+    metavar="SECONDS",
+    help="Start of B's segment in s.  [default: the fullest segment]",
+)
+@click.option(
+    "--steps",
+    type=click.IntRange(min=2),
+    default=7,
+    show_default=True,
+    help="Number of interpolation steps, including both ends.",
+)
+@click.option(
+    "--spherical", is_flag=True, help="Interpolate along the sphere instead of a straight line."
+)
 @click.option(
     "--detailed",
     is_flag=True,
-    help="One recording with two effects: move what filters explain from A to B and fade the rest. "
-    "Nothing is decoded, so no run is needed.",
+    help="Filter the recording itself instead of decoding latents; for one recording with two "
+    "effects. Needs no run.",
 )
-@click.option("--audio", type=PATH, metavar="FOLDER", help="Write every step as sound.")
+@click.option("--audio", type=PATH, metavar="FOLDER", help="Folder for audio of every step.")
 @method_option
 @csv_option
 @device_option
 @overwrite_option
 @json_option
-@quiet_option
-def command(recordings: tuple[Path, ...], **options: Any) -> None:
-    """Draw the way from one pair to another: two RECORDINGS with one effect, or one with two.
+@progress_options
+def command(recordings: tuple[Path, ...], as_json: bool, **options: Any) -> None:
+    """Interpolate between two RECORDINGS with one effect, or two effects on one recording.
 
-    Without --effect, the effects that the newest run was trained on: its first on two recordings,
-    its first two on one. Segments are the fullest of their recording unless --start-a and
-    --start-b say where they begin.
+    Without --effect, those that the run was trained on: its first for two recordings, its first
+    two for one.
 
     \b
     Examples:
@@ -86,143 +83,28 @@ def command(recordings: tuple[Path, ...], **options: Any) -> None:
       dafxtool interpolate a.wav b.wav --effect overdrive --steps 9 --spherical -o sheet.pdf
       dafxtool interpolate dry.wav --wet-a amp-low.wav --wet-b amp-high.wav
     """
-    from dafxtool import outputs
-    from dafxtool.find_recordings import find_recordings
+    import dafxtool
 
-    progress = progress_from(options["quiet"])
-    _check_usage(recordings, options)
-    is_decoded = not options["detailed"] or options["run"] is not None
-    if is_decoded:
-        checks.need_run(options)
-    find_recordings(recordings)
-    output = options["output"] or Path("interpolation.png")
-    outputs.check_outputs(output, options["csv"], options["audio"], options["overwrite"])
-    from dafxtool import interpolation
-    from dafxtool.presets import PRESETS
-    from dafxtool.runs import load_run, without_training
-
-    if is_decoded:
-        run = load_run(options["run"], options["device"])
-    else:
-        run = without_training(PRESETS["small"])  # nothing is encoded
-    a, b = _ends(recordings, run, options, progress)
-    made = interpolation.interpolate(
-        a, b, run, options["steps"], options["spherical"], options["detailed"]
-    )
-    interpolation.draw_interpolation(output, made, run, options["overwrite"])
-    if options["csv"]:
-        interpolation.write_interpolation_table(options["csv"], made, options["overwrite"])
-    sounds = []
-    if options["audio"]:
-        sounds = interpolation.sound_interpolation(
-            options["audio"], made, run, options["method"], options["overwrite"], progress
-        )
-    errors = [None if e is None else e.tolist() for e in (made.errors_a, made.errors_b)]
-    rows = [
-        (
-            *(name, source.recording, f"{source.offset_seconds:.2f} s", source.label),
-            *map(_four, error or ()),
-        )
-        for name, source, error in zip("AB", (a, b), errors, strict=True)
+    output = options["output"] = options["output"] or Path("interpolation.png")
+    result = dafxtool.interpolate(recordings, progress=progress_from(options), **options)
+    errors = [
+        None if e is None else e.tolist() for e in (result.steps.errors_a, result.steps.errors_b)
     ]
-    numbers = () if made.detailed else ("error, dry", "error, wet")
+    keys = ("end", "recording", "start", "effect")
     report(
         {
             "path": output,
-            "run": run.path,
-            "ends": [
-                dict(zip(("end", "recording", "start", "effect"), r, strict=False)) for r in rows
-            ],
+            "run": result.run.path,
+            "ends": [dict(zip(keys, row, strict=False)) for row in result.rows()],
             "errors": errors,
-            "rendered_errors": None
-            if made.rendered_errors is None
-            else made.rendered_errors.tolist(),
-            "audio": sounds,
+            "rendered_errors": result.steps.rendered_errors,
+            "audio": result.audio_files,
         },
-        options["as_json"],
+        as_json,
         [
-            Table(("end", "recording", "starts at", "effect", *numbers), rows, right=numbers),
-            *_rendered_line(made),
+            Table(result.header, result.rows(), right=result.header[4:]),
+            *result.remarks(),
             f"sheet -> {output}",
-            *sounds_line(sounds, options["audio"]),
+            *audio_line(result.audio_files, options["audio"]),
         ],
     )
-
-
-def _check_usage(recordings: tuple[Path, ...], options: dict[str, Any]) -> None:
-    """Refuse arguments that do not go together, before anything slow is imported."""
-    if len(recordings) > 2:
-        raise click.UsageError(f"{len(recordings)} recordings were named: name one or two.")
-    has_wets = (options["wet_a"] is not None, options["wet_b"] is not None)
-    if all(has_wets) and (options["effects"] or options["plugins"]):
-        raise click.UsageError("--wet-a and --wet-b leave nothing for --effect or --plugin to do.")
-    if options["effects"] and not all(has_wets):
-        _check_number(len(options["effects"]), recordings, any(has_wets))
-    if options["detailed"]:
-        _check_detailed(recordings, options)
-
-
-def _check_number(n_effects: int, recordings: tuple[Path, ...], has_wet: bool) -> None:
-    """Two effects for one recording; one or two for two recordings or with a wet one."""
-    least = 1 if len(recordings) == 2 or has_wet else 2
-    if not least <= n_effects <= 2:
-        wanted = "two, such as --effect delay --effect overdrive" if least == 2 else "one or two"
-        raise click.UsageError(
-            f"{_counted(n_effects, 'effect')} for {_counted(len(recordings), 'recording')}: "
-            f"name {wanted}."
-        )
-
-
-def _rendered_line(made: Any) -> list[str]:
-    """Report the mean error of the inner steps against the effect at the settings between."""
-    if made.rendered_errors is None or len(made.rendered_errors) < 3:
-        return []
-    error = float(made.rendered_errors[1:-1].mean())
-    how = "transported" if made.detailed else "decoded"
-    return [f"{how} against rendered between the settings: mean squared error {error:.4f}"]
-
-
-def _check_detailed(recordings: tuple[Path, ...], options: dict[str, Any]) -> None:
-    if len(recordings) > 1:
-        raise click.UsageError(
-            f"--detailed is between two effects on one recording, not on {len(recordings)}: name "
-            "one recording and two effects."
-        )
-    for name, why in (("spherical", "goes through latents"), ("csv", "writes latents")):
-        if options[name]:
-            raise click.UsageError(
-                f"--{name} {why}, and --detailed leaves them out: use one or the other."
-            )
-
-
-def _four(value: float) -> str:
-    return f"{value:.4f}"
-
-
-def _counted(number: int, thing: str) -> str:
-    return f"{number} {thing}" if number == 1 else f"{number} {thing}s"
-
-
-def _ends(recordings: tuple[Path, ...], run: Any, options: dict[str, Any], progress: Any) -> Any:
-    """The two pairs that the arguments name; a usage error when they name another number."""
-    from dafxtool import sheets
-    from dafxtool.workplace import effects_of_run
-
-    wets = (options["wet_a"], options["wet_b"])
-    needed = 1 if len(recordings) == 2 or any(wets) else 2
-    effects: list[Any] = []
-    if not all(wets):
-        rate = run.configuration.segments.sample_rate
-        names, plugins = options["effects"], options["plugins"]
-        effects = effects_of_run(run.effects[:needed], names, plugins, rate, progress)
-        _check_number(len(effects), recordings, any(wets))  # a run or a plugin may have others
-    paths = (recordings[0], recordings[-1])
-    starts = (options["start_a"], options["start_b"])
-    if len(recordings) == 1 and starts[1] is None:
-        starts = (starts[0], starts[0])
-    return [
-        sheets.source_of(path, run, effect, wet, start)
-        for path, effect, wet, start in zip(
-            paths, (*effects[:1], *effects[-1:]) or (None, None), wets, starts, strict=True
-        )
-    ]

@@ -1,109 +1,98 @@
-"""dafxtool invert: magnitudes in, sound out."""
+"""dafxtool invert."""
 
 from __future__ import annotations
 
 from pathlib import Path
 from typing import Any
 
-import click
+import rich_click as click
 
-from dafxtool.cli import checks
-from dafxtool.cli.common import (
+from dafxtool.cli._options import (
     PATH,
     TRANSFORM_LENGTH,
-    Table,
     device_option,
     json_option,
     method_option,
     output_option,
     overwrite_option,
-    progress_from,
-    quiet_option,
-    report,
+    progress_options,
     run_option,
     seed_option,
 )
+from dafxtool.cli._output import Table, progress_from, report
+
+STFT_OPTIONS = ("n_fft", "hop_length", "window_length", "sample_rate")
+UNSTATED = "of an array that does not state it."
 
 
-@click.command(short_help="Make sound from magnitudes.")
+@click.command(short_help="Reconstruct audio from magnitude spectrograms.")
 @click.argument("source", required=False, type=PATH)
-@output_option("inverted.wav, or the folder inverted/ for several", "A .wav or .flac file.")
-@click.option("--row", "rows", type=int, multiple=True, help="Rows to invert.  [default: 0]")
+@output_option("inverted.wav, or the folder inverted/ for several", "File ending in .wav or .flac.")
+@click.option(
+    "--row",
+    "rows",
+    type=click.IntRange(min=0),
+    multiple=True,
+    help="Row to invert; repeat for more.  [default: 0]",
+)
 @click.option(
     "--channel",
     type=click.Choice(("dry", "wet", "both")),
     default="wet",
     show_default=True,
-    help="Of a spectrograms or latents file.",
+    help="Channel of a spectrograms or latents file.",
 )
 @run_option
 @method_option
-@click.option("--iterations", type=click.IntRange(min=0), help="More are better and slower.")
-@checks.checked(
-    click.option(
-        "--phase-from",
-        type=PATH,
-        metavar="FILE",
-        help="Start from this recording's phase: the dry one.",
-    ),
-    "phase_from",
-    checks.recording,
-)
-@click.option("--n-fft", type=TRANSFORM_LENGTH, help="Of an array that does not say.")
-@click.option("--hop-length", type=click.IntRange(min=1), help="Of an array that does not say.")
-@click.option("--window-length", type=TRANSFORM_LENGTH, help="Of an array that does not say.")
 @click.option(
-    "--sample-rate", type=click.IntRange(min=1, max=768_000), help="Of an array that does not say."
+    "--iterations",
+    type=click.IntRange(min=0),
+    help="Number of iterations.  [default: the method's]",
+)
+@click.option(
+    "--phase-from",
+    type=PATH,
+    metavar="FILE",
+    help="Recording whose phase to start from: the dry one.",
+)
+@click.option("--n-fft", type=TRANSFORM_LENGTH, help=f"Transform length in samples, {UNSTATED}")
+@click.option("--hop-length", type=click.IntRange(min=1), help=f"Hop in samples, {UNSTATED}")
+@click.option("--window-length", type=TRANSFORM_LENGTH, help=f"Window in samples, {UNSTATED}")
+@click.option(
+    "--sample-rate", type=click.IntRange(min=1, max=768_000), help=f"Rate in Hz, {UNSTATED}"
 )
 @seed_option()
 @device_option
 @overwrite_option
 @json_option
-@quiet_option
-def command(source: Path | None, **options: Any) -> None:
-    """Make sound from SOURCE: a spectrograms or latents file, or magnitudes as .npy or .npz.
+@progress_options
+def command(source: Path | None, as_json: bool, **options: Any) -> None:
+    """Reconstruct audio from SOURCE: a spectrograms or latents file, or magnitudes (.npy, .npz).
 
-    Without SOURCE, the newest spectrograms file here. Says how far the sound's own spectrogram is
-    from the one asked for: spectral convergence in dB, the lower the better. Where the dry
-    recording is known, --phase-from is worth more than any method.
+    Without SOURCE, the newest spectrograms file here. Prints the spectral convergence in dB of the
+    result's own magnitudes against those given; lower is better. Where the dry recording is known,
+    --phase-from improves the result more than any method.
 
     \b
     Examples:
       dafxtool invert
-      dafxtool invert spectrograms.h5 --row 0 --row 5 --channel both -o sounds
+      dafxtool invert spectrograms.h5 --row 0 --row 5 --channel both -o audio
       dafxtool invert latents.h5 --row 3 --method best -o decoded.wav
       dafxtool invert wet.npz --phase-from dry.wav -o wet.wav
     """
-    from dafxtool import store
-    from dafxtool.magnitudes import CHANNELS, STFT_KEYS, invert_file
-    from dafxtool.workplace import newest_file
+    import dafxtool
 
-    progress = progress_from(options["quiet"])
-    path = source or newest_file([store.SPECTROGRAMS])
-    rows = options["rows"] or (0,)
-    channels = CHANNELS if options["channel"] == "both" else (options["channel"],)
-    is_array = path.suffix.lower() in (".npy", ".npz")
-    one = len(set(rows)) * (1 if is_array else len(channels)) == 1
-    written = invert_file(
-        path,
-        options["output"] or Path("inverted.wav" if one else "inverted"),
-        rows,
-        channels,
-        options["run"],
-        {key: options[key] for key in STFT_KEYS if options.get(key)},
-        options["method"],
-        options["iterations"],
-        options["phase_from"],
-        options["seed"],
-        options["device"],
-        options["overwrite"],
-        progress,
+    stft = {name: options.pop(name) for name in STFT_OPTIONS}
+    options["rows"] = options["rows"] or (0,)
+    written = dafxtool.invert(
+        source,
+        stft={name: value for name, value in stft.items() if value},
+        progress=progress_from(options),
+        **options,
     )
-    table = [
+    rows = [
         (str(each.path), f"{each.seconds:.2f} s", f"{each.convergence_db:.1f} dB")
         for each in written
     ]
     numbers = ("length", "spectral convergence")
-    report(
-        {"sounds": written}, options["as_json"], [Table(("sound", *numbers), table, right=numbers)]
-    )
+    report({"sounds": written}, as_json, [Table(("audio", *numbers), rows, right=numbers)])

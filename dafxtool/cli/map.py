@@ -1,14 +1,13 @@
-"""dafxtool map: the latent space as a picture."""
+"""dafxtool map."""
 
 from __future__ import annotations
 
 from pathlib import Path
 from typing import Any
 
-import click
+import rich_click as click
 
-from dafxtool.cli import checks
-from dafxtool.cli.common import (
+from dafxtool.cli._options import (
     PATH,
     csv_option,
     device_option,
@@ -16,64 +15,57 @@ from dafxtool.cli.common import (
     json_option,
     output_option,
     overwrite_option,
-    progress_from,
-    quiet_option,
-    report,
+    progress_options,
     run_option,
     seed_option,
-    skipped_lines,
     split_option,
 )
+from dafxtool.cli._output import progress_from, report, skipped_lines
+from dafxtool.utils.text import counted
 
 
-@click.command(short_help="Map the effects in the latent space.")
+@click.command(short_help="Map latents to a plane.")
 @click.argument("inputs", nargs=-1, type=PATH)
-@output_option("map.png", "A figure (.png, .svg, .pdf), or a page to click on and hear (.html).")
+@output_option("map.png", "Figure (.png, .svg, .pdf), or interactive page (.html).")
 @run_option
 @effect_options
 @split_option("held out")
-@checks.checked(
-    click.option(
-        "--method",
-        type=click.Choice(("tsne", "umap", "pca")),
-        default="tsne",
-        show_default=True,
-        help="Projection to two dimensions: tsne and umap keep neighbours together, pca keeps "
-        "distances; umap needs the extra dafxtool[umap].",
-    ),
-    "method",
-    checks.projection,
+@click.option(
+    "--method",
+    type=click.Choice(("tsne", "pca", "umap")),
+    default="tsne",
+    show_default=True,
+    help="Projection: tsne and umap keep neighbours together, pca keeps distances. umap needs "
+    "'dafxtool[umap]'.",
 )
 @click.option(
     "--part",
     type=click.Choice(("effect", "all")),
     default="effect",
     show_default=True,
-    help="The latents that tell of the effect, or all of them.",
+    help="Latents to project: those that represent the effect, or all.",
 )
 @click.option(
     "--points",
-    "n_points",
     type=click.IntRange(min=2, max=400),
-    help="Of a page: how many points carry sound; time and size grow with them.  [default: 60]",
+    help="Number of points of a page that have audio; time and size grow with it.  [default: 60]",
 )
-@click.option("--title", help="Above the map.  [default: what it shows]")
+@click.option("--title", help="Title of the map.  [default: a description]")
 @csv_option
 @seed_option()
 @device_option
 @overwrite_option
 @json_option
-@quiet_option
-def command(inputs: tuple[Path, ...], **options: Any) -> None:
+@progress_options
+def command(inputs: tuple[Path, ...], as_json: bool, **options: Any) -> None:
     """Map the latents of INPUTS: a pairs, spectrograms or latents file, or recordings.
 
-    One point a segment, one colour an effect. Without INPUTS, the newest pairs file here, and of
-    it the pairs that training has not seen.
+    One point for each segment, one colour for each effect. Without INPUTS, the newest pairs file
+    here, and of it the pairs that training has not seen.
 
-    An output that ends in .html is a page in one file: point at a segment to read what it is, click
-    it to hear it, click a second one to see and hear what the model decodes between them; zoom,
-    search, colour by any parameter. Pairs files and recordings have the audio for it; of other
-    files the page is silent.
+    An output that ends in .html is a page in one file. Point at a segment to read its labels, click
+    it to hear it, click a second one to see what the model decodes between them. Pages of pairs
+    files and recordings have audio.
 
     \b
     Examples:
@@ -82,82 +74,33 @@ def command(inputs: tuple[Path, ...], **options: Any) -> None:
       dafxtool map pairs.h5 --split test --method pca -o map.svg --csv map.csv
       dafxtool map my-recordings --effect overdrive --effect delay --effect reverb
     """
-    from dafxtool import outputs, store
-    from dafxtool.workplace import chosen_effects, newest_with_sound
+    import dafxtool
 
-    progress = progress_from(options["quiet"])
-    output = options["output"] or Path("map.png")
-    is_page = outputs.is_page(output)
-    if is_page:
-        outputs.check_page_path(output, options["overwrite"])
-    elif options["n_points"]:
-        raise click.UsageError("--points is for a page: give --output a name that ends in .html.")
-    table = options["csv"]
-    outputs.check_outputs(None if is_page else output, table, overwrite=options["overwrite"])
-    sources = list(inputs) or [newest_with_sound()]
-    checks.sources(sources, (store.PAIRS, store.SPECTROGRAMS, store.LATENTS))
-    is_embedded = checks.is_hdf5(sources[0]) and store.kind_of(sources[0]) == store.LATENTS
-    if not is_embedded:
-        checks.need_run(options)
-    from dafxtool import interactive_map, map_audio, maps
-    from dafxtool.latents import embed, held_out, held_out_of, read_latents
-
-    run, sounds = None, None
-    silent_because = f"This map is silent: {sources[0].name} holds no sound. "
-    if is_embedded:
-        latents = read_latents(sources[0])
-        latents = latents.take(latents.labels.rows_of(options["split"] or held_out(latents.labels)))
-    else:
-        from dafxtool.runs import load_run
-
-        run = load_run(options["run"], options["device"])
-        rate = run.configuration.segments.sample_rate
-        effects = chosen_effects(options["effects"], options["plugins"], rate, default=())
-        splits = options["split"] or held_out_of(sources[0])
-        latents = embed(sources, run, effects, splits, progress=progress)
-        sounds = map_audio.sounds_of(sources[0], latents, run, splits)
-    progress.say(f"projecting {len(latents)} latents with {options['method']}")
-    projection = maps.latent_map(latents, options["method"], options["seed"], options["part"])
-    title = options["title"] or maps.map_title(latents)
-    silent = is_page and sounds is None
+    output = options["output"] = options["output"] or Path("map.png")
+    result = dafxtool.latent_map(inputs, progress=progress_from(options), **options)
+    counts = result.counts()
     heard: dict[str, Any] = {}
-    if is_page:
-        collected = interactive_map.write_map_page(
-            output,
-            latents,
-            projection,
-            run,
-            sounds,
-            options["n_points"] or map_audio.N_POINTS,
-            title,
-            silent_because + "Map the pairs or the recordings to hear it." if silent else "",
-            options["seed"],
-            options["overwrite"],
-            progress,
-        )
-        if collected:
-            heard = {"points_with_sound": len(collected.rows), "step_error_db": collected.error_db}
-    else:
-        maps.draw_latent_map(output, latents, projection, title, options["overwrite"])
-    if options["csv"]:
-        maps.write_map_table(options["csv"], latents, projection, options["overwrite"])
-    names = latents.effects()
-    counts = {name: names.count(name) for name in dict.fromkeys(names)}
+    if result.page_audio:
+        heard = {
+            "points_with_sound": len(result.page_audio.rows),
+            "step_error_db": result.page_audio.error_db,
+        }
+    is_silent = result.is_page and not result.page_audio
     report(
         {
             "path": output,
             "method": options["method"],
             "segments": counts,
-            "identical": projection.n_identical,
+            "identical": result.projection.n_identical,
             **heard,
-            "skipped": latents.skipped,
+            "skipped": result.latents.skipped,
         },
-        options["as_json"],
+        as_json,
         [
-            f"{len(latents)} segments ({', '.join(f'{n} {name}' for name, n in counts.items())}) "
-            f"-> {output}",
-            *maps.identical_lines(projection),
-            *([f"the page is silent: {sources[0]} holds no sound"] if silent else []),
-            *skipped_lines(latents.skipped),
+            f"{counted(len(result.latents), 'segment')} "
+            f"({', '.join(f'{n} {name}' for name, n in counts.items())}) -> {output}",
+            *result.notes(),
+            *(["The page is silent: its input holds no audio."] if is_silent else []),
+            *skipped_lines(result.latents.skipped),
         ],
     )

@@ -5,22 +5,20 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-import click
+import rich_click as click
 
-from dafxtool.cli.common import (
+from dafxtool.cli._options import (
     PATH,
     Number,
-    Table,
     effect_options,
     json_option,
     output_option,
     overwrite_option,
-    progress_from,
-    quiet_option,
-    report,
+    progress_options,
     seed_option,
     workers_option,
 )
+from dafxtool.cli._output import Table, progress_from, report
 
 
 @click.command(short_help="Find the effect and settings behind a recording.")
@@ -46,7 +44,7 @@ from dafxtool.cli.common import (
     type=click.Choice(("fast", "default", "thorough")),
     default="default",
     show_default=True,
-    help="How long to search.",
+    help="Length of the search.",
 )
 @click.option(
     "--strength",
@@ -66,8 +64,10 @@ from dafxtool.cli.common import (
 @seed_option()
 @overwrite_option
 @json_option
-@quiet_option
-def command(dry: Path, wet: Path | None, like: tuple[Path, ...], **options: Any) -> None:
+@progress_options
+def command(
+    dry: Path, wet: Path | None, like: tuple[Path, ...], as_json: bool, **options: Any
+) -> None:
     """Find the effect and the settings that make DRY sound like WET, or like other recordings.
 
     WET is the same performance with the effect. With --like, references may have any other
@@ -86,35 +86,18 @@ def command(dry: Path, wet: Path | None, like: tuple[Path, ...], **options: Any)
       dafxtool match mine.wav --like reference.wav --effect delay:mix=50 --strength 70
       dafxtool match dry.wav wet.wav --plugin ZamTube.vst3 --chain 2
     """
-    from dafxtool.matching.match import match_files, match_like_files, settings_of
-    from dafxtool.matching.paired import Options
+    import dafxtool
 
-    if (wet is None) == (not like):
-        raise click.UsageError("name WET, or references with --like, and not both.")
-    progress = progress_from(options["quiet"])
-    search = Options(
-        chain=options["chain"],
-        budget=options["budget"],
-        level=options["level"] or ("keep" if like else "match"),
-        workers=options["workers"],
-        seed=options["seed"],
-    )
-    rest = (
-        options["output"] or Path("matched.wav"),
-        search,
-        options["effects"],
-        options["plugins"],
-        options["strength"] / 100,
-        options["overwrite"],
-        progress,
-    )
-    found = match_files(dry, wet, *rest) if wet else match_like_files(dry, like, *rest)
-    answer = found.answer
+    options["output"] = options["output"] or Path("matched.wav")
+    result = dafxtool.match(dry, wet, like=like, progress=progress_from(options), **options)
+    from dafxtool.matching.match import settings_of
+
+    answer = result.answer
     numbers = ("value", "as good from")
     others = [(each.text, f"{100 * each.share:.1f} %") for each in answer.candidates]
     report(
-        found.to_dict(),
-        options["as_json"],
+        result.to_dict(),
+        as_json,
         [
             *answer.remarks,
             f"--effect '{answer.effect}'",
@@ -123,7 +106,7 @@ def command(dry: Path, wet: Path | None, like: tuple[Path, ...], **options: Any)
             *_table(Table(("effect", "setting", *numbers), settings_of(answer), right=numbers)),
             *(f"{first} and {second} compensate each other." for first, second in answer.trading),
             *_table(Table(("next candidates", "distance left"), others, right=("distance left",))),
-            *(f"{_kind(path)} -> {path}" for path in found.outputs),
+            *(f"{_kind(path)} -> {path}" for path in result.outputs),
         ],
     )
 

@@ -1,34 +1,30 @@
-"""dafxtool reconstruct: what a run makes of sounds, beside the originals."""
+"""dafxtool reconstruct."""
 
 from __future__ import annotations
 
 from pathlib import Path
 from typing import Any
 
-import click
+import rich_click as click
 
-from dafxtool.cli import checks
-from dafxtool.cli.common import (
+from dafxtool.cli._options import (
     PATH,
-    Table,
     csv_option,
     device_option,
     effect_options,
     json_option,
     output_option,
     overwrite_option,
-    progress_from,
-    quiet_option,
-    report,
+    progress_options,
     run_option,
-    sounds_line,
     split_option,
 )
+from dafxtool.cli._output import Table, audio_line, progress_from, report
 
 
-@click.command(short_help="Draw originals beside what a model makes of them.")
+@click.command(short_help="Draw originals beside their reconstructions.")
 @click.argument("inputs", nargs=-1, type=PATH)
-@output_option("reconstruction.png", "A figure: .png, .svg or .pdf.")
+@output_option("reconstruction.png", "Figure: .png, .svg or .pdf.")
 @run_option
 @effect_options
 @split_option("held out")
@@ -37,19 +33,28 @@ from dafxtool.cli.common import (
     type=click.IntRange(min=1),
     default=1,
     show_default=True,
-    help="Of each effect of a pairs file: those nearest to its median error.",
+    help="Number of examples of each effect of a pairs file: those nearest to its median error.",
 )
 @click.option(
-    "--row", "rows", type=int, multiple=True, help="Rows of a pairs file to show instead."
+    "--row",
+    "rows",
+    type=click.IntRange(min=0),
+    multiple=True,
+    help="Row of a pairs file to draw instead; repeat for more.",
 )
-@click.option("--audio", type=PATH, metavar="FOLDER", help="Write originals and reconstructions.")
+@click.option(
+    "--audio",
+    type=PATH,
+    metavar="FOLDER",
+    help="Folder for audio of originals and reconstructions.",
+)
 @csv_option
 @device_option
 @overwrite_option
 @json_option
-@quiet_option
-def command(inputs: tuple[Path, ...], **options: Any) -> None:
-    """Encode and decode INPUTS, a pairs file or recordings, and draw them beside the originals.
+@progress_options
+def command(inputs: tuple[Path, ...], as_json: bool, **options: Any) -> None:
+    """Encode and decode INPUTS, a pairs file or recordings, and draw both.
 
     Without INPUTS, the newest pairs file here, and of it the pairs that training has not seen.
     Errors are mean squared errors in standardised units, dry and wet.
@@ -58,64 +63,24 @@ def command(inputs: tuple[Path, ...], **options: Any) -> None:
     Examples:
       dafxtool reconstruct
       dafxtool reconstruct pairs.h5 --examples 2 --csv errors.csv -o reconstruction.pdf
-      dafxtool reconstruct guitar.wav --effect overdrive:drive=30 --audio sounds
+      dafxtool reconstruct guitar.wav --effect overdrive:drive=30 --audio audio
     """
-    from dafxtool import outputs, store
-    from dafxtool.find_recordings import find_recordings
-    from dafxtool.workplace import effects_of_run, newest_file
+    import dafxtool
 
-    progress = progress_from(options["quiet"])
-    checks.need_run(options)
-    sources = list(inputs) or [newest_file([store.PAIRS])]
-    checks.sources(sources, (store.PAIRS,))
-    are_pairs = checks.is_hdf5(sources[0])
-    if options["rows"] and not are_pairs:
-        raise click.UsageError("--row is for a pairs file; recordings are cut where they are full.")
-    output = options["output"] or Path("reconstruction.png")
-    outputs.check_outputs(output, options["csv"], options["audio"], options["overwrite"])
-    from dafxtool import sheets
-    from dafxtool.runs import load_run
-
-    run = load_run(options["run"], options["device"])
-    if are_pairs:
-        made, table = sheets.reconstruct_pairs(
-            sources[0],
-            run,
-            options["split"],
-            options["examples"],
-            options["rows"],
-            progress,
-        )
-    else:
-        rate = run.configuration.segments.sample_rate
-        names, plugins = options["effects"], options["plugins"]
-        effects = effects_of_run(run.effects[:2], names, plugins, rate, progress)
-        paths = find_recordings(sources)
-        made = sheets.reconstruct(
-            [sheets.source_of(path, run, effect) for path in paths for effect in effects], run
-        )
-        table = sheets.table_of(made)
-    sheets.draw_reconstructions(output, made, run, options["overwrite"])
-    if options["csv"]:
-        sheets.write_reconstruction_table(options["csv"], table, options["overwrite"])
-    sounds = []
-    if options["audio"]:
-        sounds = sheets.sound_reconstructions(
-            options["audio"], made, run, overwrite=options["overwrite"], progress=progress
-        )
-    rows = [
-        (name, str(n), f"{dry:.4f}", f"{wet:.4f}")
-        for name, n, dry, wet in zip(
-            table.effect, table.n_segments, table.dry_error, table.wet_error, strict=True
-        )
-    ]
+    output = options["output"] = options["output"] or Path("reconstruction.png")
+    result = dafxtool.reconstruct(inputs, progress=progress_from(options), **options)
     numbers = ("segments", "error, dry", "error, wet")
     report(
-        {"path": output, "run": run.path, "errors": vars(table), "audio": sounds},
-        options["as_json"],
+        {
+            "path": output,
+            "run": result.run.path,
+            "errors": vars(result.errors),
+            "audio": result.audio_files,
+        },
+        as_json,
         [
-            Table(("effect", *numbers), rows, right=numbers),
+            Table(("effect", *numbers), result.rows(), right=numbers),
             f"figure -> {output}",
-            *sounds_line(sounds, options["audio"]),
+            *audio_line(result.audio_files, options["audio"]),
         ],
     )

@@ -1,97 +1,122 @@
-"""dafxtool render: recordings in, pairs of dry and wet segments out."""
+"""dafxtool render."""
 
 from __future__ import annotations
 
 from pathlib import Path
 from typing import Any
 
-import click
+import rich_click as click
 
-from dafxtool.cli.common import (
+from dafxtool.cli._options import (
+    FRACTION,
     PATH,
     SAMPLE_RATE,
-    SHARE,
     Number,
-    Table,
-    cluster_at,
     config_option,
     dask_option,
     effect_options,
     json_option,
-    lost_lines,
     output_option,
     overwrite_option,
     preset_option,
-    progress_from,
-    quiet_option,
-    report,
+    progress_options,
     resume_option,
     seed_option,
-    skipped_lines,
     strict_option,
     workers_option,
 )
-from dafxtool.progress import printable
+from dafxtool.cli._output import Table, failure_lines, progress_from, report, skipped_lines
+
+SEGMENT_OPTIONS = ("sample_rate", "channel", "short", "min_mean_square")
+SPLIT_OPTIONS = ("validation", "test", "validation_match", "test_match")
 
 
-@click.command(short_help="Render recordings into pairs of dry and wet.")
+@click.command(short_help="Render recordings into pairs of dry and wet segments.")
 @click.argument("recordings", nargs=-1, type=PATH)
-@output_option("pairs.h5", "A file ending in .h5, or a folder for audio files and a table.")
+@output_option("pairs.h5", "File ending in .h5, or folder for audio files and a table.")
 @effect_options
 @click.option(
     "--pairs-per-effect",
     type=click.IntRange(min=1),
     metavar="N",
-    help="Pairs of each effect.  [default: the preset's; all settings on 4 segments in a grid or "
-    "a sweep]",
+    help="Number of pairs of each effect.  [default: the preset's; in a grid or sweep, all "
+    "settings on 4 segments]",
 )
 @click.option(
     "--settings",
     type=click.Choice(("random", "static", "grid", "sweep")),
     default="random",
     show_default=True,
-    help="Each pair its own; one for all; all combinations; one parameter at a time.",
+    help="How settings are chosen: random per pair; one fixed setting; a full grid; one parameter "
+    "swept at a time.",
 )
 @click.option(
     "--steps",
     type=click.IntRange(min=2),
     default=5,
     show_default=True,
-    help="Values of each parameter in a grid or a sweep.",
+    help="Number of values of each parameter in a grid or sweep.",
 )
-@click.option("--segment-seconds", type=Number(min=0.01, max=3600), help="Length of a segment.")
-@click.option("--sample-rate", type=SAMPLE_RATE, help="Rate of the pairs in Hz.")
-@click.option("--channel", metavar="first|mean|N", help="What is taken of several channels.")
+@click.option(
+    "--segment-seconds",
+    type=Number(min=0.01, max=3600),
+    help="Length of a segment in s.  [default: the preset's]",
+)
+@click.option(
+    "--sample-rate", type=SAMPLE_RATE, help="Sample rate of the pairs in Hz.  [default: 24000]"
+)
+@click.option(
+    "--channel",
+    metavar="first|mean|N",
+    help="Channel of a recording to read: the first, the mean of all, or a number from 1.  "
+    "[default: first]",
+)
 @click.option(
     "--short",
     type=click.Choice(("join", "pad", "skip")),
-    help="Recordings shorter than a segment: joined within their folder, padded, or left out.",
+    help="Recordings shorter than a segment: join them within their folder, pad or skip them.  "
+    "[default: join]",
 )
 @click.option(
-    "--min-mean-square", type=Number(min=0), help="Below it a segment is silent and redrawn."
+    "--min-mean-square",
+    type=Number(min=0),
+    help="Mean square below which a segment counts as silent and is drawn again.  [default: 1e-5]",
 )
 @click.option(
     "--split-by",
     type=click.Choice(("recording", "folder")),
-    help="Folder where folders are speakers.",
+    help="Unit of the split; folder where folders are speakers.  [default: recording]",
 )
-@click.option("--validation", type=SHARE, metavar="SHARE", help="Share held out to validate on.")
-@click.option("--test", type=SHARE, metavar="SHARE", help="Share held out to test on.")
+@click.option(
+    "--validation",
+    type=FRACTION,
+    metavar="FRACTION",
+    help="Fraction of recordings for validation.  [default: the preset's]",
+)
+@click.option(
+    "--test",
+    type=FRACTION,
+    metavar="FRACTION",
+    help="Fraction of recordings for testing.  [default: the preset's]",
+)
 @click.option(
     "--validation-match",
     multiple=True,
     metavar="PATTERN",
-    help="Names of files or folders to validate on, such as 'p3*'; repeat for more.",
+    help="Files or folders for validation, such as 'p3*'; repeat for more.",
 )
 @click.option(
-    "--test-match", multiple=True, metavar="PATTERN", help="Names of files or folders to test on."
+    "--test-match",
+    multiple=True,
+    metavar="PATTERN",
+    help="Files or folders for testing; repeat for more.",
 )
 @click.option(
     "--audio-format",
     type=click.Choice(("wav", "flac")),
     default="wav",
     show_default=True,
-    help="Of the files in an output folder.",
+    help="Format of the files in an output folder.",
 )
 @preset_option
 @config_option
@@ -102,12 +127,13 @@ from dafxtool.progress import printable
 @overwrite_option
 @strict_option
 @json_option
-@quiet_option
-def command(recordings: tuple[Path, ...], **options: Any) -> None:
+@progress_options
+def command(recordings: tuple[Path, ...], as_json: bool, **options: Any) -> None:
     """Render RECORDINGS, files and folders, into pairs of dry and wet segments.
 
-    Segments are cut from random places, silent ones are drawn again. The effect hears the dry
-    segment at -12 dBFS; both are stored at that level. Row i depends on the seed and i alone.
+    Without RECORDINGS, the built-in ones. Segments are cut at random positions; silent ones are
+    drawn again. The dry segment has a peak of -12 dBFS before the effect is applied; both segments
+    are stored with that peak. Pair i depends on the seed and i alone.
 
     \b
     Examples:
@@ -117,48 +143,20 @@ def command(recordings: tuple[Path, ...], **options: Any) -> None:
       dafxtool render guitar.wav --effect delay --settings sweep --steps 9 -o sweep.h5
       dafxtool render guitar.wav --plugin ZamTube.vst3 -o wet-files/
     """
-    from dafxtool import plugins
-    from dafxtool.pairs import render
-    from dafxtool.presets import overridden
-    from dafxtool.workplace import built_in_recordings, chosen_effects, configuration_for
+    import dafxtool
 
-    progress = progress_from(options["quiet"])
-    configuration = configuration_for(
-        options["preset"], options["config"], _overrides(options), progress
+    segments = {name: options.pop(name) for name in SEGMENT_OPTIONS}
+    split = {"by": options.pop("split_by")} | {
+        name: options.pop(name) or None for name in SPLIT_OPTIONS
+    }
+    options["output"] = options["output"] or Path("pairs.h5")
+    result = dafxtool.render(
+        recordings, segments=segments, split=split, progress=progress_from(options), **options
     )
-    rate = configuration.segments.sample_rate
-    if options["segment_seconds"]:  # of the rate that preset, file and options have come to
-        length = {"n_samples": round(options["segment_seconds"] * rate)}
-        configuration = overridden(configuration, {"segments": length})
-    paths = list(recordings) or built_in_recordings(progress)
-    effects = chosen_effects(options["effects"], options["plugins"], rate, progress=progress)
-    number = options["pairs_per_effect"]
-    if number is None and options["settings"] in ("random", "static"):
-        number = configuration.pairs_per_effect
-    with cluster_at(options["dask"], progress) as cluster:
-        result = render(
-            paths,
-            options["output"] or Path("pairs.h5"),
-            effects,
-            configuration.segments,
-            configuration.split,
-            number,
-            options["settings"],
-            options["steps"],
-            options["seed"],
-            options["workers"],
-            options["resume"],
-            options["overwrite"],
-            options["strict"],
-            options["audio_format"],
-            plugins.time_limit_s(),
-            cluster,
-            progress,
-        )
     splits = ", ".join(f"{n} {name}" for name, n in result.pairs_per_split.items())
     report(
         vars(result),
-        options["as_json"],
+        as_json,
         [
             Table(
                 ("effect", "pairs"),
@@ -168,20 +166,8 @@ def command(recordings: tuple[Path, ...], **options: Any) -> None:
             f"{result.n_pairs} pairs ({splits}), {result.seconds / 60:.1f} minutes "
             f"-> {result.path}",
             *skipped_lines(result.skipped),
-            *lost_lines(result.lost),
-            *map(printable, result.remarks),
-            *([f"what plugins printed -> {result.printed}"] if result.printed else []),
+            *failure_lines(result.failed),
+            *result.warnings,
+            *([f"output of plugins -> {result.printed}"] if result.printed else []),
         ],
     )
-
-
-def _overrides(options: dict[str, Any]) -> dict[str, dict[str, Any]]:
-    segments = {k: options[k] for k in ("sample_rate", "channel", "short", "min_mean_square")}
-    split = {
-        "by": options["split_by"],
-        "validation": options["validation"],
-        "test": options["test"],
-        "validation_match": list(options["validation_match"]) or None,
-        "test_match": list(options["test_match"]) or None,
-    }
-    return {"segments": segments, "split": split}

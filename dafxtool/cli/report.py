@@ -1,66 +1,62 @@
-"""dafxtool report: a run on one page, to be sent."""
+"""dafxtool report."""
 
 from __future__ import annotations
 
 from pathlib import Path
 from typing import Any
 
-import click
+import rich_click as click
 
-from dafxtool.cli import checks
-from dafxtool.cli.common import (
+from dafxtool.cli import _completion
+from dafxtool.cli._options import (
     PATH,
     device_option,
     json_option,
     output_option,
     overwrite_option,
-    progress_from,
-    quiet_option,
-    report,
+    progress_options,
     seed_option,
 )
+from dafxtool.cli._output import progress_from
+from dafxtool.cli._output import report as print_report
 
 PARTS = ("map", "sweeps", "evaluation")
 
 
-@click.command(short_help="Write one page about a run, to send.")
-@checks.checked(click.argument("run", required=False, type=PATH), "run", checks.run)
-@output_option("report.html", "A page: .html.")
+@click.command(short_help="Write one page about a run.")
+@click.argument("run", required=False, type=PATH, shell_complete=_completion.runs)
+@output_option("report.html", "Page: .html.")
 @click.option(
     "--pairs",
     type=PATH,
     metavar="FILE",
-    help="Pairs to look at.  [default: those that the run was trained on]",
+    help="Pairs file.  [default: the one that the run was trained on]",
 )
 @click.option(
     "--points",
-    "n_points",
     type=click.IntRange(min=2, max=400),
     default=40,
     show_default=True,
-    help="Of the latent map, how many carry sound; time and size grow with them.",
+    help="Number of points of the latent map that have audio; time and size grow with it.",
 )
 @click.option(
     "--without",
     type=click.Choice(PARTS),
     multiple=True,
-    help="Leave out a part that takes time or space; repeat for more.",
+    help="Part to leave out; repeat for more.",
 )
-@click.option("--title", help="Above the page.  [default: the run's name]")
+@click.option("--title", help="Title of the page.  [default: the run's name]")
 @seed_option()
 @device_option
 @overwrite_option
 @json_option
-@quiet_option
-def command(run: Path | None, **options: Any) -> None:
-    """Report on RUN, the newest one in runs/ by default, as one page in one file.
+@progress_options
+def command(run: Path | None, as_json: bool, **options: Any) -> None:
+    """Report on RUN, by default the newest one in runs/, as one page in one file.
 
-    The page tells what data there was, which effects with which ranges, and how the training went;
-    it shows the latent map to click on, originals beside reconstructions, and the ways between two
-    effects and between two recordings, all with their sounds; then sweeps of the parameters, and
-    the evaluation in numbers. Everything is made of pairs that training has not seen.
-
-    The page needs no network and no other file, and opens in any browser.
+    Data, effects with their ranges, training curves, the interactive latent map, originals beside
+    reconstructions, interpolations with audio, sweeps of parameters, and the evaluation. All of it
+    comes from pairs that training has not seen. The page needs no network and no other file.
 
     \b
     Examples:
@@ -68,35 +64,15 @@ def command(run: Path | None, **options: Any) -> None:
       dafxtool report runs/small-1 -o small-1.html --title "Small model, first week"
       dafxtool report --pairs pairs.h5 --without evaluation --points 100
     """
-    from dafxtool import outputs, store
-    from dafxtool.workplace import pairs_of_run
+    import dafxtool
 
-    progress = progress_from(options["quiet"])
-    checks.need_run({"run": run})
-    if options["pairs"]:
-        checks.file(options["pairs"], (store.PAIRS,))
-    output = options["output"] or Path("report.html")
-    outputs.check_page_path(output, options["overwrite"])
-    from dafxtool.report import write_report
-    from dafxtool.runs import load_run
-
-    loaded = load_run(run, options["device"])
-    made = write_report(
-        output,
-        loaded,
-        options["pairs"] or pairs_of_run(loaded.data, progress=progress),
-        options["n_points"],
-        options["without"],
-        options["title"] or "",
-        options["seed"],
-        options["overwrite"],
-        progress,
-    )
-    report(
-        vars(made),
-        options["as_json"],
+    output = options["output"] = options["output"] or Path("report.html")
+    result = dafxtool.report(run, progress=progress_from(options), **options)
+    print_report(
+        vars(result),
+        as_json,
         [
-            *(f"left out: {title}: {reason}" for title, reason in made.left_out),
-            f"report on {loaded.path}, {made.n_bytes / 1e6:.1f} MB -> {output}",
+            *(f"left out: {title}: {reason}" for title, reason in result.left_out),
+            f"report, {result.n_bytes / 1e6:.1f} MB -> {output}",
         ],
     )

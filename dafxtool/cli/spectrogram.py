@@ -1,17 +1,16 @@
-"""dafxtool spectrogram: pairs in, standardised spectrograms out."""
+"""dafxtool spectrogram."""
 
 from __future__ import annotations
 
 from pathlib import Path
 from typing import Any
 
-import click
+import rich_click as click
 
-from dafxtool.cli.common import (
+from dafxtool.cli._options import (
     PATH,
     TRANSFORM_LENGTH,
     Number,
-    cluster_at,
     config_option,
     dask_option,
     device_option,
@@ -19,35 +18,47 @@ from dafxtool.cli.common import (
     output_option,
     overwrite_option,
     preset_option,
-    progress_from,
-    quiet_option,
-    report,
+    progress_options,
     resume_option,
 )
+from dafxtool.cli._output import progress_from, report
 
 
 @click.command(short_help="Compute the spectrograms of pairs.")
 @click.argument("pairs", required=False, type=PATH)
 @output_option("spectrograms.h5")
-@click.option("--n-fft", type=TRANSFORM_LENGTH, help="Length of the transform in samples.")
-@click.option("--hop-length", type=click.IntRange(min=1), help="Samples from frame to frame.")
-@click.option("--window-length", type=TRANSFORM_LENGTH, help="Length of the Hann window.")
+@click.option(
+    "--n-fft",
+    type=TRANSFORM_LENGTH,
+    help="Length of the transform in samples.  [default: the preset's]",
+)
+@click.option(
+    "--hop-length",
+    type=click.IntRange(min=1),
+    help="Samples from frame to frame.  [default: the preset's]",
+)
+@click.option(
+    "--window-length",
+    type=TRANSFORM_LENGTH,
+    help="Length of the Hann window in samples.  [default: the preset's]",
+)
 @click.option(
     "--exponent",
     type=Number(min=0, min_open=True, max=1),
-    help="Power that the magnitude is raised to.",
+    help="Exponent of the power law on magnitudes.  [default: 0.3]",
 )
 @click.option(
     "--standardisation",
     type=click.Choice(("dataset", "segment")),
-    help="By constants of the training split, or each segment by its own.",
+    help="Mean and standard deviation: of the training split, or of each segment.  "
+    "[default: dataset]",
 )
 @click.option(
     "--dtype",
     type=click.Choice(("float16", "float32")),
     default="float16",
     show_default=True,
-    help="As which they are stored.",
+    help="Data type of the stored spectrograms.",
 )
 @preset_option
 @config_option
@@ -56,12 +67,12 @@ from dafxtool.cli.common import (
 @resume_option
 @overwrite_option
 @json_option
-@quiet_option
-def command(pairs: Path | None, **options: Any) -> None:
-    """Compute the spectrograms of every pair in PAIRS, by default the newest pairs file here.
+@progress_options
+def command(pairs: Path | None, as_json: bool, **options: Any) -> None:
+    """Compute the spectrogram of every pair in PAIRS, by default the newest pairs file here.
 
-    STFT (Hann, centred), magnitude, power law, standardisation. The file tells how to go back to
-    linear magnitude.
+    STFT (Hann, centred), magnitude, power law, standardisation. The file stores what converts a
+    spectrogram back to linear magnitude.
 
     \b
     Examples:
@@ -69,41 +80,20 @@ def command(pairs: Path | None, **options: Any) -> None:
       dafxtool spectrogram pairs.h5 --preset week6 -o week6.h5
       dafxtool spectrogram pairs.h5 --n-fft 1024 --hop-length 256 --window-length 1024
     """
-    from dafxtool import presets, store
-    from dafxtool.spectrograms import segment_size, write_spectrograms
-    from dafxtool.workplace import configuration_for, newest_file
+    import dafxtool
 
-    progress = progress_from(options["quiet"])
-    source = pairs or newest_file([store.PAIRS])
-    keys = ("n_fft", "hop_length", "window_length", "exponent", "standardisation")
-    configuration = configuration_for(
-        options["preset"],
-        options["config"],
-        {"spectrogram": {key: options[key] for key in keys}},
-        progress,
-    )
-    with store.Reader(source, store.PAIRS) as reader:
-        configuration = presets.with_segments_of(configuration, *segment_size(reader))
-    with cluster_at(options["dask"], progress) as cluster:
-        result = write_spectrograms(
-            source,
-            options["output"] or Path("spectrograms.h5"),
-            configuration.spectrogram,
-            options["dtype"],
-            options["device"],
-            options["resume"],
-            options["overwrite"],
-            progress,
-            cluster,
-        )
+    options["output"] = options["output"] or Path("spectrograms.h5")
+    progress = progress_from(options)
+    result = dafxtool.compute_spectrograms(pairs, progress=progress, **options)
     if result.hint:
         progress.say(result.hint)
     report(
         vars(result),
-        options["as_json"],
+        as_json,
         [
             f"{result.n_pairs} spectrograms of {' x '.join(map(str, result.shape))} "
             f"(channels x bins x frames), mean {result.mean:.4f}, "
-            f"deviation {result.deviation:.4f}, {result.n_bytes / 1e6:.0f} MB -> {result.path}"
+            f"standard deviation {result.deviation:.4f}, {result.n_bytes / 1e6:.0f} MB "
+            f"-> {result.path}"
         ],
     )

@@ -1,38 +1,33 @@
-"""dafxtool sweep: how the latents move with each parameter."""
+"""dafxtool sweep."""
 
 from __future__ import annotations
 
-import math
 from pathlib import Path
 from typing import Any
 
-import click
+import rich_click as click
 
-from dafxtool.cli import checks
-from dafxtool.cli.common import (
+from dafxtool.cli._options import (
     PATH,
-    Table,
     csv_option,
     device_option,
     effect_options,
     json_option,
     output_option,
     overwrite_option,
-    progress_from,
-    quiet_option,
-    report,
+    progress_options,
     run_option,
     seed_option,
-    skipped_lines,
     strict_option,
 )
+from dafxtool.cli._output import Table, progress_from, report, skipped_lines
 
 
-@click.command(short_help="Draw what each parameter of an effect does.")
+@click.command(short_help="Sweep each parameter of an effect through the latent space.")
 @click.argument("inputs", nargs=-1, type=PATH)
 @output_option(
     "sweep.png",
-    "A figure: .png, .svg or .pdf. Of several effects, each has its name before the suffix.",
+    "Figure: .png, .svg or .pdf. With several effects, each has its name before the suffix.",
 )
 @run_option
 @effect_options
@@ -41,20 +36,20 @@ from dafxtool.cli.common import (
     type=click.IntRange(min=2),
     default=16,
     show_default=True,
-    help="Of each parameter, from end to end.",
+    help="Number of values of each parameter, from end to end.",
 )
 @click.option(
     "--segments",
     type=click.IntRange(min=1),
     default=8,
     show_default=True,
-    help="That hear them all, of different recordings as far as there are.",
+    help="Number of segments, from different recordings where possible.",
 )
 @click.option(
     "--pairs",
     type=PATH,
     metavar="FILE",
-    help="Draw the first four principal directions against each other too, named like --output.",
+    help="Figure of the first four principal directions against each other, named like --output.",
 )
 @csv_option
 @seed_option()
@@ -62,18 +57,18 @@ from dafxtool.cli.common import (
 @device_option
 @overwrite_option
 @json_option
-@quiet_option
-def command(inputs: tuple[Path, ...], **options: Any) -> None:
+@progress_options
+def command(inputs: tuple[Path, ...], as_json: bool, **options: Any) -> None:
     """Move every parameter of an effect alone, and draw how the latents of INPUTS move.
 
-    INPUTS are recordings and folders, or a pairs file, of which the dry side of pairs that training
-    has not seen is taken; without INPUTS, the newest pairs file here. Without --effect, the effects
-    that the run was trained on; any other may be named too. A parameter with a value
-    (--effect overdrive:tone=3000) is held there, the others stand at their default.
+    INPUTS are recordings and folders, or a pairs file, whose dry side is taken; without INPUTS, the
+    newest pairs file here, and of it the pairs that training has not seen. Without --effect, the
+    effects that the run was trained on. A parameter with a value (--effect overdrive:tone=3000) is
+    held there; the others have their default.
 
-    The table tells of each parameter its travel, the largest distance between the latents of two
-    of its values against that between two segments at the default, and how far the order of the
-    values is kept on the way (monotone: 1 is wholly, and means nothing where travel is about 0).
+    The table has two numbers for each parameter. travel: the largest distance between the latents
+    of two of its values, over the distance between two segments at the default. monotone: how well
+    the latents keep the order of the values (1 is perfect; without meaning where travel is near 0).
 
     \b
     Examples:
@@ -81,91 +76,26 @@ def command(inputs: tuple[Path, ...], **options: Any) -> None:
       dafxtool sweep --effect overdrive -o overdrive.svg --pairs overdrive-pairs.svg
       dafxtool sweep my-recordings --effect chorus --effect delay:feedback=60 --csv sweep.csv
     """
-    from dafxtool import outputs, store
-    from dafxtool.workplace import effects_of_run, newest_file
+    import dafxtool
+    from dafxtool.api.sweep import HEADER
 
-    progress = progress_from(options["quiet"])
-    checks.need_run(options)
-    sources = list(inputs) or [newest_file([store.PAIRS])]
-    checks.sources(sources, (store.PAIRS,))
-    output = options["output"] or Path("sweep.png")
-    _check_outputs(output, options)
-    from dafxtool import sweeps
-    from dafxtool.runs import load_run
-
-    run = load_run(options["run"], options["device"])
-    config = run.configuration.segments
-    movable = [effect for effect in run.effects if effect["parameters"]]
-    chosen = effects_of_run(
-        movable, options["effects"], options["plugins"], config.sample_rate, progress
-    )
-    chosen = sweeps.check_effects(chosen, options["values"], options["segments"], config)
-    names = [effect.name for effect, _ in chosen]
-    figures = _named(output, names)
-    pairs = _named(options["pairs"], names) if options["pairs"] else []
-    for figure in (*figures, *pairs):
-        outputs.check_outputs(figure, options["csv"], overwrite=options["overwrite"])
-    made = sweeps.sweep(
-        sources,
-        run,
-        chosen,
-        options["values"],
-        options["segments"],
-        options["seed"],
-        options["strict"],
-        progress,
-    )
-    for each, figure in zip(made, figures, strict=True):
-        sweeps.draw_sweep(figure, each, overwrite=options["overwrite"])
-    for each, figure in zip(made, pairs, strict=bool(pairs)):
-        sweeps.draw_sweep_pairs(figure, each, overwrite=options["overwrite"])
-    if options["csv"]:
-        sweeps.write_sweep_table(options["csv"], made, options["overwrite"])
-    moved = [movement for each in made for movement in sweeps.movements(each)]
-    rows = [(m.effect, m.parameter, m.low, m.high, _two(m.travel), _two(m.monotone)) for m in moved]
-    numbers = ("from", "to", "travel", "monotone")
-    skipped = made[0].latents.skipped
+    options["output"] = options["output"] or Path("sweep.png")
+    result = dafxtool.sweep(inputs, progress=progress_from(options), **options)
+    skipped = result.sweeps[0].latents.skipped
     report(
         {
-            "paths": figures,
-            "pairs": pairs,
-            "run": run.path,
-            "segments": len(made[0].default),
-            "parameters": moved,
+            "paths": result.outputs,
+            "pairs": result.pair_plots,
+            "run": result.run.path,
+            "segments": len(result.sweeps[0].default),
+            "parameters": result.parameters,
             "skipped": skipped,
         },
-        options["as_json"],
+        as_json,
         [
-            Table(("effect", "parameter", *numbers), rows, right=numbers),
-            *(f"sweep -> {figure}" for figure in figures),
-            *(f"pair plot -> {figure}" for figure in pairs),
+            Table(HEADER, result.rows(), right=HEADER[2:]),
+            *(f"sweep -> {path}" for path in result.outputs),
+            *(f"pair plot -> {path}" for path in result.pair_plots),
             *skipped_lines(skipped),
         ],
     )
-
-
-def _check_outputs(output: Path, options: dict[str, Any]) -> None:
-    """Refuse unusable outputs as far as they are known: a run names effects, and plugins do."""
-    from dafxtool import outputs
-
-    outputs.check_outputs(None, options["csv"], overwrite=options["overwrite"])
-    names = [text.partition(":")[0].strip().lower() for text in options["effects"]]
-    for path in filter(None, (output, options["pairs"])):
-        outputs.check_figure_path(path)
-        for figure in _named(path, names) if names and not options["plugins"] else ():
-            outputs.check_outputs(figure, overwrite=options["overwrite"])
-
-
-def _named(path: Path, effects: list[str]) -> list[Path]:
-    """The figure of each effect: sweep.png, or sweep-overdrive.png, sweep-delay.png, ..."""
-    if len(effects) == 1:
-        return [path]
-    from dafxtool.parameters import unique_slugs
-
-    # Slugs: the names come from the run, which may be a stranger's, and may say ../..
-    slugs = unique_slugs(effects)
-    return [path.with_name(f"{path.stem}-{effect}{path.suffix}") for effect in slugs]
-
-
-def _two(value: float) -> str:
-    return "-" if math.isnan(value) else f"{value:.2f}"

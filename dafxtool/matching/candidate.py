@@ -8,12 +8,17 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
+from dafxtool.effects.effect import Effect
 from dafxtool.errors import EffectError
 from dafxtool.matching.chain import OSCILLATOR, Stage, render_stage
 from dafxtool.matching.hints.start import DEVIATION, Start
-from dafxtool.matching.objective import Array, Objective, as_vector, distance_of
+from dafxtool.matching.objective import (
+    Array,
+    Objective,
+    as_vector,
+    distance_of,
+)
 from dafxtool.matching.refine import Refinement
-from dafxtool.parameters import Effect
 
 # Parameters that change nothing but the level, which the objective does not hear: when all of a
 # tuple's parameters rise by 1 dB, so does the output.
@@ -103,7 +108,7 @@ class Candidate:
         stage = self._stages[coordinate.stage]
         if coordinate.name == PHASE:
             return 0.5  # phases go round: half a cycle to either side
-        return stage.effect.parameter(coordinate.name).position_of(stage.setting[coordinate.name])
+        return stage.effect.parameter(coordinate.name).to_normalised(stage.setting[coordinate.name])
 
     def _at(self, position: NDArray[np.float64]) -> tuple[Stage, ...]:
         stages = list(self._stages)
@@ -114,7 +119,7 @@ class Candidate:
                 stages[coordinate.stage] = replace(stage, phase=phase % 1.0)
             else:
                 parameter = stage.effect.parameter(coordinate.name)
-                changed = {coordinate.name: parameter.value_at(float(value))}
+                changed = {coordinate.name: parameter.from_normalised(float(value))}
                 stages[coordinate.stage] = replace(stage, setting=dict(stage.setting) | changed)
         return tuple(stages)
 

@@ -13,9 +13,9 @@ from typing import Any
 
 import numpy as np
 
-from dafxtool.effects import Audio
-from dafxtool.parameters import Effect
-from dafxtool.plugins import apply
+from dafxtool.effects.apply import apply
+from dafxtool.effects.effect import Effect
+from dafxtool.effects.registry import Audio
 
 # Parameter with the rate (Hz) of the oscillator that starts with the audio.
 OSCILLATOR = {

@@ -8,12 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+from dafxtool.effects.effect import Effect
 from dafxtool.matching.candidate import Coordinate, Summary, coordinates_of
 from dafxtool.matching.chain import OSCILLATOR, Stage, chain_name
 from dafxtool.matching.effect_search import JointTask, Task
 from dafxtool.matching.hints.registry import SLOW
 from dafxtool.matching.race import SOLVED, Race
-from dafxtool.parameters import Effect
 
 EARNED = 0.9  # of the shorter chain's distance: what another stage has to fall below
 N_BASES = 2  # chains that are extended

@@ -8,15 +8,22 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 from scipy.stats import qmc
 
+from dafxtool.effects.effect import Effect
+from dafxtool.effects.parameter import Parameter
 from dafxtool.errors import EffectError
-from dafxtool.matching.candidate import Candidate, Coordinate, Summary, coordinates_of, stage_of
+from dafxtool.matching.candidate import (
+    Candidate,
+    Coordinate,
+    Summary,
+    coordinates_of,
+    stage_of,
+)
 from dafxtool.matching.chain import OSCILLATOR, Stage, render_chain
 from dafxtool.matching.hints.registry import starts_for
 from dafxtool.matching.hints.start import Start
 from dafxtool.matching.objective import Array, Objective, as_vector
 from dafxtool.matching.pair import Pair
 from dafxtool.matching.pool import Request
-from dafxtool.parameters import Effect, Parameter
 
 N_KEPT = 2  # starts of an effect that are refined
 N_SOBOL = 16  # points of an effect that no hint knows
@@ -159,7 +166,9 @@ class EffectSearch:
         at_default = vector(base)
         left_out = []
         for parameter in free:
-            ends = [vector(base | {parameter.name: parameter.value_at(u)}) for u in (0.1, 0.9)]
+            ends = [
+                vector(base | {parameter.name: parameter.from_normalised(u)}) for u in (0.1, 0.9)
+            ]
             changes = [
                 float(np.linalg.norm(end - at_default))
                 for end in ends
@@ -181,7 +190,7 @@ class EffectSearch:
             for _ in range(N_ECHOES if size.size else 0):
                 peak = int(np.argmax(size))
                 size[max(0, peak - 8) : peak + 9] = 0.0
-                value = p.value_at(p.position_of(1000 * (first + peak) / rate))
+                value = p.from_normalised(p.to_normalised(1000 * (first + peak) / rate))
                 starts.append(Start(effect, {p.name: value}))
         return starts
 
@@ -228,10 +237,10 @@ class EffectSearch:
                 if p.name in self._task.held or (is_near and self._rng.random() < 0.5):
                     continue
                 if is_near and not p.choices:
-                    moved = p.position_of(setting[p.name]) + 0.2 * self._rng.standard_normal()
-                    setting[p.name] = p.value_at(float(np.clip(moved, 0, 1)))
+                    moved = p.to_normalised(setting[p.name]) + 0.2 * self._rng.standard_normal()
+                    setting[p.name] = p.from_normalised(float(np.clip(moved, 0, 1)))
                 else:
-                    setting[p.name] = p.draw(self._rng)
+                    setting[p.name] = p.sample(self._rng)
             points.append(self._again((replace(best.best[0], setting=setting), *best.best[1:])))
         self._keep(min(points, key=lambda each: each.distance), always=True)
 
@@ -313,7 +322,7 @@ def _value(parameter: Parameter, share: float) -> float:
     """A value at a share of the range, or of the choices."""
     if parameter.choices:
         return float(min(int(share * len(parameter.choices)), len(parameter.choices) - 1))
-    return parameter.value_at(share)
+    return parameter.from_normalised(share)
 
 
 def has_oscillator(effect: Effect) -> bool:

@@ -49,8 +49,8 @@ def intervals_of(
             continue
         stage = summary.stages[coordinate.stage]
         parameter = stage.effect.parameter(coordinate.name)
-        position = parameter.position_of(stage.setting[coordinate.name])
-        ends = [parameter.value_at(position + side * width) for side in (-1, 1)]
+        position = parameter.to_normalised(stage.setting[coordinate.name])
+        ends = [parameter.from_normalised(position + side * width) for side in (-1, 1)]
         found.append(Interval(coordinate.stage, coordinate.name, min(ends), max(ends)))
     trading = []
     for i, first in enumerate(coordinates):

@@ -7,11 +7,11 @@ from dataclasses import replace
 
 import numpy as np
 
-from dafxtool.effects import builtin_effects
+from dafxtool.effects.builtin import builtin_effects
+from dafxtool.effects.parameter import to_float32
 from dafxtool.matching.candidate import LEVEL_PARAMETERS
 from dafxtool.matching.chain import Stage, render_chain
 from dafxtool.matching.objective import SILENT_RMS, Array, rms
-from dafxtool.parameters import to_float32
 
 SAME_LEVEL_DB = 0.1  # less than this needs no gain
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -11,14 +11,19 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from dafxtool import audio
-from dafxtool.effects import parse_effect
+from dafxtool.audio.find_recordings import find_recordings
+from dafxtool.audio.io import load_audio, read_info
+from dafxtool.audio.writer import BIT_DEPTHS, save_audio
+from dafxtool.effects.apply import known_effects, parse_effect
 from dafxtool.errors import InputError
-from dafxtool.files import check_free, shown_name, writing
-from dafxtool.find_recordings import find_recordings
 from dafxtool.matching.answer import Answer
 from dafxtool.matching.chain import Stage, render_chain
-from dafxtool.matching.objective import SILENT_RMS, Array, rms, spectrum
+from dafxtool.matching.objective import (
+    SILENT_RMS,
+    Array,
+    rms,
+    spectrum,
+)
 from dafxtool.matching.paired import Choice, Options, match_pair
 from dafxtool.matching.prepare import (
     HIGHEST_RATE,
@@ -29,21 +34,36 @@ from dafxtool.matching.prepare import (
 )
 from dafxtool.matching.statistics import SAMPLE_RATE
 from dafxtool.matching.unpaired import match_like
-from dafxtool.outputs import check_outputs
-from dafxtool.plugins import known_effects
-from dafxtool.progress import SILENT, Progress
-from dafxtool.spectrogram_figures import Panel, Sheet, draw_sheet
+from dafxtool.plots.spectrograms import Panel, Sheet, draw_sheet
+from dafxtool.utils import notebook
+from dafxtool.utils.files import atomic_write, check_free
+from dafxtool.utils.outputs import check_outputs
+from dafxtool.utils.progress import SILENT, Progress
+from dafxtool.utils.text import shown_name
 
 SHEET_SECONDS = 6.0
 SHEET_FFT, SHEET_HOP = 2048, 512  # samples
 
 
-@dataclass(frozen=True)
-class Match:
+@dataclass(frozen=True, repr=False)
+class Match(notebook.Displayed):
     """An answer and the files that were written."""
 
     answer: Answer
     outputs: tuple[Path, ...]
+
+    def __repr__(self) -> str:
+        distances = f"{self.answer.distance:.4g} of {self.answer.distance_unprocessed:.4g}"
+        return f"Match({self.answer.effect!r}, distance {distances} unprocessed)"
+
+    def _parts(self) -> Iterator[str]:
+        yield notebook.paragraph(f"{self.answer.effect}: {self.answer.verdict}")
+        yield notebook.table(
+            ("effect", "setting", "value", "as good from"), settings_of(self.answer)
+        )
+        for path in self.outputs:
+            if path.suffix == ".png" and path.is_file():
+                yield notebook.image(path, "dry, reference, matched and difference")
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain JSON types."""
@@ -134,7 +154,7 @@ def _as_long(samples: Array, n_samples: int) -> Array:
 
 def check_match_outputs(output: Path, overwrite: bool) -> tuple[Path, Path, Path]:
     """Return the names of recording, sheet and JSON file; refuse those that exist."""
-    if output.suffix.lower() not in audio.BIT_DEPTHS:
+    if output.suffix.lower() not in BIT_DEPTHS:
         raise InputError(
             f"{output}: unknown kind of recording (expected .wav or .flac). Choose another "
             "--output."
@@ -148,7 +168,7 @@ def check_match_outputs(output: Path, overwrite: bool) -> tuple[Path, Path, Path
 
 def _finished(answer: Answer, paths: Sequence[Path], overwrite: bool) -> Match:
     found = Match(answer, tuple(paths))
-    with writing(paths[-1], overwrite) as temporary:
+    with atomic_write(paths[-1], overwrite) as temporary:
         text = json.dumps(found.to_dict(), indent=2, ensure_ascii=False)
         temporary.write_text(text + "\n", "utf-8")
     return found
@@ -158,10 +178,10 @@ def write_matched(
     dry: Path, output: Path, stages: Sequence[Stage], strength: float, overwrite: bool
 ) -> None:
     """Apply the chain to every channel of a recording at its own rate."""
-    info = audio.probe(dry)
+    info = read_info(dry)
     channels: list[Array] = []
     for number in range(1, info.n_channels + 1):
-        samples = audio.read(dry, channel=str(number))[0]
+        samples = load_audio(dry, channel=str(number))[0]
         wet = render_chain(stages, samples, info.sample_rate)
         if strength < 1:
             wet = samples + np.float32(strength) * (wet - samples)
@@ -173,7 +193,7 @@ def write_matched(
             f"{output}: the matched recording peaks at {20 * np.log10(peak):+.1f} dBFS, which "
             "FLAC cannot hold. Write a .wav file."
         )
-    audio.write(output, matched, info.sample_rate, overwrite)
+    save_audio(output, matched, info.sample_rate, overwrite)
 
 
 def draw_match(

@@ -102,7 +102,7 @@ def outer_distance(audio: Array, reference: Array) -> float:
     The measure that is reported; ten times as slow as the objective. Its logarithms would
     otherwise compare the rounding of 16 bits with digital silence.
     """
-    from dafxtool.distances import LOWEST_MAGNITUDE, multi_resolution_distance
+    from dafxtool.spectrogram.metrics import LOWEST_MAGNITUDE, multi_resolution_distance
 
     level = rms(audio)
     gain = rms(reference) / level if level > SILENT_RMS else 0.0

@@ -9,21 +9,33 @@ from dataclasses import dataclass, replace
 import numpy as np
 from threadpoolctl import threadpool_limits
 
-from dafxtool.effects import builtin_effects
+from dafxtool.effects.builtin import builtin_effects
+from dafxtool.effects.effect import Effect
 from dafxtool.errors import DafxError, EffectError
-from dafxtool.matching.answer import ALIKE, Answer, Explanation, choose, complexity, verdict_of
+from dafxtool.matching.answer import (
+    ALIKE,
+    Answer,
+    Explanation,
+    choose,
+    complexity,
+    verdict_of,
+)
 from dafxtool.matching.candidate import Summary
 from dafxtool.matching.chain import Stage, render_chain
 from dafxtool.matching.chains import extend
 from dafxtool.matching.effect_search import Searcher
 from dafxtool.matching.intervals import Interval, intervals_of
 from dafxtool.matching.level import level_difference_db, settle_level
-from dafxtool.matching.objective import Array, Objective, as_vector, outer_distance
+from dafxtool.matching.objective import (
+    Array,
+    Objective,
+    as_vector,
+    outer_distance,
+)
 from dafxtool.matching.pool import Pool
 from dafxtool.matching.prepare import EXCERPT_SAMPLES, Prepared
 from dafxtool.matching.race import BUDGETS, UNCLEAR, Race
-from dafxtool.parameters import Effect
-from dafxtool.progress import SILENT, Progress
+from dafxtool.utils.progress import SILENT, Progress
 
 N_CANDIDATES = 2  # that are told besides the answer
 MOST_MEASURED_SECONDS = 60.0  # of the recordings, for the final distances

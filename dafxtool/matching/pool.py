@@ -15,13 +15,13 @@ from typing import Any, Protocol
 
 from threadpoolctl import threadpool_limits
 
-from dafxtool import interrupts
+from dafxtool.effects.effect import Effect
 from dafxtool.errors import PluginError
 from dafxtool.matching.candidate import Summary
 from dafxtool.matching.chain import Stage
-from dafxtool.parameters import Effect
-from dafxtool.supervision import (
-    SECONDS_BETWEEN_LOOKS,
+from dafxtool.utils import signals
+from dafxtool.utils.child_process import (
+    SECONDS_BETWEEN_CHECKS,
     Answer,
     ChildDied,
     ChildProcess,
@@ -117,7 +117,7 @@ class Pool:
         away = [r for r in requests if r not in here]
         busy = self._hand_out(away)
         for request in here:
-            interrupts.check()
+            signals.check()
             found[request.key] = self._here.answer(request)
             done(found[request.key])
         self._collect(busy, found, done)
@@ -146,9 +146,9 @@ class Pool:
 
     def _collect(self, busy: list[ChildProcess], found: dict[int, Summary], done: Done) -> None:
         while busy:
-            interrupts.check()
+            signals.check()
             try:
-                child, message = self._inbox.get(timeout=SECONDS_BETWEEN_LOOKS)
+                child, message = self._inbox.get(timeout=SECONDS_BETWEEN_CHECKS)
                 kind, content = child.unpack(message)
             except queue.Empty:
                 continue

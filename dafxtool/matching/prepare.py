@@ -9,11 +9,11 @@ import numpy as np
 import scipy.fft
 from numpy.typing import NDArray
 
-from dafxtool import audio
+from dafxtool.audio.io import load_segment, read_info, resampled_length
 from dafxtool.errors import InputError
-from dafxtool.files import shown_name
 from dafxtool.matching.objective import Array, rms
 from dafxtool.matching.pair import Pair
+from dafxtool.utils.text import shown_name
 
 HIGHEST_RATE = 48_000  # Hz, of a search
 SHORTEST_SECONDS = 0.25
@@ -66,15 +66,15 @@ class Prepared:
 
 def read_recording(path: Path, sample_rate: int | None = None, channel: str = "first") -> Array:
     """Read one channel of a recording, at most ten minutes; InputError if it is silent or short."""
-    info = audio.probe(path)
+    info = read_info(path)
     rate = sample_rate or info.sample_rate
-    n_samples = min(audio.resampled_length(info, rate), round(MOST_SECONDS * rate))
+    n_samples = min(resampled_length(info, rate), round(MOST_SECONDS * rate))
     if n_samples < SHORTEST_SECONDS * rate:
         raise InputError(
             f"{path}: too short to match (found {n_samples / rate:.2f} s, expected at least "
             f"{SHORTEST_SECONDS} s). Give a longer recording."
         )
-    samples = audio.read_segment(path, 0, n_samples, rate, channel, info)
+    samples = load_segment(path, 0, n_samples, rate, channel, info)
     if rms(samples) < SILENT_RMS:
         raise InputError(
             f"{path}: silent recording (found {20 * np.log10(rms(samples) + 1e-12):.0f} dBFS, "
@@ -90,7 +90,7 @@ def prepare_files(
 
     highest_rate  Hz, above which both are resampled for the search
     """
-    dry_info, wet_info = audio.probe(dry_path), audio.probe(wet_path)
+    dry_info, wet_info = read_info(dry_path), read_info(wet_path)
     rate = min(dry_info.sample_rate, highest_rate or dry_info.sample_rate)
     lowest = min(dry_info.sample_rate, wet_info.sample_rate)
     highest = min(1.0, 0.95 * lowest / rate) if lowest < rate else 1.0

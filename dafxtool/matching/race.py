@@ -10,13 +10,13 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
+from dafxtool.effects.effect import Effect
 from dafxtool.matching.candidate import Summary
 from dafxtool.matching.chain import Stage
 from dafxtool.matching.effect_search import JointTask, Task, has_oscillator
 from dafxtool.matching.hints.registry import SLOW
 from dafxtool.matching.pool import Pool, Request
-from dafxtool.parameters import Effect
-from dafxtool.progress import SILENT, Progress
+from dafxtool.utils.progress import SILENT, Progress
 
 SOLVED = 0.01  # of the unprocessed recording's distance: nothing else is looked for
 EXACT = 5e-4  # of it: no further evaluation

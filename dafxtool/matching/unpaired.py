@@ -17,8 +17,14 @@ from numpy.typing import NDArray
 from scipy.stats import norm, qmc
 from threadpoolctl import threadpool_limits
 
+from dafxtool.effects.effect import Effect
 from dafxtool.errors import EffectError
-from dafxtool.matching.answer import Answer, Explanation, complexity, verdict_of
+from dafxtool.matching.answer import (
+    Answer,
+    Explanation,
+    complexity,
+    verdict_of,
+)
 from dafxtool.matching.candidate import HELD_FOR_LEVEL, Summary
 from dafxtool.matching.chain import Stage, render_stage
 from dafxtool.matching.level import settle_level
@@ -35,8 +41,7 @@ from dafxtool.matching.statistics import (
     statistics_distance,
     statistics_of,
 )
-from dafxtool.parameters import Effect
-from dafxtool.progress import SILENT, Progress
+from dafxtool.utils.progress import SILENT, Progress
 
 WORTH_IT = 0.8  # of the unprocessed distance: what an effect has to fall below
 NEAR = 0.02  # of the unprocessed distance: a simpler effect that is so near the best one wins
@@ -143,7 +148,7 @@ class _Tried:
         values = {}
         for p, share in zip(self.free, point, strict=True):
             low, high = p.usual_ends()
-            values[p.name] = p.value_at(low + (high - low) * float(share))
+            values[p.name] = p.from_normalised(low + (high - low) * float(share))
         return Stage(self.effect, self._base | values)
 
     def add(self, points: NDArray[np.float64], distances: Sequence[float]) -> None:
@@ -187,7 +192,7 @@ class _Tried:
             few = points[:8].copy()
             low, high = parameter.usual_ends()
             value = min(max(time_ms, parameter.minimum), parameter.maximum)
-            few[:, column] = (parameter.position_of(value) - low) / (high - low)
+            few[:, column] = (parameter.to_normalised(value) - low) / (high - low)
             found.append(few)
         return found
 

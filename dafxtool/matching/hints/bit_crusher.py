@@ -11,10 +11,10 @@ import numpy as np
 import scipy.fft
 from numpy.typing import NDArray
 
-from dafxtool.effects import apply_effect
+from dafxtool.effects.builtin import apply_effect
+from dafxtool.effects.effect import Effect
 from dafxtool.matching.hints.start import Start, clipped, usual_range
 from dafxtool.matching.pair import Pair
-from dafxtool.parameters import Effect
 
 N_STARTS = 2
 MOST_LEVELS = 200

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import numpy as np
 
+from dafxtool.effects.effect import Effect
 from dafxtool.matching.hints.start import Start, clipped
 from dafxtool.matching.pair import Pair
-from dafxtool.parameters import Effect
 
 N_PEAKS = 3
 SHORTEST_MS = 5.0  # nearer peaks are those of a filter

@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from dafxtool.effects.effect import Effect
 from dafxtool.matching.hints.start import Start, clipped
 from dafxtool.matching.pair import Pair
-from dafxtool.parameters import Effect
 
 FRAME_SECONDS = 0.02
 

@@ -15,11 +15,18 @@ from numpy.typing import NDArray
 from scipy.optimize import least_squares
 from scipy.stats import qmc
 
-from dafxtool.effects import apply_effect
+from dafxtool.effects.builtin import apply_effect
+from dafxtool.effects.effect import Effect
+from dafxtool.effects.parameter import Parameter
 from dafxtool.matching.hints.start import Start
 from dafxtool.matching.objective import spectrum
-from dafxtool.matching.pair import FRAME, HOP, Array, Pair, Response
-from dafxtool.parameters import Effect, Parameter
+from dafxtool.matching.pair import (
+    FRAME,
+    HOP,
+    Array,
+    Pair,
+    Response,
+)
 
 IMPULSE_SAMPLES = 2048
 QUIET = 1e-4  # height of the impulse: so far below full scale nothing saturates
@@ -48,7 +55,7 @@ def driven_starts(
     base = effect.default_setting()
 
     def explained(position: float) -> tuple[float, Response, dict[str, float]]:
-        setting = base | {drive: parameter.value_at(position)}
+        setting = base | {drive: parameter.from_normalised(position)}
         driven = apply_effect(effect, pair.dry, pair.sample_rate, setting)
         response = Response(spectrum(driven, FRAME, HOP), pair.wet_frames)
         return _mean_coherence(response), response, setting
@@ -93,7 +100,7 @@ def fit_response(
     measured = response.gain_db + before
 
     def setting_at(position: NDArray[np.float64]) -> dict[str, float]:
-        found = {p.name: p.value_at(u) for p, u in zip(free, position, strict=True)}
+        found = {p.name: p.from_normalised(u) for p, u in zip(free, position, strict=True)}
         return effect.complete(dict(fixed) | found)
 
     def residual(position: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -130,7 +137,7 @@ def _largest_bend(
     place = audible[np.argmax(np.abs(bend[audible]))]
     values = {"gain": bend[place], "cutoff": place * sample_rate / FRAME}
     point = [
-        p.position_of(min(max(values[p.name], p.minimum), p.maximum)) if p.name in values else 0.0
+        p.to_normalised(min(max(values[p.name], p.minimum), p.maximum)) if p.name in values else 0.0
         for p in free
     ]
     points = np.tile(point, (3, 1))

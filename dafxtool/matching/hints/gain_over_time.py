@@ -7,9 +7,9 @@ import scipy.fft
 from numpy.typing import NDArray
 from scipy.optimize import minimize_scalar
 
+from dafxtool.effects.effect import Effect
 from dafxtool.matching.hints.start import Start, clipped
 from dafxtool.matching.pair import Pair
-from dafxtool.parameters import Effect
 
 PADDING = 4  # zeros behind the signal, for a finer spectrum
 QUIET = 0.05  # of the mean energy: quieter parts say little

@@ -15,11 +15,11 @@ import numpy as np
 import scipy.fft
 from numpy.typing import NDArray
 
+from dafxtool.effects.effect import Effect
 from dafxtool.matching.chain import Stage, render_stage
 from dafxtool.matching.hints.start import Start, clipped, usual_range
 from dafxtool.matching.objective import frames, hann
 from dafxtool.matching.pair import Array, Pair
-from dafxtool.parameters import Effect
 
 SWING_MS = 10.0  # of a depth of 100 %, to either side (JUCE's chorus)
 FRAME_SECONDS = 0.032

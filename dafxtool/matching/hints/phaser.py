@@ -13,10 +13,10 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from dafxtool.effects.effect import Effect
 from dafxtool.matching.hints.start import Start, clipped, usual_range
 from dafxtool.matching.objective import spectrum
 from dafxtool.matching.pair import Pair
-from dafxtool.parameters import Effect
 
 LENGTH, HOP = 256, 128  # samples at 24 kHz
 N_STAGES = 6  # all-pass filters (JUCE's phaser)

@@ -5,10 +5,10 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from dafxtool.effects.effect import Effect
 from dafxtool.matching.hints.start import Start, clipped
 from dafxtool.matching.objective import spectrum
 from dafxtool.matching.pair import Pair
-from dafxtool.parameters import Effect
 
 LENGTH = 4096  # samples at 24 kHz
 STEPS_PER_SEMITONE = 8

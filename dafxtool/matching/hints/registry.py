@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from dafxtool.effects.effect import Effect
 from dafxtool.matching.hints import (
     bit_crusher,
     delay,
@@ -16,7 +17,6 @@ from dafxtool.matching.hints import (
 )
 from dafxtool.matching.hints.start import Start
 from dafxtool.matching.pair import Pair
-from dafxtool.parameters import Effect
 
 Hint = Callable[[Pair, Effect], list[Start]]
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from dafxtool.parameters import Effect, Parameter
+from dafxtool.effects.effect import Effect
+from dafxtool.effects.parameter import Parameter
 
 DEVIATION = 0.1  # of a coordinate that nothing is known about, in parts of the range
 
@@ -39,4 +40,4 @@ def clipped(effect: Effect, setting: Mapping[str, float]) -> dict[str, float]:
 def usual_range(parameter: Parameter) -> tuple[float, float]:
     """Return the values between which settings are mostly set."""
     low, high = parameter.usual_ends()
-    return parameter.value_at(low), parameter.value_at(high)
+    return parameter.from_normalised(low), parameter.from_normalised(high)

@@ -1,0 +1,86 @@
+"""Check arguments before anything slow is imported.
+
+Every function of the interface calls these first, so that a missing file is reported at once.
+Nothing imported here loads torch, matplotlib or scikit-learn.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from dafxtool import presets, storage
+from dafxtool.api.arguments import EffectLike, is_hdf5
+from dafxtool.audio.find_recordings import find_recordings
+from dafxtool.effects.apply import parse_effect
+from dafxtool.effects.vst3.files import find_plugin, plugin_binary
+from dafxtool.errors import ArgumentError
+from dafxtool.models.checkpoint import find_checkpoint, newest_run
+from dafxtool.utils.device import check_device
+
+if TYPE_CHECKING:
+    from dafxtool.models.run import Run
+
+
+def is_one_of_several() -> bool:
+    """Whether torchrun started this process with others, which share one check and its error."""
+    return os.environ.get("WORLD_SIZE", "1") != "1"
+
+
+def check_settings(device: str = "auto", config: Path | None = None) -> None:
+    """Refuse a device that is not there and an unusable configuration file."""
+    if is_one_of_several():
+        return
+    check_device(device)
+    if config is not None:
+        presets.configure(file=config)
+
+
+def check_run(run: Run | Path | None) -> None:
+    """Refuse a path that is no run, and None where runs/ holds none."""
+    if run is None:
+        newest_run()
+    elif isinstance(run, Path):
+        find_checkpoint(run)
+
+
+def check_effects(effects: Sequence[EffectLike], plugins: Sequence[Path]) -> None:
+    """Refuse missing plugins, and unknown effects, parameters and values.
+
+    Effects of plugins are checked later: loading a plugin takes up to minutes.
+    """
+    for path in plugins:
+        plugin_binary(find_plugin(path))
+    if not plugins:
+        for effect in effects:
+            if isinstance(effect, str):
+                parse_effect(effect)
+
+
+def check_recordings(*paths: Path | None) -> None:
+    """Refuse recordings that are missing."""
+    named = [path for path in paths if path is not None]
+    if named:
+        find_recordings(named)
+
+
+def check_file(path: Path, kinds: Sequence[str]) -> None:
+    """Refuse an HDF5 file that is missing, damaged or of another kind."""
+    kind = storage.kind_of(path)
+    with storage.Hdf5Reader(path, kind if kind and kind in kinds else kinds[0]):
+        pass
+
+
+def check_sources(paths: Sequence[Path], kinds: Sequence[str]) -> None:
+    """Refuse inputs that are missing: one HDF5 file of one of these kinds, or recordings."""
+    if not any(map(is_hdf5, paths)):
+        find_recordings(paths)
+    elif len(paths) > 1:
+        raise ArgumentError(
+            f"{len(paths)} inputs, one of them an HDF5 file. Name one HDF5 file alone, or "
+            "recordings and folders."
+        )
+    else:
+        check_file(paths[0], kinds)

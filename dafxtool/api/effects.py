@@ -1,0 +1,112 @@
+"""List effects and apply one to audio."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dafxtool.api import checks, display
+from dafxtool.api.arguments import SILENT, EffectLike, Paths, Progress, as_paths
+from dafxtool.effects.apply import apply, known_effects, parse_effect
+from dafxtool.effects.effect import Effect, EffectChoice
+from dafxtool.effects.parameter import Parameter
+from dafxtool.errors import EffectError
+from dafxtool.utils.text import near_names
+
+HEADER = ("effect, parameters", "range", "unit", "default", "scale", "description")
+
+
+@dataclass(frozen=True, repr=False)
+class EffectTable(display.Displayed):
+    """Effects with their parameters; iterates over `Effect`."""
+
+    effects: tuple[Effect, ...]
+
+    def __len__(self) -> int:
+        return len(self.effects)
+
+    def __iter__(self) -> Iterator[Effect]:
+        return iter(self.effects)
+
+    def __getitem__(self, name: str) -> Effect:
+        return next(effect for effect in self.effects if effect.name == name)
+
+    def __repr__(self) -> str:
+        return f"EffectTable({', '.join(effect.name for effect in self.effects)})"
+
+    def rows(self) -> list[tuple[str, ...]]:
+        """Return a row for each effect, followed by a row for each of its parameters."""
+        rows: list[tuple[str, ...]] = []
+        for effect in self.effects:
+            rows.append((effect.name, "", "", "", "", effect.summary))
+            for p in effect.parameters:
+                default = p.value_text(p.default)
+                rows.append((f"  {p.name}", _ends(p), p.unit, default, _scale(p), _description(p)))
+        return rows
+
+    def _parts(self) -> Iterator[str]:
+        yield display.table(HEADER, self.rows())
+
+
+def list_effects(
+    names: Sequence[str] | str = (),
+    *,
+    plugins: Paths = None,
+    sample_rate: int = 24_000,
+    progress: Progress = SILENT,
+) -> EffectTable:
+    """List built-in effects and those of plugins, with parameters, ranges, units and defaults.
+
+    names        of effects; all by default
+    plugins      VST3 bundles
+    sample_rate  Hz; frequencies end below half of it
+
+    EffectError for an unknown name, PluginError for a plugin that cannot be used.
+    """
+    checks.check_effects((), as_paths(plugins))
+    known = known_effects(as_paths(plugins), sample_rate, progress)
+    wanted = [names] if isinstance(names, str) else list(names)
+    for name in wanted:
+        if name not in known:
+            raise EffectError(f"unknown effect {name!r}: {near_names(name, list(known))}")
+    return EffectTable(tuple(known[name] for name in wanted or known))
+
+
+def apply_effect(
+    audio: NDArray[np.float32],
+    sample_rate: int,
+    effect: EffectLike,
+    *,
+    plugins: Paths = None,
+) -> NDArray[np.float32]:
+    """Apply an effect, such as "delay:time=300,mix=50", to audio (n_samples,).
+
+    Parameters that are not given have their default. The result has the shape of the input, so a
+    tail that should ring out needs silence behind the audio.
+
+    EffectError for an unknown effect, parameter or value, and for output that is not finite.
+    """
+    if isinstance(effect, EffectChoice):
+        choice = effect
+    else:
+        choice = parse_effect(effect, known_effects(as_paths(plugins), sample_rate))
+    wet, _ = apply(choice.effect, audio, sample_rate, choice.fixed)
+    return wet
+
+
+def _ends(parameter: Parameter) -> str:
+    if parameter.choices:
+        return f"{len(parameter.choices)} choices"
+    return f"{parameter.minimum:.6g} to {parameter.maximum:.6g}"
+
+
+def _scale(parameter: Parameter) -> str:
+    return "choice" if parameter.choices else parameter.scale
+
+
+def _description(parameter: Parameter) -> str:
+    choices = parameter.range_text() if parameter.choices else ""
+    return ": ".join(text for text in (parameter.description, choices) if text)

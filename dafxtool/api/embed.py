@@ -1,0 +1,77 @@
+"""Embed recordings, pairs or spectrograms."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from dafxtool import storage
+from dafxtool.api import checks, defaults
+from dafxtool.api.arguments import (
+    SILENT,
+    Effects,
+    PathLike,
+    Paths,
+    Progress,
+    as_effects,
+    as_path,
+    as_paths,
+    as_splits,
+)
+from dafxtool.config import SPLITS
+from dafxtool.utils.locks import sole_writer
+from dafxtool.utils.outputs import check_latents_path
+
+if TYPE_CHECKING:
+    from dafxtool.latents.table import Latents
+    from dafxtool.models.run import Run
+
+KINDS = (storage.PAIRS, storage.SPECTROGRAMS)
+
+
+def embed(
+    inputs: Paths = None,
+    *,
+    run: Run | PathLike | None = None,
+    effects: Effects = None,
+    plugins: Paths = None,
+    split: str | Sequence[str] = "all",
+    output: PathLike | None = None,
+    device: str = "auto",
+    overwrite: bool = False,
+    strict: bool = False,
+    progress: Progress = SILENT,
+) -> Latents:
+    """Embed inputs: the mean of the encoder's posterior for each segment, with its labels.
+
+    inputs   recordings and folders, cut end to end; or one pairs or spectrograms file. None takes
+             the newest such file in the working folder
+    run      a loaded run or its path; None takes the newest in runs/
+    effects  applied to recordings; without them, dry and wet are the recording itself
+    split    "train", "validation", "test" or "all", of an HDF5 file
+    output   a file ending in .h5, .csv or .npz; None writes none
+    strict   raise for a recording that cannot be used, instead of skipping it
+
+    InputError, RecordingError, FormatError, OutputExistsError, DiskError.
+    """
+    names, plugin_files, path = as_effects(effects), as_paths(plugins), as_path(output)
+    checks.check_settings(device)
+    checks.check_run(defaults.named_run(run))
+    checks.check_effects(names, plugin_files)
+    splits = as_splits(split) or SPLITS
+    sources = as_paths(inputs) or [defaults.newest_file(KINDS)]
+    checks.check_sources(sources, KINDS)
+    if path:
+        check_latents_path(path, sources, overwrite)
+    from dafxtool.latents.embed import embed as embed_inputs
+    from dafxtool.latents.table import write_latents
+
+    loaded = defaults.loaded_run(run, device)
+    rate = loaded.configuration.segments.sample_rate
+    chosen = defaults.chosen_effects(names, plugin_files, rate, default=(), progress=progress)
+    if path is None:
+        return embed_inputs(sources, loaded, chosen, splits, strict, progress)
+    with sole_writer(path):
+        latents = embed_inputs(sources, loaded, chosen, splits, strict, progress)
+        write_latents(latents, path, overwrite)
+    return latents

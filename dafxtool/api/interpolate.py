@@ -1,0 +1,227 @@
+"""Interpolate between two pairs through the latent space."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from dafxtool.api import checks, defaults, display
+from dafxtool.api.arguments import (
+    SILENT,
+    EffectLike,
+    Effects,
+    PathLike,
+    Paths,
+    Progress,
+    as_effects,
+    as_path,
+    as_paths,
+)
+from dafxtool.effects.effect import EffectChoice
+from dafxtool.errors import ArgumentError
+from dafxtool.presets import PRESETS
+from dafxtool.utils.outputs import check_outputs
+from dafxtool.utils.text import counted
+
+if TYPE_CHECKING:
+    from dafxtool.latents.interpolate import Interpolation
+    from dafxtool.models.run import Run
+
+
+@dataclass(frozen=True, repr=False)
+class InterpolationResult(display.Displayed):
+    """The two ends, the decoded steps between them, and what was written."""
+
+    steps: Interpolation
+    run: Run
+    output: Path | None
+    audio_files: list[tuple[Path, float | None]]
+
+    def __repr__(self) -> str:
+        a, b = self.steps.a, self.steps.b
+        ends = f"{a.recording} ({a.label}) to {b.recording} ({b.label})"
+        return f"InterpolationResult({ends}, {len(self.steps.positions)} steps)"
+
+    def rows(self) -> list[tuple[str, ...]]:
+        """Return end, recording, start, effect and, of decoded steps, errors as text."""
+        errors = (self.steps.errors_a, self.steps.errors_b)
+        return [
+            (
+                *(name, end.recording, f"{end.offset_seconds:.2f} s", end.label),
+                *(f"{value:.4f}" for value in (() if error is None else error)),
+            )
+            for name, end, error in zip("AB", (self.steps.a, self.steps.b), errors, strict=True)
+        ]
+
+    @property
+    def header(self) -> tuple[str, ...]:
+        errors = () if self.steps.detailed else ("error, dry", "error, wet")
+        return ("end", "recording", "starts at", "effect", *errors)
+
+    def remarks(self) -> list[str]:
+        """Return the mean error of the inner steps against the effect rendered between."""
+        errors = self.steps.rendered_errors
+        if errors is None or len(errors) < 3:
+            return []
+        how = "transported" if self.steps.detailed else "decoded"
+        error = float(errors[1:-1].mean())
+        return [f"{how} against rendered between the settings: mean squared error {error:.4f}"]
+
+    def _parts(self) -> Iterator[str]:
+        from dafxtool.latents import interpolate as stage
+
+        draw = partial(stage.draw_interpolation, made=self.steps, run=self.run)
+        yield display.figure(draw, "interpolation sheet")
+        yield display.table(self.header, self.rows())
+        rate = self.run.spectrogram_config.sample_rate
+        yield display.player("A, wet", self.steps.a.audio[1], rate)
+        for index, position in enumerate(self.steps.positions):
+            audio = stage.step_audio(self.steps, self.run, index).audio
+            yield display.player(f"t = {position:.2f}, wet", audio, rate)
+        yield display.player("B, wet", self.steps.b.audio[1], rate)
+
+
+def interpolate(
+    recordings: Paths,
+    b: PathLike | None = None,
+    *,
+    run: Run | PathLike | None = None,
+    effects: Effects = None,
+    plugins: Paths = None,
+    wet_a: PathLike | None = None,
+    wet_b: PathLike | None = None,
+    start_a: float | None = None,
+    start_b: float | None = None,
+    steps: int = 7,
+    spherical: bool = False,
+    detailed: bool = False,
+    method: str = "fast",
+    output: PathLike | None = None,
+    audio: PathLike | None = None,
+    csv: PathLike | None = None,
+    device: str = "auto",
+    overwrite: bool = False,
+    progress: Progress = SILENT,
+) -> InterpolationResult:
+    """Interpolate between two recordings with one effect, or between two effects on one recording.
+
+    recordings        one or two; the second may be given as `b`
+    run               a loaded run or its path; None takes the newest in runs/
+    effects           None takes those that the run was trained on: its first for two recordings,
+                      its first two for one
+    wet_a, wet_b      wet recordings of the ends, in place of effects
+    start_a, start_b  s, where the segments begin; None takes the fullest of a recording
+    steps             number of steps, including both ends
+    spherical         interpolate along the sphere instead of the straight line
+    detailed          filter the recording itself instead of decoding: one recording, two effects
+    method            of phase retrieval: "griffin-lim", "fast" or "best"
+    output, audio, csv
+                      sheet (.png, .svg, .pdf), folder for audio, table of latents; None: none
+
+    InputError, RecordingError, EffectError, OutputExistsError, DiskError.
+    """
+    paths = as_paths(recordings) + as_paths(b)
+    names, plugin_files = as_effects(effects), as_paths(plugins)
+    figure, folder, table = as_path(output), as_path(audio), as_path(csv)
+    wets = (as_path(wet_a), as_path(wet_b))
+    _check_arguments(paths, wets, names, plugin_files)
+    if detailed:
+        _check_detailed(paths, spherical, table)
+    checks.check_settings(device)
+    if run is not None or not detailed:
+        checks.check_run(defaults.named_run(run))
+    checks.check_effects(names, plugin_files)
+    checks.check_recordings(*paths, *wets)
+    check_outputs(figure, table, folder, overwrite)
+    from dafxtool.latents import interpolate as stage
+    from dafxtool.latents.examples import load_example
+
+    if run is None and detailed:
+        from dafxtool.models.run import without_training
+
+        loaded = without_training(PRESETS["small"])  # nothing is encoded
+    else:
+        loaded = defaults.loaded_run(run, device)
+    chosen = _effects(paths, wets, names, plugin_files, loaded, progress)
+    if len(paths) == 1 and start_b is None:
+        start_b = start_a
+    ends = [
+        load_example(path, loaded, effect, wet, start)
+        for path, effect, wet, start in zip(
+            (paths[0], paths[-1]), chosen, wets, (start_a, start_b), strict=True
+        )
+    ]
+    made = stage.interpolate(ends[0], ends[1], loaded, steps, spherical, detailed)
+    if figure:
+        stage.draw_interpolation(figure, made, loaded, overwrite)
+    if table:
+        stage.write_interpolation_table(table, made, overwrite)
+    written = []
+    if folder:
+        written = stage.sound_interpolation(folder, made, loaded, method, overwrite, progress)
+    return InterpolationResult(made, loaded, figure, written)
+
+
+def _check_arguments(
+    paths: Sequence[Path],
+    wets: tuple[Path | None, Path | None],
+    names: Sequence[EffectLike],
+    plugins: Sequence[Path],
+) -> None:
+    """Refuse numbers of recordings, effects and wet recordings that do not fit together."""
+    if not 1 <= len(paths) <= 2:
+        raise ArgumentError(f"{len(paths)} recordings (expected one or two).")
+    if all(wets) and (names or plugins):
+        raise ArgumentError("wet_a and wet_b replace effects and plugins. Use one of them.")
+    if names and not all(wets):
+        _check_number(len(names), paths, wets)
+
+
+def _check_number(
+    n_effects: int, paths: Sequence[Path], wets: tuple[Path | None, Path | None]
+) -> None:
+    """One recording takes two effects; two recordings, or a wet one, take one or two."""
+    least = _least_effects(paths, wets)
+    if not least <= n_effects <= 2:
+        wanted = "two, such as delay and overdrive" if least == 2 else "one or two"
+        raise ArgumentError(
+            f"{counted(n_effects, 'effect')} for {counted(len(paths), 'recording')} (expected "
+            f"{wanted})."
+        )
+
+
+def _least_effects(paths: Sequence[Path], wets: tuple[Path | None, Path | None]) -> int:
+    return 1 if len(paths) == 2 or any(wets) else 2
+
+
+def _check_detailed(paths: Sequence[Path], spherical: bool, table: Path | None) -> None:
+    """Refuse what has no meaning without latents."""
+    if len(paths) > 1:
+        raise ArgumentError(
+            f"a detailed interpolation is between two effects on one recording (found "
+            f"{len(paths)} recordings)."
+        )
+    for name, is_given in (("spherical", spherical), ("csv", table is not None)):
+        if is_given:
+            raise ArgumentError(f"detailed uses no latents, {name} does. Use one of them.")
+
+
+def _effects(
+    paths: Sequence[Path],
+    wets: tuple[Path | None, Path | None],
+    names: Sequence[EffectLike],
+    plugins: Sequence[Path],
+    run: Run,
+    progress: Progress,
+) -> tuple[EffectChoice | None, EffectChoice | None]:
+    """Return the effect of each end; None where wet recordings are given for both."""
+    if all(wets):
+        return None, None
+    least = _least_effects(paths, wets)
+    rate = run.configuration.segments.sample_rate
+    found = defaults.effects_of_run(run.effects[:least], names, plugins, rate, progress)
+    _check_number(len(found), paths, wets)  # a run or a plugin may have others
+    return found[0], found[-1]

@@ -1,0 +1,72 @@
+"""Reconstruct audio from magnitude spectrograms in files."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from dafxtool import storage
+from dafxtool.api import checks, defaults
+from dafxtool.api.arguments import SILENT, PathLike, Progress, as_path
+
+if TYPE_CHECKING:
+    from dafxtool.latents.invert import InvertedFile
+
+
+def invert(
+    source: PathLike | None = None,
+    *,
+    output: PathLike | None = None,
+    rows: Sequence[int] = (0,),
+    channel: str = "wet",
+    run: PathLike | None = None,
+    stft: Mapping[str, int] | None = None,
+    method: str = "fast",
+    iterations: int | None = None,
+    phase_from: PathLike | None = None,
+    seed: int = 0,
+    device: str = "auto",
+    overwrite: bool = False,
+    progress: Progress = SILENT,
+) -> list[InvertedFile]:
+    """Reconstruct audio from a spectrograms or latents file, or magnitudes in .npy or .npz.
+
+    source      None takes the newest spectrograms file in the working folder
+    output      a .wav or .flac file, or a folder for several; None takes inverted.wav or inverted/
+    rows        of the file
+    channel     "dry", "wet" or "both", of a spectrograms or latents file
+    run         decodes latents; None takes the newest in runs/
+    stft        n_fft, hop_length, window_length (samples) and sample_rate (Hz), of an array that
+                does not state them
+    method      "griffin-lim", "fast" or "best"
+    iterations  None takes the method's
+    phase_from  a recording whose phase is the start: the dry one
+
+    InputError, FormatError, RecordingError, OutputExistsError, DiskError.
+    """
+    checks.check_settings(device)
+    checks.check_recordings(as_path(phase_from))
+    if run is not None:
+        checks.check_run(Path(run))
+    path = as_path(source) or defaults.newest_file([storage.SPECTROGRAMS])
+    from dafxtool.latents.invert import CHANNELS, invert_file
+
+    channels = CHANNELS if channel == "both" else (channel,)
+    is_array = path.suffix.lower() in (".npy", ".npz")
+    is_single = len(set(rows)) * (1 if is_array else len(channels)) == 1
+    return invert_file(
+        path,
+        as_path(output) or Path("inverted.wav" if is_single else "inverted"),
+        rows,
+        channels,
+        as_path(run),
+        dict(stft or {}),
+        method,
+        iterations,
+        as_path(phase_from),
+        seed,
+        device,
+        overwrite,
+        progress,
+    )

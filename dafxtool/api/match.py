@@ -1,0 +1,75 @@
+"""Find the effect and settings behind a recording."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from dafxtool.api import checks
+from dafxtool.api.arguments import (
+    SILENT,
+    PathLike,
+    Paths,
+    Progress,
+    as_path,
+    as_paths,
+)
+from dafxtool.errors import ArgumentError
+from dafxtool.utils.device import usable_cores
+
+if TYPE_CHECKING:
+    from dafxtool.matching.match import Match
+
+
+def match(
+    dry: PathLike,
+    wet: PathLike | None = None,
+    *,
+    like: Paths = None,
+    effects: str | list[str] | tuple[str, ...] = (),
+    plugins: Paths = None,
+    chain: int = 1,
+    budget: str = "default",
+    strength: float = 100.0,
+    level: str | None = None,
+    output: PathLike = "matched.wav",
+    workers: int | None = None,
+    seed: int = 0,
+    overwrite: bool = False,
+    progress: Progress = SILENT,
+) -> Match:
+    """Find the effect and settings that make a recording sound like another one.
+
+    wet       the same performance with the effect
+    like      references with any other content, in place of wet: files and folders
+    effects   candidates, with values to hold ("delay:mix=50"); None takes all built-in effects
+    chain     largest number of effects in series, 1 to 3
+    budget    "fast", "default" or "thorough"
+    strength  share of the effect in the matched recording, in %
+    level     "keep" the level of the effect or "match" the reference's; None matches for wet and
+              keeps for like
+    output    the matched recording; the sheet and the JSON file are named like it
+
+    ArgumentError, InputError, RecordingError, EffectError, OutputExistsError, DiskError.
+    """
+    references, plugin_files, wet_path = as_paths(like), as_paths(plugins), as_path(wet)
+    names = [effects] if isinstance(effects, str) else list(effects)
+    if (wet_path is None) == (not references):
+        raise ArgumentError("name a wet recording, or references to be like, and not both.")
+    checks.check_effects(names, plugin_files)
+    checks.check_recordings(Path(dry), wet_path, *references)
+    from dafxtool.matching.match import check_match_outputs, match_files, match_like_files
+    from dafxtool.matching.paired import Options
+
+    check_match_outputs(Path(output), overwrite)
+    search = Options(
+        chain=chain,
+        budget=budget,
+        level=level or ("keep" if references else "match"),
+        workers=workers or usable_cores(),
+        seed=seed,
+    )
+    rest = (Path(output), search, names, plugin_files, strength / 100, overwrite, progress)
+    if wet_path:
+        return match_files(Path(dry), wet_path, *rest)
+    return match_like_files(Path(dry), references, *rest)

@@ -1,0 +1,135 @@
+"""Encode and decode pairs or recordings, and draw them beside the originals."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from dafxtool import storage
+from dafxtool.api import checks, defaults, display
+from dafxtool.api.arguments import (
+    SILENT,
+    Effects,
+    PathLike,
+    Paths,
+    Progress,
+    as_effects,
+    as_path,
+    as_paths,
+    as_splits,
+    is_hdf5,
+)
+from dafxtool.audio.find_recordings import find_recordings
+from dafxtool.errors import ArgumentError
+from dafxtool.utils.outputs import check_outputs
+
+if TYPE_CHECKING:
+    from dafxtool.latents.reconstruct import Reconstruction, ReconstructionTable
+    from dafxtool.models.run import Run
+
+
+@dataclass(frozen=True, repr=False)
+class ReconstructionResult(display.Displayed):
+    """Reconstructed examples, and the mean errors of each effect.
+
+    examples  shown in the figure
+    errors    mean squared errors in standardised units, by effect
+    output, audio_files
+              what was written; an audio file comes with its spectral convergence in dB
+    """
+
+    examples: list[Reconstruction]
+    errors: ReconstructionTable
+    run: Run
+    output: Path | None
+    audio_files: list[tuple[Path, float | None]]
+
+    def __repr__(self) -> str:
+        return f"ReconstructionResult({len(self.examples)} examples by {self.run.path})"
+
+    def rows(self) -> list[tuple[str, str, str, str]]:
+        """Return effect, number of segments, dry error and wet error as text."""
+        table = self.errors
+        return [
+            (name, str(n), f"{dry:.4f}", f"{wet:.4f}")
+            for name, n, dry, wet in zip(
+                table.effect, table.n_segments, table.dry_error, table.wet_error, strict=True
+            )
+        ]
+
+    def _parts(self) -> Iterator[str]:
+        from dafxtool.latents import reconstruct as stage
+
+        draw = partial(stage.draw_reconstructions, made=self.examples, run=self.run)
+        yield display.figure(draw, "originals beside reconstructions")
+        yield display.table(("effect", "segments", "error, dry", "error, wet"), self.rows())
+
+
+def reconstruct(
+    inputs: Paths = None,
+    *,
+    run: Run | PathLike | None = None,
+    effects: Effects = None,
+    plugins: Paths = None,
+    split: str | Sequence[str] | None = None,
+    examples: int = 1,
+    rows: Sequence[int] = (),
+    output: PathLike | None = None,
+    audio: PathLike | None = None,
+    csv: PathLike | None = None,
+    device: str = "auto",
+    overwrite: bool = False,
+    progress: Progress = SILENT,
+) -> ReconstructionResult:
+    """Encode and decode inputs.
+
+    inputs    one pairs file, or recordings; None takes the newest pairs file in the working folder
+    run       a loaded run or its path; None takes the newest in runs/
+    effects   applied to recordings; None takes the first two that the run was trained on
+    split     of a pairs file; None takes the pairs that training has not seen
+    examples  shown of each effect of a pairs file: those nearest to its median error
+    rows      rows of a pairs file to show instead
+    output, audio, csv
+              figure (.png, .svg, .pdf), folder for audio, table of errors; None writes none
+
+    InputError, RecordingError, FormatError, OutputExistsError, DiskError.
+    """
+    names, plugin_files = as_effects(effects), as_paths(plugins)
+    figure, folder, table_path = as_path(output), as_path(audio), as_path(csv)
+    checks.check_settings(device)
+    checks.check_run(defaults.named_run(run))
+    checks.check_effects(names, plugin_files)
+    sources = as_paths(inputs) or [defaults.newest_file([storage.PAIRS])]
+    checks.check_sources(sources, (storage.PAIRS,))
+    if rows and not is_hdf5(sources[0]):
+        raise ArgumentError("rows are those of a pairs file. Leave them out for recordings.")
+    check_outputs(figure, table_path, folder, overwrite)
+    from dafxtool.latents import reconstruct as stage
+    from dafxtool.latents.examples import load_example
+
+    loaded = defaults.loaded_run(run, device)
+    if is_hdf5(sources[0]):
+        made, table = stage.reconstruct_pairs(
+            sources[0], loaded, as_splits(split), examples, rows, progress
+        )
+    else:
+        rate = loaded.configuration.segments.sample_rate
+        chosen = defaults.effects_of_run(loaded.effects[:2], names, plugin_files, rate, progress)
+        paths = find_recordings(sources)
+        made = stage.reconstruct(
+            [load_example(path, loaded, effect) for path in paths for effect in chosen], loaded
+        )
+        table = stage.table_of(made)
+    if figure:
+        stage.draw_reconstructions(figure, made, loaded, overwrite)
+    if table_path:
+        stage.write_reconstruction_table(table_path, table, overwrite)
+    written = []
+    if folder:
+        written = stage.sound_reconstructions(
+            folder, made, loaded, overwrite=overwrite, progress=progress
+        )
+    return ReconstructionResult(made, table, loaded, figure, written)

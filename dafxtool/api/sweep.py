@@ -1,0 +1,143 @@
+"""Sweep each parameter of an effect and follow the latents."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from dafxtool import storage
+from dafxtool.api import checks, defaults, display
+from dafxtool.api.arguments import (
+    SILENT,
+    Effects,
+    PathLike,
+    Paths,
+    Progress,
+    as_effects,
+    as_path,
+    as_paths,
+)
+from dafxtool.utils.outputs import check_figure_path, check_outputs
+from dafxtool.utils.text import unique_slugs
+
+if TYPE_CHECKING:
+    from dafxtool.latents.sweep import ParameterEffect, Sweep
+    from dafxtool.models.run import Run
+
+HEADER = ("effect", "parameter", "from", "to", "travel", "monotone")
+
+
+@dataclass(frozen=True, repr=False)
+class SweepResult(display.Displayed):
+    """A sweep of each effect, the movement of the latents with each parameter, and the figures."""
+
+    sweeps: list[Sweep]
+    parameters: list[ParameterEffect]
+    run: Run
+    outputs: list[Path]
+    pair_plots: list[Path]
+
+    def __repr__(self) -> str:
+        names = ", ".join(each.effect.name for each in self.sweeps)
+        return f"SweepResult({names}, {len(self.parameters)} parameters)"
+
+    def rows(self) -> list[tuple[str, ...]]:
+        """Return the cells of HEADER for each parameter."""
+
+        def text(value: float) -> str:
+            return "-" if math.isnan(value) else f"{value:.2f}"
+
+        return [
+            (m.effect, m.parameter, m.low, m.high, text(m.travel), text(m.monotone))
+            for m in self.parameters
+        ]
+
+    def _parts(self) -> Iterator[str]:
+        from dafxtool.latents import sweep as stage
+
+        for each in self.sweeps:
+            yield display.figure(
+                partial(stage.draw_sweep, sweep=each), f"sweep of {each.effect.name}"
+            )
+        yield display.table(HEADER, self.rows())
+
+
+def sweep(
+    inputs: Paths = None,
+    *,
+    run: Run | PathLike | None = None,
+    effects: Effects = None,
+    plugins: Paths = None,
+    values: int = 16,
+    segments: int = 8,
+    output: PathLike | None = None,
+    pairs: PathLike | None = None,
+    csv: PathLike | None = None,
+    seed: int = 0,
+    strict: bool = False,
+    device: str = "auto",
+    overwrite: bool = False,
+    progress: Progress = SILENT,
+) -> SweepResult:
+    """Move each parameter alone from end to end and embed the result.
+
+    inputs    recordings, or one pairs file, whose dry side that training has not seen is taken;
+              None takes the newest pairs file in the working folder
+    effects   None takes those of the run. A parameter with a value is held there
+    values    of each parameter
+    segments  that each value is applied to, from different recordings where possible
+    output    figure; with several effects, each figure has the effect's name before the suffix
+    pairs     figure of the first four principal directions against each other, named like output
+    csv       table of all points
+
+    InputError, RecordingError, EffectError, OutputExistsError, DiskError.
+    """
+    effect_names, plugin_files = as_effects(effects), as_paths(plugins)
+    figure, pair_plot, table = as_path(output), as_path(pairs), as_path(csv)
+    checks.check_settings(device)
+    checks.check_run(defaults.named_run(run))
+    checks.check_effects(effect_names, plugin_files)
+    sources = as_paths(inputs) or [defaults.newest_file([storage.PAIRS])]
+    checks.check_sources(sources, (storage.PAIRS,))
+    check_outputs(None, table, overwrite=overwrite)
+    for path in filter(None, (figure, pair_plot)):
+        check_figure_path(path)
+        known = [each.partition(":")[0] for each in effect_names if isinstance(each, str)]
+        for named in _named(path, known) if known and not plugin_files else ():
+            check_outputs(named, overwrite=overwrite)
+    from dafxtool.latents import sweep as stage
+
+    loaded = defaults.loaded_run(run, device)
+    config = loaded.configuration.segments
+    movable = [effect for effect in loaded.effects if effect["parameters"]]
+    chosen = defaults.effects_of_run(
+        movable, effect_names, plugin_files, config.sample_rate, progress
+    )
+    chosen = stage.check_effects(chosen, values, segments, config)
+    names = [choice.effect.name for choice in chosen]
+    figures, pair_plots = _named(figure, names), _named(pair_plot, names)
+    for path in (*figures, *pair_plots):
+        check_outputs(path, table, overwrite=overwrite)
+    made = stage.sweep(sources, loaded, chosen, values, segments, seed, strict, progress)
+    for each, path in zip(made, figures, strict=bool(figures)):
+        stage.draw_sweep(path, each, overwrite=overwrite)
+    for each, path in zip(made, pair_plots, strict=bool(pair_plots)):
+        stage.draw_sweep_pairs(path, each, overwrite=overwrite)
+    if table:
+        stage.write_sweep_table(table, made, overwrite)
+    moved = [movement for each in made for movement in stage.movements(each)]
+    return SweepResult(made, moved, loaded, figures, pair_plots)
+
+
+def _named(path: Path | None, effects: list[str]) -> list[Path]:
+    """Return the figure of each effect: sweep.png, or sweep-overdrive.png, sweep-delay.png, ..."""
+    if path is None:
+        return []
+    if len(effects) == 1:
+        return [path]
+    # Slugs: the names come from the run, which may be a stranger's, and may contain ../..
+    return [path.with_name(f"{path.stem}-{slug}{path.suffix}") for slug in unique_slugs(effects)]

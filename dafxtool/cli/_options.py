@@ -1,0 +1,205 @@
+"""Options that several commands share: one name, one help text and one meaning each."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeVar
+
+import rich_click as click
+
+from dafxtool.cli import _completion
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+PRESETS = ("week6", "default", "small")
+
+
+class PathType(click.Path):
+    """A path; an empty name, as an unset shell variable leaves, is a usage error."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        if str(value) == "":
+            self.fail("the name is empty", param, ctx)
+        return super().convert(value, param, ctx)
+
+
+class Number(click.FloatRange):
+    """A finite number in a range."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        number = super().convert(value, param, ctx)
+        if not math.isfinite(number):
+            self.fail(f"{value} is not a finite number", param, ctx)
+        return number
+
+
+PATH = PathType(path_type=Path)
+SECONDS = Number(min=0)
+FRACTION = Number(min=0, max=1, max_open=True)
+TRANSFORM_LENGTH = click.IntRange(min=2, max=1 << 20)
+SAMPLE_RATE = click.IntRange(min=8000, max=768_000)
+
+
+class DeviceType(click.ParamType):
+    """auto, cpu, cuda or cuda:N."""
+
+    name = "device"
+
+    def get_metavar(self, param: click.Parameter, ctx: click.Context) -> str:
+        return "[auto|cpu|cuda|cuda:N]"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        if not re.fullmatch(r"auto|cpu|cuda(:\d+)?", value):
+            self.fail(f"unknown device {value!r} (expected auto, cpu, cuda or cuda:N)", param, ctx)
+        return str(value)
+
+
+def output_option(default: str, what: str = "Output file.") -> Callable[[F], F]:
+    """-o/--output, as `output: Path | None`; `default` describes what None becomes."""
+    return click.option(
+        "-o", "--output", type=PATH, metavar="PATH", help=f"{what}  [default: {default}]"
+    )
+
+
+def seed_option(default: int | None = 0) -> Callable[[F], F]:
+    """--seed, as `seed`; a default of None leaves it to the configuration."""
+    shown = "the configuration's" if default is None else str(default)
+    return click.option(
+        "--seed",
+        type=click.IntRange(min=0, max=2**32 - 1),
+        default=default,
+        help=f"Random seed.  [default: {shown}]",
+    )
+
+
+overwrite_option = click.option(
+    "--overwrite", is_flag=True, help="Replace outputs that exist already."
+)
+resume_option = click.option(
+    "--resume",
+    is_flag=True,
+    help="Resume an interrupted run; start from scratch if there is none.",
+)
+strict_option = click.option(
+    "--strict",
+    is_flag=True,
+    help="Stop at a recording that cannot be used, instead of skipping it.",
+)
+json_option = click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
+_quiet_option = click.option("-q", "--quiet", is_flag=True, help="Print the result only.")
+_verbose_option = click.option(
+    "-v",
+    "--verbose",
+    is_flag=True,
+    help="Also print what was decided and why: defaults, devices, skipped files.",
+)
+
+
+def progress_options(command: F) -> F:
+    """-q/--quiet and -v/--verbose."""
+    return _quiet_option(_verbose_option(command))
+
+
+workers_option = click.option(
+    "--workers",
+    type=click.IntRange(min=1),
+    metavar="N",
+    help="Number of worker processes.  [default: one for each core]",
+)
+dask_option = click.option(
+    "--dask",
+    metavar="ADDRESS",
+    help="Address of a Dask scheduler whose workers to use in place of --workers.",
+)
+device_option = click.option(
+    "--device",
+    type=DeviceType(),
+    default="auto",
+    help="Device of the computation; auto is CUDA where there is a GPU, else the CPU.  "
+    "[default: auto]",
+)
+preset_option = click.option(
+    "--preset",
+    type=click.Choice(PRESETS),
+    help="Configuration to start from; --config and single options override it.  "
+    "[default: default with a GPU, else small]",
+)
+config_option = click.option(
+    "--config",
+    type=PATH,
+    metavar="FILE",
+    help="TOML file that overrides the preset, such as a run's config.toml.",
+)
+
+
+def _limit_plugins(ctx: click.Context, param: click.Parameter, value: float) -> None:
+    from dafxtool.effects.vst3.isolation import limit_time
+
+    limit_time(value)
+
+
+def plugin_option(command: F) -> F:
+    """--plugin, as `plugins: tuple[Path, ...]`, and --plugin-timeout."""
+    plugin = click.option(
+        "--plugin",
+        "plugins",
+        type=PATH,
+        multiple=True,
+        metavar="FILE",
+        help="VST3 plugin whose effects to add to the built-in ones; repeat for more.",
+    )
+    timeout = click.option(
+        "--plugin-timeout",
+        type=Number(min=0.1),
+        callback=_limit_plugins,
+        expose_value=False,
+        default=60.0,
+        show_default=True,
+        envvar="DAFXTOOL_PLUGIN_TIMEOUT",
+        metavar="SECONDS",
+        help="Time limit in s for loading a plugin, and for each segment.",
+    )
+    return plugin(timeout(command))
+
+
+run_option = click.option(
+    "--run",
+    type=PATH,
+    shell_complete=_completion.runs,
+    metavar="FOLDER",
+    help="Run folder or checkpoint file.  [default: the newest in runs/]",
+)
+csv_option = click.option("--csv", type=PATH, metavar="FILE", help="CSV file for the numbers.")
+method_option = click.option(
+    "--method",
+    type=click.Choice(("griffin-lim", "fast", "best")),
+    default="fast",
+    show_default=True,
+    help="Method of phase retrieval.",
+)
+
+
+def split_option(default: str) -> Callable[[F], F]:
+    """--split, as `split`: a name, or None for the default."""
+    return click.option(
+        "--split",
+        type=click.Choice(("train", "validation", "test", "all")),
+        help=f"Split of a pairs, spectrograms or latents file.  [default: {default}]",
+    )
+
+
+def effect_options(command: F) -> F:
+    """--effect and --plugin, as `effects: tuple[str, ...]` and `plugins: tuple[Path, ...]`."""
+    effect = click.option(
+        "--effect",
+        "effects",
+        multiple=True,
+        metavar="NAME[:PARAMETER=VALUE,...]",
+        shell_complete=_completion.effects,
+        help="Effect, with parameters to hold at a value in their unit (ms, dB, Hz, %); repeat "
+        "for more. 'dafxtool effects' lists effects.",
+    )
+    return effect(plugin_option(command))

@@ -1,0 +1,1 @@
+"""Render recordings through effects into pairs of dry and wet segments."""

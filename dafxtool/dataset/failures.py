@@ -1,0 +1,72 @@
+"""Find settings shared by all failed pairs of a plugin.
+
+One choice may silence a plugin whatever its other parameters are: a freeze that is switched on
+before the first sound, or a muted output. Only a comparison of all pairs shows which choice it is.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from dafxtool.dataset.pair import Pair
+from dafxtool.effects.effect import Effect
+
+MIN_FAILED_PAIRS = 2  # a single failed pair would blame each of its choices
+
+
+@dataclass(frozen=True)
+class FailedPair:
+    """A pair that could not be rendered, and the reason."""
+
+    row: int
+    pair: Pair
+    reason: str
+
+
+class FailureSummary:
+    """Counts of the choices in rendered and in failed pairs."""
+
+    def __init__(self, effects: Sequence[Effect]) -> None:
+        self._effects = effects
+        self._rendered: Counter[tuple[int, str, float]] = Counter()
+        self._failed: Counter[tuple[int, str, float]] = Counter()
+        self._n_failed: Counter[int] = Counter()  # by effect
+
+    def count(self, rendered: Iterable[Pair], failed: Iterable[Pair]) -> None:
+        """Add rendered pairs and failed pairs to the counts."""
+        for pair in rendered:
+            self._rendered.update(self._choices(pair))
+        for pair in failed:
+            self._failed.update(self._choices(pair))
+            self._n_failed[pair.effect] += 1
+
+    def warnings(self) -> list[str]:
+        """Return a sentence for each choice shared by all failed pairs of an effect and no other.
+
+        An effect without a single rendered pair gives none: there is nothing to compare with.
+        """
+        sentences = []
+        for (index, name, value), count in self._failed.items():
+            n_failed = self._n_failed[index]
+            if count < max(MIN_FAILED_PAIRS, n_failed) or self._rendered[index, name, value]:
+                continue
+            effect = self._effects[index]
+            parameter = next(p for p in effect.parameters if p.name == name)
+            working = [v for v in range(len(parameter.choices)) if self._rendered[index, name, v]]
+            if working:
+                sentences.append(
+                    f"All {n_failed} failed pairs of {effect.name} have "
+                    f"{name}={parameter.value_text(value)}, and no rendered pair has it. Avoid it "
+                    f"with --effect {effect.name}:{name}={parameter.value_text(working[0])}."
+                )
+        return sentences
+
+    def _choices(self, pair: Pair) -> list[tuple[int, str, float]]:
+        """Return (effect, parameter, value) for each parameter that has choices."""
+        return [
+            (pair.effect, p.name, float(pair.setting[p.name]))
+            for p in self._effects[pair.effect].parameters
+            if p.choices
+        ]

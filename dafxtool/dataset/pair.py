@@ -1,0 +1,138 @@
+"""Render pairs of dry and wet segments."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import chain
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dafxtool.audio.level import is_silent, normalise_peak
+from dafxtool.config import SegmentConfig
+from dafxtool.dataset.plan import RenderPlan
+from dafxtool.dataset.segments import SpanReader, TrackSampler, draw_segment, draw_start
+from dafxtool.dataset.span_cache import SpanCache
+from dafxtool.effects.apply import apply_resolved
+from dafxtool.effects.effect import Effect
+from dafxtool.errors import PluginError
+
+ROWS_SORTED_TOGETHER = 8192  # a render of millions of rows starts at once
+
+Unreadable = list[tuple[str, str]]  # (path, reason) of recordings that could not be read
+
+
+@dataclass(frozen=True)
+class Pair:
+    """One row of a dataset: audio and labels.
+
+    audio      (2, n_samples), dry first
+    effect     index into the effects of the plan
+    setting    effective values, in the parameters' units
+    recording  index of the recording
+    offset     samples from the start of the recording
+    """
+
+    audio: NDArray[np.float32]
+    effect: int
+    setting: dict[str, float]
+    recording: int
+    offset: int
+    split: str
+
+
+def render_pair(
+    segment: NDArray[np.float32], effect: Effect, setting: dict[str, float], config: SegmentConfig
+) -> tuple[NDArray[np.float32], dict[str, float]]:
+    """Render dry and wet audio (2, n_samples) at the peak level of config.
+
+    The dry segment is normalised before the effect, so that a threshold or a drive means the same
+    for every recording. Also returns the effective setting. PluginError for silent output. The
+    effect has to have the ranges of the sample rate (Effect.at), and the setting to be complete.
+    """
+    dry = normalise_peak(segment, config.level_dbfs)
+    wet, effective = apply_resolved(effect, dry, config.sample_rate, setting)
+    if effect.plugin and is_silent(wet) and not is_silent(dry):
+        raise PluginError(
+            f"{effect.setting_text(effective)}: the output is silent. Choose another setting or "
+            "leave this plugin out."
+        )
+    return np.stack([dry, normalise_peak(wet, config.level_dbfs)]), effective
+
+
+class PairRenderer:
+    """Renderer of the rows of a plan."""
+
+    def __init__(self, plan: RenderPlan) -> None:
+        self.plan = plan
+        self._samplers = {
+            split: TrackSampler.from_split(plan.catalogue, split)
+            for split in dict.fromkeys(chain.from_iterable(plan.splits))
+        }
+
+    def sort_by_location(self, rows: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Sort rows by track and start of their segments, so that recordings are read least.
+
+        Rows are sorted in blocks of ROWS_SORTED_TOGETHER.
+        """
+        blocks = []
+        for first in range(0, len(rows), ROWS_SORTED_TOGETHER):
+            block = rows[first : first + ROWS_SORTED_TOGETHER]
+            locations = np.array([self.location(row) for row in block.tolist()]).reshape(-1, 2)
+            blocks.append(block[np.lexsort((block, locations[:, 1], locations[:, 0]))])
+        return np.concatenate([rows[:0], *blocks])
+
+    def location(self, row: int) -> tuple[int, int]:
+        """Return the track and the start (samples) that are tried first for a row.
+
+        A silent segment is drawn again, so the rendered one may lie elsewhere.
+        """
+        rng = self.plan.segment_rng(row)
+        track = self._samplers[self.plan.split_of(row)].sample(rng)
+        return track, draw_start(self.plan.catalogue.tracks[track], self.plan.segments, rng)
+
+    def render(self, rows: Sequence[int]) -> Iterator[tuple[Pair, Unreadable]]:
+        """Yield the pair of each row, and the recordings that could not be read for it.
+
+        PluginError where a plugin fails; this ends the iterator before the remaining rows.
+        """
+        locations = [self.location(row) for row in rows]
+        tracks = self.plan.catalogue.tracks
+        cache = SpanCache(
+            self.plan.catalogue,
+            self.plan.segments,
+            [(tracks[track], start) for track, start in locations],
+        )
+        for row in rows:
+            yield self._render_row(row, cache.read)
+
+    def failed_pair(self, row: int) -> Pair:
+        """Return the labels of a row that cannot be rendered: no audio, and no recording."""
+        index, setting = self.plan.setting_of(row)
+        complete = self.plan.effects[index][0].complete(setting)
+        no_audio = np.empty((2, 0), np.float32)
+        return Pair(no_audio, index, complete, 0, 0, self.plan.split_of(row))
+
+    def _render_row(self, row: int, read: SpanReader) -> tuple[Pair, Unreadable]:
+        plan = self.plan
+        index, setting = plan.setting_of(row)
+        split = plan.split_of(row)
+        segment, unreadable = draw_segment(
+            plan.catalogue,
+            split,
+            plan.segments,
+            plan.segment_rng(row),
+            plan.strict,
+            self._samplers[split],
+            read,
+        )
+        audio, effective = render_pair(
+            segment.audio, plan.effects[index][0], setting, plan.segments
+        )
+        return Pair(audio, index, effective, segment.recording, segment.offset, split), unreadable
+
+
+def render_row(plan: RenderPlan, row: int) -> tuple[Pair, Unreadable]:
+    """Render the pair of one row; also return the recordings that could not be read for it."""
+    return next(PairRenderer(plan).render([row]))

@@ -1,0 +1,1 @@
+"""Audio effects, built in and VST3: parameters, settings, application."""

@@ -1,0 +1,140 @@
+"""Look up effects by name, read effects from text, and apply them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from dafxtool.effects.builtin import builtin_effects, render_builtin
+from dafxtool.effects.effect import Effect, EffectChoice
+from dafxtool.effects.registry import Audio, validate_audio
+from dafxtool.effects.vst3.audit import VALUE_NOT_KEPT
+from dafxtool.effects.vst3.files import allow, check_allowed, find_plugin
+from dafxtool.effects.vst3.host import apply_in_this_process
+from dafxtool.effects.vst3.isolation import apply_in_worker, audited_effects
+from dafxtool.errors import EffectError
+from dafxtool.utils import child_process
+from dafxtool.utils.progress import SILENT, Progress
+from dafxtool.utils.text import near_names
+
+
+def parse_effect(text: str, known: Mapping[str, Effect] | None = None) -> EffectChoice:
+    """Read an effect and its fixed values from "NAME[:parameter=value[,...]]".
+
+    text   values are in the parameter's unit, which may follow them ("time=350ms", "tone=3.2kHz")
+    known  effects by name; the built-in ones by default
+
+    EffectError with similar names, or with the range of a value that is out of range.
+    """
+    known = builtin_effects() if known is None else known
+    name, colon, listed = text.strip().partition(":")
+    name = name.strip().lower().replace("_", "-")
+    if name not in known:
+        raise EffectError(f"unknown effect {name!r}: {near_names(name, list(known))}")
+    effect = known[name]
+    items = [item for item in listed.split(",") if item.strip()]
+    if colon and not items:
+        raise EffectError(f"{text!r} ends at the colon. Write {name}:parameter=value, or {name}.")
+    values: dict[str, float] = {}
+    for item in items:
+        key, equals, value = item.partition("=")
+        key = key.strip().lower().replace("_", "-")
+        if not equals or key in values:
+            problem = f"{key!r} is set twice" if equals else f"{item.strip()!r} is without a value"
+            raise EffectError(f"{text!r}: {problem}. Write {name}:parameter=value,...")
+        values[key] = effect.parameter(key).parse(value, name)
+    return EffectChoice(effect, values)
+
+
+def apply(
+    effect: Effect, dry: Audio, sample_rate: int, setting: Mapping[str, float]
+) -> tuple[Audio, dict[str, float]]:
+    """Apply a built-in effect or a plugin to audio (n_samples,).
+
+    setting  parameters that it leaves out have their default
+    returns  wet audio, float32 (n_samples,), and the effective setting: a plugin may round values
+
+    A plugin that accepts stereo only gets the audio on both channels; its first channel is
+    returned. EffectError for an invalid setting, PluginError for a plugin that fails.
+    """
+    at_rate = effect.at(sample_rate)
+    return apply_resolved(at_rate, dry, sample_rate, at_rate.complete(setting))
+
+
+def apply_resolved(
+    effect: Effect, dry: Audio, sample_rate: int, setting: dict[str, float]
+) -> tuple[Audio, dict[str, float]]:
+    """Apply an effect as `apply` does, without checking the setting again.
+
+    effect   with the ranges of sample_rate: the result of Effect.at
+    setting  complete and checked: the result of Effect.complete
+    """
+    if effect.plugin is None:
+        return render_builtin(effect, dry, sample_rate, setting), setting
+    dry = validate_audio(dry, f"input of {effect.name}")
+    if child_process.is_child():  # the parent has checked that the plugin is allowed
+        return apply_in_this_process(effect, dry, sample_rate, setting)
+    check_allowed(effect.plugin.path)
+    return apply_in_worker(effect, dry, sample_rate, setting)
+
+
+def known_effects(
+    plugin_files: Sequence[Path] = (), sample_rate: int = 24_000, progress: Progress = SILENT
+) -> dict[str, Effect]:
+    """Return the built-in effects and those of the plugins, by name.
+
+    A plugin effect whose name is taken gets the suffix "-2", "-3" and so on.
+    """
+    known = builtin_effects()
+    for path in plugin_files:
+        for effect in load_effects(path, sample_rate, progress).values():
+            _add(known, effect)
+    return known
+
+
+def load_effects(
+    path: Path | str, sample_rate: int = 24_000, progress: Progress = SILENT
+) -> dict[str, Effect]:
+    """Load every effect of a VST3 file, by name, with the ranges that are valid at sample_rate.
+
+    path         a VST3 file, or the bare name of a plugin in one of plugin_folders()
+    sample_rate  Hz
+    progress     receives plugin_warnings()
+
+    PluginError for a file that is missing, is no plugin, is built for another system, or crashes.
+    The plugin is examined in a child process, so a crash does not end this one.
+    """
+    effects: dict[str, Effect] = {}
+    allow(find_plugin(path))
+    for effect, _ in audited_effects(path, sample_rate, progress):
+        _add(effects, effect)
+    for effect in effects.values():
+        for warning in plugin_warnings(effect):
+            progress.say(warning)
+    return effects
+
+
+def plugin_warnings(effect: Effect) -> list[str]:
+    """Warn of parameters that do not keep their value, and of a plugin that is not repeatable."""
+    if effect.plugin is None:
+        return []
+    warnings = [
+        f"{effect.name}: parameter {name!r} left out ({reason})."
+        for name, reason in effect.plugin.left_out
+        if reason in VALUE_NOT_KEPT
+    ]
+    if not effect.plugin.repeatable:
+        warnings.append(
+            f"{effect.name}: not repeatable. The same audio and setting gave different samples, or "
+            "the plugin crashed in this test."
+        )
+    return warnings
+
+
+def _add(effects: dict[str, Effect], effect: Effect) -> None:
+    """Add an effect under its name, or under a numbered name if it is taken."""
+    name, number = effect.name, 2
+    while name in effects:
+        name, number = f"{effect.name}-{number}", number + 1
+    effects[name] = replace(effect, name=name)

@@ -1,0 +1,1 @@
+"""VST3 plugins, hosted in child processes."""

@@ -1,0 +1,430 @@
+"""Audit a plugin by trials: which parameters are settings, and does it keep their values?
+
+A setting keeps its value, also during processing. Other parameters are left out for what they do,
+wherever that is observed: a meter changes with the audio, a program sets other parameters, a bypass
+returns the input, and a number of the host (sample rate, block size) changes with the host's value.
+A host remembers the values that it has set, so the plugin itself is asked, by restoring its state.
+A parameter without an audible effect in the trials may be audible at other settings, and stays.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, suppress
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dafxtool.effects.parameter import Parameter, to_float32
+from dafxtool.effects.vst3.parameter_text import (
+    NOT_A_SETTING,
+    describe_parameter,
+    limit_frequency,
+)
+from dafxtool.errors import PluginError
+from dafxtool.utils.text import unique_slugs
+
+PEAK = 0.09  # of the test noise: loud enough to move a meter
+QUIET_GAIN = 0.1  # of the second test noise relative to the first
+TOLERANCE = 1e-4  # of raw values: rounding of a plugin's state is smaller
+MOST_STEPS = 1 << 15  # a parameter with more steps is continuous
+N_WARM_UP = 1024  # samples of silence
+N_NOISE = 3 * 8192  # samples: some plugins start with the second block that a host sends
+
+# Reasons to leave out a parameter. They are stored in pairs files.
+MOVES = "it changes by itself during processing"
+SHOWS = "a host may not set it, and it changes when processing starts"
+ONE_VALUE = "it has only one value"
+SETS_OTHERS = "it sets other parameters"
+IS_BYPASS = "it switches the effect off"
+IS_NAMED = "its name is not that of a setting"
+UNHEARD = "a host may not set it, and it does not change the output"
+NOT_KEPT = "it does not keep its value"
+NOT_KEPT_SOUNDING = "it does not keep its value during processing"
+VALUE_NOT_KEPT = (NOT_KEPT, NOT_KEPT_SOUNDING)
+
+DEEP, SHALLOW, PASSIVE = 2, 1, 0  # depth of an audit, see audit_instances
+
+NewInstance = Callable[[], AbstractContextManager[Any]]
+Samples = NDArray[np.float32]
+
+
+class InstrumentError(PluginError):
+    """The plugin is an instrument: it has no audio input."""
+
+
+@dataclass(frozen=True)
+class Audit:
+    """Result of an audit at one sample rate; plain JSON types except for the parameters.
+
+    indices     of the settings among the plugin's parameters, one for each of `parameters`
+    left_out    (name, reason) of all others
+    repeatable  whether the same audio and setting gave the same bits, with another setting rendered
+                in between; also False where this could not be tested
+    """
+
+    sample_rate: int  # Hz
+    n_channels: int  # 1, or 2 for a plugin that accepts no mono
+    parameters: tuple[Parameter, ...]
+    indices: tuple[int, ...]
+    left_out: tuple[tuple[str, str], ...]
+    repeatable: bool
+    version: str
+    maker: str  # empty if unknown
+    latency_samples: int
+    seconds_to_load: float
+
+
+def audit_instances(
+    new_instance: NewInstance,
+    sample_rate: int,
+    depth: int = DEEP,
+    on_progress: Callable[[], None] = lambda: None,
+) -> Audit:
+    """Audit a plugin.
+
+    new_instance  loads an instance that has processed nothing; it is freed before the next one
+    depth         SHALLOW: the state is not restored. PASSIVE: no value is set either, for a plugin
+                  that crashes at some settings; parameters that hosts may set count as settings
+    on_progress   called during the audit, to show that it continues
+
+    PluginError for a plugin that accepts neither mono nor stereo, InstrumentError for an
+    instrument.
+    """
+    started = time.perf_counter()
+    with new_instance() as plugin:
+        seconds_to_load = time.perf_counter() - started
+        on_progress()
+        if not plugin.is_effect:
+            raise InstrumentError(f"{plugin.name}: the plugin is an instrument. Leave it out.")
+        version, maker = str(plugin.version), str(plugin.manufacturer_name or "").strip()
+        trial = _InstanceAudit(plugin, sample_rate, depth == DEEP, on_progress)
+        latency_samples = int(getattr(plugin, "reported_latency_samples", 0) or 0)
+        del plugin
+        trial.examine(depth != PASSIVE)
+        trial.release_plugin()
+    repeatable = False
+    if depth == PASSIVE:
+        trial.reasons = dict.fromkeys(trial.hidden, UNHEARD) | trial.reasons
+    else:
+        renders = _RenderAudit(new_instance, trial, on_progress)
+        renders.leave_out_not_kept()
+        repeatable = renders.render(renders.a) == renders.output_of_a
+        renders.decide_about_hidden(repeatable)
+    indices = sorted(trial.described.keys() - trial.reasons.keys())
+    names = unique_slugs(trial.names[index] for index in indices)
+    return Audit(
+        sample_rate,
+        trial.n_channels,
+        tuple(
+            replace(trial.described[index], name=name)
+            for index, name in zip(indices, names, strict=True)
+        ),
+        tuple(indices),
+        tuple((trial.names[index], trial.reasons[index]) for index in sorted(trial.reasons)),
+        repeatable,
+        version,
+        maker,
+        latency_samples,
+        seconds_to_load,
+    )
+
+
+# Parameter values of an instance
+
+
+def set_raw_values(plugin: Any, raw: Mapping[int, float]) -> None:
+    """Set parameters by their index, exactly."""
+    # The parameters are requested each time: processing can move them in memory, and setting an
+    # old one then crashes.
+    parameters = plugin._parameters
+    for index, value in raw.items():
+        parameters[index].raw_value = value
+
+
+def get_raw_values(plugin: Any) -> list[float]:
+    """Return the raw value of every parameter, as the host knows it."""
+    return [float(parameter.raw_value) for parameter in plugin._parameters]
+
+
+def round_to_step(n_steps: int, raw: float) -> float:
+    """Round a raw value to the nearest step of a parameter that has few enough steps."""
+    if not 2 <= n_steps <= MOST_STEPS:
+        return to_float32(raw)
+    return to_float32(round(raw * (n_steps - 1)) / (n_steps - 1))
+
+
+def restore_state(plugin: Any) -> bool:
+    """Make the host read every value from the plugin, not from its memory; False if it cannot."""
+    try:
+        plugin.raw_state = plugin.raw_state
+    except Exception:  # pedalboard passes on any error of the plugin
+        return False
+    return True
+
+
+def is_kept(parameter: Any, requested: float, actual: float) -> bool:
+    """Return whether a raw value is the requested one, or is displayed as the same text."""
+    if abs(actual - requested) <= TOLERANCE:
+        return True
+    low, high, first, second = (
+        parameter.get_text_for_raw_value(value) for value in (0.0, 1.0, requested, actual)
+    )
+    return bool(low != high and first == second)
+
+
+def count_channels(plugin: Any, sample_rate: int) -> int:
+    """Return how many channels the plugin accepts, 1 or 2; the plugin has then processed silence.
+
+    PluginError if it accepts neither.
+    """
+    for n_channels in (1, 2):
+        try:
+            plugin.process(np.zeros((n_channels, N_WARM_UP), dtype=np.float32), sample_rate)
+        except ValueError:
+            continue
+        return n_channels
+    raise PluginError(f"{plugin.name}: the plugin accepts neither mono nor stereo. Leave it out.")
+
+
+def noise(n_channels: int, peak: float) -> Samples:
+    """Generate seeded noise, float32 (n_channels, N_NOISE), the same on all channels."""
+    channel = peak * np.random.default_rng(7).uniform(-1.0, 1.0, N_NOISE)
+    return np.tile(channel.astype(np.float32), (n_channels, 1))
+
+
+# Trials with one instance
+
+
+class _InstanceAudit:
+    """Examine each parameter with a single instance, which is used for many trials."""
+
+    def __init__(
+        self, plugin: Any, sample_rate: int, may_restore: bool, on_progress: Callable[[], None]
+    ) -> None:
+        self.plugin, self.sample_rate, self.may_restore = plugin, sample_rate, may_restore
+        self.on_progress = on_progress
+        self.load_values = get_raw_values(plugin)
+        self.n_channels = count_channels(plugin, sample_rate)
+        self.names = [str(parameter.name).strip() for parameter in plugin._parameters]
+        self.steps = [int(parameter.num_steps) for parameter in plugin._parameters]
+        self.hidden = {
+            index
+            for index, parameter in enumerate(plugin._parameters)
+            if not parameter.is_automatable
+        }
+        self.reasons: dict[int, str] = {}
+        self.described: dict[int, Parameter] = {}
+
+    def release_plugin(self) -> None:
+        """Drop the reference to the instance, so that it can be freed."""
+        self.plugin = None
+
+    def examine(self, may_set: bool) -> None:
+        """Find what needs no new instance: meters, programs, values that are not kept, a bypass."""
+        self._describe()
+        self._leave_out_meters()
+        if may_set:
+            self._leave_out_not_kept()
+        for index, name in enumerate(self.names):
+            if NOT_A_SETTING.fullmatch(name):
+                self.reasons.setdefault(index, IS_NAMED)
+        if may_set:
+            self._leave_out_bypass()
+
+    def ends(self, index: int) -> tuple[float, float]:
+        """Return two distant raw values that the parameter can have."""
+        return (0.0, 1.0) if 2 <= self.steps[index] <= MOST_STEPS else (0.25, 0.75)
+
+    def sample(self, indices: Sequence[int], seed: int) -> dict[int, float]:
+        """Return a random setting in raw values."""
+        rng = np.random.default_rng([seed, 41])
+        raw = {
+            index: self.described[index].to_normalised(self.described[index].sample(rng))
+            for index in sorted(self.described)
+        }
+        return {index: round_to_step(self.steps[index], raw[index]) for index in indices}
+
+    def visible(self) -> list[int]:
+        """Return the parameters that may still be settings and that hosts may set."""
+        return [i for i in self.described if i not in self.reasons and i not in self.hidden]
+
+    def _describe(self) -> None:
+        for index, parameter in enumerate(self.plugin._parameters):
+            described = describe_parameter(parameter, "unnamed", self.load_values[index])
+            self.described[index] = limit_frequency(described, self.sample_rate)
+
+    def _leave_out_meters(self) -> None:
+        """Find parameters that change when silence, loud noise and quiet noise are processed."""
+        readings = [self.load_values]
+        for peak in (0.0, PEAK, PEAK * QUIET_GAIN):
+            with suppress(RuntimeError, ValueError):
+                self.plugin.process(noise(self.n_channels, peak), self.sample_rate)
+            if self.may_restore:
+                self.may_restore = restore_state(self.plugin)
+            readings.append(get_raw_values(self.plugin))
+            self.on_progress()
+        for index in self.described:
+            loaded, silent, loud, quiet = (values[index] for values in readings)
+            if max(abs(loud - silent), abs(quiet - loud)) > TOLERANCE:
+                self.reasons[index] = MOVES
+            elif index in self.hidden and abs(silent - loaded) > TOLERANCE:
+                self.reasons[index] = SHOWS
+
+    def _leave_out_not_kept(self) -> None:
+        """Find parameters that do not keep a value, and those that set others, by setting each."""
+        for index in [i for i in self.described if i not in self.reasons]:
+            before = get_raw_values(self.plugin)
+            actual, has_changed_others = self._set_ends(index, before)
+            self.on_progress()
+            set_raw_values(
+                self.plugin, {i: v for i, v in enumerate(before) if i not in self.reasons}
+            )
+            parameter = self.plugin._parameters[index]
+            kept = all(
+                is_kept(parameter, end, value)
+                for end, value in zip(self.ends(index), actual, strict=True)
+            )
+            if not kept or abs(actual[1] - actual[0]) <= TOLERANCE:
+                texts = {parameter.get_text_for_raw_value(end) for end in self.ends(index)}
+                self.reasons[index] = NOT_KEPT if len(texts) > 1 or "" in texts else ONE_VALUE
+            elif has_changed_others:
+                self.reasons[index] = SETS_OTHERS
+
+    def _set_ends(self, index: int, before: list[float]) -> tuple[list[float], bool]:
+        """Set a parameter to both ends; return its values, and whether another one changed."""
+        actual, has_changed_others = [], False
+        for end in self.ends(index):
+            set_raw_values(self.plugin, {index: end})
+            now = get_raw_values(self.plugin)
+            actual.append(now[index])
+            has_changed_others |= any(
+                other != index
+                and other not in self.reasons
+                and abs(now[other] - before[other]) > TOLERANCE
+                for other in self.described
+            )
+        return actual, has_changed_others
+
+    def _leave_out_bypass(self) -> None:
+        """Find switches that return the input at one end, whatever the other values are."""
+        for index in self.visible():
+            if len(self.described[index].choices) != 2:
+                continue
+            ends = [self.described[index].to_normalised(choice) for choice in (0, 1)]
+            dry = [[self._returns_input(index, end, seed) for seed in (1, 2)] for end in ends]
+            is_working = [not any(each) for each in dry]
+            is_dry = [all(each) for each in dry]
+            distances = [abs(self.load_values[index] - end) for end in ends]
+            at_load = int(distances[1] < distances[0])
+            if is_working[at_load] and is_dry[1 - at_load]:
+                self.reasons[index] = IS_BYPASS
+            set_raw_values(self.plugin, {index: self.load_values[index]})
+
+    def _returns_input(self, index: int, end: float, seed: int) -> bool:
+        """Return whether the output is the input, at a random setting with one value fixed."""
+        set_raw_values(self.plugin, self.sample(self.visible(), seed) | {index: end})
+        dry = noise(self.n_channels, PEAK)
+        try:
+            wet = np.asarray(self.plugin.process(dry, self.sample_rate))
+        except (RuntimeError, ValueError):
+            return False
+        half = dry.shape[1] // 2  # a cross-fade to the bypass has ended by then
+        return wet.shape == dry.shape and np.array_equal(wet[:, half:], dry[:, half:])
+
+
+# Trials with a new instance for each render
+
+
+class _RenderAudit:
+    """Render settings a and b with new instances: are they kept, and is the output repeatable?"""
+
+    def __init__(
+        self, new_instance: NewInstance, trial: _InstanceAudit, on_progress: Callable[[], None]
+    ) -> None:
+        self.new_instance, self.trial, self.on_progress = new_instance, trial, on_progress
+        self.a: dict[int, float] = {}
+        self.output_of_a = b""
+
+    def leave_out_not_kept(self) -> None:
+        """Leave out parameters until the others keep both settings; a and then b are rendered."""
+        while True:
+            indices = self.trial.visible()
+            not_kept: set[int] = set()
+            self.a = self.trial.sample(indices, 1)
+            self.output_of_a = self.render(self.a, not_kept)
+            self.render(self.trial.sample(indices, 2), not_kept)
+            if not not_kept:
+                return
+            self.trial.reasons |= dict.fromkeys(not_kept, NOT_KEPT_SOUNDING)
+
+    def decide_about_hidden(self, repeatable: bool) -> None:
+        """Leave out parameters that hosts may not set, unless they are kept and audible.
+
+        Some makers hide settings from hosts.
+        """
+        trial = self.trial
+        hidden = sorted(trial.hidden - trial.reasons.keys())
+        # All at once first: mostly none is audible, and some plugins take minutes to load.
+        if not repeatable or (len(hidden) > 1 and not self._are_audible(hidden)):
+            trial.reasons |= dict.fromkeys(hidden, UNHEARD)
+            return
+        for index in hidden:
+            not_kept: set[int] = set()
+            if not self._are_audible([index], not_kept):
+                trial.reasons[index] = UNHEARD
+            elif not_kept:
+                trial.reasons[index] = NOT_KEPT_SOUNDING
+
+    def _are_audible(self, indices: Sequence[int], not_kept: set[int] | None = None) -> bool:
+        """Return whether the output differs from that of a, with all indices at either end."""
+        ends = [self.trial.ends(index) for index in indices]
+        return any(
+            self.render(self.a | dict(zip(indices, each, strict=True)), not_kept)
+            != self.output_of_a
+            for each in zip(*ends, strict=True)
+        )
+
+    def render(self, raw: dict[int, float], not_kept: set[int] | None = None) -> bytes:
+        """Return the output of a new instance at a setting, as bytes.
+
+        not_kept  receives the parameters that did not keep their value
+        """
+        dry = noise(self.trial.n_channels, PEAK)
+        with self.new_instance() as plugin:
+            set_raw_values(plugin, raw)
+            before = get_raw_values(plugin)
+            try:
+                wet = np.asarray(plugin.process(dry, self.trial.sample_rate)).tobytes()
+            except (RuntimeError, ValueError) as error:  # the same error counts as the same output
+                wet = str(error).encode()
+            if not_kept is not None:
+                readings = [before, get_raw_values(plugin)]
+                if self.trial.may_restore and restore_state(plugin):
+                    readings.append(get_raw_values(plugin))
+                not_kept |= _not_kept(plugin, raw, readings)
+                self._leave_out_meters(raw, readings)
+            del plugin
+        self.on_progress()
+        return wet
+
+    def _leave_out_meters(self, raw: Mapping[int, float], readings: list[list[float]]) -> None:
+        """Find meters that do not move at the load values, where many plugins do nothing."""
+        reasons = self.trial.reasons
+        for index, values in enumerate(zip(*readings, strict=True)):
+            moves = index not in raw and max(values) - min(values) > TOLERANCE
+            if moves and reasons.get(index, IS_NAMED) == IS_NAMED:
+                reasons[index] = MOVES
+
+
+def _not_kept(plugin: Any, raw: Mapping[int, float], readings: list[list[float]]) -> set[int]:
+    """Return the parameters whose value differs from the requested one in any reading."""
+    parameters = plugin._parameters
+    return {
+        index
+        for index, requested in raw.items()
+        if not all(is_kept(parameters[index], requested, values[index]) for values in readings)
+    }

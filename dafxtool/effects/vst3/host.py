@@ -1,0 +1,298 @@
+"""Load VST3 plugins with pedalboard, and apply them in this process.
+
+Each segment is rendered by a new instance, because the state that plugins keep between calls
+survives a reset. So the output depends on audio, sample rate and setting alone. All parameters are
+set exactly, and read back before and after processing: the returned setting is the effective one.
+Which parameters are settings is found by trials, see `vst3.audit`. Plugins are loaded and run on
+the main thread (so parallel rendering needs processes), and output of native code is discarded.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import gc
+import os
+import sys
+import threading
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from dafxtool.effects.effect import Effect, PluginFile
+from dafxtool.effects.parameter import Parameter, to_float32
+from dafxtool.effects.registry import Audio, pedalboard_module
+from dafxtool.effects.vst3.audit import (
+    DEEP,
+    Audit,
+    InstrumentError,
+    audit_instances,
+    get_raw_values,
+    round_to_step,
+    set_raw_values,
+)
+from dafxtool.effects.vst3.files import check_unchanged_once, plugin_binary, sha256_of
+from dafxtool.errors import PluginError
+from dafxtool.utils import child_process
+from dafxtool.utils.text import slug
+
+SECONDS_TO_INITIALISE = 60.0  # after loading
+MOST_TRIES = 3  # for a setting that the plugin changes during processing
+FEWEST_SAMPLES = 16  # shorter audio is padded: pedalboard could confuse channels and samples
+NUDGE = 2.0**-16  # in normalised value: more than a rounding error, less than is audible
+
+
+def apply_in_this_process(
+    effect: Effect, dry: Audio, sample_rate: int, complete: dict[str, float]
+) -> tuple[Audio, dict[str, float]]:
+    """Apply a plugin as `apply.apply_resolved` does, in this process: a crash ends the process."""
+    assert effect.plugin is not None
+    check_unchanged_once(effect)
+    effective = complete
+    for _ in range(MOST_TRIES):
+        with (
+            silence_native_output(),
+            _loaded(effect.plugin.path, effect.plugin.plugin_name) as plugin,
+        ):
+            wet, requested, effective = _process(plugin, effect, dry, sample_rate, effective)
+            del plugin
+        if requested == effective:
+            break
+    else:
+        raise PluginError(
+            f"{effect.setting_text(complete)}: the plugin changes the setting during processing, "
+            f"in {MOST_TRIES} of {MOST_TRIES} tries. Choose another setting, or leave this plugin "
+            "out."
+        )
+    if wet.shape != dry.shape or not np.isfinite(wet).all():
+        raise PluginError(
+            f"{effect.setting_text(complete)}: the output is not finite or not as long as the "
+            "input. Choose another setting, or leave this plugin out."
+        )
+    return wet, effective
+
+
+def examine_plugin(
+    path: Path,
+    sample_rate: int,
+    depth: int = DEEP,
+    on_progress: Callable[[], None] = lambda: None,
+) -> list[tuple[Effect, Audit]]:
+    """Audit every effect of a VST3 file, in this process: a crash ends the process.
+
+    depth, on_progress  as of audit_instances
+
+    PluginError for a file that cannot be loaded, or that contains instruments only.
+    """
+    board, sha256 = pedalboard_module(), sha256_of(plugin_binary(path))
+    try:
+        with silence_native_output():
+            names = board.VST3Plugin.get_plugin_names_for_file(str(path))
+    except Exception as error:  # pedalboard passes on any error of the plugin's loader
+        raise _load_error(path, error) from error
+    examined = []
+    for name in names:
+        plugin_name = name if len(names) > 1 else None
+        try:
+            result = audit(path, plugin_name, sample_rate, depth, on_progress)
+        except InstrumentError:
+            continue
+        file = PluginFile(
+            str(path),
+            plugin_name,
+            result.version,
+            sha256,
+            result.n_channels,
+            result.sample_rate,
+            result.indices,
+            result.left_out,
+            result.repeatable,
+        )
+        summary = f"VST3 plugin by {result.maker}" if result.maker else "VST3 plugin"
+        examined.append((Effect(slug(name), result.parameters, summary, file), result))
+    if not examined:
+        raise PluginError(f"{path}: contains instruments only. Give a plugin with an audio input.")
+    return examined
+
+
+def audit(
+    path: Path | str,
+    plugin_name: str | None,
+    sample_rate: int,
+    depth: int = DEEP,
+    on_progress: Callable[[], None] = lambda: None,
+) -> Audit:
+    """Audit one plugin at a sample rate (Hz), in this process; see audit_instances."""
+
+    @contextmanager
+    def new_instance() -> Iterator[Any]:
+        with _loaded(str(path), plugin_name) as plugin:
+            yield plugin
+            del plugin
+
+    with silence_native_output():
+        return audit_instances(new_instance, int(sample_rate), depth, on_progress)
+
+
+@contextmanager
+def silence_native_output() -> Iterator[None]:
+    """Discard what is written to file descriptors 1 and 2; exceptions pass.
+
+    Redirecting Python's streams is not enough, because plugins print with C. This affects the
+    complete process, so output of other threads is discarded too. It does nothing where one of the
+    descriptors is closed.
+    """
+    if child_process.is_child():  # its output is already separate
+        yield
+        return
+    _flush_streams()
+    try:
+        saved = {descriptor: os.dup(descriptor) for descriptor in (1, 2)}
+    except OSError:
+        yield
+        return
+    null = os.open(os.devnull, os.O_WRONLY)
+    try:
+        for descriptor in saved:
+            os.dup2(null, descriptor)
+        yield
+    finally:
+        _flush_streams()
+        for descriptor, copy in saved.items():
+            os.dup2(copy, descriptor)
+            os.close(copy)
+        os.close(null)
+
+
+# One instance
+
+
+@contextmanager
+def _loaded(path: str, plugin_name: str | None) -> Iterator[Any]:
+    """Load a new instance, which is freed at the end; PluginError if that fails."""
+    if threading.current_thread() is not threading.main_thread():
+        raise PluginError(f"{path}: plugins run on the main thread only. Use worker processes.")
+    board = pedalboard_module()
+    with _collect_garbage():
+        try:
+            plugin = board.VST3Plugin(
+                path, plugin_name=plugin_name, initialization_timeout=SECONDS_TO_INITIALISE
+            )
+        except Exception as error:  # pedalboard passes on any error of the plugin's loader
+            raise _load_error(path, error) from error
+        _renew(plugin)
+        yield plugin
+        del plugin
+
+
+def _renew(plugin: Any) -> None:
+    """Replace the instance by one that has processed nothing.
+
+    While loading, pedalboard processes random noise to test whether a reset silences the plugin. If
+    it does, the used instance stays. The test of ZamTube is not reliable: without this function, 15
+    of 100 instances gave different output, with it none.
+    """
+    types, reload_type = pedalboard_module().ExternalPluginReloadType, type(plugin)._reload_type
+    reload_type.__set__(plugin, types.PersistsAudioOnReset)  # a reset then makes a new instance
+    plugin.reset()
+    reload_type.__set__(plugin, types.ClearsAudioOnReset)  # process() need not do it again
+
+
+@contextmanager
+def _collect_garbage() -> Iterator[None]:
+    """Free new objects with circular references at the end, in little time.
+
+    pedalboard leaves a reference cycle behind each plugin. Without this, plugins would stay loaded
+    until the next garbage collection, and print into the output of other code when they end.
+    """
+    was_enabled = gc.isenabled()
+    gc.disable()  # new objects then stay in the youngest generation
+    try:
+        yield
+    finally:
+        gc.collect(0)
+        if was_enabled:
+            gc.enable()
+
+
+def _process(
+    plugin: Any, effect: Effect, dry: Audio, sample_rate: int, setting: dict[str, float]
+) -> tuple[Audio, dict[str, float], dict[str, float]]:
+    """Return the wet audio, and the effective setting before and after processing."""
+    assert effect.plugin is not None
+    file, parameters = effect.plugin, effect.parameters
+    padded = np.zeros((file.n_channels, max(dry.size, FEWEST_SAMPLES)), dtype=np.float32)
+    padded[:, : dry.size] = dry
+    # All parameters are set before the first sample, so none glides to its value.
+    loaded = get_raw_values(plugin)
+    if len(file.indices) != len(parameters) or any(i >= len(loaded) for i in file.indices):
+        raise PluginError(
+            f"{effect.name}: the plugin has other parameters than when it was loaded (found "
+            f"{len(loaded)}). Load it again."
+        )
+    setting = _avoid_load_values([loaded[index] for index in file.indices], parameters, setting)
+    steps = [plugin._parameters[index].num_steps for index in file.indices]
+    requested = _raw_values(parameters, setting)
+    rounded = [round_to_step(n, raw) for n, raw in zip(steps, requested, strict=True)]
+    try:
+        set_raw_values(plugin, dict(zip(file.indices, rounded, strict=True)))
+        before = [get_raw_values(plugin)[index] for index in file.indices]
+        wet = np.asarray(plugin.process(padded, sample_rate), dtype=np.float32)
+        after = [get_raw_values(plugin)[index] for index in file.indices]
+    except (RuntimeError, ValueError) as error:
+        raise PluginError(f"{effect.name}: the plugin failed ({error}).") from error
+    at_start = _effective_setting(parameters, setting, requested, before)
+    at_end = _effective_setting(parameters, at_start, before, after)
+    return np.ascontiguousarray(wet[0, : dry.size]), at_start, at_end
+
+
+def _effective_setting(
+    parameters: Sequence[Parameter],
+    setting: Mapping[str, float],
+    requested: Sequence[float],
+    actual: Sequence[float],
+) -> dict[str, float]:
+    """Return the setting, with new values where the actual raw value is not the requested one."""
+    return {
+        p.name: setting[p.name] if abs(now - raw) <= NUDGE / 4 else p.from_normalised(now)
+        for p, raw, now in zip(parameters, requested, actual, strict=True)
+    }
+
+
+def _raw_values(parameters: Sequence[Parameter], setting: Mapping[str, float]) -> list[float]:
+    """Return the raw value of each parameter at a setting."""
+    return [to_float32(p.to_normalised(setting[p.name])) for p in parameters]
+
+
+def _avoid_load_values(
+    load_values: Sequence[float], parameters: Sequence[Parameter], setting: dict[str, float]
+) -> dict[str, float]:
+    """Return the setting, with one value nudged if it equals the plugin's values after loading.
+
+    Some plugins compute their coefficients only when a value changes, and load with coefficients
+    for 44.1 kHz. The returned setting reads back as itself, so it can be rendered again.
+    """
+    raw = _raw_values(parameters, setting)
+    continuous = [(p, value) for p, value in zip(parameters, raw, strict=True) if not p.choices]
+    if not continuous or not np.allclose(raw, load_values, rtol=0.0, atol=NUDGE / 4):
+        return setting
+    parameter, value = continuous[0]
+    nearby = value + NUDGE if value < 0.5 else value - NUDGE
+    return setting | {parameter.name: parameter.from_normalised(nearby)}
+
+
+def _load_error(path: Path | str, error: Exception) -> PluginError:
+    reason = " ".join(str(error).split())[:300]
+    return PluginError(
+        f"{path}: cannot be loaded as a VST3 plugin ({reason}). Check that the file is complete."
+    )
+
+
+def _flush_streams() -> None:
+    """Write out what Python and C still buffer for stdout and stderr."""
+    for stream in (sys.stdout, sys.stderr):
+        if stream is not None and not stream.closed:
+            stream.flush()
+    ctypes.CDLL("ucrtbase" if sys.platform == "win32" else None).fflush(None)

@@ -1,0 +1,1 @@
+"""Use a trained model: embed, reconstruct, interpolate, map, sweep."""

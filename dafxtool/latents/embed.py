@@ -1,0 +1,190 @@
+"""Embed()."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from itertools import islice, product
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dafxtool import storage
+from dafxtool.audio.find_recordings import find_recordings
+from dafxtool.audio.io import AudioInfo, read_info, resampled_length
+from dafxtool.config import SPLITS, SegmentConfig
+from dafxtool.dataset.pair import render_pair
+from dafxtool.dataset.segments import Segment, consecutive_segments
+from dafxtool.effects.builtin import builtin_effects
+from dafxtool.effects.effect import EffectChoice
+from dafxtool.errors import FormatError, InputError, RecordingError
+from dafxtool.utils.progress import SILENT, Progress
+from dafxtool.utils.threads import threads_for
+
+if TYPE_CHECKING:  # it imports torch, which a map of stored latents does not need
+    from dafxtool.models.run import Run
+from dafxtool.latents.table import Latents, about, check_segments, labels_of, warn_if_trained_on
+
+ROWS_A_BATCH = 32
+ROWS_A_THREAD = 8  # of a CPU, each of which takes a batch of its own
+
+
+def embed(
+    inputs: Sequence[Path],
+    run: Run,
+    effects: Sequence[EffectChoice] = (),
+    splits: Sequence[str] = SPLITS,
+    strict: bool = False,
+    progress: Progress = SILENT,
+) -> Latents:
+    """Embed files made by `render` or `spectrogram`, or recordings and folders.
+
+    effects  applied to recordings, with their default setting where nothing is fixed; without any,
+             a recording is a pair of itself
+    splits   which rows of pairs and spectrograms are taken
+    """
+    kinds = {storage.kind_of(path) for path in inputs if path.suffix.lower() in (".h5", ".hdf5")}
+    if not inputs:
+        raise InputError("nothing to embed was named: name recordings, folders or a pairs.h5.")
+    if kinds and (len(inputs) > 1 or len(kinds) > 1):
+        raise InputError("embed one HDF5 file at a time, and not together with recordings.")
+    if kinds == {storage.SPECTROGRAMS}:
+        return _embed_spectrograms(inputs[0], run, splits, progress)
+    if kinds:
+        return _embed_pairs(inputs[0], run, splits, progress)
+    return _embed_recordings(inputs, run, effects, strict, progress)
+
+
+def _embed_spectrograms(path: Path, run: Run, splits: Sequence[str], progress: Progress) -> Latents:
+    import torch
+
+    from dafxtool.config import SpectrogramConfig
+
+    with storage.Reader(path, storage.SPECTROGRAMS) as reader:
+        theirs = SpectrogramConfig(**reader.configuration["spectrogram"])
+        if theirs != run.spectrogram_config:
+            raise FormatError(
+                f"{path} was analysed with {theirs}, the run {run.path} wants "
+                f"{run.spectrogram_config}: embed the pairs, or analyse them again."
+            )
+        scale = float(reader.configuration["std"]) / run.deviation
+        shift = (float(reader.configuration["mean"]) - run.mean) / run.deviation
+        same = theirs.standardisation == "segment" or (scale == 1.0 and shift == 0.0)
+
+        def latents(rows: NDArray[np.int64]) -> NDArray[np.float32]:
+            values = torch.from_numpy(reader.rows(rows)).to(run.device).float()
+            return run.embed(values if same else values.mul_(scale).add_(shift))
+
+        return _embed_rows(reader, latents, run, splits, progress)
+
+
+def _embed_pairs(path: Path, run: Run, splits: Sequence[str], progress: Progress) -> Latents:
+    with storage.Reader(path, storage.PAIRS) as reader:
+        check_segments(reader, run)
+        return _embed_rows(
+            reader, lambda rows: run.embed_audio(reader.rows(rows)), run, splits, progress
+        )
+
+
+def _embed_rows(
+    reader: storage.Reader,
+    latents_of: Callable[[NDArray[np.int64]], NDArray[np.float32]],
+    run: Run,
+    splits: Sequence[str],
+    progress: Progress,
+) -> Latents:
+    rows = reader.labels.rows_of(splits)
+    if set(splits) != set(SPLITS):
+        warn_if_trained_on(reader.labels, rows, run, progress)
+    if not len(rows):
+        raise InputError(f"{reader.path} has no rows of the splits {', '.join(splits)}.")
+    size = _rows_a_batch(run)
+    parts = [rows[start : start + size] for start in range(0, len(rows), size)]
+    latents = []
+    progress.start("embedding", len(rows), "segment")
+    with threads_for(run.device) as threads:
+        for found in threads.map(latents_of, parts, ahead=threads.number):
+            latents.append(found)
+            progress.advance(len(found))
+    progress.finish()
+    return Latents(np.concatenate(latents), reader.labels.take(rows), *about(run))
+
+
+def _rows_a_batch(run: Run) -> int:
+    return ROWS_A_THREAD if run.device == "cpu" else ROWS_A_BATCH
+
+
+def _embed_recordings(
+    inputs: Sequence[Path],
+    run: Run,
+    effects: Sequence[EffectChoice],
+    strict: bool,
+    progress: Progress,
+) -> Latents:
+    """Threads read and embed; this one applies the effects in between, and keeps the order."""
+    config = run.configuration.segments
+    chosen = list(effects) or [EffectChoice(builtin_effects()["clean"], {})]
+    chosen = [EffectChoice(effect.at(config.sample_rate), fixed) for effect, fixed in chosen]
+    paths = find_recordings(inputs)
+    rows: list[tuple[int, int, int, dict[str, float]]] = []
+    table: list[dict[str, Any]] = []
+    skipped: list[tuple[str, str]] = []
+
+    def pairs() -> Iterator[NDArray[np.float32]]:
+        heard = threads.map(lambda path: _heard(path, config), paths, ahead=threads.number)
+        for path, found in zip(paths, heard, strict=True):
+            if isinstance(found, RecordingError):
+                if strict:
+                    raise found
+                skipped.append((str(path), str(found)))
+            else:
+                segments, info = found
+                for segment, (index, (effect, fixed)) in product(segments, enumerate(chosen)):
+                    full = effect.complete(fixed)
+                    sound, setting = render_pair(segment.audio, effect, full, config)
+                    rows.append((len(table), segment.offset, index, setting))
+                    yield sound
+                table.append(_table_row(path, len(table), config, info))
+            progress.advance()
+
+    progress.start("embedding", len(paths), "recording")
+    with threads_for(run.device) as threads:
+        batches = _stacked(pairs(), _rows_a_batch(run))
+        latents = list(threads.map(run.embed_audio, batches, ahead=threads.number))
+    progress.finish()
+    if not latents:
+        raise InputError(f"nothing could be embedded; the first reason: {skipped[0][1]}")
+    return Latents(
+        np.concatenate(latents),
+        labels_of(rows, table, chosen),
+        *about(run),
+        tuple(skipped),
+    )
+
+
+def _heard(path: Path, config: SegmentConfig) -> tuple[list[Segment], AudioInfo] | RecordingError:
+    """A recording cut end to end, or what is wrong with it."""
+    try:
+        info = read_info(path)
+        return consecutive_segments(path, config, info), info
+    except RecordingError as error:
+        return error
+
+
+def _stacked(arrays: Iterator[NDArray[np.float32]], size: int) -> Iterator[NDArray[np.float32]]:
+    while part := list(islice(arrays, size)):
+        yield np.stack(part)
+
+
+def _table_row(path: Path, track: int, config: SegmentConfig, info: AudioInfo) -> dict[str, Any]:
+    return {
+        "path": str(path.absolute()),
+        "folder": path.absolute().parent.name,
+        "split": "test",
+        "sample_rate": info.sample_rate,
+        "n_channels": info.n_channels,
+        "n_samples_native": info.n_samples,
+        "n_samples": resampled_length(info, config.sample_rate),
+        "track": track,
+    }

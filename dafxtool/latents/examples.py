@@ -1,0 +1,117 @@
+"""Load one pair to look at."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dafxtool import storage
+from dafxtool.audio.io import read_info
+from dafxtool.audio.level import normalise_peak
+from dafxtool.config import SegmentConfig
+from dafxtool.dataset.pair import render_pair
+from dafxtool.dataset.segments import consecutive_segments, cut_recording
+from dafxtool.effects.effect import Effect, EffectChoice
+from dafxtool.errors import InputError
+from dafxtool.models.run import Run
+from dafxtool.spectrogram.transform import linear_magnitude
+from dafxtool.utils.text import shown_name
+
+CHANNELS = ("dry", "wet")
+
+
+@dataclass(frozen=True)
+class Example:
+    """A pair as the model sees it.
+
+    audio        (2, n_samples)
+    spectrogram  (2, n_bins, n_frames) standardised, constants (2,) take it back
+    magnitude    (2, n_bins, n_frames) linear
+    choice       the effect and its complete setting, where they are known
+    """
+
+    audio: NDArray[np.float32]
+    spectrogram: NDArray[np.float32]
+    constants: NDArray[np.float32]
+    magnitude: NDArray[np.float32]
+    effect: str
+    label: str
+    recording: str
+    offset_seconds: float
+    choice: tuple[Effect, dict[str, float]] | None = None
+
+
+def load_example(
+    path: Path,
+    run: Run,
+    chosen: EffectChoice | None = None,
+    wet: Path | None = None,
+    start_seconds: float | None = None,
+) -> Example:
+    """One segment of a recording, dry and with an effect.
+
+    chosen         the effect, its default setting where nothing is fixed
+    wet            a recording of the wet sound, instead of an effect
+    start_seconds  where the segment begins; None takes the loudest one
+    """
+    config = run.configuration.segments
+    offset, dry = _segment(path, config, start_seconds)
+    choice = None
+    if wet is not None:
+        sound = normalise_peak(cut_recording(wet, offset, config), config.level_dbfs)
+        pair = np.stack([normalise_peak(dry, config.level_dbfs), sound])
+        effect, label = "wet file", shown_name(wet)
+    elif chosen is not None:
+        held = chosen[0].at(config.sample_rate)
+        pair, setting = render_pair(dry, held, held.complete(chosen[1]), config)
+        effect, label, choice = held.name, held.label(setting), (held, setting)
+    else:
+        raise InputError(f"neither an effect nor a wet recording was given for {path}.")
+    seconds = offset / config.sample_rate
+    return source_of_pair(run, pair, effect, label, shown_name(path), seconds, choice)
+
+
+def _segment(
+    path: Path, config: SegmentConfig, start_seconds: float | None
+) -> tuple[int, NDArray[np.float32]]:
+    if start_seconds is not None:
+        offset = round(start_seconds * config.sample_rate)
+        return offset, cut_recording(path, offset, config)
+    info = read_info(path)
+    cut = consecutive_segments(path, config, info)
+    # Each is at full peak level already, so the one with the largest mean is the fullest.
+    fullest = max(cut, key=lambda segment: float(np.mean(np.square(segment.audio))))
+    return fullest.offset, fullest.audio
+
+
+def source_of_pair(
+    run: Run,
+    pair: NDArray[np.float32],
+    effect: str,
+    label: str,
+    recording: str,
+    offset: float,
+    choice: tuple[Effect, dict[str, float]] | None = None,
+) -> Example:
+    """Analyse a pair (2, n_samples) that exists already; offset in seconds."""
+    spectrogram, constants = run.analyse(pair[None])
+    magnitude = linear_magnitude(spectrogram, constants, run.spectrogram_config)
+    return Example(
+        pair, spectrogram[0], constants[0], magnitude[0], effect, label, recording, offset, choice
+    )
+
+
+def _stored_source(reader: storage.Reader, row: int, run: Run) -> Example:
+    labels = reader.labels
+    if not 0 <= row < len(labels):
+        raise InputError(f"{reader.path} has rows 0 to {len(labels) - 1}, not {row}.")
+    effect = Effect.from_dict(labels.effects[labels.effect[row]])
+    label = effect.label(labels.setting_of(row))
+    pair = np.asarray(reader.rows(np.array([row]))[0])
+    seconds = float(labels.offset[row]) / run.configuration.segments.sample_rate
+    return source_of_pair(
+        run, pair, effect.name, label, shown_name(Path(labels.path_of(row))), seconds
+    )

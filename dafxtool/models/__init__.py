@@ -1,0 +1,1 @@
+"""The joint-spectrogram variational autoencoders and their checkpoints."""

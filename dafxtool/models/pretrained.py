@@ -1,0 +1,86 @@
+"""The pretrained model in the package: its file, and how it is made from a run.
+
+It is a checkpoint in float16 without the optimiser's state and without paths. `load_run` reads it
+like any other checkpoint; PyTorch copies its values into float32.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from dafxtool.errors import InputError
+from dafxtool.models.checkpoint import (
+    RUNS_FOLDER,
+    newest_run,
+    read_checkpoint,
+    save_checkpoint,
+)
+
+PRETRAINED_FILE = Path(__file__).with_name("pretrained.pt")
+LARGEST_BYTES = 6_000_000
+
+
+def run_or_pretrained(folder: Path = RUNS_FOLDER, file: Path = PRETRAINED_FILE) -> Path:
+    """Return the newest run of ./runs, or the pretrained model where there is no run.
+
+    Raises InputError where there is neither.
+    """
+    try:
+        return newest_run(folder)
+    except InputError:
+        if not file.is_file():
+            raise
+        return file
+
+
+def is_pretrained(path: Path) -> bool:
+    """Whether a run's path is the model in the package."""
+    return path == PRETRAINED_FILE
+
+
+def pack(contents: Mapping[str, Any], sources: Sequence[Mapping[str, str]]) -> dict[str, Any]:
+    """Make the contents of a checkpoint small and free of local paths.
+
+    sources  what it was trained on: name, licence and attribution of each
+    """
+    kept = ("configuration", "shape", "mean", "deviation", "effects", "step")
+    weights = {name: _narrowed(values) for name, values in contents["weights"].items()}
+    data = {
+        "spectrograms": "",
+        "pairs": "",
+        "recordings": [],
+        "validated_on": [],
+        "sources": [dict(source) for source in sources],
+    }
+    return {**{key: contents[key] for key in kept}, "weights": weights, "data": data}
+
+
+def _narrowed(values: torch.Tensor) -> torch.Tensor:
+    """Floating-point values as float16, indices as int32."""
+    narrowed = values.half() if values.is_floating_point() else values.int()
+    if not bool(narrowed.isfinite().all()):
+        raise InputError("a weight is too large for float16: train again with another seed.")
+    return narrowed
+
+
+def write_pretrained(
+    run: Path, sources: Sequence[Mapping[str, str]], file: Path = PRETRAINED_FILE
+) -> int:
+    """Write the best checkpoint of a run as the pretrained model; return its size in bytes.
+
+    Raises InputError where it is larger than a package should carry.
+    """
+    contents = pack(read_checkpoint(run / "checkpoints" / "best.pt"), sources)
+    save_checkpoint(file, contents)
+    size = file.stat().st_size
+    if size > LARGEST_BYTES:
+        file.unlink()
+        raise InputError(
+            f"{file.name}: the model takes {size:,} bytes (limit {LARGEST_BYTES:,}). Use fewer "
+            "channels or components."
+        )
+    return size

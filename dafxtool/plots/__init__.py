@@ -1,0 +1,1 @@
+"""Static figures: arrays in, one PNG, SVG or PDF file out."""

@@ -1,0 +1,1 @@
+"""STFT, standardised spectrograms, spectrogram metrics and phase retrieval."""

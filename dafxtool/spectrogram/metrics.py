@@ -1,0 +1,70 @@
+"""Distances between recordings and between spectrograms."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from dafxtool.spectrogram.stft import pad_mode
+
+FLOOR_DB = 80.0  # bins this far below the loudest one count as equal to the floor
+LOWEST_MAGNITUDE = 1e-5  # lower limit of bins before the logarithm
+# Window lengths and hops of Yamamoto, Song & Kim 2020, "Parallel WaveGAN", arXiv:1910.11480.
+RESOLUTIONS = ((1024, 120, 600), (2048, 240, 1200), (512, 50, 240))  # n_fft, hop, window
+
+
+def log_spectral_distance_db(
+    magnitude: NDArray[np.float32], reference: NDArray[np.float32]
+) -> NDArray[np.float64]:
+    """Compute the log-spectral distance (...,) in dB: RMS over bins, mean over frames.
+
+    magnitude, reference  (..., n_bins, n_frames) linear; values more than 80 dB below the loudest
+                          bin of the reference are raised to that floor
+
+    Gray & Markel 1976, "Distance measures for speech processing".
+    """
+    peak = reference.max(axis=(-2, -1), keepdims=True).astype(np.float64)
+    floor = np.maximum(peak * 10 ** (-FLOOR_DB / 20), 1e-10)
+    difference = 20 * np.log10(np.maximum(magnitude, floor) / np.maximum(reference, floor))
+    return np.sqrt(np.mean(np.square(difference), axis=-2)).mean(axis=-1)
+
+
+def multi_resolution_distance(audio: NDArray[np.float32], reference: NDArray[np.float32]) -> float:
+    """Compute the multi-resolution STFT distance: 0 for equal audio.
+
+    Spectral convergence plus the mean absolute difference of log magnitudes, averaged over the
+    three STFTs of RESOLUTIONS.
+
+    audio, reference  (n_samples,)
+
+    Yamamoto, Song & Kim 2020, arXiv:1910.11480, equations 4 to 6.
+    """
+    total = 0.0
+    for n_fft, hop, window in RESOLUTIONS:
+        estimate, target = (_magnitude(x, n_fft, hop, window) for x in (audio, reference))
+        error = torch.linalg.norm(target - estimate)
+        convergence = error / torch.linalg.norm(target).clamp_min(1e-9)
+        total += float(convergence + (target.log() - estimate.log()).abs().mean())
+    return total / len(RESOLUTIONS)
+
+
+def _magnitude(audio: NDArray[np.float32], n_fft: int, hop: int, window: int) -> torch.Tensor:
+    spectrum = torch.stft(
+        torch.from_numpy(np.ascontiguousarray(audio)),
+        n_fft,
+        hop,
+        window,
+        torch.hann_window(window),
+        pad_mode=pad_mode(audio.shape[-1], n_fft),
+        return_complex=True,
+    )
+    return spectrum.abs().clamp_min(LOWEST_MAGNITUDE)
+
+
+def channel_mse(
+    reconstruction: NDArray[np.float32], spectrogram: NDArray[np.float32]
+) -> NDArray[np.float64]:
+    """Compute the mean squared error (..., 2) of each channel of (..., 2, n_bins, n_frames)."""
+    difference = reconstruction.astype(np.float64) - spectrogram
+    return np.mean(np.square(difference), axis=(-2, -1))

@@ -1,0 +1,206 @@
+"""runs/NAME while it is being written: configuration, environment, metrics, board, checkpoints."""
+
+from __future__ import annotations
+
+import csv
+import json
+import platform
+import sys
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from dafxtool import __version__, presets
+from dafxtool.errors import FormatError, OutputExistsError
+from dafxtool.models.checkpoint import (
+    check_run_is_free,
+    check_same_data,
+    check_same_model,
+    read_checkpoint,
+    save_checkpoint,
+)
+from dafxtool.training.schedules import beta_at
+from dafxtool.training.trainer import Trainer
+from dafxtool.utils.files import atomic_write, disk_errors
+
+METRICS = (
+    "step",
+    "epoch",
+    "seconds",
+    "learning_rate",
+    "beta",
+    "loss",
+    "dry_error",
+    "wet_error",
+    "kl",
+    "validation_loss",
+    "validation_dry_error",
+    "validation_wet_error",
+    "validation_kl",
+)
+
+
+def _had_a_last(best: Path) -> bool:
+    """Must there have been a last.pt beside this best.pt? The very first best has none yet."""
+    if not best.exists():
+        return False
+    state = read_checkpoint(best)
+    return bool(state["step"] > state["configuration"]["training"]["checkpoint_every"])
+
+
+class RunWriter:
+    """runs/NAME: configuration, environment, metrics, TensorBoard log and checkpoints."""
+
+    def __init__(
+        self, path: Path, trainer: Trainer, about: dict[str, Any], resume: bool, overwrite: bool
+    ) -> None:
+        self.path, self.about = path, about
+        check_run_is_free(path, resume, overwrite)
+        last = path / "checkpoints" / "last.pt"
+        if resume and last.exists():
+            state = read_checkpoint(last)
+            saved = presets.from_dict(state["configuration"], str(last))
+            check_same_model(saved, trainer.configuration, path)
+            check_same_data(state, about, path)
+            trainer.restore(state)
+        elif resume and not overwrite and _had_a_last(path / "checkpoints" / "best.pt"):
+            raise OutputExistsError(
+                f"{path} holds a run without its last.pt, which is what --resume goes on from: "
+                "choose another --output, or replace the run with --overwrite."
+            )
+        with disk_errors(path):
+            (path / "checkpoints").mkdir(parents=True, exist_ok=True)
+            if trainer.step_number == 0:
+                for old in [*(path / "checkpoints").glob("*.pt"), *path.glob("tensorboard/*")]:
+                    old.unlink()
+            _write_text(path / "config.toml", presets.to_toml(trainer.configuration))
+            _write_text(path / "environment.json", json.dumps(environment(trainer), indent=2))
+            self._keep_metrics_until(trainer.step_number)
+        self._board: Any = None
+        self._first_step = trainer.step_number
+
+    @property
+    def board(self) -> Any:
+        """The TensorBoard writer, made when it is first needed: its import takes a second."""
+        if self._board is None:
+            from torch.utils.tensorboard import SummaryWriter
+
+            _leave_errors_to_the_next_call()
+            self._board = SummaryWriter(
+                str(self.path / "tensorboard"), purge_step=self._first_step + 1
+            )
+        return self._board
+
+    def _keep_metrics_until(self, step: int) -> None:
+        """Rows after the checkpoint will be made again."""
+        path = self.path / "metrics.csv"
+        rows = list(read_metrics(path)) if step and path.exists() else []
+        with (
+            atomic_write(path, overwrite=True) as temporary,
+            temporary.open("w", newline="", encoding="utf-8") as file,
+        ):
+            writer = csv.DictWriter(file, METRICS)
+            writer.writeheader()
+            writer.writerows(row for row in rows if int(row["step"]) <= step)
+
+    def log(
+        self, trainer: Trainer, epoch: float, figures: dict[str, float], validated: bool
+    ) -> None:
+        """One row of metrics.csv, and the same to TensorBoard."""
+        row: dict[str, Any] = {
+            "step": trainer.step_number,
+            "epoch": round(epoch, 4),
+            "seconds": round(trainer.seconds, 3),
+            "learning_rate": trainer.optimizer.param_groups[0]["lr"],
+            "beta": beta_at(max(0, trainer.step_number - 1), trainer.config),
+            **figures,
+        }
+        if validated:
+            row.update({f"validation_{k}": v for k, v in trainer.validation.items()})
+        with disk_errors(self.path):
+            with (self.path / "metrics.csv").open("a", newline="", encoding="utf-8") as file:
+                csv.DictWriter(file, METRICS).writerow(row)
+            for name, value in row.items():
+                if name not in ("step", "epoch", "seconds"):
+                    _group, _, rest = name.rpartition("validation_")
+                    tag = f"validation/{rest}" if "validation_" in name else f"training/{name}"
+                    self.board.add_scalar(tag, value, trainer.step_number)
+
+    def save_last(self, trainer: Trainer) -> None:
+        state = {**trainer.state(with_optimizer=True), **self.about}
+        save_checkpoint(self.path / "checkpoints" / "last.pt", state)
+
+    def save_best(self, trainer: Trainer) -> None:
+        state = {**trainer.state(with_optimizer=False), **self.about}
+        save_checkpoint(self.path / "checkpoints" / "best.pt", state)
+
+    def close(self) -> None:
+        """Ends the board; DiskError where the disk did not take all of it."""
+        if self._board is not None:
+            with disk_errors(self.path):
+                self._board.close()
+
+
+_usual_hook = threading.excepthook
+
+
+def _leave_errors_to_the_next_call() -> None:
+    """TensorBoard's thread keeps what the disk says for the next call to raise, and prints it too.
+
+    A traceback on the terminal is no way to tell of a full disk.
+    """
+    global _usual_hook
+    if threading.excepthook is not _hook:
+        _usual_hook, threading.excepthook = threading.excepthook, _hook
+
+
+def _hook(arguments: threading.ExceptHookArgs) -> None:
+    of_tensorboard = type(arguments.thread).__module__.startswith("tensorboard.")
+    if not (of_tensorboard and isinstance(arguments.exc_value, OSError)):
+        _usual_hook(arguments)
+
+
+def read_metrics(path: Path) -> Iterator[dict[str, str]]:
+    """The rows of a metrics.csv; an unfinished last line, and what is no row, are left out."""
+    with path.open(newline="", encoding="utf-8", errors="replace") as file:
+        lines = file.readlines()
+    try:
+        for row in csv.DictReader(line for line in lines if line.endswith("\n")):
+            if _is_row(row):
+                yield {name: row[name] for name in METRICS}
+    except csv.Error as error:
+        raise FormatError(f"{path} is no table of metrics ({error}): move it away.") from error
+
+
+def _is_row(row: dict[Any, Any]) -> bool:
+    """Has it a step, and numbers or nothing in all other columns?"""
+    try:
+        int(row["step"])
+        return all(row[name] == "" or float(row[name]) is not None for name in METRICS)
+    except (KeyError, TypeError, ValueError):
+        return False
+
+
+def environment(trainer: Trainer) -> dict[str, str]:
+    """What a run was made with and on."""
+    device = trainer.device
+    return {
+        "dafxtool": __version__,
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+        "numpy": np.__version__,
+        "platform": platform.platform(),
+        "device": torch.cuda.get_device_name(device) if device != "cpu" else "cpu",
+        "threads": str(torch.get_num_threads()),
+        "processes": str(trainer.group.size),
+        "command": " ".join(Path(word).name if i == 0 else word for i, word in enumerate(sys.argv)),
+    }
+
+
+def _write_text(path: Path, text: str) -> None:
+    with atomic_write(path, overwrite=True) as temporary:
+        temporary.write_text(text, "utf-8")

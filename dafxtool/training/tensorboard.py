@@ -1,0 +1,110 @@
+"""What a run shows while it trains: pictures and sounds for TensorBoard, and so for W&B.
+
+At each validation a few segments of the validation split are encoded and decoded, drawn as a sheet
+beside the originals, and inverted to sound. The originals' sound is written once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from dafxtool.config import Configuration
+from dafxtool.errors import MissingDependencyError
+from dafxtool.plots.curves import draw_curves
+from dafxtool.plots.spectrograms import Panel, Sheet, render_rgb
+from dafxtool.spectrogram.phase_retrieval import invert
+from dafxtool.spectrogram.transform import linear_magnitude
+from dafxtool.storage import some_positions
+from dafxtool.training.loader import SplitLoader
+from dafxtool.training.run_writer import RunWriter, read_metrics
+from dafxtool.training.trainer import Trainer
+
+N_EXAMPLES = 2
+
+
+class TensorBoardCallback:
+    """An observer for `train` that writes pictures and sounds."""
+
+    def __init__(self) -> None:
+        self._originals_written = False
+
+    @torch.no_grad()
+    def __call__(self, trainer: Trainer, folder: RunWriter, validation: SplitLoader) -> None:
+        chosen = some_positions(len(validation), N_EXAMPLES)
+        batch = next(validation.batches(iter([chosen])))
+        trainer.model.eval()
+        decoded = trainer.model.decode(trainer.model.encode(batch)[0], batch[:, 0])
+        config = trainer.configuration.spectrogram
+        constants = validation.constants(chosen)
+        original = linear_magnitude(batch.cpu().numpy(), constants, config)
+        made = linear_magnitude(decoded.cpu().numpy(), constants, config)
+        for number in range(len(chosen)):
+            sheet = _sheet(original[number], made[number], config)
+            picture = render_rgb(sheet)
+            name = f"reconstruction/{number + 1}"
+            folder.board.add_image(name, picture, trainer.step_number, dataformats="HWC")
+            self._sounds(trainer, folder, number, original[number, 1], made[number, 1])
+        self._originals_written = True
+
+    def _sounds(
+        self, trainer: Trainer, folder: RunWriter, number: int, original: Any, made: Any
+    ) -> None:
+        """The wet channel as sound; its phase is found, since no audio is at hand here."""
+        config = trainer.configuration.spectrogram
+        name, rate, step = f"wet/{number + 1}", config.sample_rate, trainer.step_number
+        if not self._originals_written:
+            sound = invert(original, config, config.n_samples).audio
+            folder.board.add_audio(f"{name}/original", sound[None], step, rate)
+        sound = invert(made, config, config.n_samples, consistent=False).audio
+        sound = np.clip(sound, -1.0, 1.0)
+        folder.board.add_audio(f"{name}/reconstruction", sound[None], step, rate)
+
+
+def _sheet(original: Any, made: Any, config: Any) -> Sheet:
+    return Sheet(
+        panels=[[Panel(original[c]), Panel(made[c])] for c in range(2)],
+        frequencies_hz=config.frequencies_hz(),
+        frame_times_s=config.frame_times_s(),
+        row_labels=("dry", "wet"),
+        column_labels=("original", "reconstruction"),
+    )
+
+
+def draw_training(path: Path, run: Path, overwrite: bool = False) -> None:
+    """The curves of a run's metrics.csv."""
+    rows = list(read_metrics(run / "metrics.csv"))
+    names = {"loss": "loss", "dry_error": "MSE, dry", "wet_error": "MSE, wet", "kl": "KL in nats"}
+    quantities = {
+        title: {
+            "training": _curve(rows, name),
+            "validation": _curve(rows, f"validation_{name}"),
+        }
+        for name, title in names.items()
+    }
+    draw_curves(path, quantities, title=run.name, overwrite=overwrite)
+
+
+def _curve(rows: Sequence[dict[str, str]], name: str) -> tuple[list[float], list[float]]:
+    filled = [row for row in rows if row[name]]
+    return [float(row["step"]) for row in filled], [float(row[name]) for row in filled]
+
+
+def begin_wandb(run: Path, configuration: Configuration, project: str = "dafxtool") -> None:
+    """Send what TensorBoard gets to Weights & Biases as well; call it before training."""
+    try:
+        import wandb
+    except ImportError as error:
+        raise MissingDependencyError("wandb", "logging to Weights & Biases (--wandb)") from error
+    wandb.init(
+        project=project,
+        name=run.name,
+        dir=str(run),
+        config=configuration.to_dict(),
+        sync_tensorboard=True,
+        resume="allow",
+    )

@@ -1,0 +1,378 @@
+"""Train a model on a spectrograms file.
+
+The loop knows nothing of audio. What a step sees depends on (seed, step) alone: the order of the
+data on (seed, epoch), the noise of the posterior on (seed, step). So a run that was killed goes on
+along the very curve that it would have taken, from its last checkpoint, with nothing else kept.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from dafxtool import presets, storage
+from dafxtool.config import Configuration, SpectrogramConfig
+from dafxtool.errors import FormatError, InputError, TrainingError
+from dafxtool.training.distributed import joined, n_own_rows
+from dafxtool.training.loader import SplitLoader
+from dafxtool.training.run_writer import RunWriter
+from dafxtool.training.schedules import data_order
+from dafxtool.training.trainer import Trainer
+from dafxtool.utils import notebook, signals
+from dafxtool.utils.files import disk_errors
+from dafxtool.utils.locks import sole_writer
+from dafxtool.utils.progress import SILENT, Progress
+from dafxtool.utils.text import counted
+
+Callback = Callable[[Trainer, RunWriter, SplitLoader], None]
+
+
+@dataclass(frozen=True, repr=False)
+class TrainingResult(notebook.Displayed):
+    """How a training ended; errors are mean squared errors in standardised units."""
+
+    run: Path
+    steps: int
+    epochs: float
+    seconds: float
+    segments_per_second: float
+    best_step: int
+    validation: dict[str, float]
+    ended: str  # complete, minutes, early, or interrupted
+    device: str
+
+    def __repr__(self) -> str:
+        errors = [f"{side} error {self.validation[key]:.4f}" for side, key in self._errors()]
+        parts = [repr(str(self.run)), counted(self.steps, "step"), *errors]
+        return f"TrainingResult({', '.join(parts)})"
+
+    def _errors(self) -> list[tuple[str, str]]:
+        sides = (("dry", "dry_error"), ("wet", "wet_error"))
+        return [(side, key) for side, key in sides if key in self.validation]
+
+    def _parts(self) -> Iterator[str]:
+        rows = [
+            ("run", self.run),
+            ("steps", f"{self.steps} ({self.epochs:.1f} epochs)"),
+            ("time", f"{self.seconds:.0f} s, {self.segments_per_second:.0f} segments/s"),
+            ("best at step", self.best_step),
+            *(
+                (f"validation error, {side}", f"{self.validation[k]:.4f}")
+                for side, k in self._errors()
+            ),
+        ]
+        yield notebook.table(("training", ""), rows)
+        curves = self.run / "curves.png"
+        if curves.is_file():
+            yield notebook.image(curves, "training curves")
+
+
+def train(
+    spectrograms: Path,
+    run: Path,
+    configuration: Configuration,
+    device: str = "auto",
+    resume: bool = False,
+    overwrite: bool = False,
+    observers: tuple[Callback, ...] = (),
+    progress: Progress = SILENT,
+) -> TrainingResult:
+    """Train into the folder `run`.
+
+    configuration  its analysis is replaced by the one of the spectrograms file
+    observers      called after each validation with the trainer, the run's folder and the rows of
+                   the validation split
+
+    Where torchrun started several processes all of them have to call it; the first one alone writes
+    and tells its progress. Raises InputError, FormatError, OutputExistsError, ConfigError,
+    TrainingError (the loss is not finite, or another process is lost).
+    """
+    with joined(device) as group, ExitStack() as opened:
+        progress = progress if group.first else SILENT
+        folder = validation = None
+        with group.together():
+            reader = opened.enter_context(storage.Reader(spectrograms, storage.SPECTROGRAMS))
+            configuration, shape = _configured(configuration, reader)
+            training_rows = _rows(reader, ("train",))
+            n_own_rows(min(configuration.training.batch_size, len(training_rows)), group)
+            training = SplitLoader(reader, training_rows, group.device, group.n_neighbours)
+            trainer = Trainer(
+                configuration,
+                shape,
+                group.device,
+                len(reader.labels.effects),
+                training.n_parameters,
+                group,
+            )
+            if group.first:
+                opened.enter_context(sole_writer(run, is_folder=True))
+                validation = SplitLoader(
+                    reader, _rows(reader, ("validation", "train")), group.device
+                )
+                about = _about(reader, spectrograms)
+                folder = RunWriter(run, trainer, about, resume, overwrite)
+                progress.say(
+                    f"{len(training)} segments to train on and {len(validation)} to validate, in "
+                    f"{training.place}; {group.device}, "
+                    + ("bfloat16" if trainer.bfloat16 else "float32")
+                    + (f", {group.size} processes" if group.size > 1 else "")
+                    + (f"; from step {trainer.step_number}" if trainer.step_number else "")
+                )
+        keeper = _TrainingLoop(trainer, folder, training, validation, observers, progress)
+        return _fit(trainer, training, keeper, run)
+
+
+def _configured(
+    configuration: Configuration, reader: storage.Reader
+) -> tuple[Configuration, tuple[int, ...]]:
+    """The configuration with the analysis of the file, and the shape of its spectrograms."""
+    analysis = SpectrogramConfig(**reader.configuration["spectrogram"])
+    shape = (2, analysis.n_bins, analysis.n_frames)
+    if reader.row_shape != shape:
+        raise FormatError(
+            f"{reader.path} has rows of {reader.row_shape}, its configuration says {shape}: make "
+            "it again."
+        )
+    return presets.with_segments_of(
+        replace(configuration, spectrogram=analysis), analysis.sample_rate, analysis.n_samples
+    ), shape
+
+
+def _rows(reader: storage.Reader, preferred: tuple[str, ...]) -> NDArray[np.int64]:
+    """Rows of the first of these splits that has any."""
+    for split in preferred:
+        rows = reader.labels.rows_of((split,))
+        if len(rows):
+            return rows
+    raise InputError(
+        f"{reader.path} has no rows of the split {preferred[0]!r}: render with other shares."
+    )
+
+
+def _about(reader: storage.Reader, path: Path) -> dict[str, Any]:
+    """What a checkpoint says of its data."""
+    return {
+        "mean": float(reader.configuration["mean"]),
+        "deviation": float(reader.configuration["std"]),
+        "effects": reader.labels.effects,
+        "data": {
+            "spectrograms": str(path.absolute()),
+            "pairs": reader.configuration["pairs"],
+            "recordings": _paths(reader, "train"),
+            "validated_on": _paths(reader, "validation"),  # which chose the best checkpoint
+        },
+    }
+
+
+def _paths(reader: storage.Reader, split: str) -> list[str]:
+    return [each["path"] for each in reader.labels.recordings if each["split"] == split]
+
+
+def _fit(
+    trainer: Trainer, training: SplitLoader, keeper: _TrainingLoop, run: Path
+) -> TrainingResult:
+    """Step after step, until the first process says that it is enough."""
+    group, config = trainer.group, trainer.config
+    size = min(config.batch_size, len(training))
+    finished = group.from_first(keeper.finished)
+    if not finished:
+        with group.together():
+            keeper.begin(training)
+        trainer.compile(n_own_rows(size, group), keeper.progress)
+        trainer.spread()
+        trainer.describe(training)
+    first_step, first_seconds = trainer.step_number, keeper.first_seconds
+    steps_left = iter(()) if finished else data_order(len(training), config, first_step)
+    order, same_order = itertools.tee(steps_left)
+    ended = "complete"
+    try:
+        with signals.deferred():  # to the end of a step, with all that belongs to it
+            shares = (group.share.of(positions) for positions in order)
+            for batch, positions in zip(training.batches(shares), same_order, strict=False):
+                keeper.whole = False
+                targets = training.targets(positions)
+                trainer.pending.append(trainer.step(batch, targets, positions))
+                verdict, trainer.seconds = group.decided(keeper.after_step)
+                if trainer.step_number % config.validate_every == 0:
+                    trainer.share_change()
+                if not group.first:
+                    trainer.pending = []
+                if verdict:
+                    ended = verdict
+                    break
+    except KeyboardInterrupt:
+        ended = "interrupted"
+    with group.together():
+        keeper.close(changed=not finished)
+    steps, spent = trainer.step_number - first_step, trainer.seconds - first_seconds
+    return TrainingResult(
+        run=run,
+        steps=trainer.step_number,
+        epochs=trainer.step_number / keeper.n_epoch,
+        seconds=trainer.seconds,
+        segments_per_second=steps * size / max(spent, 1e-9),
+        best_step=trainer.best_step,
+        validation=trainer.validation,
+        ended=ended,
+        device=trainer.device,
+    )
+
+
+class _TrainingLoop:
+    """What comes with a step in the process that writes: log, validation, checkpoints, the end.
+
+    In other processes there is no folder, and nothing of this happens.
+
+    whole  the state is that of the end of a step: a second Ctrl-C may come in the middle of one
+    """
+
+    def __init__(
+        self,
+        trainer: Trainer,
+        folder: RunWriter | None,
+        training: SplitLoader,
+        validation: SplitLoader | None,
+        observers: tuple[Callback, ...],
+        progress: Progress,
+    ) -> None:
+        self.trainer, self.config, self.folder = trainer, trainer.config, folder
+        self.training, self.validation = training, validation
+        self.observers, self.progress = observers, progress
+        self.n_epoch = len(training) // min(self.config.batch_size, len(training))
+        self.first_seconds = trainer.seconds
+        self.whole = True
+        self._began = self._saved = time.monotonic()
+        self._shown_step = trainer.step_number
+
+    def finished(self) -> bool:
+        """Was the run complete before?"""
+        return self.trainer.done() >= 1 or self._stale()
+
+    def _stale(self) -> bool:
+        return bool(self.config.patience and self.trainer.stale >= self.config.patience)
+
+    def begin(self, training: SplitLoader) -> None:
+        """Measure the linear part, and validate what training starts from."""
+        if self.folder is None:
+            return
+        trainer = self.trainer
+        # With a limit of time nobody knows how many steps there will be.
+        n_steps = None if self.config.max_minutes else self.config.max_steps
+        self.progress.start("training", n_steps, "step", done=trainer.step_number)
+        if trainer.step_number == 0:
+            trainer.prepare(training, self.progress)
+            self._validate()
+            self.folder.log(trainer, 0.0, {}, validated=True)
+
+    def after_step(self) -> tuple[str, float]:
+        """How training ends here, "" where it goes on, and the seconds that it took."""
+        assert self.folder is not None
+        trainer, config, step = self.trainer, self.config, self.trainer.step_number
+        trainer.seconds = self.first_seconds + time.monotonic() - self._began
+        last = step == config.max_steps or bool(
+            config.max_minutes and trainer.seconds >= 60 * config.max_minutes
+        )
+        validate = last or step % config.validate_every == 0
+        if validate or step % config.log_every == 0 or trainer.device == "cpu":
+            _check_finite(trainer.pending, step)
+        if validate or step % config.log_every == 0:
+            self._log(validate)
+        self.whole = True
+        now = time.monotonic()
+        if step % config.checkpoint_every == 0 or now - self._saved > config.checkpoint_seconds:
+            _save_last(trainer, self.folder)
+            self._saved = now
+        verdict = "early" if self._stale() else ""
+        if last:
+            verdict = "complete" if step == config.max_steps else "minutes"
+        return verdict, trainer.seconds
+
+    def _log(self, validate: bool) -> None:
+        assert self.folder is not None and self.validation is not None
+        trainer, step = self.trainer, self.trainer.step_number
+        figures = _figures(trainer.pending)
+        if validate:
+            self._validate()
+        self.folder.log(trainer, step / self.n_epoch, figures, validate)
+        trainer.pending, self.whole = [], True
+        if validate:
+            with trainer.uncompiled(), disk_errors(self.folder.path):
+                for observe in self.observers:
+                    observe(trainer, self.folder, self.validation)
+        shown: dict[str, Any] = {"loss": figures["loss"], "wet": figures["wet_error"]}
+        if trainer.config.max_minutes:
+            shown["minutes"] = f"{trainer.seconds / 60:.1f} of {trainer.config.max_minutes:g}"
+        self.progress.advance(step - self._shown_step, **shown)
+        self._shown_step = step
+
+    def _validate(self) -> None:
+        assert self.folder is not None and self.validation is not None
+        self.trainer.fit_change(self.training)
+        _judge(self.trainer, self.folder, self.trainer.validate(self.validation))
+
+    def close(self, changed: bool) -> None:
+        """Keep the state where it is one."""
+        if self.folder is None:
+            return
+        if changed and self.whole:
+            _save_last(self.trainer, self.folder)
+        if self.whole and not (self.folder.path / "checkpoints" / "best.pt").exists():
+            self.folder.save_best(self.trainer)
+        self.folder.close()
+        self.progress.finish()
+
+
+def _save_last(trainer: Trainer, folder: RunWriter) -> None:
+    """Keep the state, unless it holds numbers that are none: then the one before is kept."""
+    _check_finite(trainer.pending, trainer.step_number)
+    weights = [parameter.isfinite().all() for parameter in trainer.model.parameters()]
+    if not bool(torch.stack(weights).all()):
+        raise TrainingError(
+            f"the weights are not finite after step {trainer.step_number}: resume from the last "
+            "checkpoint with a lower --learning-rate or with --gradient-clip 1."
+        )
+    folder.save_last(trainer)
+
+
+def _check_finite(pending: list[Tensor], step: int) -> None:
+    """Stop before a checkpoint is overwritten by numbers that are none."""
+    if not pending:
+        return
+    finite = torch.isfinite(torch.stack(pending)[:, 0])
+    if not bool(finite.all()):
+        at = step - len(pending) + int(torch.nonzero(~finite)[0, 0]) + 1
+        raise TrainingError(
+            f"the loss is not finite at step {at}: resume from the last checkpoint with a lower "
+            "--learning-rate or with --gradient-clip 1."
+        )
+
+
+def _figures(pending: list[Tensor]) -> dict[str, float]:
+    names = ("loss", "dry_error", "wet_error", "kl")
+    return dict(zip(names, torch.stack(pending).mean(dim=0).tolist(), strict=True))
+
+
+def _judge(trainer: Trainer, folder: RunWriter, validation: dict[str, float]) -> None:
+    """Keep the best model; count the validations since."""
+    if not math.isfinite(validation["loss"]):
+        raise TrainingError(
+            f"the validation loss is not finite at step {trainer.step_number}: lower the "
+            "--learning-rate."
+        )
+    trainer.validation = validation
+    trainer.stale += 1
+    if validation["loss"] < trainer.best_loss:
+        trainer.best_loss, trainer.best_step = validation["loss"], trainer.step_number
+        trainer.stale = 0
+        folder.save_best(trainer)

@@ -1,0 +1,174 @@
+"""What is taken when nothing is said."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from pathlib import Path
+
+import h5py
+import pytest
+from datasets import CONFIGURATION, RATE, chosen
+
+from dafxtool import presets, storage
+from dafxtool.api import defaults
+from dafxtool.api.defaults import (
+    built_in_recordings,
+    chosen_effects,
+    configuration_for,
+    effects_of_run,
+    newest_file,
+    newest_with_sound,
+    pairs_of_run,
+    spectrograms_for,
+)
+from dafxtool.audio import example_recordings
+from dafxtool.errors import DiskError, InputError
+from dafxtool.utils.progress import Progress
+
+
+class Told(Progress):
+    def __init__(self) -> None:
+        self.lines: list[str] = []
+
+    def say(self, text: str) -> None:
+        self.lines.append(text)
+
+
+@pytest.fixture
+def told() -> Told:
+    return Told()
+
+
+@pytest.fixture
+def here(tmp_path, monkeypatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def aged(path: Path, source: Path, seconds: float) -> Path:
+    """A copy of source that is so many seconds old."""
+    path.write_bytes(source.read_bytes())
+    moment = source.stat().st_mtime - seconds
+    os.utime(path, (moment, moment))
+    return path
+
+
+def test_pairs_are_taken_before_newer_spectrograms(here, pairs_file, spectrograms_file):
+    """They have the sound."""
+    (here / "s.h5").symlink_to(spectrograms_file)
+    assert newest_with_sound() == Path("s.h5")
+    (here / "p.h5").symlink_to(pairs_file)
+    assert newest_with_sound() == Path("p.h5")
+
+
+def test_a_damaged_file_is_not_said_to_be_missing(here):
+    (here / "pairs.h5").write_bytes(b"no HDF5")
+    with pytest.raises(InputError, match=r"no pairs file in this folder \(pairs.h5: damaged"):
+        newest_file([storage.PAIRS])
+
+
+def test_the_newest_file_of_a_kind_is_taken(here, pairs_file, spectrograms_file):
+    aged(here / "old.h5", pairs_file, 100)
+    aged(here / "new.h5", pairs_file, 50)
+    aged(here / "analysed.h5", spectrograms_file, 10)
+    aged(here / ".hidden.h5", pairs_file, 0)
+    (here / "noise.h5").write_bytes(b"noise")
+    (here / "folder.h5").mkdir()
+    (here / "nowhere.h5").symlink_to("missing")
+    assert newest_file([storage.PAIRS]) == Path("new.h5")
+    assert newest_file([storage.PAIRS, storage.SPECTROGRAMS]) == Path("analysed.h5")
+    with pytest.raises(InputError, match=r"no latents file .* 'dafxtool embed'"):
+        newest_file([storage.LATENTS])
+    for name in ("old.h5", "new.h5", "analysed.h5"):
+        (here / name).unlink()
+    with pytest.raises(InputError, match=r"no spectrograms or pairs file .* 'dafxtool render'"):
+        newest_file([storage.SPECTROGRAMS, storage.PAIRS])
+    with pytest.raises(InputError, match=r"no latents file .* 'dafxtool embed'"):
+        newest_file([storage.LATENTS])
+
+
+def test_pairs_are_analysed_once(here, pairs_file, told):
+    pairs = aged(here / "pairs.h5", pairs_file, 10)
+    made = spectrograms_for(pairs, CONFIGURATION, "cpu", told)
+    assert made == here / "spectrograms.h5"
+    assert told.lines == [f"analysing {pairs} into {made}"]
+    (here / "folder.h5").mkdir()
+    assert spectrograms_for(pairs, CONFIGURATION, "cpu", told) == made
+    assert spectrograms_for(made, CONFIGURATION, "cpu", told) == made
+    assert len(told.lines) == 1
+    other = presets.override(CONFIGURATION, {"spectrogram": {"hop_length": 32}})
+    assert spectrograms_for(pairs, other, "cpu", told) == here / "spectrograms-2.h5"
+
+
+def test_a_damaged_file_beside_the_right_one_stops_nothing(here, pairs_file, told):
+    pairs = aged(here / "pairs.h5", pairs_file, 10)
+    made = spectrograms_for(pairs, CONFIGURATION, "cpu", told)
+    for name, source in (("a-pairs.h5", pairs), ("a-made.h5", made)):
+        shutil.copyfile(source, here / name)
+        with h5py.File(here / name, "r+") as file:
+            file["split"][0] = 99
+    assert spectrograms_for(pairs, CONFIGURATION, "cpu", told) == made
+    with storage.Reader(pairs, storage.PAIRS) as reader:
+        data = {"pairs": reader.configuration, "spectrograms": str(made)}
+    assert pairs_of_run(data, here, told) == pairs
+
+
+def test_the_built_in_recordings_are_written_once_and_own_files_are_kept(here, told):
+    (here / "a.wav").write_text("mine")
+    assert built_in_recordings(told) == [Path("built-in-recordings")]
+    clips = list(here.glob("built-in-recordings/*/*.flac"))
+    written = {path: path.stat().st_mtime_ns for path in (*clips, here / "a.wav", here / "b.wav")}
+    assert len(clips) == 20
+    assert (here / "a.wav").read_text() == "mine"
+    assert "b.wav" in told.lines[0]
+    assert "a.wav" not in told.lines[0]
+    built_in_recordings(told)
+    assert {path: path.stat().st_mtime_ns for path in written} == written
+    assert {path.name for path in here.iterdir()} == {"built-in-recordings", "a.wav", "b.wav"}
+
+
+def test_an_interrupted_copy_of_the_clips_leaves_nothing(here, monkeypatch):
+    complete = example_recordings.write_clips
+
+    def stopped(folder: Path) -> None:
+        complete(folder)
+        raise DiskError("full")
+
+    monkeypatch.setattr(defaults, "write_clips", stopped)
+    with pytest.raises(DiskError):
+        built_in_recordings()
+    assert list(here.iterdir()) == []
+
+
+def test_without_a_gpu_and_a_preset_the_small_one_is_taken_and_said(monkeypatch, told):
+    monkeypatch.setattr("dafxtool.api.defaults.n_cuda_devices", lambda: 0)
+    assert configuration_for(None, None, {}, told).preset == "small"
+    assert "'small'" in told.lines[0]
+    assert configuration_for("week6", None, {}, told).preset == "week6"
+    assert len(told.lines) == 1
+    monkeypatch.setattr("dafxtool.api.defaults.n_cuda_devices", lambda: 1)
+    assert configuration_for(None, None, {}, told).preset == "default"
+
+
+def test_effects_are_the_named_ones_else_the_default_which_is_said(told):
+    ((effect, fixed),) = chosen_effects(["delay:mix=25"], (), RATE, progress=told)
+    assert (effect.name, fixed) == ("delay", {"mix": 25})
+    assert told.lines == []
+    names = [effect.name for effect, _ in chosen_effects((), (), RATE, progress=told)]
+    assert names == ["overdrive", "delay"]
+    assert "overdrive and delay" in told.lines[0]
+
+
+def test_effects_of_a_run_are_those_it_was_trained_on(told):
+    described = [effect.to_dict() for effect, _ in chosen("gain", "reverb")]
+    taken = effects_of_run(described, (), (), RATE, told)
+    assert [effect.to_dict() for effect, _ in taken] == described
+    assert "gain and reverb" in told.lines[0]
+    ((named, _),) = effects_of_run(described, ["peak"], (), RATE, told)
+    assert named.name == "peak"
+
+
+def test_a_plugin_alone_means_all_of_its_effects(plugin):
+    names = [effect.name for effect, _ in chosen_effects((), [plugin], RATE)]
+    assert names == ["zamtube"]

@@ -1,0 +1,217 @@
+import csv
+
+import numpy as np
+import pytest
+from datasets import CONFIGURATION, N_SAMPLES, RATE, chosen, write_recordings
+
+from dafxtool import storage
+from dafxtool.audio.io import load_audio
+from dafxtool.audio.writer import save_audio
+from dafxtool.errors import InputError
+from dafxtool.latents.examples import Example, load_example
+from dafxtool.latents.interpolate import (
+    GAP_SECONDS,
+    draw_interpolation,
+    interpolate,
+    quieten_pauses,
+    sound_interpolation,
+    write_interpolation_table,
+)
+from dafxtool.latents.reconstruct import draw_reconstructions, reconstruct, reconstruct_pairs
+from dafxtool.models.run import without_training
+from dafxtool.spectrogram.stft import compress
+
+
+@pytest.fixture(scope="module")
+def recordings(tmp_path_factory):
+    return write_recordings(tmp_path_factory.mktemp("recordings"))
+
+
+@pytest.fixture(scope="module")
+def ends(recordings, run):
+    overdrive, delay = chosen("overdrive", "delay")
+    path = recordings / "plucks" / "1.wav"
+    return load_example(path, run, delay), load_example(path, run, overdrive)
+
+
+@pytest.mark.parametrize("spherical", [False, True])
+def test_an_interpolation_starts_and_ends_on_its_two_latents(ends, run, spherical):
+    made = interpolate(*ends, run, 5, spherical)
+    latents = run.embed(np.stack([end.spectrogram for end in ends]))
+    np.testing.assert_array_equal(made.latents[[0, -1]], latents)
+    direct = reconstruct(ends, run)
+    np.testing.assert_allclose(made.errors_b, direct[1].errors, rtol=1e-3)
+    assert made.positions.tolist() == [0, 0.25, 0.5, 0.75, 1]
+
+
+def test_both_ends_of_an_interpolation_are_the_originals(ends, recordings, run):
+    other = load_example(recordings / "swells" / "2.wav", run, chosen("delay")[0])
+    for pair in (ends, (ends[0], other)):
+        made = interpolate(*pair, run, 4)
+        for index, end in ((0, pair[0]), (-1, pair[1])):
+            np.testing.assert_array_equal(made.magnitudes[index], end.magnitude)
+
+
+def test_the_dry_channel_stands_still_between_two_effects(ends, run):
+    dry = interpolate(*ends, run, 5).magnitudes[:, 0]
+    np.testing.assert_allclose(dry, np.broadcast_to(dry[0], dry.shape), rtol=1e-3, atol=1e-3)
+
+
+def test_the_level_of_each_step_lies_between_those_of_the_ends(ends, recordings, run):
+    path = recordings / "swells" / "2.wav"
+    other = load_example(path, run, chosen("delay")[0])
+    quiet = Example(**{**vars(other), "magnitude": 0.03 * other.magnitude})
+    made = interpolate(ends[0], quiet, run, 5)
+    level = 10 * np.log10(np.square(made.magnitudes).mean(axis=(2, 3)))
+    t = made.positions[:, None]
+    np.testing.assert_allclose(level, (1 - t) * level[0] + t * level[-1], atol=0.1)
+
+
+def test_what_is_a_pause_at_both_ends_is_one_between_them():
+    """Both ends are silent in the second half; the decoder left noise there in between."""
+    magnitudes = np.ones((3, 2, 5, 40), np.float32)
+    magnitudes[[0, -1], ..., 20:] = 1e-4
+    magnitudes[1, ..., 20:] = 0.1
+    quieten_pauses(magnitudes)
+    np.testing.assert_allclose(magnitudes[1, ..., 23:], 1e-4, rtol=1e-3)
+    np.testing.assert_array_equal(magnitudes[1, ..., :20], 1.0)
+
+
+def test_between_two_settings_of_one_effect_it_is_rendered(recordings, run, tmp_path):
+    delay, _ = chosen("delay")[0]
+    path = recordings / "plucks" / "1.wav"
+    sources = [
+        load_example(path, run, (delay, {"time": 100.0, "feedback": feedback, "mix": 50.0}))
+        for feedback in (0.0, 20.0, 40.0)
+    ]
+    made = interpolate(sources[0], sources[2], run, 3)
+    np.testing.assert_array_equal(made.rendered[1], sources[1].audio[1])
+    np.testing.assert_allclose(made.rendered_magnitudes[1], sources[1].magnitude[1], rtol=1e-3)
+    assert made.rendered_errors[0] == pytest.approx(0, abs=1e-6)
+    assert made.rendered_errors[1] > 1e-6
+    draw_interpolation(tmp_path / "sheet.png", made, run)
+    written = sound_interpolation(tmp_path / "steps", made, run)
+    assert sum("rendered" in path.name for path, _ in written) == 3
+
+
+def test_nothing_is_rendered_between_two_effects(ends, run):
+    assert interpolate(*ends, run, 3).rendered is None
+
+
+def test_a_detailed_interpolation_needs_no_model(recordings):
+    bare = without_training(CONFIGURATION)
+    path = recordings / "plucks" / "1.wav"
+    a, b = (load_example(path, bare, each) for each in chosen("overdrive", "delay"))
+    made = interpolate(a, b, bare, 3, detailed=True)
+    assert made.latents is None
+    np.testing.assert_allclose(made.magnitudes[0], a.magnitude, rtol=1e-3, atol=1e-4)
+
+
+def test_a_detailed_interpolation_keeps_the_originals(ends, run):
+    made = interpolate(*ends, run, 3, detailed=True)
+    for index, end in ((0, 0), (2, 1)):
+        np.testing.assert_allclose(
+            made.magnitudes[index], ends[end].magnitude, rtol=1e-3, atol=1e-4
+        )
+    np.testing.assert_array_equal(made.magnitudes[1, 0], ends[0].magnitude[0])
+
+
+def test_a_detailed_interpolation_is_nearer_to_the_truth_than_a_fade(recordings, run):
+    modulator, _ = chosen("ring-modulator")[0]
+    a, truth, b = (
+        load_example(
+            recordings / "plucks" / "1.wav", run, (modulator, {"frequency": hertz, "mix": 100.0})
+        )
+        for hertz in (400.0, 800.0, 1600.0)
+    )
+    middle = interpolate(a, b, run, 3, detailed=True).magnitudes[1, 1]
+    law = [
+        compress(each, run.spectrogram_config).numpy()
+        for each in (a.magnitude[1], b.magnitude[1], truth.magnitude[1], middle)
+    ]
+    faded = np.mean(np.square((law[0] + law[1]) / 2 - law[2]))
+    assert np.mean(np.square(law[3] - law[2])) < 0.8 * faded
+
+
+def test_a_detailed_interpolation_is_of_one_recording(ends, recordings, run):
+    other = load_example(recordings / "plucks" / "2.wav", run, chosen("delay")[0])
+    with pytest.raises(InputError, match="Name one recording and one start"):
+        interpolate(ends[0], other, run, 3, detailed=True)
+
+
+def test_an_interpolation_of_a_pair_with_itself_stands_still(ends, run):
+    made = interpolate(ends[0], ends[0], run, 4)
+    np.testing.assert_allclose(made.magnitudes[2], made.magnitudes[0], rtol=1e-3, atol=1e-4)
+
+
+def test_same_audio_has_the_same_dry_channel(ends):
+    np.testing.assert_array_equal(ends[0].audio[0], ends[1].audio[0])
+    assert np.abs(ends[0].audio[1] - ends[1].audio[1]).max() > 1e-2
+
+
+def test_a_wet_file_takes_the_place_of_an_effect(recordings, run, tmp_path):
+    path = recordings / "plucks" / "2.wav"
+    dry, rate = load_audio(path)
+    save_audio(tmp_path / "wet.wav", 0.5 * dry[::-1].copy(), rate)
+    source = load_example(path, run, wet=tmp_path / "wet.wav", start_seconds=0.25)
+    wet = dry[::-1][RATE // 4 : RATE // 4 + N_SAMPLES]
+    wanted = wet * 10 ** (-12 / 20) / np.abs(wet).max()
+    np.testing.assert_allclose(source.audio[1], wanted, atol=1e-6)
+    assert (source.label, source.offset_seconds) == ("wet.wav", 0.25)
+
+
+def test_the_sounds_of_an_interpolation_are_all_there(ends, run, tmp_path):
+    made = interpolate(*ends, run, 3)
+    written = sound_interpolation(tmp_path / "steps", made, run)
+    names = sorted(path.name for path in (tmp_path / "steps").iterdir())
+    assert len(names) == 2 * (3 + 2) + 1
+    assert "2-t0.50-wet.wav" in names
+    sound, rate = load_audio(tmp_path / "steps" / "0-original-a-wet.wav")
+    np.testing.assert_allclose(sound, ends[0].audio[1], atol=1e-6)
+    joined, rate = load_audio(tmp_path / "steps" / "all-wet.wav")
+    assert len(joined) == 5 * N_SAMPLES + 4 * round(GAP_SECONDS * rate)
+    decibels = [value for path, value in written if "-t" in path.name]
+    assert len(decibels) == 6
+    assert all(value is not None and value < -3 for value in decibels)
+
+
+def test_figures_and_their_numbers(ends, run, tmp_path):
+    made = interpolate(*ends, run, 3)
+    draw_interpolation(tmp_path / "sheet.svg", made, run)
+    write_interpolation_table(tmp_path / "sheet.csv", made)
+    text = (tmp_path / "sheet.svg").read_text()
+    assert text.startswith("<?xml")
+    with (tmp_path / "sheet.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    np.testing.assert_array_equal([float(row["latent_0"]) for row in rows], made.latents[:, 0])
+
+
+def test_reconstruction_errors_are_means_over_the_held_out_pairs(pairs_file, run, tmp_path):
+    made, table = reconstruct_pairs(pairs_file, run)
+    with storage.Reader(pairs_file, storage.PAIRS) as reader:
+        rows = reader.labels.rows_of(("test",))
+        labels = reader.labels.take(rows)
+        spectrograms = run.analyse(reader.rows(rows))[0]
+    errors = np.mean(
+        (run.decode(run.embed(spectrograms), spectrograms[:, 0]) - spectrograms) ** 2, axis=(2, 3)
+    )
+    for name, n, dry, wet in zip(*vars(table).values(), strict=True):
+        members = errors[[labels.effect_of(row) == name for row in range(len(rows))]]
+        assert n == len(members)
+        np.testing.assert_allclose([dry, wet], members.mean(axis=0), rtol=1e-4)
+    # One example of each effect, and it is a typical one.
+    assert [each.source.effect for each in made] == ["overdrive", "delay"]
+    overdrive = errors[labels.effect == 0].sum(axis=1)
+    nearest = np.abs(overdrive - np.median(overdrive)).min()
+    found = abs(float(made[0].errors.sum()) - np.median(overdrive))
+    assert found == pytest.approx(nearest, abs=1e-4)
+    draw_reconstructions(tmp_path / "r.png", made, run)
+    assert (tmp_path / "r.png").stat().st_size > 10_000
+
+
+def test_rows_can_be_chosen(pairs_file, run):
+    made, _ = reconstruct_pairs(pairs_file, run, rows=(3,))
+    with storage.Reader(pairs_file, storage.PAIRS) as reader:
+        np.testing.assert_array_equal(made[0].source.audio, reader.rows(np.array([3]))[0])
+    with pytest.raises(InputError, match="has rows 0 to"):
+        reconstruct_pairs(pairs_file, run, rows=(999,))

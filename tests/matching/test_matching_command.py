@@ -1,0 +1,126 @@
+"""dafxtool match: files in, an answer that reproduces, files out."""
+
+import json
+
+import numpy as np
+import pytest
+from click.testing import CliRunner
+from performances import performance
+
+from dafxtool.audio.io import load_audio, read_info
+from dafxtool.audio.writer import save_audio
+from dafxtool.cli import main
+from dafxtool.effects.apply import parse_effect
+from dafxtool.effects.builtin import apply_effect
+
+RATE = 24_000
+QUICK = ("--workers", "1", "--effect", "delay", "--effect", "low-pass", "--effect", "tremolo")
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    dry = performance(3)
+    save_audio(tmp_path / "dry.wav", dry, RATE)
+    effect, setting = parse_effect("delay:time=210,feedback=30,mix=40")
+    save_audio(tmp_path / "wet.wav", apply_effect(effect, dry, RATE, setting), RATE)
+    return tmp_path
+
+
+def run(*arguments):
+    return CliRunner().invoke(main, ["match", *map(str, arguments)])
+
+
+def test_the_printed_effect_reproduces_the_matched_recording(folder):
+    result = run("dry.wav", "wet.wav", "--json", "--quiet", *QUICK)
+    assert result.exit_code == 0, result.output
+    told = json.loads(result.stdout)
+    assert {"effect", "distance", "distance_unprocessed", "candidates", "evaluations"} <= set(told)
+    assert {"seconds", "outputs", "verdict", "intervals", "stages"} <= set(told)
+    assert told["outputs"] == ["matched.wav", "matched.png", "matched.json"]
+    effect, setting = parse_effect(told["effect"])
+    again = apply_effect(effect, load_audio(folder / "dry.wav")[0], RATE, setting)
+    np.testing.assert_array_equal(load_audio(folder / "matched.wav")[0], again)
+    assert json.loads((folder / "matched.json").read_text("utf-8")) == told
+    assert (folder / "matched.png").stat().st_size > 10_000
+    assert len(told["candidates"]) == 2
+
+
+def test_the_answer_can_be_read(folder):
+    result = run("dry.wav", "wet.wav", *QUICK)
+    assert "--effect 'delay:time=210," in result.output
+    assert "Found: delay explains the reference" in result.output
+    assert "unprocessed" in result.output
+    for path in ("matched.wav", "matched.png", "matched.json"):
+        assert f"-> {path}" in result.output
+
+
+def test_the_recording_keeps_its_rate_and_channels(folder):
+    dry = performance(3, 44_100)
+    save_audio(folder / "stereo.wav", np.stack([dry, 0.5 * dry]), 44_100)
+    effect, setting = parse_effect("low-pass:cutoff=700")
+    save_audio(folder / "wet.flac", apply_effect(effect, dry, 44_100, setting), 44_100)
+    result = run("stereo.wav", "wet.flac", "-o", "out.flac", "--level", "keep", *QUICK)
+    assert result.exit_code == 0, result.output
+    info = read_info(folder / "out.flac")
+    assert (info.sample_rate, info.n_channels, info.n_samples) == (44_100, 2, dry.size)
+
+
+def test_strength_mixes_the_effect_with_the_recording(folder):
+    wanted = ("dry.wav", "wet.wav", "--quiet", *QUICK)
+    for strength in (0, 50, 100):
+        assert run(*wanted, "--strength", strength, "-o", f"{strength}.wav").exit_code == 0
+    none, half, full = (load_audio(folder / f"{each}.wav")[0] for each in (0, 50, 100))
+    np.testing.assert_allclose(none, load_audio(folder / "dry.wav")[0], atol=1e-6)
+    np.testing.assert_allclose(half, (none + full) / 2, atol=1e-6)
+
+
+def test_a_reference_with_other_content_is_matched(folder):
+    effect, setting = parse_effect("low-pass:cutoff=400")
+    (folder / "references").mkdir()
+    for seed in (5, 6):
+        wet = apply_effect(effect, performance(5, seed=seed), RATE, setting)
+        save_audio(folder / "references" / f"{seed}.wav", wet, RATE)
+    arguments = ("dry.wav", "--like", "references", "--budget", "fast", "--json", "-q", *QUICK)
+    result = run(*arguments)
+    assert result.exit_code == 0, result.output
+    told = json.loads(result.stdout)
+    assert told["stages"][0]["effect"] == "low-pass"
+    assert (folder / "matched.png").exists()
+
+
+def test_leave_it_is_no_failure(folder):
+    result = run("dry.wav", "dry.wav", *QUICK)
+    assert result.exit_code == 0
+    assert "--effect 'clean'" in result.output
+    np.testing.assert_array_equal(
+        load_audio(folder / "matched.wav")[0], load_audio(folder / "dry.wav")[0]
+    )
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (("dry.wav", "missing.wav"), "missing.wav"),
+        (("dry.wav", "other.wav"), "not the same performance"),
+        (("dry.wav", "silent.wav"), "silent recording"),
+        (("dry.wav", "--like", "silent.wav"), "silent recording"),
+        (("dry.wav", "wet.wav", "-o", "x.mp3"), "expected .wav or .flac"),
+        (("dry.wav", "wet.wav", "-o", "wet.wav"), "--overwrite"),
+        (("dry.wav", "wet.wav", "--effect", "dealy"), "did you mean delay"),
+    ],
+)
+def test_what_cannot_be_matched_is_one_sentence(folder, arguments, told):
+    save_audio(folder / "other.wav", performance(3, seed=9), RATE)
+    save_audio(folder / "silent.wav", np.zeros(RATE), RATE)
+    result = run(*arguments, "--workers", "1", "-q")
+    assert result.exit_code == 1
+    assert told in result.stderr
+    assert "Traceback" not in result.output
+
+
+@pytest.mark.parametrize("arguments", [("dry.wav",), ("dry.wav", "wet.wav", "--like", "wet.wav")])
+def test_one_kind_of_reference_has_to_be_named(folder, arguments):
+    result = run(*arguments)
+    assert result.exit_code == 2
+    assert "--like" in result.stderr
