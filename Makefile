@@ -10,7 +10,7 @@ NEWEST := .venv-newest
 BIN := $(VENV)/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-newest torture lint format bench bench-gpu docs site constraints clean
+.PHONY: help demo test test-fast test-newest pretrained torture lint format bench bench-gpu docs site constraints clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -34,10 +34,23 @@ test-newest: ## install the newest releases into a separate environment and run 
 torture: $(VENV)/developing ## all robustness tests: broken files, killed processes, faulty plugins
 	$(BIN)/pytest -n $(PROCESSES) -m torture --torture
 
+# The packages that differ from the last commit, unless PACKAGE names one.
+PACKAGE ?= $(shell git diff --name-only HEAD -- dafxtool tests | sed -n 's,^[a-z]*/\([a-z]*\)/.*,\1,p' | sort -u)
+
+test-fast: $(VENV)/developing ## quick tests of the packages you changed, or of PACKAGE=effects
+	$(BIN)/pytest -n $(PROCESSES) -m 'not slow and not browser and not torture' tests/test_layers.py \
+		$(wildcard $(addprefix tests/,$(PACKAGE)))
+
+pretrained: $(VENV)/installed ## build the pretrained model from RECORDINGS=FOLDER (docs/pretrained.md)
+	$(BIN)/python scripts/build_pretrained.py '$(RECORDINGS)' --minutes 8
+
 lint: $(VENV)/developing ## check style and types
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
+	@if npx --yes --package typescript@5.9 tsc --version >/dev/null 2>&1; then \
+		npx --yes --package typescript@5.9 tsc -p .; \
+	else echo "JavaScript is not type-checked: npx is not there or has no network"; fi
 
 format: $(VENV)/developing ## format the code
 	$(BIN)/ruff check --fix
