@@ -15,7 +15,7 @@ import pytest
 
 from dafxtool.cli import main
 from dafxtool.cli._python_reference import python_reference
-from dafxtool.cli._reference import reference
+from dafxtool.cli._reference import HELP_OPTIONS, reference
 
 ROOT = Path(__file__).parent.parent
 PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md")])
@@ -38,7 +38,7 @@ def check_command_line(line: str) -> None:
     """Parse a command line without running it; raise click.UsageError if it is wrong."""
     words = shlex.split(line, comments=True)
     end = next((i for i, word in enumerate(words) if SEPARATORS.match(word)), len(words))
-    context = click.Context(main, info_name="dafxtool")
+    context = click.Context(main, info_name="dafxtool", help_option_names=HELP_OPTIONS)
     name, command, arguments = main.resolve_command(context, words[1:end])
     if command and not {"--help", "-h"} & set(arguments):
         command.make_context(name, arguments, parent=context)

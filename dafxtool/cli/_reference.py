@@ -10,6 +10,7 @@ import rich_click as click
 
 from dafxtool.cli import GROUPS, main
 
+HELP_OPTIONS = ["-h", "--help"]  # click caches those of the first context on a command
 HEADING = """\
 # Commands
 
@@ -30,7 +31,7 @@ _DAFXTOOL_COMPLETE=fish_source dafxtool | source     # ~/.config/fish/config.fis
 
 def reference() -> str:
     """Return docs/cli.md."""
-    top = click.Context(main, info_name="dafxtool")
+    top = click.Context(main, info_name="dafxtool", help_option_names=HELP_OPTIONS)
     parts = [HEADING]
     for group, names in GROUPS.items():
         parts.append(f"## {group}\n")
