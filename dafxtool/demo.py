@@ -45,7 +45,7 @@ from dafxtool.spectrogram.compute import compute_spectrograms
 from dafxtool.training.tensorboard import TensorBoardCallback, draw_training
 from dafxtool.training.train import train
 from dafxtool.utils import files
-from dafxtool.utils.device import n_cuda_devices
+from dafxtool.utils.device import n_cuda_devices, usable_cores
 from dafxtool.utils.locks import sole_writer
 from dafxtool.utils.progress import SILENT, Progress
 
@@ -73,7 +73,7 @@ class DemoResult:
 def demo(
     folder: Path,
     seed: int = 0,
-    workers: int = 1,
+    workers: int | None = None,
     device: str = "auto",
     overwrite: bool = False,
     progress: Progress = SILENT,
@@ -87,7 +87,7 @@ def demo(
     """
     _check_folder(folder)
     with files.disk_errors(folder), sole_writer(folder, is_folder=True):
-        return _Demo(folder, seed, workers, device, progress).run(overwrite)
+        return _Demo(folder, seed, workers or usable_cores(), device, progress).run(overwrite)
 
 
 def _check_folder(folder: Path) -> None:
