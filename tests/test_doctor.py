@@ -162,7 +162,7 @@ def test_the_command_describes_a_plugin(invoke, monkeypatch, plugin):
     answer = json.loads(invoke("doctor", plugin, "--json").stdout)
     (kept,) = answer["checks"][0]["effects"]
     assert kept["plugin"]["repeatable"] is True
-    assert ["Current Program", "it has one value only"] in kept["plugin"]["left_out"]
+    assert ["Current Program", "it has only one value"] in kept["plugin"]["left_out"]
 
 
 def test_a_plugin_that_ignores_parameters_is_a_warning(invoke, monkeypatch):

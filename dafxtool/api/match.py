@@ -15,6 +15,7 @@ from dafxtool.api.arguments import (
     as_paths,
 )
 from dafxtool.errors import ArgumentError
+from dafxtool.matching.outputs import check_match_outputs
 from dafxtool.utils.device import usable_cores
 
 if TYPE_CHECKING:
@@ -58,10 +59,10 @@ def match(
         raise ArgumentError("name a wet recording, or references to be like, and not both.")
     checks.check_effects(names, plugin_files)
     checks.check_recordings(Path(dry), wet_path, *references)
-    from dafxtool.matching.match import check_match_outputs, match_files, match_like_files
+    check_match_outputs(Path(output), overwrite)
+    from dafxtool.matching.match import match_files, match_like_files
     from dafxtool.matching.paired import Options
 
-    check_match_outputs(Path(output), overwrite)
     search = Options(
         chain=chain,
         budget=budget,

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from dafxtool.audio.find_recordings import find_recordings
 from dafxtool.audio.io import load_audio, read_info
-from dafxtool.audio.writer import BIT_DEPTHS, save_audio
+from dafxtool.audio.writer import save_audio
 from dafxtool.effects.apply import known_effects, parse_effect
 from dafxtool.errors import InputError
 from dafxtool.matching.answer import Answer
@@ -24,6 +24,7 @@ from dafxtool.matching.objective import (
     rms,
     spectrum,
 )
+from dafxtool.matching.outputs import check_match_outputs
 from dafxtool.matching.paired import Choice, Options, match_pair
 from dafxtool.matching.prepare import (
     HIGHEST_RATE,
@@ -36,8 +37,7 @@ from dafxtool.matching.statistics import SAMPLE_RATE
 from dafxtool.matching.unpaired import match_like
 from dafxtool.plots.spectrograms import Panel, Sheet, draw_sheet
 from dafxtool.utils import notebook
-from dafxtool.utils.files import atomic_write, check_free
-from dafxtool.utils.outputs import check_outputs
+from dafxtool.utils.files import atomic_write
 from dafxtool.utils.progress import SILENT, Progress
 from dafxtool.utils.text import shown_name
 
@@ -150,20 +150,6 @@ def match_like_files(
 
 def _as_long(samples: Array, n_samples: int) -> Array:
     return np.pad(samples[:n_samples], (0, max(0, n_samples - samples.size)))
-
-
-def check_match_outputs(output: Path, overwrite: bool) -> tuple[Path, Path, Path]:
-    """Return the names of recording, sheet and JSON file; refuse those that exist."""
-    if output.suffix.lower() not in BIT_DEPTHS:
-        raise InputError(
-            f"{output}: unknown kind of recording (expected .wav or .flac). Choose another "
-            "--output."
-        )
-    paths = (output, output.with_suffix(".png"), output.with_suffix(".json"))
-    check_outputs(paths[1], overwrite=overwrite)
-    for path in paths:
-        check_free(path, overwrite)
-    return paths
 
 
 def _finished(answer: Answer, paths: Sequence[Path], overwrite: bool) -> Match:

@@ -339,9 +339,9 @@ def test_interpolate_in_detail(succeed, fail, pluck, other, tmp_path, monkeypatc
     assert len(said["rendered_errors"]) == 3
     again = (*arguments, "--overwrite")
     assert "found 2 recordings" in fail("interpolate", pluck, other, *again, status=2)
-    assert "--spherical goes" in fail("interpolate", pluck, *again, "--spherical", status=2)
+    assert "spherical does" in fail("interpolate", pluck, *again, "--spherical", status=2)
     table = ("--csv", tmp_path / "t.csv")
-    assert "--csv writes" in fail("interpolate", pluck, *again, *table, status=2)
+    assert "csv does" in fail("interpolate", pluck, *again, *table, status=2)
     starts = ("--start-a", 0, "--start-b", 0.5)
     assert "one start" in fail("interpolate", pluck, *again, *effects, *starts)
 
@@ -426,7 +426,7 @@ def test_invert_several_rows_into_a_folder(succeed, fail, spectrograms_file, tmp
     assert names_in(tmp_path / "all") == {Path(each["path"]).name for each in said["sounds"]}
     assert len(said["sounds"]) == 4
     told = fail("invert", spectrograms_file, *rows, "-o", tmp_path / "all.wav", "-q")
-    assert "4 audio files to write, expected a folder" in told
+    assert "4 audio files to write" in told
     assert names_in(tmp_path) == {"all", *(f"all/{name}" for name in names_in(tmp_path / "all"))}
 
 

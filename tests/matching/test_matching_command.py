@@ -123,4 +123,4 @@ def test_what_cannot_be_matched_is_one_sentence(folder, arguments, told):
 def test_one_kind_of_reference_has_to_be_named(folder, arguments):
     result = run(*arguments)
     assert result.exit_code == 2
-    assert "--like" in result.stderr
+    assert "references" in result.stderr

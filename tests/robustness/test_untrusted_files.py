@@ -159,7 +159,7 @@ def test_a_file_with_links_to_other_files_is_refused(pairs_file, tmp_path, kind)
     assert len(effect) == n_rows
     columns = {"audio": (shape[1:], np.float32)}
     with pytest.raises(FormatError, match="leads to another"):
-        with storage.writing_rows(
+        with storage.open_writer(
             path, storage.PAIRS, columns, effect, saved, effects, [], resume=True
         ) as writer:
             writer.put(0, audio=np.ones((1, *shape[1:]), np.float32))

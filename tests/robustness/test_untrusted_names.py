@@ -53,7 +53,7 @@ def renamed(
     rows = storage.label_rows(labels, slice(None))
     n_bytes = label_columns(effects, storage.PAIRS)["setting_text"][1].itemsize
     rows["setting_text"] = storage.encode_texts([setting_text] * len(audio), n_bytes)
-    with storage.writing_rows(folder / pairs.name, *contents) as writer:
+    with storage.open_writer(folder / pairs.name, *contents) as writer:
         writer.put(0, audio=audio, **rows)
     return folder / pairs.name
 

@@ -265,7 +265,7 @@ def test_an_interrupt_of_one_process_ends_both_after_the_same_step(spectrograms_
         for process in processes:
             process.kill()
     assert (status, other_status) == (1, 1)
-    assert "interrupted: the same command with --resume goes on" in told
+    assert "interrupted. Use the same command with --resume" in told
     assert other_told.strip() == ""
     rows = list(read_metrics(tmp_path / "run" / "metrics.csv"))
     step = read_checkpoint(tmp_path / "run" / "checkpoints" / "last.pt")["step"]

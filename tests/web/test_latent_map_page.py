@@ -101,7 +101,7 @@ def test_unsupported_sample_rates_of_mp3_become_higher_ones():
     [
         (np.zeros(100), "ogg", "Use mp3 or flac"),
         (np.full(100, np.nan), "mp3", "NaN or infinite"),
-        (np.full(100, 2.0), "flac", "peaks at"),
+        (np.full(100, 2.0), "flac", "found a peak"),
     ],
 )
 def test_unknown_formats_and_invalid_samples_are_not_encoded(samples, kind, sentence):

@@ -340,7 +340,7 @@ def test_points_are_coloured_by_a_parameter(spaced, latents, map_audio):
                 colour = np.array([int(code[i : i + 2], 16) for i in (1, 3, 5)])
                 shown = page.evaluate(COLOUR, row)
                 np.testing.assert_allclose(shown, 255 + 0.92 * (colour - 255), atol=6)
-        assert "12 dB" in page.inner_text(".point-map-ticks").replace("\xa0", " ")
+        assert "60 dB" in page.inner_text(".point-map-ticks").replace("\xa0", " ")
         assert complaints == []
 
 

@@ -71,7 +71,7 @@ def test_counts_of_pairs_are_those_of_the_file(text, pairs_file):
         assert f"{row} {', '.join(folders)}" in seen
     assert f"{N_SAMPLES:,} samples at {RATE:,} Hz" in seen
     assert "drive 0 dB to 60 dB 24 dB linear" in seen
-    assert "output \N{MINUS SIGN}24 dB to 0 dB" in seen
+    assert "output \N{MINUS SIGN}48 dB to 12 dB" in seen
 
 
 def test_every_step_has_audio_of_the_exact_length(text, pairs_file):

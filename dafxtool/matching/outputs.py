@@ -1,0 +1,24 @@
+"""Check the output files of a match, before anything slow is imported."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from dafxtool.audio.writer import BIT_DEPTHS
+from dafxtool.errors import InputError
+from dafxtool.utils.files import check_free
+from dafxtool.utils.outputs import check_outputs
+
+
+def check_match_outputs(output: Path, overwrite: bool) -> tuple[Path, Path, Path]:
+    """Return the names of recording, sheet and JSON file; refuse those that exist."""
+    if output.suffix.lower() not in BIT_DEPTHS:
+        raise InputError(
+            f"{output}: unknown kind of recording (expected .wav or .flac). Choose another "
+            "--output."
+        )
+    paths = (output, output.with_suffix(".png"), output.with_suffix(".json"))
+    check_outputs(paths[1], overwrite=overwrite)
+    for path in paths:
+        check_free(path, overwrite)
+    return paths
