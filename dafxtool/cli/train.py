@@ -22,6 +22,7 @@ from dafxtool.cli._options import (
     seed_option,
 )
 from dafxtool.cli._output import Table, progress_from, report
+from dafxtool.errors import ElsewhereError
 from dafxtool.utils.text import counted
 
 if TYPE_CHECKING:
@@ -152,10 +153,11 @@ def command(data: Path | None, as_json: bool, **options: Any) -> None:
 
     training = {name: options.pop(name) for name in TRAINING_OPTIONS}
     result = dafxtool.train(data, training=training, progress=progress_from(options), **options)
-    if os.environ.get("RANK", "0") == "0":  # of torchrun's processes, the first reports
+    is_first = os.environ.get("RANK", "0") == "0"  # of torchrun's processes, the first reports
+    if is_first:
         report(vars(result), as_json, _lines(result))
     if result.ended == "interrupted":
-        raise KeyboardInterrupt
+        raise KeyboardInterrupt if is_first else ElsewhereError("the first process reports it")
 
 
 def _lines(result: TrainingResult) -> list[str | Table]:
