@@ -43,6 +43,8 @@ def configuration_for(
     made = presets.configure(preset, file, overrides, fallback)
     if preset is None and file is None and fallback == "small":
         progress.say("no CUDA device and no --preset: taking the preset 'small'")
+    over = f", {file} over it" if file else ""
+    progress.detail(f"configuration: preset {made.preset}{over}, then single options")
     return made
 
 

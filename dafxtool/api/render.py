@@ -83,6 +83,10 @@ def render(
     chosen = defaults.chosen_effects(names, plugin_files, rate, progress=progress)
     if pairs_per_effect is None and settings in ("random", "static"):
         pairs_per_effect = configuration.pairs_per_effect
+    workers = workers or usable_cores()
+    progress.detail(
+        f"rendering with {f'the cluster at {dask}' if dask else f'--workers {workers}'}"
+    )
     with cluster_at(dask, progress) as cluster:
         return render_pairs(
             paths,
@@ -94,7 +98,7 @@ def render(
             settings,
             steps,
             seed,
-            workers or usable_cores(),
+            workers,
             resume,
             overwrite,
             strict,

@@ -94,7 +94,7 @@ _verbose_option = click.option(
     "-v",
     "--verbose",
     is_flag=True,
-    help="Also print what was decided and why: defaults, devices, skipped files.",
+    help="Also print the configuration and the number of workers that were chosen.",
 )
 
 

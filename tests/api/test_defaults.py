@@ -24,7 +24,7 @@ from dafxtool.api.defaults import (
 )
 from dafxtool.audio import example_recordings
 from dafxtool.errors import DiskError, InputError
-from dafxtool.utils.progress import Progress
+from dafxtool.utils.progress import Progress, TerminalProgress
 
 
 class Told(Progress):
@@ -172,3 +172,9 @@ def test_effects_of_a_run_are_those_it_was_trained_on(told):
 def test_a_plugin_alone_means_all_of_its_effects(plugin):
     names = [effect.name for effect, _ in chosen_effects((), [plugin], RATE)]
     assert names == ["zamtube"]
+
+
+def test_details_are_printed_for_verbose_only(capsys):
+    for verbose in (False, True):
+        configuration_for("week6", None, {}, TerminalProgress(verbose=verbose))
+        assert ("preset week6" in capsys.readouterr().err) is verbose
