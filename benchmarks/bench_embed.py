@@ -97,7 +97,7 @@ def some_files(named: Path, folder: Path, most: int) -> Path:
 
 def measure_pairs(run: Run, scratch: Path, rounds: int, where: str) -> None:
     pairs, spectrograms = scratch / "pairs.h5", scratch / "spectrograms.h5"
-    with storage.Reader(pairs, storage.PAIRS) as reader:
+    with storage.Hdf5Reader(pairs, storage.PAIRS) as reader:
         sound = reader.rows(slice(None))
     values = spectrogram_batches(run, sound)
     check_values(run, sound, pairs)
@@ -164,7 +164,7 @@ def spectrogram_batches(run: Run, sound: NDArray[np.float32]) -> list[torch.Tens
 
 
 def read(pairs: Path) -> None:
-    with storage.Reader(pairs, storage.PAIRS) as reader:
+    with storage.Hdf5Reader(pairs, storage.PAIRS) as reader:
         for start in range(0, len(reader), BATCH):
             reader.rows(slice(start, start + BATCH))
 

@@ -139,7 +139,7 @@ def floors(pairs_file: Path, folder: Path, jobs: Sequence[Job]) -> dict[str, flo
 
     paths = sorted({path for job in jobs for path in used(job)})
     decode = timed(lambda: [load_audio(Path(path), 24_000) for path in paths])
-    with storage.Reader(pairs_file, storage.PAIRS) as pairs:
+    with storage.Hdf5Reader(pairs_file, storage.PAIRS) as pairs:
         shape = pairs.row_shape
         dry = pairs.rows(np.arange(0, len(pairs), max(1, len(pairs) // 400)))[:, 0]
     chosen = jobs[:: max(1, len(jobs) // 400)]
@@ -249,7 +249,7 @@ def jobs_of(pairs_file: Path) -> list[Job]:
     """Convert the rows of a pairs file to jobs of the loop."""
     from dafxtool import storage
 
-    with storage.Reader(pairs_file, storage.PAIRS) as pairs:
+    with storage.Hdf5Reader(pairs_file, storage.PAIRS) as pairs:
         labels, n_samples = pairs.labels, pairs.row_shape[1]
     tracks: dict[int, list[int]] = {}
     for index, recording in enumerate(labels.recordings):
@@ -286,7 +286,7 @@ def check_same(one: Path, other: Path) -> None:
 
     from dafxtool import storage
 
-    with storage.Reader(one, storage.PAIRS) as a, storage.Reader(other, storage.PAIRS) as b:
+    with storage.Hdf5Reader(one, storage.PAIRS) as a, storage.Hdf5Reader(other, storage.PAIRS) as b:
         parts = [slice(i, i + 64) for i in range(0, len(a), 64)]
         same = all(np.array_equal(a.rows(part), b.rows(part)) for part in parts)
         check(same and len(a) == len(b), "1 worker and 2 workers render different pairs")
@@ -299,7 +299,7 @@ def check_again(path: Path, rows: Sequence[int]) -> None:
     from dafxtool.dataset.render import rerender_row
 
     for row in rows:
-        with storage.Reader(path, storage.PAIRS) as pairs:
+        with storage.Hdf5Reader(path, storage.PAIRS) as pairs:
             stored = pairs.rows(slice(row, row + 1))[0]
         check(np.array_equal(rerender_row(path, row), stored), f"row {row} renders differently")
 
@@ -310,7 +310,7 @@ def check_loop(path: Path, jobs: Sequence[Job], n_samples: int) -> None:
 
     from dafxtool import storage
 
-    with storage.Reader(path, storage.PAIRS) as pairs:
+    with storage.Hdf5Reader(path, storage.PAIRS) as pairs:
         stored = pairs.rows(slice(0, len(jobs)))
     for job, pair in zip(jobs, stored, strict=True):
         # Aliases of pedalboard's resampling are distorted like the rest.

@@ -60,9 +60,9 @@ def measure(scratch: Path, rounds: int) -> None:
     emptied(kept)()
     ours(pairs, kept)
     by_librosa(files[:8], kept)
-    with storage.Reader(pairs, storage.PAIRS) as reader:
+    with storage.Hdf5Reader(pairs, storage.PAIRS) as reader:
         sound = torch.from_numpy(reader.rows(slice(None)))
-    with storage.Reader(kept / "dataset.h5", storage.SPECTROGRAMS) as reader:
+    with storage.Hdf5Reader(kept / "dataset.h5", storage.SPECTROGRAMS) as reader:
         written = reader.rows(slice(None))
         constants = reader.configuration["mean"], reader.configuration["std"]
     check_values(sound, written, constants, [kept / f"{path.stem}.npy" for path in files[:8]])

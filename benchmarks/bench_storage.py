@@ -92,7 +92,7 @@ def some_spectrograms(recordings: Path, scratch: Path, n_pairs: int) -> NDArray[
     render([recordings], scratch / "pairs.h5", effects, pairs_per_effect=n_pairs // 2)
     made = scratch / "spectrograms.h5"
     compute_spectrograms(scratch / "pairs.h5", made, CONFIG, device="cpu")
-    with storage.Reader(made, storage.SPECTROGRAMS) as reader:
+    with storage.Hdf5Reader(made, storage.SPECTROGRAMS) as reader:
         values: NDArray[np.float16] = reader.rows(slice(None))
     return values
 
@@ -108,7 +108,7 @@ def measure(values: NDArray[np.float16], folder: Path, rounds: int) -> None:
         reading[name] = partial(layout.read, paths[name], batches)
     emptied(folder)()
     written = timed(writing, rounds, before=None)
-    with storage.Reader(paths[OURS], storage.SPECTROGRAMS) as reader:
+    with storage.Hdf5Reader(paths[OURS], storage.SPECTROGRAMS) as reader:
         check(
             np.array_equal(reader.rows(batches[0]), values[batches[0]]),
             "rows differ",
@@ -167,7 +167,7 @@ def write_ours(path: Path, values: NDArray[np.float16]) -> None:
 
 
 def read_ours(path: Path, batches: list[NDArray[np.int64]]) -> None:
-    with storage.Reader(path, storage.SPECTROGRAMS) as reader:
+    with storage.Hdf5Reader(path, storage.SPECTROGRAMS) as reader:
         for rows in batches:
             reader.rows(rows)
 

@@ -87,7 +87,7 @@ def unobserved(n_steps: int) -> Configuration:
 
 def measure(data: Path, scratch: Path, made: Configuration, rounds: int) -> None:
     n_steps, size = made.training.max_steps, made.training.batch_size
-    with storage.Reader(data, storage.SPECTROGRAMS) as reader:
+    with storage.Hdf5Reader(data, storage.SPECTROGRAMS) as reader:
         rows = SplitLoader(reader, reader.labels.rows_of(("train",)), "cpu")
         n_rows, n_bytes = len(rows), len(rows) * reader.bytes_per_row
         check_weights(data, scratch / "checked", unobserved(4), rows)
@@ -150,7 +150,7 @@ class MessageLog(Progress):
     def __init__(self) -> None:
         self.lines: list[str] = []
 
-    def say(self, text: str) -> None:
+    def message(self, text: str) -> None:
         self.lines.append(text)
 
 

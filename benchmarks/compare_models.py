@@ -97,7 +97,7 @@ def compare(
     run = folder / name
     if not (run / "checkpoints" / "last.pt").exists():
         configuration = VARIANTS[name][1]
-        with storage.Reader(pairs, storage.PAIRS) as reader:
+        with storage.Hdf5Reader(pairs, storage.PAIRS) as reader:
             configuration = presets.with_segments_of(configuration, *segment_size(reader))
         spectrogram = configuration.spectrogram
         analysed = folder / f"{spectrogram.n_fft}-{spectrogram.hop_length}.h5"

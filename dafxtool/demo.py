@@ -141,11 +141,11 @@ class _Demo:
         seconds, steps = state["seconds"], self._steps()
         first = self._first_missing(steps, seconds)
         if first == len(steps):
-            self.progress.say(f"{self.folder}: complete. Use --overwrite to run the demo again.")
+            self.progress.message(f"{self.folder}: complete. Use --overwrite to run it again.")
         elif first:
-            self.progress.say(f"{self.folder}: resuming at step {steps[first].name!r}")
+            self.progress.message(f"{self.folder}: resuming at step {steps[first].name!r}")
         for step in steps[first:]:
-            self.progress.say(f"-- {step.name}")
+            self.progress.message(f"-- {step.name}")
             started = time.monotonic()
             step.write(self.folder / step.path)
             seconds[step.path] = round(time.monotonic() - started, 1)
@@ -185,7 +185,7 @@ class _Demo:
             if {name: earlier.get(name) for name in options} == options:
                 state["seconds"] = dict(earlier["seconds"])
             else:
-                self.progress.say(f"{self.folder}: starting from scratch, because options differ")
+                self.progress.message(f"{self.folder}: starting afresh: options differ")
         self._save(state)
         return state
 

@@ -53,9 +53,9 @@ class Check:
 
     what     the package, part of the machine or plugin file
     state    "ok"; "warning": works with restrictions; "missing": not installed, and needed only for
-             the purpose that `mend` names; "broken": needed, and does not work
+             the purpose that `fix` names; "broken": needed, and does not work
     found    the result in one line
-    mend     how to fix it
+    fix     how to fix it
     effects  of a plugin file
     details  further lines, such as parameters that a plugin ignores
     """
@@ -63,7 +63,7 @@ class Check:
     what: str
     state: str
     found: str
-    mend: str = ""
+    fix: str = ""
     effects: tuple[Effect, ...] = ()
     details: tuple[str, ...] = ()
 
@@ -92,7 +92,7 @@ def examine(
     ]
     results = [check() for check in checks]
     for path in plugins:
-        progress.say(f"checking {path}; some plugins take minutes")
+        progress.message(f"checking {path}; some plugins take minutes")
         results.append(check_plugin(path, sample_rate))
     return results
 
@@ -110,9 +110,9 @@ def check_plugin(path: Path, sample_rate: int = 24_000) -> Check:
     try:
         audited = audited_effects(path, sample_rate)
     except DafxError as error:
-        mend = "install a build of the plugin for this system, or leave it out"
+        fix = "install a build of the plugin for this system, or leave it out"
         found, details = _shorten(str(error))
-        return Check(str(path), "broken", found, mend, details=details)
+        return Check(str(path), "broken", found, fix, details=details)
     effects = tuple(effect for effect, _ in audited)
     found = ", ".join(
         f"{effect.name} ({_parameters(effect)}, {_channels(effect)}, latency "
@@ -122,8 +122,8 @@ def check_plugin(path: Path, sample_rate: int = 24_000) -> Check:
     warnings_of_effects = [text for effect in effects for text in plugin_warnings(effect)]
     if warnings_of_effects:
         found += f"; {counted(len(warnings_of_effects), 'warning')}"
-        mend = "use it with these restrictions, which the output file records, or another version"
-        return Check(str(path), "warning", found, mend, effects, tuple(warnings_of_effects))
+        fix = "use it with these restrictions, which the output file records, or another version"
+        return Check(str(path), "warning", found, fix, effects, tuple(warnings_of_effects))
     return Check(str(path), "ok", found, effects=effects)
 
 
@@ -191,8 +191,8 @@ def _optional(name: str, purpose: str, extra: str = "") -> Callable[[], Check]:
         try:
             return Check(name, "ok", f"{version(name)} (optional)")
         except PackageNotFoundError:
-            mend = f"{purpose}: pip install 'dafxtool[{extra or name}]'"
-            return Check(name, "missing", "not installed (optional)", mend)
+            fix = f"{purpose}: pip install 'dafxtool[{extra or name}]'"
+            return Check(name, "missing", "not installed (optional)", fix)
 
     return check
 
@@ -252,16 +252,16 @@ def _cuda() -> Check:
     if not available:
         if driver:
             found = f"driver {driver}, but torch {torch.__version__} cannot use it"
-            mend = "update the driver, or install a torch built for it; until then, use the CPU"
-            return Check("cuda", "warning", found, mend)
-        mend = "train on the CPU, where the preset small takes minutes"
-        return Check("cuda", "warning", "no CUDA device", mend)
+            fix = "update the driver, or install a torch built for it; until then, use the CPU"
+            return Check("cuda", "warning", found, fix)
+        fix = "train on the CPU, where the preset small takes minutes"
+        return Check("cuda", "warning", "no CUDA device", fix)
     try:
         ones = torch.ones(64, 64).to("cuda")
         total = float(ones.matmul(ones).sum())
     except RuntimeError as error:
-        mend = "check nvidia-smi, or use --device cpu"
-        return Check("cuda", "broken", _first_line(error), mend)
+        fix = "check nvidia-smi, or use --device cpu"
+        return Check("cuda", "broken", _first_line(error), fix)
     if total != 64.0**3:
         return Check("cuda", "broken", "the GPU computes wrong products", "use --device cpu")
     return Check("cuda", "ok", f"{_devices()}, driver {driver or 'unknown'}")
@@ -304,8 +304,8 @@ def _pedalboard() -> Check:
     try:
         found = version(what)
     except PackageNotFoundError:
-        mend = "needed only to apply effects: pip install pedalboard"
-        return Check(what, "missing", "not installed", mend)
+        fix = "needed only to apply effects: pip install pedalboard"
+        return Check(what, "missing", "not installed", fix)
     failure = _import_failure(what)
     if failure:
         return Check(what, "broken", f"{found}, {failure}", f"pip install --force-reinstall {what}")
@@ -323,8 +323,8 @@ def _codecs() -> Check:
     what = "audio files"
     failure = _import_failure("soundfile")
     if failure:
-        mend = "needed only to read and write audio: pip install soundfile"
-        return Check(what, "missing", f"soundfile {failure}", mend)
+        fix = "needed only to read and write audio: pip install soundfile"
+        return Check(what, "missing", f"soundfile {failure}", fix)
     failures = [name for name, (kind, subtype) in CODECS.items() if not _reads_back(kind, subtype)]
     usable = [name for name in CODECS if name not in failures]
     found = f"reads and writes {', '.join(usable) or 'nothing'}"
@@ -401,11 +401,11 @@ def _disk() -> Check:
         with tempfile.TemporaryFile(dir=folder) as file:
             file.write(b"dafxtool")
     except OSError as error:
-        mend = "change to a folder that you may write to, or choose another --output"
-        return Check("disk", "broken", f"{found}, but not writable ({error.strerror})", mend)
+        fix = "change to a folder that you may write to, or choose another --output"
+        return Check("disk", "broken", f"{found}, but not writable ({error.strerror})", fix)
     if free < BYTES_OF_PRESET:
-        mend = "free some space, or choose another --output"
-        return Check("disk", "warning", f"{found}, which the default preset may use up", mend)
+        fix = "free some space, or choose another --output"
+        return Check("disk", "warning", f"{found}, which the default preset may use up", fix)
     return Check("disk", "ok", found)
 
 

@@ -43,7 +43,7 @@ def test_every_check_that_is_not_ok_has_a_fix(checks):
     for check in checks.values():
         assert check.state in doctor.STATES
         assert check.found
-        assert check.mend or check.state == "ok", check
+        assert check.fix or check.state == "ok", check
 
 
 def test_libsndfile_reads_and_writes_all_formats(checks):
@@ -59,7 +59,7 @@ def test_torchaudio_that_cannot_be_imported_is_one_warning_with_the_tested_pair(
     check = doctor._torchaudio()
     assert check.state == "warning"
     assert "2.11.1 with torch 2.12.1" in check.found
-    assert doctor.TORCH_PAIR in check.mend
+    assert doctor.TORCH_PAIR in check.fix
 
 
 def test_the_pair_that_doctor_names_is_the_tested_one():
@@ -84,7 +84,7 @@ def test_a_machine_without_pedalboard_is_not_broken(missing):
     missing("pedalboard")
     check = doctor._pedalboard()
     assert (check.state, check.found) == ("missing", "not installed")
-    assert "pip install pedalboard" in check.mend
+    assert "pip install pedalboard" in check.fix
 
 
 def test_a_needed_package_that_is_not_installed_is_broken(missing):
@@ -103,14 +103,14 @@ def test_an_optional_package_that_is_not_installed_is_only_missing(missing):
     missing("wandb")
     check = doctor._optional("wandb", "needed only for logs on W&B")()
     assert check.state == "missing"
-    assert check.mend == "needed only for logs on W&B: pip install 'dafxtool[wandb]'"
+    assert check.fix == "needed only for logs on W&B: pip install 'dafxtool[wandb]'"
 
 
 def test_codecs_that_fail_are_named(monkeypatch):
     pytest.importorskip("soundfile")
     monkeypatch.setattr(doctor, "_reads_back", lambda kind, subtype: kind != "MP3")
     check = doctor._codecs()
-    assert (check.state, check.mend) == ("warning", "convert MP3 to WAV or FLAC first")
+    assert (check.state, check.fix) == ("warning", "convert MP3 to WAV or FLAC first")
     monkeypatch.setattr(doctor, "_reads_back", lambda kind, subtype: False)
     assert doctor._codecs().state == "broken"
 
@@ -177,7 +177,7 @@ def test_a_plugin_that_ignores_parameters_is_a_warning(invoke, monkeypatch):
         isolation, "audited_effects", lambda *_: [(Effect("x", plugin=file), audit)]
     )
     check = doctor.check_plugin("x.vst3")
-    assert check.state == "warning" and check.mend
+    assert check.state == "warning" and check.fix
     assert check.found.endswith("; 2 warnings")
     details = "\n".join(check.details)
     assert "'Speed'" in details and "not repeatable" in details and "Meter" not in details

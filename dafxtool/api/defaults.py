@@ -42,7 +42,7 @@ def configuration_for(
     fallback = "default" if n_cuda_devices() else "small"
     made = presets.configure(preset, file, overrides, fallback)
     if preset is None and file is None and fallback == "small":
-        progress.say("no CUDA device and no --preset: taking the preset 'small'")
+        progress.message("no CUDA device and no --preset: taking the preset 'small'")
     over = f", {file} over it" if file else ""
     progress.detail(f"configuration: preset {made.preset}{over}, then single options")
     return made
@@ -61,7 +61,7 @@ def chosen_effects(
         names = [name for name, effect in known.items() if effect.plugin]
     if not names:
         names = default
-        progress.say(f"no --effect: taking {' and '.join(default)}")
+        progress.message(f"no --effect: taking {' and '.join(default)}")
     return [each if isinstance(each, EffectChoice) else parse_effect(each, known) for each in names]
 
 
@@ -76,7 +76,7 @@ def effects_of_run(
     if names or plugin_files:
         return chosen_effects(names, plugin_files, sample_rate, progress=progress)
     effects = [Effect.from_dict(dict(each)) for each in described]
-    progress.say(f"no --effect: taking {' and '.join(effect.name for effect in effects)}")
+    progress.message(f"no --effect: taking {' and '.join(effect.name for effect in effects)}")
     return [EffectChoice(effect.at(sample_rate), {}) for effect in effects]
 
 
@@ -95,7 +95,7 @@ def built_in_recordings(progress: Progress = SILENT) -> list[Path]:
         clip.write_wav(Path(name))
     if missing:
         message += f"; {' and '.join(missing)}, written too, are there to try a model on"
-    progress.say(message)
+    progress.message(message)
     return [folder]
 
 
@@ -158,11 +158,11 @@ def pairs_of_run(
             and not path.name.startswith(".")
             and storage.kind_of(path) == storage.PAIRS
         ):
-            with suppress(FormatError), storage.Reader(path, storage.PAIRS) as reader:
+            with suppress(FormatError), storage.Hdf5Reader(path, storage.PAIRS) as reader:
                 if reader.configuration == data["pairs"]:
                     return path
     path = newest_file([storage.PAIRS], folder)
-    progress.say(f"the pairs that the run was trained on are not here: taking {path}")
+    progress.message(f"the pairs that the run was trained on are not here: taking {path}")
     return path
 
 
@@ -175,7 +175,7 @@ def spectrograms_for(
     """`source` itself where it holds spectrograms; of pairs, those made of them, or made now."""
     if storage.kind_of(source) == storage.SPECTROGRAMS:
         return source
-    with storage.Reader(source, storage.PAIRS) as pairs:
+    with storage.Hdf5Reader(source, storage.PAIRS) as pairs:
         made_of = pairs.configuration
         segments = made_of["segments"]
     wanted = presets.with_segments_of(
@@ -184,12 +184,12 @@ def spectrograms_for(
     for path in source.parent.glob("*.h5"):
         newer = path.is_file() and path.stat().st_mtime_ns >= source.stat().st_mtime_ns
         if newer and storage.kind_of(path) == storage.SPECTROGRAMS:
-            with suppress(FormatError), storage.Reader(path, storage.SPECTROGRAMS) as reader:
+            with suppress(FormatError), storage.Hdf5Reader(path, storage.SPECTROGRAMS) as reader:
                 saved = reader.configuration
                 if saved.get("pairs") == made_of and saved.get("spectrogram") == vars(wanted):
                     return path
     output = unused_name(source.with_name("spectrograms.h5"))
-    progress.say(f"analysing {source} into {output}")
+    progress.message(f"analysing {source} into {output}")
     arguments: dict[str, Any] = {"device": device, "progress": progress}
     try:
         compute_spectrograms(source, output, wanted, resume=True, **arguments)

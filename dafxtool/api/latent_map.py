@@ -144,7 +144,7 @@ def latent_map(
         latents = embed(sources, loaded, chosen, splits, progress=progress)
         if as_page:
             read_audio = audio_reader(sources[0], latents, loaded, splits)
-    progress.say(f"projecting {len(latents)} latents with {method}")
+    progress.message(f"projecting {len(latents)} latents with {method}")
     projection = stage.latent_map(latents, method, seed, part)
     title = title or stage.map_title(latents)
     page_audio = None

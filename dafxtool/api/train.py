@@ -74,7 +74,7 @@ def train(
         )
         if wandb and group.first:
             begin_wandb(run, configuration)
-        progress.say(f"training on {source} into {run}")
+        progress.message(f"training on {source} into {run}")
         observers: tuple[Callback, ...] = (TensorBoardCallback(), *callbacks)
         result = train_model(
             source, run, configuration, group.device, resume, overwrite, observers, progress

@@ -79,7 +79,7 @@ def command(
 
 def _line(check: Check, width: int) -> str:
     found = f"{check.state:<8} {check.what:<{width}}  {check.found}"
-    return f"{found}\n{'':<{width + 11}}-> {check.mend}" if check.mend else found
+    return f"{found}\n{'':<{width + 11}}-> {check.fix}" if check.fix else found
 
 
 def _described(effect: Effect) -> list[str | Table]:

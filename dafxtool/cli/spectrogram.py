@@ -86,7 +86,7 @@ def command(pairs: Path | None, as_json: bool, **options: Any) -> None:
     progress = progress_from(options)
     result = dafxtool.compute_spectrograms(pairs, progress=progress, **options)
     if result.hint:
-        progress.say(result.hint)
+        progress.message(result.hint)
     report(
         vars(result),
         as_json,

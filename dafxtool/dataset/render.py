@@ -275,7 +275,7 @@ def rerender_row(path: Path, row: int) -> NDArray[np.float32]:
     It is bit-identical to the stored one while the recordings and the plugin are unchanged.
     InputError for a row that does not exist, or a file that `render` did not write.
     """
-    with storage.Reader(path, storage.PAIRS) as pairs:
+    with storage.Hdf5Reader(path, storage.PAIRS) as pairs:
         if not 0 <= row < len(pairs):
             raise InputError(
                 f"{path} has rows 0 to {len(pairs) - 1}, not {row}. Choose one of them."

@@ -367,7 +367,7 @@ class _Pool:
             )
         elif effect.plugin and waited > SECONDS_BEFORE_NOTICE and not worker.is_slow:
             worker.is_slow = True
-            self.progress.say(f"{effect.name} is slow. Some plugins take minutes to load.")
+            self.progress.message(f"{effect.name} is slow. Some plugins take minutes to load.")
 
     def _replace(self, worker: _Worker, reason: str) -> Iterator[Batch]:
         """Remove a dead worker: its row is tried again or fails, its other rows wait again.

@@ -64,7 +64,7 @@ class PairWriter(Protocol):
 class _Hdf5PairWriter:
     """Writer of a pairs file; converts pairs to columns."""
 
-    writer: storage.Writer
+    writer: storage.Hdf5Writer
     plan: RenderPlan
 
     def done(self) -> NDArray[np.bool_]:
@@ -237,7 +237,7 @@ def _export(
         shutil.rmtree(remains, ignore_errors=True)
     with TemporaryDirectory(prefix=STAGING, dir=output) as temporary_folder:
         staging = Path(temporary_folder)
-        with storage.Reader(working, storage.PAIRS) as pairs:
+        with storage.Hdf5Reader(working, storage.PAIRS) as pairs:
             failed = pairs.failed()
             rows = [row for row in range(plan.n_rows) if row not in failed]
             lines = _export_pairs(pairs, rows, staging, plan, suffix, progress)
@@ -254,7 +254,7 @@ def _export(
 
 
 def _export_pairs(
-    pairs: storage.Reader,
+    pairs: storage.Hdf5Reader,
     rows: Sequence[int],
     folder: Path,
     plan: RenderPlan,

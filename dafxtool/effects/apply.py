@@ -111,7 +111,7 @@ def load_effects(
         _add(effects, effect)
     for effect in effects.values():
         for warning in plugin_warnings(effect):
-            progress.say(warning)
+            progress.message(warning)
     return effects
 
 

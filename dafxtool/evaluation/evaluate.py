@@ -48,7 +48,7 @@ def evaluate(
     InputError if no training rows or no unseen test rows exist; FormatError for segments of
     another size.
     """
-    with storage.Reader(pairs, storage.PAIRS) as reader:
+    with storage.Hdf5Reader(pairs, storage.PAIRS) as reader:
         check_segments(reader, run)
         data = EvaluationData(reader, run, progress)
         recognition, confusion = recognition_scores(data)

@@ -50,7 +50,7 @@ class EvaluationData:
     remarks            what was left out, and why
     """
 
-    def __init__(self, reader: storage.Reader, run: Run, progress: Progress) -> None:
+    def __init__(self, reader: storage.Hdf5Reader, run: Run, progress: Progress) -> None:
         self.reader, self.run, self.labels = reader, run, reader.labels
         self.remarks: list[str] = []
         labels = reader.labels

@@ -61,7 +61,7 @@ def _embed_spectrograms(path: Path, run: Run, splits: Sequence[str], progress: P
 
     from dafxtool.config import SpectrogramConfig
 
-    with storage.Reader(path, storage.SPECTROGRAMS) as reader:
+    with storage.Hdf5Reader(path, storage.SPECTROGRAMS) as reader:
         theirs = SpectrogramConfig(**reader.configuration["spectrogram"])
         if theirs != run.spectrogram_config:
             raise FormatError(
@@ -80,7 +80,7 @@ def _embed_spectrograms(path: Path, run: Run, splits: Sequence[str], progress: P
 
 
 def _embed_pairs(path: Path, run: Run, splits: Sequence[str], progress: Progress) -> Latents:
-    with storage.Reader(path, storage.PAIRS) as reader:
+    with storage.Hdf5Reader(path, storage.PAIRS) as reader:
         check_segments(reader, run)
         return _embed_rows(
             reader, lambda rows: run.embed_audio(reader.rows(rows)), run, splits, progress
@@ -88,7 +88,7 @@ def _embed_pairs(path: Path, run: Run, splits: Sequence[str], progress: Progress
 
 
 def _embed_rows(
-    reader: storage.Reader,
+    reader: storage.Hdf5Reader,
     latents_of: Callable[[NDArray[np.int64]], NDArray[np.float32]],
     run: Run,
     splits: Sequence[str],

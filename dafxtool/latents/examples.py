@@ -104,7 +104,7 @@ def source_of_pair(
     )
 
 
-def _stored_source(reader: storage.Reader, row: int, run: Run) -> Example:
+def _stored_source(reader: storage.Hdf5Reader, row: int, run: Run) -> Example:
     labels = reader.labels
     if not 0 <= row < len(labels):
         raise InputError(f"{reader.path} has rows 0 to {len(labels) - 1}, not {row}.")

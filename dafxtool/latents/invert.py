@@ -142,7 +142,7 @@ def check_inversion(
             f"{source} holds {kind or 'nothing that can be inverted'}: wanted a spectrograms or "
             "latents file, or magnitudes as .npy or .npz."
         )
-    with storage.Reader(source, kind) as reader:
+    with storage.Hdf5Reader(source, kind) as reader:
         _checked(rows, len(reader), source)
         if kind == storage.LATENTS:
             find_checkpoint(run or Path(reader.configuration["run"]))

@@ -76,7 +76,7 @@ def reconstruct_pairs(
     The examples are those whose error is nearest to the median of their effect: neither the best
     nor the worst. With `rows`, those rows are shown instead.
     """
-    with storage.Reader(path, storage.PAIRS) as reader:
+    with storage.Hdf5Reader(path, storage.PAIRS) as reader:
         check_segments(reader, run)
         splits = splits or held_out(reader.labels)
         chosen = reader.labels.rows_of(splits)
@@ -109,7 +109,7 @@ def _table(names: Sequence[str], errors: NDArray[np.float64]) -> ReconstructionT
 
 
 def _errors_of_rows(
-    reader: storage.Reader, rows: NDArray[np.int64], run: Run, progress: Progress
+    reader: storage.Hdf5Reader, rows: NDArray[np.int64], run: Run, progress: Progress
 ) -> NDArray[np.float64]:
     errors = []
     progress.start("reconstructing", len(rows), "segment")

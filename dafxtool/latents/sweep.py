@@ -136,7 +136,9 @@ def sweep(
     chosen = check_effects(chosen, n_values, n_segments, config)
     heard = _choose_segments(inputs, run, n_segments, seed, strict, progress)
     if len(heard.segments) < n_segments:
-        progress.say(f"there are {len(heard.segments)} segments, not {n_segments}: taking those")
+        progress.message(
+            f"there are {len(heard.segments)} segments, not {n_segments}: taking those"
+        )
     jobs = [_jobs(each, n_values, len(heard.segments)) for each in chosen]
     progress.start("sweeping", sum(map(len, jobs)), "pair")
     made = [_sweep_one(*each, heard, run, progress) for each in zip(chosen, jobs, strict=True)]
@@ -264,7 +266,7 @@ def _choose_segments(
 
 def _stored_segments(path: Path, run: Run, count: int, rng: np.random.Generator) -> _Heard:
     """Dry sides of pairs that training has not seen, each recording's first ones first."""
-    with storage.Reader(path, storage.PAIRS) as reader:
+    with storage.Hdf5Reader(path, storage.PAIRS) as reader:
         check_segments(reader, run)
         labels = reader.labels
         row_of: dict[tuple[int, int], int] = {}  # several pairs may be of one segment

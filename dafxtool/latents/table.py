@@ -76,7 +76,7 @@ class Latents(notebook.Displayed):
         return replace(self, latent=self.latent[rows], labels=self.labels.take(rows))
 
 
-def check_segments(reader: storage.Reader, run: Run) -> None:
+def check_segments(reader: storage.Hdf5Reader, run: Run) -> None:
     """The pairs' segments have to be of the size that the run takes."""
     segments, wanted = reader.configuration["segments"], run.configuration.segments
     found = (segments["sample_rate"], segments["n_samples"])
@@ -236,7 +236,7 @@ def warn_if_trained_on(
     """A word where what is shown flatters the model."""
     count = int(seen_in_training(labels, rows, run).sum())
     if count:
-        progress.say(
+        progress.message(
             f"{count} of {len(rows)} segments are of recordings that the run was trained on, or "
             "chosen by: what is shown of them flatters it"
         )
@@ -247,5 +247,5 @@ def held_out_of(path: Path) -> list[str]:
     kind = storage.kind_of(path) if path.suffix.lower() in (".h5", ".hdf5") else None
     if kind not in (storage.PAIRS, storage.SPECTROGRAMS):
         return ["test"]
-    with storage.Reader(path, kind) as reader:
+    with storage.Hdf5Reader(path, kind) as reader:
         return held_out(reader.labels)

@@ -94,7 +94,7 @@ def compute_spectrograms(
     if output.exists() and pairs_file.exists() and output.samefile(pairs_file):
         raise OutputExistsError(f"{output}: is the pairs file. Choose another --output.")
     storage.check_output(output, resume, overwrite)
-    with storage.Reader(pairs_file, storage.PAIRS) as pairs:
+    with storage.Hdf5Reader(pairs_file, storage.PAIRS) as pairs:
         labels, fingerprint = pairs.labels, pairs.fingerprint()
         _check_sizes(pairs, config)
         device = pick_device(device if cluster is None else "cpu")
@@ -141,7 +141,7 @@ def compute_spectrograms(
     )
 
 
-def _check_sizes(pairs: storage.Reader, config: SpectrogramConfig) -> None:
+def _check_sizes(pairs: storage.Hdf5Reader, config: SpectrogramConfig) -> None:
     rate, n_samples = segment_size(pairs)
     if (rate, n_samples) != (config.sample_rate, config.n_samples):
         raise FormatError(
@@ -151,7 +151,7 @@ def _check_sizes(pairs: storage.Reader, config: SpectrogramConfig) -> None:
         )
 
 
-def segment_size(pairs: storage.Reader) -> tuple[int, int]:
+def segment_size(pairs: storage.Hdf5Reader) -> tuple[int, int]:
     """Return the sample rate in Hz and the segment length in samples of a pairs file."""
     segments = pairs.configuration["segments"]
     return int(segments["sample_rate"]), int(segments["n_samples"])
@@ -165,7 +165,7 @@ class _Analysis:
 
     def __init__(
         self,
-        pairs: storage.Reader,
+        pairs: storage.Hdf5Reader,
         config: SpectrogramConfig,
         device: str,
         threads: Threads,
@@ -214,7 +214,7 @@ class _Analysis:
         return sums[0][0] + sums[1][0], sums[0][1] + sums[1][1]
 
     def write_missing(
-        self, writer: storage.Writer, mean: float, std: float, progress: Progress
+        self, writer: storage.Hdf5Writer, mean: float, std: float, progress: Progress
     ) -> None:
         """Compute the rows that the file lacks, and write them."""
         missing = np.flatnonzero(~writer.done())
@@ -302,7 +302,7 @@ def start_on_cluster(
 
     FormatError  the worker finds another file under the path
     """
-    pairs = storage.Reader(path, storage.PAIRS)
+    pairs = storage.Hdf5Reader(path, storage.PAIRS)
     if pairs.fingerprint() != fingerprint:
         pairs.close()
         raise FormatError(
@@ -325,7 +325,7 @@ def read_magnitudes(
     path: Path, rows: NDArray[np.int64]
 ) -> tuple[NDArray[np.float32], SpectrogramConfig]:
     """Read rows of a spectrograms file as linear magnitudes (n, 2, n_bins, n_frames)."""
-    with storage.Reader(path, storage.SPECTROGRAMS) as reader:
+    with storage.Hdf5Reader(path, storage.SPECTROGRAMS) as reader:
         config = SpectrogramConfig(**reader.configuration["spectrogram"])
         spectrograms = reader.rows(rows)
         stats = np.stack([reader.column("mean"), reader.column("std")], axis=1)[rows]

@@ -21,10 +21,6 @@ from dafxtool.storage.writer import (
     partial_path,
 )
 
-# Short names.
-Reader = Hdf5Reader
-Writer = Hdf5Writer
-
 __all__ = [
     "LATENTS",
     "LONGEST_REASON",

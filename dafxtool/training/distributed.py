@@ -207,7 +207,7 @@ def joined(device: str = "auto") -> Iterator[ProcessGroup]:
             raise
         raise TrainingError(
             f"another of the {group.size} processes has ended or cannot be reached any more: look "
-            "at what it said, mend it, and go on with --resume."
+            "at what it said, fix it, and go on with --resume."
         ) from error
     else:
         dist.destroy_process_group()

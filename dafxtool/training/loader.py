@@ -64,7 +64,11 @@ class SplitLoader:
     """
 
     def __init__(
-        self, reader: storage.Reader, rows: NDArray[np.int64], device: str, n_neighbours: int = 1
+        self,
+        reader: storage.Hdf5Reader,
+        rows: NDArray[np.int64],
+        device: str,
+        n_neighbours: int = 1,
     ) -> None:
         self.rows, self.device, self._reader = rows, device, reader
         self._copying = None if device == "cpu" else torch.cuda.Stream(device)
@@ -94,7 +98,7 @@ class SplitLoader:
         """The labels of these rows, on the device."""
         return self._targets[_sent(torch.from_numpy(positions), self._targets.effect.device)]
 
-    def _load(self, reader: storage.Reader, device: str) -> Tensor:
+    def _load(self, reader: storage.Hdf5Reader, device: str) -> Tensor:
         held: Tensor | None = None
         for start in range(0, len(self.rows), 64):
             part = torch.from_numpy(reader.rows(self.rows[start : start + 64])).to(device)

@@ -102,7 +102,7 @@ def train(
         progress = progress if group.first else SILENT
         folder = validation = None
         with group.together():
-            reader = opened.enter_context(storage.Reader(spectrograms, storage.SPECTROGRAMS))
+            reader = opened.enter_context(storage.Hdf5Reader(spectrograms, storage.SPECTROGRAMS))
             configuration, shape = _configured(configuration, reader)
             training_rows = _rows(reader, ("train",))
             n_own_rows(min(configuration.training.batch_size, len(training_rows)), group)
@@ -122,7 +122,7 @@ def train(
                 )
                 about = _about(reader, spectrograms)
                 folder = RunWriter(run, trainer, about, resume, overwrite)
-                progress.say(
+                progress.message(
                     f"{len(training)} segments to train on and {len(validation)} to validate, in "
                     f"{training.place}; {group.device}, "
                     + ("bfloat16" if trainer.bfloat16 else "float32")
@@ -134,7 +134,7 @@ def train(
 
 
 def _configured(
-    configuration: Configuration, reader: storage.Reader
+    configuration: Configuration, reader: storage.Hdf5Reader
 ) -> tuple[Configuration, tuple[int, ...]]:
     """The configuration with the analysis of the file, and the shape of its spectrograms."""
     analysis = SpectrogramConfig(**reader.configuration["spectrogram"])
@@ -149,7 +149,7 @@ def _configured(
     ), shape
 
 
-def _rows(reader: storage.Reader, preferred: tuple[str, ...]) -> NDArray[np.int64]:
+def _rows(reader: storage.Hdf5Reader, preferred: tuple[str, ...]) -> NDArray[np.int64]:
     """Rows of the first of these splits that has any."""
     for split in preferred:
         rows = reader.labels.rows_of((split,))
@@ -160,7 +160,7 @@ def _rows(reader: storage.Reader, preferred: tuple[str, ...]) -> NDArray[np.int6
     )
 
 
-def _about(reader: storage.Reader, path: Path) -> dict[str, Any]:
+def _about(reader: storage.Hdf5Reader, path: Path) -> dict[str, Any]:
     """What a checkpoint says of its data."""
     return {
         "mean": float(reader.configuration["mean"]),
@@ -175,7 +175,7 @@ def _about(reader: storage.Reader, path: Path) -> dict[str, Any]:
     }
 
 
-def _paths(reader: storage.Reader, split: str) -> list[str]:
+def _paths(reader: storage.Hdf5Reader, split: str) -> list[str]:
     return [each["path"] for each in reader.labels.recordings if each["split"] == split]
 
 

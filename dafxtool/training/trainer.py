@@ -121,7 +121,7 @@ class Trainer:
         config = self.configuration.model
         if config.architecture != "residual":
             return
-        progress.say("fitting principal components")
+        progress.message("fitting principal components")
         positions = some_positions(len(training), PRINCIPAL_ROWS)
 
         def batches() -> Iterator[Tensor]:
@@ -135,7 +135,7 @@ class Trainer:
         described = torch.cat([model.describe(batch) for batch in batches()])
         model.prepare_style(described)
         if self._n_effects and not self._labels_along:
-            progress.say("fitting the style to effects and settings")
+            progress.message("fitting the style to effects and settings")
             self._fit_style(described, training.targets(positions))
 
     def fit_change(self, training: SplitLoader) -> None:
@@ -204,7 +204,7 @@ class Trainer:
         """
         if not self.compiles:
             return
-        progress.say("compiling the convolutions")
+        progress.message("compiling the convolutions")
         before = {name: values.clone() for name, values in self.model.named_buffers()}
         torch.compiler.reset()  # what earlier trainings of this process compiled counts against us
         self._compiled = True
@@ -220,7 +220,7 @@ class Trainer:
                 network._compiled_call_impl = None
             self._compiled = False
             reason = next((line for line in str(error).splitlines() if line), type(error).__name__)
-            progress.say(
+            progress.message(
                 f"compiling failed ({reason[:100]}): training goes on without, only slower; "
                 "--no-compile leaves this out"
             )

@@ -131,7 +131,7 @@ class DaskCluster:
         from distributed import TimeoutError as NoWorkers
 
         if not self._threads():
-            self._progress.say(f"{self.address}: waiting for the first worker")
+            self._progress.message(f"{self.address}: waiting for the first worker")
         try:
             self._client.wait_for_workers(1, timeout=SECONDS_FOR_WORKERS)
         except (NoWorkers, TimeoutError) as error:

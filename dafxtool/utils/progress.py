@@ -39,7 +39,7 @@ class Progress:
     def finish(self) -> None:
         """End the step, complete or not."""
 
-    def say(self, text: str) -> None:
+    def message(self, text: str) -> None:
         """Print one line for the user."""
 
     def detail(self, text: str) -> None:
@@ -90,12 +90,12 @@ class TerminalProgress(Progress):
 
     def detail(self, text: str) -> None:
         if self.verbose:
-            self.say(text)
+            self.message(text)
 
-    def say(self, text: str) -> None:
+    def message(self, text: str) -> None:
         text = printable(text)
         if self._step is not None:
-            self._step.say(text)
+            self._step.message(text)
         else:
             _print_line(text, self.stream)
 
@@ -126,7 +126,7 @@ class _Bar:
     def finish(self) -> None:
         self.bar.close()
 
-    def say(self, text: str) -> None:
+    def message(self, text: str) -> None:
         self.bar.write(text, file=self.bar.fp)
         self.bar.fp.flush()
 
@@ -155,12 +155,12 @@ class _Lines:
         now = time.monotonic()
         if now - self.last_line_time >= self.interval:
             self.last_line_time = now
-            self.say(self._state(now))
+            self.message(self._state(now))
 
     def finish(self) -> None:
-        self.say(self._state(time.monotonic(), is_finished=True))
+        self.message(self._state(time.monotonic(), is_finished=True))
 
-    def say(self, text: str) -> None:
+    def message(self, text: str) -> None:
         _print_line(text, self.stream)
 
     def _state(self, now: float, is_finished: bool = False) -> str:

@@ -82,7 +82,7 @@ def audio_reader(path: Path, latents: Latents, run: Run, splits: Sequence[str]) 
 
 
 def _read_pairs(path: Path, splits: Sequence[str], rows: NDArray[np.int64]) -> NDArray[np.float32]:
-    with storage.Reader(path, storage.PAIRS) as reader:
+    with storage.Hdf5Reader(path, storage.PAIRS) as reader:
         return np.asarray(reader.rows(reader.labels.rows_of(splits)[rows]), dtype=np.float32)
 
 
@@ -127,7 +127,7 @@ def collect_audio(
     end_levels = to_levels(ends, loudest, exponent)
     blended = from_levels(end_levels, exponent)
     residuals = _residuals(run, latents.latent[rows], constants, blended, loudest, progress)
-    progress.say("compressing the steps")
+    progress.message("compressing the steps")
     compressed = compress(residuals, seed)
     return MapAudio(
         rows,

@@ -78,13 +78,13 @@ def write_report(
     DiskError as in outputs.check_page_path.
     """
     outputs.check_page_path(path, overwrite)
-    with storage.Reader(pairs, storage.PAIRS) as reader:
+    with storage.Hdf5Reader(pairs, storage.PAIRS) as reader:
         check_segments(reader, run)
     sections, left_out = [], []
     for key, heading, build in _builders(run, pairs, n_points, seed, progress):
         if key in without:
             continue
-        progress.say(f"report: {heading.lower()}")
+        progress.message(f"report: {heading.lower()}")
         try:
             blocks = build()
         except DafxError as error:
@@ -96,7 +96,7 @@ def write_report(
     write_page(path, text, overwrite)
     n_bytes = path.stat().st_size
     if n_bytes > LARGE_BYTES:
-        progress.say(
+        progress.message(
             f"{path} has {n_bytes / 1e6:.0f} MB, too large for many mail servers. Use fewer "
             "--points, or --without map."
         )
@@ -126,7 +126,7 @@ def _builders(
 def _introduction(run: Run, pairs: Path) -> str:
     """Describe the model, and warn if the pairs contain recordings of its training."""
     model = run.configuration.model
-    with storage.Reader(pairs, storage.PAIRS) as reader:
+    with storage.Hdf5Reader(pairs, storage.PAIRS) as reader:
         rows = reader.labels.rows_of(held_out(reader.labels))
         n_seen = int(seen_in_training(reader.labels, rows, run).sum())
     text = (

@@ -66,7 +66,7 @@ def map_blocks(pairs: Path, run: Run, n_points: int, seed: int, progress: Progre
     """Show the latent map: Figure 1 interactive by t-SNE, Figure 2 static by PCA."""
     latents = _held_out_latents(pairs, run, progress)
     splits = [latents.labels.split_of(0)]
-    progress.say(f"projecting {len(latents)} latents with t-SNE")
+    progress.message(f"projecting {len(latents)} latents with t-SNE")
     projection = latent_map(latents, seed=seed)
     read_audio = audio_reader(pairs, latents, run, splits)
     assert read_audio is not None  # pairs always have audio
@@ -101,7 +101,7 @@ def map_blocks(pairs: Path, run: Run, n_points: int, seed: int, progress: Progre
 
 
 def _held_out_latents(pairs: Path, run: Run, progress: Progress) -> Latents:
-    with storage.Reader(pairs, storage.PAIRS) as reader:
+    with storage.Hdf5Reader(pairs, storage.PAIRS) as reader:
         splits = held_out(reader.labels)
     return embed([pairs], run, splits=splits, progress=progress)
 
@@ -201,7 +201,7 @@ def _segments(
     pairs: Path, run: Run, count: int, seed: int
 ) -> list[tuple[str, float, NDArray[np.float32]]]:
     """Return name, offset in s and dry segment of the loudest of some recordings, held out."""
-    with storage.Reader(pairs, storage.PAIRS) as reader:
+    with storage.Hdf5Reader(pairs, storage.PAIRS) as reader:
         labels = reader.labels
         rows = labels.rows_of(held_out(labels))
         rows = np.sort(np.random.default_rng([seed, 9]).permutation(rows)[:N_CANDIDATES])

@@ -20,7 +20,7 @@ MAX_FOLDERS = 24  # names of folders in a row of the table of splits
 
 def data_blocks(pairs: Path, run: Run) -> list[Block]:
     """Describe the pairs by split and effect, and list the versions that made pairs and run."""
-    with storage.Reader(pairs, storage.PAIRS) as reader:
+    with storage.Hdf5Reader(pairs, storage.PAIRS) as reader:
         labels, configuration = reader.labels, reader.configuration
     segments = run.configuration.segments
     seconds = segments.n_samples / segments.sample_rate
@@ -94,7 +94,7 @@ def _environment(run: Path) -> dict[str, str]:
 
 def effect_blocks(pairs: Path, run: Run) -> list[Block]:
     """List every parameter of every effect with its range, default and scale."""
-    with storage.Reader(pairs, storage.PAIRS) as reader:
+    with storage.Hdf5Reader(pairs, storage.PAIRS) as reader:
         effects, all_fixed = reader.labels.effects, reader.configuration.get("fixed", [])
     blocks: list[Block] = []
     for index, described in enumerate(effects):

@@ -31,7 +31,7 @@ class Told(Progress):
     def __init__(self) -> None:
         self.lines: list[str] = []
 
-    def say(self, text: str) -> None:
+    def message(self, text: str) -> None:
         self.lines.append(text)
 
 
@@ -109,7 +109,7 @@ def test_a_damaged_file_beside_the_right_one_stops_nothing(here, pairs_file, tol
         with h5py.File(here / name, "r+") as file:
             file["split"][0] = 99
     assert spectrograms_for(pairs, CONFIGURATION, "cpu", told) == made
-    with storage.Reader(pairs, storage.PAIRS) as reader:
+    with storage.Hdf5Reader(pairs, storage.PAIRS) as reader:
         data = {"pairs": reader.configuration, "spectrograms": str(made)}
     assert pairs_of_run(data, here, told) == pairs
 

@@ -109,7 +109,7 @@ def test_the_first_three_lines_work_in_an_empty_folder(
         *("pairs.h5", "built-in-recordings", "a.wav", "b.wav")
     }
     assert len(list(Path("built-in-recordings").glob("*/*.flac"))) == 20
-    with storage.Reader(Path("pairs.h5"), storage.PAIRS) as reader:
+    with storage.Hdf5Reader(Path("pairs.h5"), storage.PAIRS) as reader:
         assert len(reader) == 12
         assert reader.labels.effect_names == ["overdrive", "delay"]
 
@@ -144,7 +144,7 @@ def test_render_writes_pairs_and_says_the_same_as_json(succeed, recordings, tmp_
     output = tmp_path / "pairs.h5"
     arguments = ("--effect", "delay:mix=50", "--effect", "gain", "--pairs-per-effect", 5)
     said = succeed("render", recordings, "-o", output, *arguments, *SMALL, "--json")
-    with storage.Reader(output, storage.PAIRS) as reader:
+    with storage.Hdf5Reader(output, storage.PAIRS) as reader:
         assert reader.row_shape == (2, N_SAMPLES)
         assert said["n_pairs"] == len(reader) == 10
         assert said["pairs_per_effect"] == {"delay": 5, "gain": 5}
@@ -160,7 +160,7 @@ def test_a_length_in_seconds_is_one_at_the_rate_of_the_configuration(succeed, re
     (tmp_path / "a.toml").write_text("[segments]\nsample_rate = 16000\n")
     options = ("--config", tmp_path / "a.toml", "--segment-seconds", 0.5, "--pairs-per-effect", 2)
     succeed("render", recordings, *options, "--effect", "gain", "-o", tmp_path / "p.h5")
-    with storage.Reader(tmp_path / "p.h5", storage.PAIRS) as pairs:
+    with storage.Hdf5Reader(tmp_path / "p.h5", storage.PAIRS) as pairs:
         assert pairs.configuration["segments"]["sample_rate"] == 16_000
         assert pairs.row_shape == (2, 8_000)
 
@@ -218,7 +218,7 @@ def test_spectrogram_writes_spectrograms(succeed, fail, pairs_file, tmp_path):
     output = tmp_path / "s.h5"
     sizes = ("--n-fft", 128, "--hop-length", 32, "--window-length", 128, "--dtype", "float32")
     said = succeed("spectrogram", pairs_file, "-o", output, *sizes, "-q", "--json")
-    with storage.Reader(output, storage.SPECTROGRAMS) as reader:
+    with storage.Hdf5Reader(output, storage.SPECTROGRAMS) as reader:
         assert said["shape"] == [2, *reader.row_shape[1:]] == [2, 65, N_SAMPLES // 32 + 1]
         values = reader.rows(slice(None))
         training = reader.labels.rows_of(("train",))
@@ -239,7 +239,7 @@ def test_an_analysis_never_replaces_its_own_pairs(fail, pairs_file, run_folder, 
 def test_embed_writes_latents(succeed, pairs_file, run, run_folder, tmp_path, suffix):
     output = tmp_path / f"l{suffix}"
     said = succeed("embed", pairs_file, "--run", run_folder, "-o", output, "-q", "--json")
-    with storage.Reader(pairs_file, storage.PAIRS) as reader:
+    with storage.Hdf5Reader(pairs_file, storage.PAIRS) as reader:
         wanted = run.embed(run.analyse(reader.rows(slice(0, 4)))[0])
         n_rows = len(reader)
     if suffix == ".h5":
@@ -415,7 +415,7 @@ def test_invert_a_row_of_spectrograms(succeed, spectrograms_file, tmp_path, chan
     assert (len(sound), rate) == (N_SAMPLES, RATE)
     assert said["seconds"] == N_SAMPLES / RATE
     assert said["convergence_db"] < -10
-    with storage.Reader(spectrograms_file.with_name("pairs.h5"), storage.PAIRS) as reader:
+    with storage.Hdf5Reader(spectrograms_file.with_name("pairs.h5"), storage.PAIRS) as reader:
         wanted = reader.rows(slice(3, 4))[0, ("dry", "wet").index(channel)]
     np.testing.assert_allclose(sound.std(), wanted.std(), rtol=0.1)
 
@@ -722,7 +722,7 @@ def test_recordings_may_be_called_anything(
         pytest.skip("this file system does not take such a name")
     output = tmp_path / "pairs.h5"
     succeed("render", path, "-o", output, "--effect", "gain", "--pairs-per-effect", 2, *SMALL)
-    with storage.Reader(output, storage.PAIRS) as reader:
+    with storage.Hdf5Reader(output, storage.PAIRS) as reader:
         assert reader.labels.path_of(0) == str(path)
         stored = reader.rows(slice(0, 1))[0]
     np.testing.assert_array_equal(rerender_row(output, 0), stored)
@@ -904,7 +904,7 @@ def test_an_interrupted_render_goes_on(succeed, recordings, tmp_path, workers):
     assert "--resume to continue" in sentence_of(code, stderr)
     assert not output.exists()
     succeed(*arguments, "--resume", "-q")
-    with storage.Reader(output, storage.PAIRS) as reader:
+    with storage.Hdf5Reader(output, storage.PAIRS) as reader:
         assert len(reader) == 2000
         stored = reader.rows(np.array([0, 1999]))
     np.testing.assert_array_equal(rerender_row(output, 1999), stored[1])
@@ -951,7 +951,7 @@ def test_real_recordings_become_pairs(succeed, corpus, tmp_path):
         *("--pairs-per-effect", 40, "--workers", 2, "-q", "--json"),
     )
     assert said["skipped"] == []
-    with storage.Reader(output, storage.PAIRS) as reader:
+    with storage.Hdf5Reader(output, storage.PAIRS) as reader:
         sound, labels = reader.rows(slice(None)), reader.labels
     assert len(sound) == 120
     assert np.isfinite(sound).all()
@@ -972,7 +972,7 @@ def test_a_plugin_renders_the_same_whatever_the_number_of_workers(
             *("--workers", workers, "-q", "--json"),
         )
         assert said["pairs_per_effect"] == {"zamtube": 20}
-    readers = [storage.Reader(tmp_path / f"{workers}.h5", storage.PAIRS) for workers in (1, 2)]
+    readers = [storage.Hdf5Reader(tmp_path / f"{workers}.h5", storage.PAIRS) for workers in (1, 2)]
     one, two = (reader.rows(slice(None)) for reader in readers)
     np.testing.assert_array_equal(one, two)
     assert np.abs(one[:, 0] - one[:, 1]).max() > 1e-3

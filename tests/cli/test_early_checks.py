@@ -158,7 +158,7 @@ def folders(pairs_file, spectrograms_file, run_folder, run, tmp_path_factory) ->
     (full / "runs").mkdir()
     shutil.copytree(run_folder, full / "runs" / "small-1")
     write_latents(embed([pairs_file], run), full / "latents.h5")
-    with storage.Reader(pairs_file, storage.PAIRS) as reader:
+    with storage.Hdf5Reader(pairs_file, storage.PAIRS) as reader:
         for name, dry in zip(("a.wav", "b.wav"), reader.rows(slice(0, 2))[:, 0], strict=True):
             save_audio(full / name, dry, reader.configuration["segments"]["sample_rate"])
     for suffix in ("h5", "csv", "png", "html", "wav"):

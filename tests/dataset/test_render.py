@@ -27,7 +27,7 @@ from dafxtool.storage.layout import longest_setting_text
 
 
 def test_a_pairs_file_has_the_requested_rows(rendered):
-    with storage.Reader(rendered, storage.PAIRS) as reader:
+    with storage.Hdf5Reader(rendered, storage.PAIRS) as reader:
         labels, audio = reader.labels, reader.rows(slice(None))
     assert audio.shape == (24, 2, N_SAMPLES)
     assert audio.dtype == np.float32
@@ -43,7 +43,7 @@ def test_a_pairs_file_has_the_requested_rows(rendered):
 
 
 def test_the_dry_segment_is_at_the_recorded_offset(rendered):
-    with storage.Reader(rendered, storage.PAIRS) as reader:
+    with storage.Hdf5Reader(rendered, storage.PAIRS) as reader:
         labels, audio = reader.labels, reader.rows(slice(None))
     for row in range(24):
         whole = io.load_audio(Path(labels.path_of(row)), RATE)[0]
@@ -54,7 +54,7 @@ def test_the_dry_segment_is_at_the_recorded_offset(rendered):
 
 
 def test_every_pair_can_be_rendered_again_bit_identically(rendered):
-    with storage.Reader(rendered, storage.PAIRS) as reader:
+    with storage.Hdf5Reader(rendered, storage.PAIRS) as reader:
         audio = reader.rows(slice(None))
     for row in range(24):
         np.testing.assert_array_equal(rerender_row(rendered, row), audio[row])
@@ -69,21 +69,21 @@ def test_the_bytes_do_not_depend_on_the_number_of_workers(recordings, rendered, 
 
 def test_a_longer_dataset_begins_with_the_shorter_one(recordings, rendered, tmp_path):
     render_small(recordings, tmp_path / "longer.h5", pairs_per_effect=20)
-    with storage.Reader(tmp_path / "longer.h5", storage.PAIRS) as longer:
-        with storage.Reader(rendered, storage.PAIRS) as shorter:
+    with storage.Hdf5Reader(tmp_path / "longer.h5", storage.PAIRS) as longer:
+        with storage.Hdf5Reader(rendered, storage.PAIRS) as shorter:
             np.testing.assert_array_equal(longer.rows(slice(0, 24)), shorter.rows(slice(None)))
 
 
 def test_another_seed_gives_another_dataset(recordings, rendered, tmp_path):
     render_small(recordings, tmp_path / "other.h5", seed=4)
-    with storage.Reader(tmp_path / "other.h5", storage.PAIRS) as other:
-        with storage.Reader(rendered, storage.PAIRS) as reader:
+    with storage.Hdf5Reader(tmp_path / "other.h5", storage.PAIRS) as other:
+        with storage.Hdf5Reader(rendered, storage.PAIRS) as reader:
             assert not np.array_equal(other.rows(slice(None)), reader.rows(slice(None)))
 
 
 def test_clean_does_not_change_the_audio(recordings, tmp_path):
     render_small(recordings, tmp_path / "clean.h5", effects=("clean",))
-    with storage.Reader(tmp_path / "clean.h5", storage.PAIRS) as reader:
+    with storage.Hdf5Reader(tmp_path / "clean.h5", storage.PAIRS) as reader:
         audio = reader.rows(slice(None))
     np.testing.assert_allclose(audio[:, 1], audio[:, 0], atol=1e-7)
 
@@ -95,7 +95,7 @@ def test_a_static_setting_is_the_same_for_all_pairs(recordings, tmp_path):
     render(
         [recordings], tmp_path / "s.h5", [(effect, fixed)], SEGMENTS, SPLIT, 6, settings="static"
     )
-    with storage.Reader(tmp_path / "s.h5", storage.PAIRS) as reader:
+    with storage.Hdf5Reader(tmp_path / "s.h5", storage.PAIRS) as reader:
         settings = [reader.labels.setting_of(row) for row in range(6)]
     assert settings == [effect.complete(fixed)] * 6
 
@@ -113,7 +113,7 @@ def test_a_sweep_applies_every_setting_to_the_same_segment(recordings, tmp_path)
         settings="sweep",
         steps=3,
     )
-    with storage.Reader(tmp_path / "sweep.h5", storage.PAIRS) as reader:
+    with storage.Hdf5Reader(tmp_path / "sweep.h5", storage.PAIRS) as reader:
         dry, labels = reader.rows(slice(None))[:, 0], reader.labels
     np.testing.assert_array_equal(dry[:n_settings], np.tile(dry[0], (n_settings, 1)))
     assert not np.array_equal(dry[0], dry[n_settings])
@@ -131,7 +131,7 @@ def test_a_sweep_of_two_effects_applies_every_setting_to_each_segment(recordings
     assert n_settings == [6, 9]
     output = tmp_path / "sweep.h5"
     render([recordings], output, effects, SEGMENTS, SPLIT, settings="sweep", steps=3)
-    with storage.Reader(output, storage.PAIRS) as reader:
+    with storage.Hdf5Reader(output, storage.PAIRS) as reader:
         labels = reader.labels
     for index, count in enumerate(n_settings):
         rows = np.flatnonzero(labels.effect == index)
@@ -157,7 +157,7 @@ def test_a_grid_holds_all_combinations(recordings, tmp_path):
         steps=3,
     )
     assert result.n_pairs == 9 * SEGMENTS_PER_SETTING
-    with storage.Reader(tmp_path / "g.h5", storage.PAIRS) as reader:
+    with storage.Hdf5Reader(tmp_path / "g.h5", storage.PAIRS) as reader:
         settings = {tuple(row[:2]) for row in reader.labels.setting[:9]}
     assert len(settings) == 9
 
@@ -241,7 +241,7 @@ def test_a_truncated_recording_is_skipped(tmp_path):
     broken.write_bytes(data[: len(data) // 2])
     result = render_small(folder, tmp_path / "pairs.h5", pairs_per_effect=40)
     assert result.n_pairs == 80
-    with storage.Reader(tmp_path / "pairs.h5", storage.PAIRS) as reader:
+    with storage.Hdf5Reader(tmp_path / "pairs.h5", storage.PAIRS) as reader:
         assert np.isfinite(reader.rows(slice(None))).all()
 
 

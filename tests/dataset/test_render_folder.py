@@ -23,7 +23,7 @@ def test_a_folder_of_audio_files_holds_the_same_audio(recordings, rendered, tmp_
     render_small(recordings, folder)
     with (folder / "pairs.csv").open() as file:
         table = list(csv.DictReader(file))
-    with storage.Reader(rendered, storage.PAIRS) as reader:
+    with storage.Hdf5Reader(rendered, storage.PAIRS) as reader:
         for row in (0, 11, 23):
             for channel, kind in enumerate(("dry", "wet")):
                 audio, rate = io.load_audio(folder / table[row][kind])

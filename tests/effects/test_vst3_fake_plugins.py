@@ -63,7 +63,7 @@ def test_values_that_are_not_kept_are_reported(load_fake, monkeypatch, tmp_path)
     messages = []
 
     class Listener(Progress):
-        def say(self, text):
+        def message(self, text):
             messages.append(text)
 
     load_fake(Both)

@@ -90,7 +90,7 @@ def test_a_long_load_is_announced(tmp_path, monkeypatch):
     messages = []
 
     class Listener(Progress):
-        def say(self, text):
+        def message(self, text):
             messages.append(text)
 
     monkeypatch.setattr(isolation, "SECONDS_BEFORE_NOTICE", 0.0)

@@ -290,7 +290,7 @@ def test_a_render_stores_the_plugin_in_its_output(plugin_named, tmp_path, output
     if output == "folder":
         described = json.loads((tmp_path / "folder" / "pairs.json").read_text())["effects"]
     else:
-        with storage.Reader(tmp_path / output, storage.PAIRS) as pairs:
+        with storage.Hdf5Reader(tmp_path / output, storage.PAIRS) as pairs:
             described = pairs.labels.effects
             grains = [pairs.labels.setting_of(row)["grains"] for row in range(4)]
             stored = pairs.rows(np.arange(4))

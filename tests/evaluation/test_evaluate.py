@@ -143,7 +143,7 @@ def test_latents_of_noise_score_at_chance(folder):
 
 def test_recordings_of_the_training_are_left_out(folder):
     run = load_run(folder / "run", "cpu")
-    with storage.Reader(folder / "pairs.h5", storage.PAIRS) as reader:
+    with storage.Hdf5Reader(folder / "pairs.h5", storage.PAIRS) as reader:
         labels = reader.labels
     test = labels.rows_of(["test"])
     some = sorted({labels.path_of(row) for row in test})

@@ -16,7 +16,7 @@ from dafxtool.utils.progress import Progress
 
 
 def test_an_embedding_does_not_depend_on_batches_or_order(pairs_file, run):
-    with storage.Reader(pairs_file, storage.PAIRS) as reader:
+    with storage.Hdf5Reader(pairs_file, storage.PAIRS) as reader:
         sound = reader.rows(slice(None))
     together = run.embed(run.analyse(sound)[0])
     order = np.random.default_rng(0).permutation(len(sound))
@@ -65,10 +65,10 @@ def test_what_the_run_has_learnt_is_known_behind_links_and_told(pairs_file, run,
         def __init__(self):
             self.lines = []
 
-        def say(self, text):
+        def message(self, text):
             self.lines.append(text)
 
-    with storage.Reader(pairs_file, storage.PAIRS) as reader:
+    with storage.Hdf5Reader(pairs_file, storage.PAIRS) as reader:
         labels = reader.labels
     rows = {split: labels.rows_of([split]) for split in SPLITS}
     for split in SPLITS:  # validation chose the best checkpoint

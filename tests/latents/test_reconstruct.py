@@ -188,7 +188,7 @@ def test_figures_and_their_numbers(ends, run, tmp_path):
 
 def test_reconstruction_errors_are_means_over_the_held_out_pairs(pairs_file, run, tmp_path):
     made, table = reconstruct_pairs(pairs_file, run)
-    with storage.Reader(pairs_file, storage.PAIRS) as reader:
+    with storage.Hdf5Reader(pairs_file, storage.PAIRS) as reader:
         rows = reader.labels.rows_of(("test",))
         labels = reader.labels.take(rows)
         spectrograms = run.analyse(reader.rows(rows))[0]
@@ -211,7 +211,7 @@ def test_reconstruction_errors_are_means_over_the_held_out_pairs(pairs_file, run
 
 def test_rows_can_be_chosen(pairs_file, run):
     made, _ = reconstruct_pairs(pairs_file, run, rows=(3,))
-    with storage.Reader(pairs_file, storage.PAIRS) as reader:
+    with storage.Hdf5Reader(pairs_file, storage.PAIRS) as reader:
         np.testing.assert_array_equal(made[0].source.audio, reader.rows(np.array([3]))[0])
     with pytest.raises(InputError, match="has rows 0 to"):
         reconstruct_pairs(pairs_file, run, rows=(999,))

@@ -183,7 +183,7 @@ def test_of_a_pairs_file_the_dry_side_of_held_out_pairs_is_taken(pairs_file, run
     labels = made.latents.labels
     assert {labels.split_of(row) for row in range(len(made))} == {"test"}
     assert len(set(labels.recording.tolist())) == 2
-    with storage.Reader(pairs_file, storage.PAIRS) as reader:
+    with storage.Hdf5Reader(pairs_file, storage.PAIRS) as reader:
         same = (reader.labels.recording == labels.recording[0]) & (
             reader.labels.offset == labels.offset[0]
         )

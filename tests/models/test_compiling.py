@@ -23,7 +23,7 @@ class Told(Progress):
     def __init__(self):
         self.lines = []
 
-    def say(self, text):
+    def message(self, text):
         self.lines.append(text)
 
 

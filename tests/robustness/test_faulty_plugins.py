@@ -93,7 +93,7 @@ def test_only_pairs_of_the_faulty_plugin_fail(
         assert len(list((tmp_path / name).glob("*_wet.wav"))) == 12
         return
     # The rows of the other effect are as without the faulty one, and readers see no other rows.
-    with storage.Reader(tmp_path / name, storage.PAIRS) as pairs:
+    with storage.Hdf5Reader(tmp_path / name, storage.PAIRS) as pairs:
         assert set(pairs.labels.effect.tolist()) == {0} and len(pairs) == 12
         assert sorted(pairs.failed()) == list(range(1, 24, 2))
         stored = pairs.rows(np.arange(12))

@@ -118,7 +118,7 @@ def test_arrays_of_odd_types_are_refused(pairs_file, tmp_path, name, kind):
         del file[name]
         file.create_dataset(name, shape, dtype=ODD_TYPES[kind])
     with pytest.raises(DafxError):
-        storage.Reader(path, storage.PAIRS)
+        storage.Hdf5Reader(path, storage.PAIRS)
 
 
 def copied(path: Path, folder: Path) -> Path:
@@ -149,7 +149,7 @@ def test_a_file_with_links_to_other_files_is_refused(pairs_file, tmp_path, kind)
             layout[:] = h5py.VirtualSource(str(secret), "audio", shape)
             file.create_virtual_dataset(name, layout)
     with pytest.raises(FormatError, match="leads to another"):
-        storage.Reader(path, storage.PAIRS)
+        storage.Hdf5Reader(path, storage.PAIRS)
     before = secret.read_bytes()
     os.rename(path, storage.partial_path(path))
     with h5py.File(storage.partial_path(path), "r+") as file:

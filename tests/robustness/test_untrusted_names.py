@@ -42,7 +42,7 @@ def renamed(
 
     change(effect, recording) edits the texts of each effect and recording in place
     """
-    with storage.Reader(pairs, storage.PAIRS) as reader:
+    with storage.Hdf5Reader(pairs, storage.PAIRS) as reader:
         labels, configuration = reader.labels, reader.configuration
         audio = reader.rows(slice(None))
     effects, recordings = deepcopy(labels.effects), deepcopy(labels.recordings)
@@ -241,7 +241,7 @@ def test_a_file_records_path_hash_and_version_of_a_plugin(invoke, plugin, tmp_pa
         *("--pairs-per-effect", 1, "--sample-rate", RATE, "--segment-seconds", 0.5),
     )
     assert done.exit_code == 0, done.output
-    with storage.Reader(tmp_path / "p.h5", storage.PAIRS) as reader:
+    with storage.Hdf5Reader(tmp_path / "p.h5", storage.PAIRS) as reader:
         named = reader.labels.effects[0]["plugin"]
     assert named["path"] == str(plugin)
     assert re.fullmatch("[0-9a-f]{64}", named["sha256"]) and named["version"]

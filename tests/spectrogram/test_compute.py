@@ -24,10 +24,10 @@ def config(**values):
 
 def test_spectrograms_are_standardised_on_the_training_split(pairs_file, tmp_path):
     result = compute_spectrograms(pairs_file, tmp_path / "s.h5", SPECTROGRAM)
-    with storage.Reader(tmp_path / "s.h5", storage.SPECTROGRAMS) as reader:
+    with storage.Hdf5Reader(tmp_path / "s.h5", storage.SPECTROGRAMS) as reader:
         rows = reader.labels.rows_of(("train",))
         values = reader.rows(rows).astype(np.float64)
-        with storage.Reader(pairs_file, storage.PAIRS) as pairs:
+        with storage.Hdf5Reader(pairs_file, storage.PAIRS) as pairs:
             assert reader.labels.setting_text == pairs.labels.setting_text
             np.testing.assert_array_equal(reader.labels.split, pairs.labels.split)
     assert values.shape[1:] == result.shape == (2, 129, 65)
@@ -47,14 +47,14 @@ def test_a_stored_spectrogram_is_converted_to_linear_magnitude(
     rows = np.array([0, 5, 7])
     found, saved = read_magnitudes(tmp_path / "s.h5", rows)
     assert saved.standardisation == standardisation
-    with storage.Reader(pairs_file, storage.PAIRS) as pairs:
+    with storage.Hdf5Reader(pairs_file, storage.PAIRS) as pairs:
         wanted = np.asarray(magnitude(pairs.rows(rows), SPECTROGRAM))
     error = np.linalg.norm(found - wanted) / np.linalg.norm(wanted)
     assert 20 * np.log10(error) < decibels
 
 
 def test_segment_standardisation_removes_loudness_and_keeps_the_difference(pairs_file):
-    with storage.Reader(pairs_file, storage.PAIRS) as pairs:
+    with storage.Hdf5Reader(pairs_file, storage.PAIRS) as pairs:
         audio = pairs.rows(np.array([0, 1]))
     loud, _ = analyse(audio, config(standardisation="segment"), 0, 1)
     quiet, stats = analyse(0.25 * audio, config(standardisation="segment"), 0, 1)
@@ -74,17 +74,17 @@ def test_negative_values_become_silence():
 def test_an_interrupted_analysis_resumes_to_the_same_bytes(pairs_file, tmp_path, monkeypatch):
     monkeypatch.setattr("dafxtool.spectrogram.compute.BATCH_BYTES", 3 * 2 * 129 * 65 * 8)
     compute_spectrograms(pairs_file, tmp_path / "whole.h5", SPECTROGRAM)
-    put = storage.Writer.put
+    put = storage.Hdf5Writer.put
 
     def put_then_interrupt(self, start, **columns):
         put(self, start, **columns)
         if start >= 9:
             raise KeyboardInterrupt
 
-    monkeypatch.setattr(storage.Writer, "put", put_then_interrupt)
+    monkeypatch.setattr(storage.Hdf5Writer, "put", put_then_interrupt)
     with pytest.raises(KeyboardInterrupt):
         compute_spectrograms(pairs_file, tmp_path / "s.h5", SPECTROGRAM)
-    monkeypatch.setattr(storage.Writer, "put", put)
+    monkeypatch.setattr(storage.Hdf5Writer, "put", put)
     with pytest.raises(OutputExistsError, match="is not finished"):
         compute_spectrograms(pairs_file, tmp_path / "s.h5", SPECTROGRAM)
     compute_spectrograms(pairs_file, tmp_path / "s.h5", SPECTROGRAM, resume=True)
@@ -129,8 +129,8 @@ def test_the_bytes_do_not_depend_on_threads_batches_or_the_cache(
     torch.set_num_threads(n_threads)
     assert found[0] == found[1] == found[2]
     with (
-        storage.Reader(path, storage.SPECTROGRAMS) as reader,
-        storage.Reader(pairs_file, "pairs") as pairs,
+        storage.Hdf5Reader(path, storage.SPECTROGRAMS) as reader,
+        storage.Hdf5Reader(pairs_file, "pairs") as pairs,
     ):
         expected, stats = analyse(
             pairs.rows(slice(None)),

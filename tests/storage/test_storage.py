@@ -73,7 +73,7 @@ def test_rows_are_written_in_any_order(tmp_path, by_chunk):
         writer._by_row = {"latent"} if by_chunk else set()
         for rows in np.split(order, [3, 4, 11]):
             put_rows(writer, rows, rows)
-    with storage.Reader(path, storage.LATENTS) as reader:
+    with storage.Hdf5Reader(path, storage.LATENTS) as reader:
         np.testing.assert_array_equal(reader.rows(slice(None))[:, 0], np.arange(N_ROWS))
         assert reader.labels.offset.tolist() == [10 * row for row in range(N_ROWS)]
         assert reader.labels.setting[1::2, 0].tolist() == [row / 2 for row in range(1, N_ROWS, 2)]
@@ -87,7 +87,7 @@ def test_a_symbolic_link_is_kept_and_leads_to_the_new_file(tmp_path):
         with open_writer(tmp_path / "link.h5", overwrite=True) as writer:
             put(writer, 0, N_ROWS)
         assert (tmp_path / "link.h5").is_symlink()
-        with storage.Reader(tmp_path / "target.h5", storage.LATENTS) as reader:
+        with storage.Hdf5Reader(tmp_path / "target.h5", storage.LATENTS) as reader:
             assert len(reader) == N_ROWS
 
 
@@ -99,7 +99,7 @@ def test_overwrite_takes_precedence_over_resume(tmp_path):
     with open_writer(path, {**CONFIGURATION, "seed": 1}, resume=True, overwrite=True) as writer:
         assert not writer.done().any()
         put(writer, 0, N_ROWS)
-    with storage.Reader(path, storage.LATENTS) as reader:
+    with storage.Hdf5Reader(path, storage.LATENTS) as reader:
         assert reader.configuration["seed"] == 1
 
 
@@ -121,7 +121,7 @@ def test_written_rows_are_read_back(tmp_path):
         put(writer, 10, N_ROWS)
         put(writer, 0, 10)
         assert not path.exists()
-    with storage.Reader(path, storage.LATENTS) as reader:
+    with storage.Hdf5Reader(path, storage.LATENTS) as reader:
         assert len(reader) == N_ROWS
         labels = reader.labels
         assert [labels.effect_of(row) for row in (0, 1)] == ["clean", "gain"]
@@ -177,7 +177,7 @@ def test_a_second_interrupt_during_the_first_loses_nothing(tmp_path, monkeypatch
 
     with pytest.raises(KeyboardInterrupt), open_writer(path) as writer:
         put(writer, 0, 8)
-        monkeypatch.setattr(storage.Writer, "done", interrupted)
+        monkeypatch.setattr(storage.Hdf5Writer, "done", interrupted)
         raise KeyboardInterrupt
     monkeypatch.undo()
     with open_writer(path, resume=True) as writer:
@@ -246,7 +246,7 @@ def test_a_killed_writer_keeps_the_reported_rows(tmp_path, after):
     with open_writer(path, resume=True) as writer:
         assert writer.done()[: after + 1].all()
         put(writer, 0, N_ROWS)
-    with storage.Reader(path, storage.LATENTS) as reader:
+    with storage.Hdf5Reader(path, storage.LATENTS) as reader:
         np.testing.assert_array_equal(reader.rows(slice(None))[:, 0], np.arange(N_ROWS))
 
 
@@ -282,18 +282,18 @@ def test_errors_name_the_wrong_kind_of_file(tmp_path):
     with pytest.raises(
         FormatError, match=r"holds latents, not pairs\. Make it with 'dafxtool render'"
     ):
-        storage.Reader(path, storage.PAIRS)
+        storage.Hdf5Reader(path, storage.PAIRS)
     text = tmp_path / "text.h5"
     text.write_text("hello")
     with pytest.raises(FormatError, match="not an HDF5 file"):
-        storage.Reader(text, storage.PAIRS)
+        storage.Hdf5Reader(text, storage.PAIRS)
     with pytest.raises(InputError, match="does not exist"):
-        storage.Reader(tmp_path / "absent.h5", storage.PAIRS)
+        storage.Hdf5Reader(tmp_path / "absent.h5", storage.PAIRS)
     other = tmp_path / "other.h5"
     with h5py.File(other, "w") as file:
         file["x"] = 1
     with pytest.raises(FormatError, match="unknown data"):
-        storage.Reader(other, storage.SPECTROGRAMS)
+        storage.Hdf5Reader(other, storage.SPECTROGRAMS)
     assert storage.kind_of(path) == "latents"
     assert storage.kind_of(text) is None
     with h5py.File(other, "r+") as file:
@@ -304,7 +304,7 @@ def test_errors_name_the_wrong_kind_of_file(tmp_path):
     with h5py.File(path, "r+") as file:
         file.attrs["format_version"] = 99
     with pytest.raises(FormatError, match="format version 99"):
-        storage.Reader(path, storage.LATENTS)
+        storage.Hdf5Reader(path, storage.LATENTS)
 
 
 def test_a_file_without_labels_is_a_format_error(tmp_path):
@@ -314,7 +314,7 @@ def test_a_file_without_labels_is_a_format_error(tmp_path):
     with h5py.File(path, "r+") as file:
         del file["effect"]
     with pytest.raises(FormatError, match="the array 'effect' is missing"):
-        storage.Reader(path, storage.LATENTS)
+        storage.Hdf5Reader(path, storage.LATENTS)
 
 
 @pytest.mark.parametrize(("n_rows", "most"), [(8000, 4000), (1024, 512), (184, 24), (10, 24)])
@@ -332,7 +332,7 @@ def test_chunked_rows_are_read_in_any_order_and_repeatedly(pairs_file):
     with h5py.File(pairs_file) as file:
         stored = file["audio"][:]
     wanted = [7, 3, 4, 11, 3, 7]
-    with storage.Reader(pairs_file, storage.PAIRS) as reader:
+    with storage.Hdf5Reader(pairs_file, storage.PAIRS) as reader:
         np.testing.assert_array_equal(reader.rows(np.array(wanted)), stored[wanted])
         np.testing.assert_array_equal(reader.rows(slice(2, 5)), stored[2:5])
         assert reader.rows(np.array([], int)).shape == (0, *stored.shape[1:])

@@ -248,7 +248,7 @@ def test_the_loss_is_the_sum_of_its_parts():
 def test_a_style_that_was_fitted_to_labels_stays(spectrograms_file, label_steps):
     """Without that fit, they shape it in every step of training."""
     made = with_training(label_steps=label_steps)
-    with storage.Reader(spectrograms_file, storage.SPECTROGRAMS) as reader:
+    with storage.Hdf5Reader(spectrograms_file, storage.SPECTROGRAMS) as reader:
         rows = SplitLoader(reader, reader.labels.rows_of(("train",)), "cpu")
         n_effects = len(reader.labels.effects)
         trainer = Trainer(made, reader.row_shape, "cpu", n_effects, rows.n_parameters)
@@ -266,7 +266,7 @@ def test_a_style_that_was_fitted_to_labels_stays(spectrograms_file, label_steps)
 def test_cached_descriptors_leave_the_loss_curve_as_it_is(spectrograms_file):
     made = with_training(max_steps=8)
     curves = []
-    with storage.Reader(spectrograms_file, storage.SPECTROGRAMS) as reader:
+    with storage.Hdf5Reader(spectrograms_file, storage.SPECTROGRAMS) as reader:
         rows = SplitLoader(reader, reader.labels.rows_of(("train",)), "cpu")
         for is_cached in (False, True):
             trainer = Trainer(made, reader.row_shape, "cpu", 2, rows.n_parameters)
@@ -292,7 +292,7 @@ def test_a_model_without_a_predictor_is_complete_in_closed_form(spectrograms_fil
 
 
 def test_rows_are_the_same_from_memory_and_from_the_file(spectrograms_file, monkeypatch):
-    with storage.Reader(spectrograms_file, storage.SPECTROGRAMS) as reader:
+    with storage.Hdf5Reader(spectrograms_file, storage.SPECTROGRAMS) as reader:
         rows = reader.labels.rows_of(("train",))
         held = SplitLoader(reader, rows, "cpu")
         monkeypatch.setattr("dafxtool.training.loader.free_memory", lambda: 0)

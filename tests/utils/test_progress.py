@@ -28,7 +28,7 @@ def clock(monkeypatch):
 def test_silent_progress_prints_nothing(capsys):
     SILENT.start("rendering", 3, "pair")
     SILENT.advance(2, loss=1.0)
-    SILENT.say("a message")
+    SILENT.message("a message")
     SILENT.finish()
     assert capsys.readouterr() == ("", "")
 
@@ -70,7 +70,7 @@ def test_a_terminal_shows_a_bar_and_messages_above_it():
     progress = TerminalProgress(stream)
     progress.start("rendering", 10, "pair")
     progress.advance(4, loss=0.5)
-    progress.say("skipped a.wav")
+    progress.message("skipped a.wav")
     progress.finish()
     text = stream.getvalue()
     assert re.search(r"rendering:\s+40%.*4/10 .*pair.*loss=0\.5", text)

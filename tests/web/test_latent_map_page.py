@@ -113,7 +113,7 @@ def test_a_page_embeds_the_audio_of_the_pairs(page_file, pairs_file):
     data = data_of(page_file)["audio"]
     rows = data["rows"]
     assert len(rows) == N_WITH_AUDIO
-    with storage.Reader(pairs_file, storage.PAIRS) as reader:
+    with storage.Hdf5Reader(pairs_file, storage.PAIRS) as reader:
         # A plucked string: MP3 does not preserve the waveform of noise.
         slot = next(i for i, row in enumerate(rows) if reader.labels.folder_of(row) == "plucks")
         pair = reader.rows(np.array([rows[slot]]))[0]
@@ -272,7 +272,7 @@ def test_points_can_be_coloured_by_recording_split_and_every_parameter(page_file
 def test_the_error_of_a_point_is_its_mean_squared_reconstruction_error(
     map_audio, page_file, latents, run, pairs_file
 ):
-    with storage.Reader(pairs_file, storage.PAIRS) as reader:
+    with storage.Hdf5Reader(pairs_file, storage.PAIRS) as reader:
         spectrogram = run.analyse(np.asarray(reader.rows(np.array([5])), np.float32))[0]
     expected = np.mean(np.square(run.decode(latents.latent[5:6]) - spectrogram))
     assert map_audio.mse[5] == pytest.approx(expected, rel=1e-3)

@@ -60,7 +60,7 @@ def test_the_report_has_all_sections_and_figures(written, text):
 
 def test_counts_of_pairs_are_those_of_the_file(text, pairs_file):
     seen = visible_text(text)
-    with storage.Reader(pairs_file, storage.PAIRS) as reader:
+    with storage.Hdf5Reader(pairs_file, storage.PAIRS) as reader:
         labels = reader.labels
     for split in ("train", "validation", "test"):
         rows = labels.rows_of([split])
@@ -79,7 +79,7 @@ def test_every_step_has_audio_of_the_exact_length(text, pairs_file):
     # Two reconstructions of 4 clips; two interpolations: originals and steps, dry and wet.
     assert len(clips) == 2 * 4 + 2 * 2 * (2 + result_sections.N_STEPS)
     assert {(len(clip), rate) for clip, rate in clips} == {(N_SAMPLES, RATE)}
-    with storage.Reader(pairs_file, storage.PAIRS) as reader:
+    with storage.Hdf5Reader(pairs_file, storage.PAIRS) as reader:
         stored = reader.rows(slice(None)).reshape(-1, N_SAMPLES)
     original = clips[0][0]  # of the first reconstruction, dry
     assert np.abs(stored - original).max(axis=1).min() < 1e-4

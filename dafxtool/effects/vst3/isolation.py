@@ -58,7 +58,7 @@ def _examine_in_child(
                 (path, int(sample_rate), depth),
                 time_limit_s(),
                 SECONDS_BEFORE_NOTICE,
-                lambda: progress.say(
+                lambda: progress.message(
                     f"{path.name}: still loading and auditing. Some plugins take minutes."
                 ),
             )
