@@ -10,7 +10,7 @@ NEWEST := .venv-newest
 BIN := $(VENV)/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-fast test-newest pretrained torture lint format bench bench-gpu docs site constraints clean
+.PHONY: help demo test test-fast test-newest pretrained robustness lint format bench bench-gpu docs site constraints clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -31,14 +31,14 @@ test-newest: ## install the newest releases into a separate environment and run 
 		dafxtool render --pairs-per-effect 20 && dafxtool train --steps 1 && \
 		dafxtool interpolate a.wav b.wav
 
-torture: $(VENV)/developing ## all robustness tests: broken files, killed processes, faulty plugins
-	$(BIN)/pytest -n $(PROCESSES) -m torture --torture
+robustness: $(VENV)/developing ## all robustness tests: broken files, killed processes, faulty plugins
+	$(BIN)/pytest -n $(PROCESSES) -m robustness --all-cases
 
 # The packages that differ from the last commit, unless PACKAGE names one.
 PACKAGE ?= $(shell git diff --name-only HEAD -- dafxtool tests | sed -n 's,^[a-z]*/\([a-z]*\)/.*,\1,p' | sort -u)
 
 test-fast: $(VENV)/developing ## quick tests of the packages you changed, or of PACKAGE=effects
-	$(BIN)/pytest -n $(PROCESSES) -m 'not slow and not browser and not torture' tests/test_layers.py \
+	$(BIN)/pytest -n $(PROCESSES) -m 'not slow and not browser and not robustness' tests/test_layers.py \
 		$(wildcard $(addprefix tests/,$(PACKAGE)))
 
 pretrained: $(VENV)/installed ## build the pretrained model from RECORDINGS=FOLDER (docs/pretrained.md)

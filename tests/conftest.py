@@ -1,4 +1,4 @@
-"""What all tests share: real recordings and plugins where there are some, and the command line."""
+"""Define the fixtures of all tests: recordings, plugins, datasets, runs and commands."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 from browsers import find_browser
 
-# Tests run in processes side by side: a thread for each, or they wait for each other. Set before
-# anything imports numpy or torch.
+# One thread per process: parallel test processes would wait for each other. Set this before numpy
+# or torch is imported.
 if "PYTEST_XDIST_WORKER" in os.environ:
     for variable in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMBA_NUM_THREADS"):
         os.environ.setdefault(variable, "1")
@@ -24,33 +24,33 @@ def corpus_folder() -> Path | None:
 
 
 def find_plugin(name: str) -> Path | None:
-    """The VST3 bundle of that name, such as ZamTube, where the system keeps them."""
+    """Find the VST3 bundle of a name, such as ZamTube, in the system's plugin folders."""
     bundles = (folder / f"{name}.vst3" for folder in PLUGIN_FOLDERS)
     return next((bundle for bundle in bundles if bundle.exists()), None)
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption(
-        "--torture", action="store_true", help="whole amounts in the tests marked torture"
+        "--all-cases", action="store_true", help="run all cases of the tests marked robustness"
     )
 
 
 @pytest.fixture(scope="session")
 def amount(pytestconfig: pytest.Config) -> Callable[[int, int], int]:
-    """amount(20, 2000): how many of something to try, quickly or with --torture."""
-    return lambda quick, whole: whole if pytestconfig.getoption("torture") else quick
+    """Choose a number of cases: `amount(20, 2000)` is 20, or 2000 with --all-cases."""
+    return lambda quick, complete: complete if pytestconfig.getoption("all_cases") else quick
 
 
 @pytest.fixture
 def figure(record_property: Callable[[str, object], None]) -> Callable[[str, object], None]:
-    """figure("files tried", 2000): a number for the table that --torture prints at the end."""
+    """Record a number for the table that --all-cases prints: `figure("files tried", 2000)`."""
     return record_property
 
 
 def pytest_terminal_summary(
     terminalreporter: pytest.TerminalReporter, config: pytest.Config
 ) -> None:
-    if not config.getoption("torture"):
+    if not config.getoption("all_cases"):
         return
     terminalreporter.section("figures")
     for report in terminalreporter.getreports("passed") + terminalreporter.getreports("failed"):
@@ -76,7 +76,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 @pytest.fixture(scope="session")
 def corpus() -> Path:
-    """A folder of real recordings, speech/SPEAKER/* and music/SOURCE/*."""
+    """Return a folder of real recordings: speech/SPEAKER/* and music/SOURCE/*."""
     folder = corpus_folder()
     assert folder is not None
     return folder
@@ -84,7 +84,7 @@ def corpus() -> Path:
 
 @pytest.fixture(scope="session")
 def plugin_named() -> Callable[[str], Path]:
-    """plugin_named("ZamDelay"): the file of that plugin of zam-plugins."""
+    """Find the file of a plugin of zam-plugins: `plugin_named("ZamDelay")`."""
 
     def named(name: str) -> Path:
         bundle = find_plugin(name)
@@ -96,13 +96,13 @@ def plugin_named() -> Callable[[str], Path]:
 
 @pytest.fixture(scope="session")
 def plugin(plugin_named: Callable[[str], Path]) -> Path:
-    """ZamTube: mono, quick to load."""
+    """Return the file of ZamTube, which is mono and quick to load."""
     return plugin_named("ZamTube")
 
 
 @pytest.fixture
 def invoke():
-    """invoke("render", "a.wav"): the result of the command, with exit_code, stdout and stderr."""
+    """Run a command in this process: `invoke("render", "a.wav").exit_code`."""
     from click.testing import CliRunner
 
     from dafxtool.cli import main
@@ -112,7 +112,7 @@ def invoke():
 
 @pytest.fixture(scope="session")
 def pairs_file(tmp_path_factory):
-    """pairs.h5: 12 pairs each of overdrive and delay, made of seeded sound."""
+    """Render 12 pairs each of overdrive and delay from seeded audio; return pairs.h5."""
     from datasets import SEGMENTS, SPLIT, chosen, write_recordings
 
     from dafxtool.dataset.render import render
@@ -136,7 +136,7 @@ def spectrograms_file(pairs_file):
 
 @pytest.fixture(scope="session")
 def run_folder(spectrograms_file, tmp_path_factory):
-    """A run of a dozen steps: it has learnt little, which the tests of tools do not mind."""
+    """Train a run of a dozen steps, enough for the tests of tools."""
     from datasets import CONFIGURATION
 
     from dafxtool.training.train import train

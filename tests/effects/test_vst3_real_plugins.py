@@ -327,14 +327,14 @@ def check_real_plugin(path, figure):
 
 
 @pytest.mark.plugin
-@pytest.mark.torture
+@pytest.mark.robustness
 def test_every_real_plugin_agrees_with_its_audit(plugin_named, amount, figure):
     for name in BUNDLES if amount(0, 1) else ["ZamGrains"]:
         check_real_plugin(plugin_named(name), figure)
 
 
 @pytest.mark.plugin
-@pytest.mark.torture
+@pytest.mark.robustness
 def test_names_decide_about_no_parameter_of_real_plugins(plugin_named, amount, monkeypatch, figure):
     """Names give only the reason of a few parameters."""
     for name in BUNDLES if amount(0, 1) else ["ZamComp"]:

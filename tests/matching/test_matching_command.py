@@ -1,11 +1,11 @@
-"""dafxtool match: files in, an answer that reproduces, files out."""
+"""Check the command `match`: its answer, its files and its errors."""
 
 import json
 
 import numpy as np
 import pytest
 from click.testing import CliRunner
-from performances import performance
+from synthetic_notes import synthetic_notes
 
 from dafxtool.audio.io import load_audio, read_info
 from dafxtool.audio.writer import save_audio
@@ -20,7 +20,7 @@ QUICK = ("--workers", "1", "--effect", "delay", "--effect", "low-pass", "--effec
 @pytest.fixture
 def folder(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    dry = performance(3)
+    dry = synthetic_notes(3)
     save_audio(tmp_path / "dry.wav", dry, RATE)
     effect, setting = parse_effect("delay:time=210,feedback=30,mix=40")
     save_audio(tmp_path / "wet.wav", apply_effect(effect, dry, RATE, setting), RATE)
@@ -34,19 +34,21 @@ def run(*arguments):
 def test_the_printed_effect_reproduces_the_matched_recording(folder):
     result = run("dry.wav", "wet.wav", "--json", "--quiet", *QUICK)
     assert result.exit_code == 0, result.output
-    told = json.loads(result.stdout)
-    assert {"effect", "distance", "distance_unprocessed", "candidates", "evaluations"} <= set(told)
-    assert {"seconds", "outputs", "verdict", "intervals", "stages"} <= set(told)
-    assert told["outputs"] == ["matched.wav", "matched.png", "matched.json"]
-    effect, setting = parse_effect(told["effect"])
-    again = apply_effect(effect, load_audio(folder / "dry.wav")[0], RATE, setting)
-    np.testing.assert_array_equal(load_audio(folder / "matched.wav")[0], again)
-    assert json.loads((folder / "matched.json").read_text("utf-8")) == told
+    answer = json.loads(result.stdout)
+    assert {"effect", "distance", "distance_unprocessed", "candidates", "evaluations"} <= set(
+        answer
+    )
+    assert {"seconds", "outputs", "verdict", "intervals", "stages"} <= set(answer)
+    assert answer["outputs"] == ["matched.wav", "matched.png", "matched.json"]
+    effect, setting = parse_effect(answer["effect"])
+    expected = apply_effect(effect, load_audio(folder / "dry.wav")[0], RATE, setting)
+    np.testing.assert_array_equal(load_audio(folder / "matched.wav")[0], expected)
+    assert json.loads((folder / "matched.json").read_text("utf-8")) == answer
     assert (folder / "matched.png").stat().st_size > 10_000
-    assert len(told["candidates"]) == 2
+    assert len(answer["candidates"]) == 2
 
 
-def test_the_answer_can_be_read(folder):
+def test_the_report_names_the_effect_the_verdict_and_the_files(folder):
     result = run("dry.wav", "wet.wav", *QUICK)
     assert "--effect 'delay:time=210," in result.output
     assert "Found: delay explains the reference" in result.output
@@ -56,7 +58,7 @@ def test_the_answer_can_be_read(folder):
 
 
 def test_the_recording_keeps_its_rate_and_channels(folder):
-    dry = performance(3, 44_100)
+    dry = synthetic_notes(3, 44_100)
     save_audio(folder / "stereo.wav", np.stack([dry, 0.5 * dry]), 44_100)
     effect, setting = parse_effect("low-pass:cutoff=700")
     save_audio(folder / "wet.flac", apply_effect(effect, dry, 44_100, setting), 44_100)
@@ -79,17 +81,17 @@ def test_a_reference_with_other_content_is_matched(folder):
     effect, setting = parse_effect("low-pass:cutoff=400")
     (folder / "references").mkdir()
     for seed in (5, 6):
-        wet = apply_effect(effect, performance(5, seed=seed), RATE, setting)
+        wet = apply_effect(effect, synthetic_notes(5, seed=seed), RATE, setting)
         save_audio(folder / "references" / f"{seed}.wav", wet, RATE)
     arguments = ("dry.wav", "--like", "references", "--budget", "fast", "--json", "-q", *QUICK)
     result = run(*arguments)
     assert result.exit_code == 0, result.output
-    told = json.loads(result.stdout)
-    assert told["stages"][0]["effect"] == "low-pass"
+    answer = json.loads(result.stdout)
+    assert answer["stages"][0]["effect"] == "low-pass"
     assert (folder / "matched.png").exists()
 
 
-def test_leave_it_is_no_failure(folder):
+def test_an_unprocessed_reference_is_no_failure(folder):
     result = run("dry.wav", "dry.wav", *QUICK)
     assert result.exit_code == 0
     assert "--effect 'clean'" in result.output
@@ -99,7 +101,7 @@ def test_leave_it_is_no_failure(folder):
 
 
 @pytest.mark.parametrize(
-    ("arguments", "told"),
+    ("arguments", "message"),
     [
         (("dry.wav", "missing.wav"), "missing.wav"),
         (("dry.wav", "other.wav"), "not the same performance"),
@@ -110,17 +112,17 @@ def test_leave_it_is_no_failure(folder):
         (("dry.wav", "wet.wav", "--effect", "dealy"), "did you mean delay"),
     ],
 )
-def test_what_cannot_be_matched_is_one_sentence(folder, arguments, told):
-    save_audio(folder / "other.wav", performance(3, seed=9), RATE)
+def test_an_error_is_one_sentence_without_a_traceback(folder, arguments, message):
+    save_audio(folder / "other.wav", synthetic_notes(3, seed=9), RATE)
     save_audio(folder / "silent.wav", np.zeros(RATE), RATE)
     result = run(*arguments, "--workers", "1", "-q")
     assert result.exit_code == 1
-    assert told in result.stderr
+    assert message in result.stderr
     assert "Traceback" not in result.output
 
 
 @pytest.mark.parametrize("arguments", [("dry.wav",), ("dry.wav", "wet.wav", "--like", "wet.wav")])
-def test_one_kind_of_reference_has_to_be_named(folder, arguments):
+def test_no_or_two_kinds_of_reference_are_a_usage_error(folder, arguments):
     result = run(*arguments)
     assert result.exit_code == 2
     assert "references" in result.stderr

@@ -1,8 +1,8 @@
-"""Hints: what a pair says about a setting in closed form."""
+"""Check hints: settings estimated from a pair in closed form."""
 
 import numpy as np
 import pytest
-from performances import performance
+from synthetic_notes import synthetic_notes
 
 from dafxtool.effects.builtin import apply_effect, builtin_effects
 from dafxtool.matching.chain import Stage, render_stage
@@ -15,14 +15,14 @@ EFFECTS = {name: effect.at(RATE) for name, effect in builtin_effects().items()}
 
 
 def starts(name, setting, seconds=5.0, phase=0.0, **options):
-    dry = performance(seconds)
+    dry = synthetic_notes(seconds)
     complete = EFFECTS[name].complete(setting)
     wet = render_stage(Stage(EFFECTS[name], complete, phase), dry, RATE)
     return starts_for(Pair(dry, wet, RATE), EFFECTS[name], **options), dry, wet
 
 
 def best_start(name, setting, **options):
-    """The start whose own rendering is nearest to the wet audio."""
+    """Return the start whose rendering is nearest to the wet audio."""
     found, dry, wet = starts(name, setting, **options)
     objective = Objective(wet)
 
@@ -35,7 +35,7 @@ def best_start(name, setting, **options):
     return min(found, key=distance)
 
 
-# What is expected of a hint, in parts of the value.
+# Tolerances are relative to the true value.
 @pytest.mark.parametrize(
     ("name", "setting", "tolerances"),
     [
@@ -58,7 +58,7 @@ def best_start(name, setting, **options):
         ("phaser", {"rate": 0.9, "depth": 60, "centre": 900}, {"rate": 0.01, "centre": 0.3}),
     ],
 )
-def test_hints_find_the_setting(name, setting, tolerances):
+def test_a_hint_estimates_the_setting(name, setting, tolerances):
     start = best_start(name, setting)
     for parameter, tolerance in tolerances.items():
         assert start.setting[parameter] == pytest.approx(setting[parameter], rel=tolerance)
@@ -69,7 +69,7 @@ def test_hints_find_the_setting(name, setting, tolerances):
     ("name", "setting"),
     [("tremolo", {"rate": 5.3, "depth": 60}), ("ring-modulator", {"frequency": 333, "mix": 70})],
 )
-def test_the_phase_of_an_oscillator_is_read_off(name, setting, phase):
+def test_the_phase_of_an_oscillator_is_estimated(name, setting, phase):
     start = starts(name, setting, phase=phase)[0][0]
     assert start.phase == pytest.approx(phase, abs=0.02)
 
@@ -85,7 +85,7 @@ def test_no_hint_fails_on_odd_audio(name, kind):
     dry = {
         "silence": np.zeros(24_000, np.float32),
         "click": np.eye(1, 24_000, 100, dtype=np.float32)[0],
-        "short": performance(0.3),
+        "short": synthetic_notes(0.3),
         "noise": np.random.default_rng(0).standard_normal(24_000).astype(np.float32),
     }[kind]
     wet = apply_effect(EFFECTS[name], dry, RATE, {})

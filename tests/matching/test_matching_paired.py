@@ -1,10 +1,10 @@
-"""Paired matching: the effect and its setting are found, and nothing gets worse."""
+"""Check paired matching: effect, setting, intervals, and the distance of the answer."""
 
 from dataclasses import replace
 
 import numpy as np
 import pytest
-from performances import performance
+from synthetic_notes import synthetic_notes
 
 from dafxtool.effects.apply import parse_effect
 from dafxtool.effects.builtin import builtin_effects
@@ -26,12 +26,12 @@ def stages_of(*texts):
 
 
 def pair_of(*texts, seconds=4.0, gain=1.0):
-    dry = performance(seconds)
+    dry = synthetic_notes(seconds)
     wet = render_chain(stages_of(*texts), dry, RATE) * np.float32(gain)
     return Prepared(dry, wet, RATE, 1.0, 0, 0, dry.size)
 
 
-def check_is_as_good_as_told(answer, prepared):
+def check_reported_distance(answer, prepared):
     matched = render_chain(answer.best.stages, prepared.dry, RATE)
     assert outer_distance(matched, prepared.wet) == pytest.approx(answer.distance, abs=1e-6)
     assert answer.distance <= answer.distance_unprocessed
@@ -76,7 +76,7 @@ def test_every_effect_is_found_with_its_setting(text):
             for stage in (answer.best.stages[0], truth)
         )
         assert found == pytest.approx(true, abs=0.02), parameter.name
-    check_is_as_good_as_told(answer, prepared)
+    check_reported_distance(answer, prepared)
 
 
 FEW = tuple((EFFECTS[name], {}) for name in ("delay", "low-pass", "tremolo", "peak", "gate"))
@@ -91,7 +91,6 @@ def test_the_setting_lies_in_its_interval():
 
 
 def test_settings_that_compensate_each_other_are_named():
-    # So far below the range's lowest frequency, a low-pass filter is an integrator.
     prepared = pair_of("overdrive:drive=41,tone=2000")
     chosen = (EFFECTS["limiter"], {}), (EFFECTS["compressor"], {})
     answer = match_pair(prepared, Options(effects=chosen))
@@ -104,7 +103,7 @@ def test_settings_that_compensate_each_other_are_named():
 
 
 def test_the_same_recording_is_left_as_it_is():
-    dry = performance()
+    dry = synthetic_notes()
     answer = match_pair(Prepared(dry, dry.copy(), RATE, 1.0, 0, 0, dry.size), Options())
     assert answer.best.stages == ()
     assert answer.distance == answer.distance_unprocessed == pytest.approx(0, abs=1e-6)
@@ -113,7 +112,7 @@ def test_the_same_recording_is_left_as_it_is():
 
 
 @pytest.mark.parametrize("level", ["match", "keep"])
-def test_a_gain_is_told_apart_from_an_effect(level):
+def test_a_gain_is_distinguished_from_an_effect(level):
     answer = match_pair(pair_of("gain:gain=-7.5"), Options(level=level))
     if level == "keep":
         assert answer.best.stages == ()
@@ -139,12 +138,12 @@ def test_a_changed_level_becomes_a_gain_stage():
     assert rms(matched) == pytest.approx(rms(prepared.wet), rel=0.01)
 
 
-def test_held_values_stay():
+def test_fixed_values_stay():
     prepared = pair_of("delay:time=200,feedback=20,mix=40")
-    held = ((EFFECTS["delay"], {"mix": 50.0}),)
-    answer = match_pair(prepared, Options(effects=held))
+    fixed = ((EFFECTS["delay"], {"mix": 50.0}),)
+    answer = match_pair(prepared, Options(effects=fixed))
     assert answer.best.stages[0].setting["mix"] == 50.0
-    check_is_as_good_as_told(answer, prepared)
+    check_reported_distance(answer, prepared)
 
 
 def test_the_answer_does_not_depend_on_the_workers():
@@ -156,7 +155,7 @@ def test_the_answer_does_not_depend_on_the_workers():
 
 
 def test_an_oscillator_may_have_started_before_the_recording():
-    dry = performance(4)
+    dry = synthetic_notes(4)
     stage = replace(stages_of("tremolo:rate=6,depth=70")[0], phase=0.4)
     prepared = Prepared(dry, render_chain([stage], dry, RATE), RATE, 1.0, 0, 0, dry.size)
     answer = match_pair(prepared, Options(effects=FEW))
@@ -191,9 +190,9 @@ def test_two_effects_in_series_are_found_in_their_order():
         "delay",
     ]
     assert answer.distance < 0.15 * answer.distance_unprocessed
-    check_is_as_good_as_told(answer, prepared)
+    check_reported_distance(answer, prepared)
 
 
-def test_one_effect_is_not_made_a_chain():
+def test_a_single_effect_gives_no_chain():
     prepared = pair_of("low-pass:cutoff=900")
     assert match_pair(prepared, Options(effects=FEW, chain=3)).best.name == "low-pass"

@@ -1,8 +1,8 @@
-"""Alignment of a dry and a wet recording."""
+"""Check the alignment of a dry and a wet recording."""
 
 import numpy as np
 import pytest
-from performances import performance
+from synthetic_notes import synthetic_notes
 
 from dafxtool.audio.resample import resample
 from dafxtool.audio.writer import save_audio
@@ -15,7 +15,7 @@ EFFECTS = builtin_effects()
 NAMES = ("dry.wav", "wet.wav")
 
 
-def late(samples, n_samples):
+def delayed(samples, n_samples):
     if n_samples >= 0:
         return np.concatenate([np.zeros(n_samples, np.float32), samples])
     return samples[-n_samples:]
@@ -34,8 +34,8 @@ def late(samples, n_samples):
     ids=lambda effect: effect[0],
 )
 def test_the_latency_is_that_of_the_direct_sound(latency, effect):
-    dry = performance(4)
-    wet = late(apply_effect(EFFECTS[effect[0]], dry, RATE, effect[1]), latency)
+    dry = synthetic_notes(4)
+    wet = delayed(apply_effect(EFFECTS[effect[0]], dry, RATE, effect[1]), latency)
     prepared = align(dry, wet, RATE, 1.0, NAMES)
     assert abs(prepared.latency_samples - latency) <= 3  # a filter adds a sample or two
     assert prepared.wet.shape == dry.shape
@@ -45,33 +45,33 @@ def test_the_latency_is_that_of_the_direct_sound(latency, effect):
 
 
 def test_the_opposite_polarity_is_noticed():
-    dry = performance(4)
+    dry = synthetic_notes(4)
     prepared = align(dry, -dry, RATE, 1.0, NAMES)
     np.testing.assert_array_equal(prepared.wet, dry)
     assert prepared.remarks == ("wet.wav has the opposite polarity.",)
 
 
 def test_a_short_excerpt_is_found_in_its_recording():
-    dry = performance(6)
+    dry = synthetic_notes(6)
     prepared = align(dry, dry[60_000:67_200], RATE, 1.0, NAMES)
     assert (prepared.first, prepared.last) == (60_000, 67_200)
 
 
-def test_a_tremolo_does_not_hide_the_performance():
-    dry = performance(4)
+def test_a_tremolo_does_not_prevent_alignment():
+    dry = synthetic_notes(4)
     wet = apply_effect(EFFECTS["tremolo"], dry, RATE, {"depth": 100})
     assert align(dry, wet, RATE, 1.0, NAMES).latency_samples == 0
 
 
-def test_other_performances_are_refused():
+def test_another_performance_is_refused():
     with pytest.raises(InputError, match=r"wet\.wav: not the same performance.*--like"):
-        align(performance(4), performance(4, seed=9), RATE, 1.0, NAMES)
+        align(synthetic_notes(4), synthetic_notes(4, seed=9), RATE, 1.0, NAMES)
 
 
 def test_silent_and_short_recordings_are_refused(tmp_path):
-    save_audio(tmp_path / "dry.wav", performance(), RATE)
+    save_audio(tmp_path / "dry.wav", synthetic_notes(), RATE)
     save_audio(tmp_path / "silent.wav", np.zeros(RATE), RATE)
-    save_audio(tmp_path / "short.wav", performance(0.1), RATE)
+    save_audio(tmp_path / "short.wav", synthetic_notes(0.1), RATE)
     for name, problem in (("silent", "silent recording"), ("short", "too short to match")):
         with pytest.raises(InputError, match=rf"{name}\.wav: {problem}"):
             prepare_files(tmp_path / "dry.wav", tmp_path / f"{name}.wav")
@@ -80,7 +80,7 @@ def test_silent_and_short_recordings_are_refused(tmp_path):
 
 
 def test_rates_and_channels_may_differ(tmp_path):
-    dry = performance(3, 44_100)
+    dry = synthetic_notes(3, 44_100)
     save_audio(tmp_path / "dry.wav", dry, 44_100)
     other = resample(dry, 44_100, 22_050)
     save_audio(tmp_path / "wet.wav", np.stack([other, other]), 22_050)
@@ -91,16 +91,16 @@ def test_rates_and_channels_may_differ(tmp_path):
 
 
 def test_the_mean_of_a_stereo_recording_is_recognised(tmp_path):
-    left, right = performance(3), performance(3, seed=5)
+    left, right = synthetic_notes(3), synthetic_notes(3, seed=5)
     save_audio(tmp_path / "dry.wav", np.stack([left, right]), RATE)
     save_audio(tmp_path / "wet.wav", (left + right) / 2, RATE)
     prepared = prepare_files(tmp_path / "dry.wav", tmp_path / "wet.wav")
     np.testing.assert_allclose(prepared.dry, prepared.wet, atol=1e-6)
 
 
-def test_the_excerpt_is_where_the_sound_is():
+def test_the_loudest_window_is_chosen():
     quiet = np.full(60 * RATE, 1e-4, np.float32)
-    quiet[40 * RATE : 48 * RATE] = performance(8)
-    begin, end = loudest_window(quiet, 0, quiet.size, 8 * RATE, RATE)
-    assert (begin, end) == (40 * RATE, 48 * RATE)
-    assert loudest_window(performance(30), 0, 30 * RATE, 8 * RATE, RATE)[0] == 0
+    quiet[40 * RATE : 48 * RATE] = synthetic_notes(8)
+    start, end = loudest_window(quiet, 0, quiet.size, 8 * RATE, RATE)
+    assert (start, end) == (40 * RATE, 48 * RATE)
+    assert loudest_window(synthetic_notes(30), 0, 30 * RATE, 8 * RATE, RATE)[0] == 0

@@ -1,4 +1,4 @@
-"""Levenberg-Marquardt with Broyden's updates."""
+"""Check the local search: Levenberg-Marquardt with Broyden's updates."""
 
 import numpy as np
 import pytest
@@ -50,7 +50,7 @@ def test_a_search_that_is_continued_never_gets_worse():
     assert costs == sorted(costs, reverse=True)
 
 
-def test_points_that_cannot_be_rendered_are_left():
+def test_points_that_cannot_be_rendered_are_avoided():
     def residual(position):
         return None if position[0] > 0.55 else np.array([position[0] - 0.7], dtype=np.float32)
 
@@ -73,7 +73,7 @@ def test_the_jacobian_is_per_unit_of_the_normalised_values():
     np.testing.assert_allclose(search.jacobian(), [[3, 0], [0, -2], [0, 0]], atol=1e-3)
 
 
-def test_nothing_to_refine_is_finished():
+def test_a_search_without_free_parameters_is_finished():
     search = Refinement(lambda p: np.ones(3, np.float32), np.empty(0), np.empty(0))
     search.advance(10)
     assert search.finished and search.cost == pytest.approx(3)

@@ -1,8 +1,8 @@
-"""Matching references with other content: statistics, not sounds."""
+"""Check matching to references with other content, by statistics of their spectra."""
 
 import numpy as np
 import pytest
-from performances import performance
+from synthetic_notes import synthetic_notes
 
 from dafxtool.effects.builtin import apply_effect, builtin_effects
 from dafxtool.matching.paired import Options
@@ -22,7 +22,7 @@ FEW = tuple((EFFECTS[name], {}) for name in ("low-pass", "high-pass", "distortio
 
 
 def test_the_statistics_ignore_the_level():
-    audio = performance()
+    audio = synthetic_notes()
     ours, theirs = statistics_of(audio), statistics_of(np.float32(0.2) * audio)
     for name, values in ours.items():
         np.testing.assert_allclose(values, theirs[name], atol=2e-2, err_msg=name)
@@ -33,18 +33,18 @@ def test_the_statistics_of_odd_audio_are_finite(kind):
     audio = {
         "silence": np.zeros(SEGMENT_SAMPLES, np.float32),
         "click": np.eye(1, SEGMENT_SAMPLES, 100, dtype=np.float32)[0],
-        "short": performance(0.3),
+        "short": synthetic_notes(0.3),
     }[kind]
     for name, values in statistics_of(audio).items():
         assert np.isfinite(values).all(), name
 
 
-def test_other_notes_are_nearer_than_an_effect():
-    segments = [statistics_of(performance(seed=seed)) for seed in range(8)]
+def test_other_notes_are_nearer_than_the_effect():
+    segments = [statistics_of(synthetic_notes(seed=seed)) for seed in range(8)]
     scales, target = scales_of(segments), mean_of(segments[:4])
     clean = mean_of(segments[4:])
     wet = [
-        statistics_of(apply_effect(EFFECTS["low-pass"], performance(seed=s), SAMPLE_RATE, {}))
+        statistics_of(apply_effect(EFFECTS["low-pass"], synthetic_notes(seed=s), SAMPLE_RATE, {}))
         for s in range(4, 8)
     ]
     near = statistics_distance(clean, target, scales)
@@ -52,22 +52,22 @@ def test_other_notes_are_nearer_than_an_effect():
     assert statistics_distance(target, target, scales) == 0
 
 
-def test_the_cepstrum_reads_an_echo():
-    dry = performance(6)
+def test_the_cepstrum_gives_the_echo_time():
+    dry = synthetic_notes(6)
     wet = apply_effect(EFFECTS["delay"], dry, SAMPLE_RATE, {"time": 333, "mix": 50})
     assert echo_times_ms([wet], 1)[0] == pytest.approx(333, abs=0.5)
 
 
-def test_segments_hold_sound_and_cover_the_recording():
-    audio = np.concatenate([performance(20), np.zeros(20 * SAMPLE_RATE, np.float32)])
+def test_segments_are_not_silent():
+    audio = np.concatenate([synthetic_notes(20), np.zeros(20 * SAMPLE_RATE, np.float32)])
     segments = segments_of(audio, 6)
     assert len(segments) == 6
     assert all(np.abs(each).max() > 0.01 for each in segments)
-    assert len(segments_of(performance(0.5), 6)) == 1
+    assert len(segments_of(synthetic_notes(0.5), 6)) == 1
 
 
 def match(reference, **options):
-    dry = performance(12, seed=100)
+    dry = synthetic_notes(12, seed=100)
     return match_like(dry, [reference], Options(effects=FEW, level="keep", **options))
 
 
@@ -76,28 +76,28 @@ def match(reference, **options):
     ("name", "setting"), [("low-pass", {"cutoff": 500}), ("distortion", {"drive": 42})]
 )
 def test_a_strong_effect_is_found_on_other_notes(name, setting):
-    reference = apply_effect(EFFECTS[name], performance(12, seed=7), SAMPLE_RATE, setting)
+    reference = apply_effect(EFFECTS[name], synthetic_notes(12, seed=7), SAMPLE_RATE, setting)
     answer = match(reference)
     assert answer.best.name == name
     assert answer.distance < 0.8 * answer.distance_unprocessed
 
 
-def test_other_notes_without_an_effect_are_left():
-    answer = match(performance(12, seed=7), budget="fast")
+def test_other_notes_without_an_effect_are_left_unprocessed():
+    answer = match(synthetic_notes(12, seed=7), budget="fast")
     assert answer.best.stages == ()
     assert answer.distance == answer.distance_unprocessed
 
 
-def test_the_level_follows_the_references_where_asked_for():
-    reference = 0.25 * performance(12, seed=7)
-    dry = performance(12, seed=100)
+def test_level_match_adjusts_the_level_to_the_references():
+    reference = 0.25 * synthetic_notes(12, seed=7)
+    dry = synthetic_notes(12, seed=100)
     answer = match_like(dry, [reference], Options(effects=FEW, level="match", budget="fast"))
     assert answer.best.name == "gain"
     assert answer.best.stages[0].setting["gain"] == pytest.approx(-12, abs=3)
 
 
 def test_the_answer_does_not_depend_on_the_workers():
-    reference = apply_effect(EFFECTS["low-pass"], performance(8, seed=7), SAMPLE_RATE, {})
+    reference = apply_effect(EFFECTS["low-pass"], synthetic_notes(8, seed=7), SAMPLE_RATE, {})
     answers = [match(reference, budget="fast", workers=n) for n in (1, 2)]
     assert answers[0].effect == answers[1].effect
     assert answers[0].distance == answers[1].distance

@@ -61,7 +61,7 @@ def losses(made, told):
 def test_fast_and_plain_loss_curves_agree(architecture, amount, figure):
     """500 steps with the same data and noise; compiling the residual model takes a minute."""
     if architecture == "residual" and amount(0, 1) == 0:
-        pytest.skip("whole amounts come with --torture")
+        pytest.skip("run with --all-cases")
     told = Told()
     plain, first = losses(configuration(architecture, max_steps=500, compile="never"), told)
     fast, second = losses(

@@ -21,7 +21,7 @@ from dafxtool.dataset.recordings import build_catalogue
 from dafxtool.dataset.segments import draw_segment
 from dafxtool.errors import InputError, RecordingError
 
-pytestmark = pytest.mark.torture
+pytestmark = pytest.mark.robustness
 
 ALL_TRAIN = SplitConfig(validation=0.0, test=0.0)
 

@@ -14,7 +14,7 @@ import pytest
 from forked_commands import CommandResult, ForkServer, can_mount
 from outputs import OutputCase, cases_of, names_in, reported
 
-pytestmark = pytest.mark.torture
+pytestmark = pytest.mark.robustness
 
 KEYS = ("render", "folder", "spectrogram", "train", "embed")
 LARGE = "size=256m"

@@ -23,7 +23,7 @@ from dafxtool.errors import PluginError
 from dafxtool.utils import child_process
 from dafxtool.utils.child_process import MOST_PRINTED_BYTES
 
-pytestmark = pytest.mark.torture
+pytestmark = pytest.mark.robustness
 
 FAULTY_PLUGINS = Path(HELPERS) / "faulty_plugins"
 FAULTS = {  # name: part of the reason

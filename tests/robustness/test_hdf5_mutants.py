@@ -23,7 +23,7 @@ from dafxtool.latents.embed import embed
 from dafxtool.latents.table import read_latents, write_latents
 from dafxtool.models.run import load_run
 
-pytestmark = pytest.mark.torture
+pytestmark = pytest.mark.robustness
 
 HERE = Path(__file__).stem
 HDF5_HEADER = 8192  # bytes that hold most of the structure

@@ -15,7 +15,7 @@ import pytest
 from forked_commands import CommandResult, ForkedCommand, leftover_processes
 from outputs import OutputCase, cases_of, names_in, reported
 
-pytestmark = pytest.mark.torture
+pytestmark = pytest.mark.robustness
 
 KEYS = ("render", "folder", "spectrogram", "train", "embed")
 TWICE = -signal.SIGINT  # Ctrl-C twice in short succession

@@ -24,7 +24,7 @@ from dafxtool.audio.frame_checks import ogg_checksum
 from dafxtool.audio.io import load_audio, read_info
 from dafxtool.errors import RecordingError
 
-pytestmark = pytest.mark.torture
+pytestmark = pytest.mark.robustness
 
 READER = "recording_files:read_recording"
 

@@ -1,4 +1,4 @@
-"""Audio to match effects on: notes, glides and noise that change from second to second."""
+"""Synthesise audio to match effects on: notes, glides and noise that change every second."""
 
 from __future__ import annotations
 
@@ -6,10 +6,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 
-def performance(
+def synthetic_notes(
     seconds: float = 2.7, sample_rate: int = 24_000, seed: int = 0
 ) -> NDArray[np.float32]:
-    """A seeded recording (n_samples,) that peaks at -12 dBFS."""
+    """Synthesise seeded notes (n_samples,) that peak at -12 dBFS."""
     rng = np.random.default_rng(seed)
     n_samples = round(seconds * sample_rate)
     audio = 1e-4 * rng.standard_normal(n_samples)
