@@ -90,16 +90,16 @@ def test_the_setting_lies_in_its_interval():
         assert interval.low <= truth[interval.parameter] <= interval.high
 
 
-def test_settings_that_compensate_each_other_are_named():
+def test_intervals_lie_within_the_range():
     prepared = pair_of("overdrive:drive=41,tone=2000")
     chosen = (EFFECTS["limiter"], {}), (EFFECTS["compressor"], {})
     answer = match_pair(prepared, Options(effects=chosen))
-    widths = [
+    ends = [
         EFFECTS[answer.best.stages[0].effect.name].parameter(each.parameter).to_normalised(end)
         for each in answer.intervals
         for end in (each.low, each.high)
     ]
-    assert all(0 <= width <= 1 for width in widths)
+    assert all(0 <= each <= 1 for each in ends)
 
 
 def test_the_same_recording_is_left_as_it_is():
