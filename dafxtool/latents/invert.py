@@ -1,9 +1,8 @@
-"""Turn stored magnitudes into sound: rows of spectrograms.h5, decoded latents, .npy and .npz.
+"""Reconstruct audio from stored magnitudes: spectrograms.h5, latents.h5, .npy and .npz.
 
-A .npz holds `magnitude`, linear and (n_bins, n_frames) or (n, n_bins, n_frames), and may say its
-`sample_rate`, `n_fft`, `hop_length`, `window_length` and `n_samples`; a .npy is the magnitude
-alone. Nothing is ever unpickled. Modules that need torch are imported only once every input is
-checked.
+The array `magnitude` of a .npz is linear, (n_bins, n_frames) or (n, n_bins, n_frames). The file may
+also have `sample_rate`, `n_fft`, `hop_length`, `window_length` and `n_samples`. A .npy has the
+magnitude only. Pickled objects are never loaded. torch is imported after all inputs are checked.
 """
 
 from __future__ import annotations
@@ -34,17 +33,23 @@ STFT_KEYS = ("sample_rate", "n_fft", "hop_length", "window_length", "n_samples")
 
 @dataclass(frozen=True)
 class Magnitude:
-    """One magnitude (n_bins, n_frames) and what its file is called; decoded ones are blurred."""
+    """A linear magnitude spectrogram (n_bins, n_frames) and the name of its audio file.
+
+    is_decoded  a decoder computed it, so it is smoothed and no audio has exactly this magnitude
+    """
 
     name: str
     values: NDArray[np.float32]
     config: SpectrogramConfig
-    decoded: bool = False
+    is_decoded: bool = False
 
 
 @dataclass(frozen=True, repr=False)
 class InvertedFile(notebook.Displayed):
-    """A sound that was written, and how far its spectrogram is from the one asked for."""
+    """An audio file that was written.
+
+    convergence_db  spectral convergence: distance of its magnitudes from the given ones
+    """
 
     path: Path
     seconds: float
@@ -78,35 +83,37 @@ def invert_file(
     overwrite: bool = False,
     progress: Progress = SILENT,
 ) -> list[InvertedFile]:
-    """Invert magnitudes to sound and write them.
+    """Reconstruct audio from magnitudes and write one file for each row and channel.
 
-    output      one file where there is one sound, else a folder
-    rows        of an HDF5 file, or of a three-dimensional array
-    channels    dry, wet or both, of an HDF5 file
-    run         that made the latents, where source is a latents.h5
-    stft        values over those that an array's file says
-    phase_from  recording of the dry sound; its beginning has to be that of the magnitude
+    output      a file for a single result, otherwise a folder
+    rows        rows of an HDF5 file or of a three-dimensional array
+    channels    "dry", "wet" or both, of an HDF5 file
+    run         decodes the latents of a latents.h5; None takes the run that the file names
+    stft        STFT_KEYS that replace those in an array's file
+    phase_from  dry recording; it has to start where the magnitude starts
+
+    Returns the files in the order of rows, then channels. Errors as in check_inversion.
     """
     paths = check_inversion(source, output, rows, channels, run, phase_from, overwrite)
     from dafxtool.spectrogram.phase_retrieval import invert
 
-    found = list(_read(source, list(dict.fromkeys(rows)), channels, run, stft or {}))
-    known = None
+    magnitudes = list(_read(source, list(dict.fromkeys(rows)), channels, run, stft or {}))
+    dry = None
     if phase_from is not None:
-        known = load_audio(phase_from, found[0].config.sample_rate)[0]
+        dry = load_audio(phase_from, magnitudes[0].config.sample_rate)[0]
     written = []
-    progress.start("inverting", len(found), "sound")
-    for path, each in zip(paths, found, strict=True):
+    progress.start("inverting", len(magnitudes), "file")
+    for path, each in zip(paths, magnitudes, strict=True):
         result = invert(
             each.values,
             each.config,
             each.config.n_samples,
             method,
             iterations,
-            phase_from=None if known is None else fitted(known, each.config.n_samples),
+            phase_from=None if dry is None else fit_length(dry, each.config.n_samples),
             seed=seed,
             device=device,
-            consistent=not each.decoded,
+            consistent=not each.is_decoded,
         )
         save_audio(path, result.audio, each.config.sample_rate, overwrite=overwrite)
         seconds = len(result.audio) / each.config.sample_rate
@@ -125,25 +132,26 @@ def check_inversion(
     phase_from: Path | None = None,
     overwrite: bool = False,
 ) -> list[Path]:
-    """Paths of the audio files that invert_file writes, after checking its input and output files.
+    """Check the input and output files of invert_file, and return the audio files it will write.
 
-    torch is not imported.
+    torch is not imported. InputError for a missing file or row; FormatError for a file without
+    magnitudes; OutputExistsError.
     """
     rows = list(dict.fromkeys(rows))
     if phase_from is not None:
         find_recordings([phase_from])
     if _is_array(source):
         if not source.is_file():
-            raise InputError(f"{source} does not exist: check the name.")
+            raise InputError(f"{source}: no such file. Check the name.")
         return audio_paths(output, [_name(source, row) for row in rows], overwrite)
     kind = storage.kind_of(source)
     if kind not in (storage.SPECTROGRAMS, storage.LATENTS):
         raise FormatError(
-            f"{source} holds {kind or 'nothing that can be inverted'}: wanted a spectrograms or "
-            "latents file, or magnitudes as .npy or .npz."
+            f"{source}: not a file with magnitudes (found {kind or 'another kind of HDF5 file'}, "
+            "expected spectrograms, latents, .npy or .npz). Choose another file."
         )
     with storage.Hdf5Reader(source, kind) as reader:
-        _checked(rows, len(reader), source)
+        _check_rows(rows, len(reader), source)
         if kind == storage.LATENTS:
             find_checkpoint(run or Path(reader.configuration["run"]))
     names = [_name(source, row, channel) for row in rows for channel in channels]
@@ -158,9 +166,9 @@ def _name(source: Path, row: int, channel: str = "") -> str:
     return "-".join(filter(None, (source.stem, f"{row:06d}", channel)))
 
 
-def fitted(sound: NDArray[np.float32], n_samples: int) -> NDArray[np.float32]:
-    """Cut, or filled up with zeros, to n_samples."""
-    return np.pad(sound[:n_samples], (0, max(0, n_samples - len(sound))))
+def fit_length(audio: NDArray[np.float32], n_samples: int) -> NDArray[np.float32]:
+    """Cut audio (n,) to n_samples, or pad it with zeros."""
+    return np.pad(audio[:n_samples], (0, max(0, n_samples - len(audio))))
 
 
 def _read(
@@ -170,12 +178,13 @@ def _read(
     run: Path | None,
     stft: Mapping[str, int],
 ) -> Iterator[Magnitude]:
+    """Yield the magnitude of each row and channel."""
     if _is_array(source):
         yield from _from_array(source, rows, stft)
         return
     if storage.kind_of(source) == storage.SPECTROGRAMS:
         values, config = read_magnitudes(source, np.asarray(rows))
-        yield from _rows(source, rows, channels, values, config, decoded=False)
+        yield from _rows(source, rows, channels, values, config, is_decoded=False)
     else:
         from dafxtool.latents.table import read_latents
         from dafxtool.models.run import load_run
@@ -184,15 +193,15 @@ def _read(
         model = load_run(run or Path(latents.run))
         if model.spectrogram_config.standardisation == "segment":
             raise FormatError(
-                f"{source} has latents of {model.path}, whose segments are standardised each by "
-                "its own constants, which latents do not keep: invert the spectrograms instead."
+                f"{source}: latents without the constants of their segments, because {model.path} "
+                "standardises each segment. Invert the spectrograms instead."
             )
-        chosen = _checked(rows, len(latents), source)
+        chosen = _check_rows(rows, len(latents), source)
         decoded = model.decode(latents.latent[chosen])
         constants = np.tile(np.array([model.mean, model.deviation], np.float32), (len(chosen), 1))
         values = linear_magnitude(decoded, constants, model.spectrogram_config)
         config = model.spectrogram_config
-        yield from _rows(source, rows, channels, values, config, decoded=True)
+        yield from _rows(source, rows, channels, values, config, is_decoded=True)
 
 
 def _rows(
@@ -201,77 +210,86 @@ def _rows(
     channels: Sequence[str],
     values: NDArray[np.float32],
     config: SpectrogramConfig,
-    decoded: bool,
+    is_decoded: bool,
 ) -> Iterator[Magnitude]:
+    """Yield the chosen channels of magnitudes (n_rows, 2, n_bins, n_frames)."""
     for row, pair in zip(rows, values, strict=True):
         for channel in channels:
             name = _name(source, row, channel)
-            yield Magnitude(name, pair[CHANNELS.index(channel)], config, decoded)
+            yield Magnitude(name, pair[CHANNELS.index(channel)], config, is_decoded)
 
 
 def _from_array(source: Path, rows: Sequence[int], stft: Mapping[str, int]) -> Iterator[Magnitude]:
-    values, said = _load(source)
+    """Yield rows of an array, whose STFT settings are in its file or in `stft`."""
+    values, stored = _load(source)
     values = values[None] if values.ndim == 2 else values
-    config = _config(source, values.shape[-2:], {**said, **stft})
-    for row in _checked(rows, len(values), source):
+    config = _config(source, values.shape[-2:], {**stored, **stft})
+    for row in _check_rows(rows, len(values), source):
         yield Magnitude(_name(source, row), np.asarray(values[row], dtype=np.float32), config)
 
 
 def _load(source: Path) -> tuple[NDArray[Any], dict[str, int]]:
+    """Load the magnitude of a .npy or .npz file, and the STFT settings stored with it."""
     try:
         loaded = np.load(source, allow_pickle=False)
         if isinstance(loaded, np.ndarray):
-            values, said = loaded, {}
+            values, stored = loaded, {}
         else:
             with loaded:
                 values = loaded["magnitude"]
-                said = {key: int(loaded[key]) for key in STFT_KEYS if key in loaded}
-    except Exception as error:  # numpy, zipfile and zlib raise a dozen kinds
+                stored = {key: int(loaded[key]) for key in STFT_KEYS if key in loaded}
+    except Exception as error:  # numpy, zipfile and zlib raise a dozen classes
         reason = " ".join(str(error.args[0] if error.args else error).split())
         raise FormatError(
-            f"{source} cannot be read ({reason}): wanted an array (n_bins, n_frames), in a .npz "
-            "under the name 'magnitude'."
+            f"{source}: cannot be read ({reason}). Give an array (n_bins, n_frames), which a .npz "
+            "names 'magnitude'."
         ) from error
     numeric = values.dtype.kind in "fiu"
     if not numeric or values.ndim not in (2, 3) or 0 in values.shape:
         raise InputError(
-            f"{source} holds {values.dtype} of shape {values.shape}: wanted real numbers of shape "
-            "(n_bins, n_frames) or (n, n_bins, n_frames)."
+            f"{source}: not a magnitude spectrogram (found {values.dtype} of shape "
+            f"{values.shape}, expected real numbers of shape (n_bins, n_frames) or "
+            "(n, n_bins, n_frames))."
         )
-    return values, said
+    return values, stored
 
 
-def _config(source: Path, shape: tuple[int, ...], said: Mapping[str, int]) -> SpectrogramConfig:
+def _config(source: Path, shape: tuple[int, ...], stft: Mapping[str, int]) -> SpectrogramConfig:
+    """Complete the STFT settings of an array of this shape, and check that they agree with it."""
     n_bins, n_frames = shape
     if n_bins < 3:
         raise InputError(
-            f"{source} has {n_bins} bins: wanted 3 at least (bins first, frames last)."
+            f"{source}: too few frequency bins (found {n_bins}, expected at least 3). Bins come "
+            "first, frames last."
         )
-    n_fft = said.get("n_fft", 2 * (n_bins - 1))
+    n_fft = stft.get("n_fft", 2 * (n_bins - 1))
     if n_fft // 2 + 1 != n_bins:
         raise ConfigError(
-            f"{source} has {n_bins} bins, and an n_fft of {n_fft} makes {n_fft // 2 + 1}: give "
-            f"--n-fft {2 * (n_bins - 1)}, or turn the array (bins come first, frames last)."
+            f"{source}: n_fft and shape disagree (found {n_bins} bins, expected {n_fft // 2 + 1} "
+            f"for n_fft {n_fft}). Use --n-fft {2 * (n_bins - 1)}, or transpose the array: bins "
+            "come first, frames last."
         )
-    hop = said.get("hop_length", n_fft // 4)
-    n_samples = said.get("n_samples", max(1, (n_frames - 1) * hop))
+    hop = stft.get("hop_length", n_fft // 4)
+    n_samples = stft.get("n_samples", max(1, (n_frames - 1) * hop))
     config = SpectrogramConfig(
-        sample_rate=said.get("sample_rate", 24_000),
+        sample_rate=stft.get("sample_rate", 24_000),
         n_samples=n_samples,
         n_fft=n_fft,
         hop_length=hop,
-        window_length=said.get("window_length", n_fft),
+        window_length=stft.get("window_length", n_fft),
     )
     if config.n_frames != n_frames:
         raise ConfigError(
-            f"{source} has {n_frames} frames, and {n_samples} samples at a hop of {hop} make "
-            f"{config.n_frames}: give the right --hop-length, or leave n_samples out."
+            f"{source}: number of frames and length disagree (found {n_frames} frames, expected "
+            f"{config.n_frames} for {n_samples} samples and hop length {hop}). Use another "
+            "--hop-length, or leave n_samples out."
         )
     return config
 
 
-def _checked(rows: Sequence[int], count: int, source: Path) -> NDArray[np.int64]:
+def _check_rows(rows: Sequence[int], count: int, source: Path) -> NDArray[np.int64]:
+    """Return the rows as an array; InputError if one is not in the file."""
     chosen = np.asarray(rows, dtype=np.int64)
     if len(chosen) == 0 or chosen.min() < 0 or chosen.max() >= count:
-        raise InputError(f"{source} has rows 0 to {count - 1}, not {list(rows)}.")
+        raise InputError(f"{source}: no such row (found {list(rows)}, expected 0 to {count - 1}).")
     return chosen

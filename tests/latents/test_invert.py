@@ -1,4 +1,4 @@
-"""Stored magnitudes as sound: what is read, what it is called, what is refused."""
+"""Check the reconstruction of audio from files with magnitudes."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from dafxtool.errors import (
     InputError,
 )
 from dafxtool.latents.embed import embed
-from dafxtool.latents.invert import fitted, invert_file
+from dafxtool.latents.invert import fit_length, invert_file
 from dafxtool.latents.table import write_latents
 from dafxtool.spectrogram.compute import read_magnitudes
 from dafxtool.spectrogram.phase_retrieval import invert
@@ -34,29 +34,29 @@ def noise_magnitude(seed: int = 0) -> np.ndarray:
     return magnitude(noise(seed), SPECTROGRAM).numpy()
 
 
-def test_a_file_is_inverted_as_its_array_is(tmp_path):
+def test_a_file_gives_the_same_audio_as_its_array(tmp_path):
     np.savez(tmp_path / "m.npz", magnitude=noise_magnitude(), **SETTINGS)
-    (said,) = invert_file(tmp_path / "m.npz", tmp_path / "m.wav", seed=3)
-    wanted = invert(noise_magnitude(), SPECTROGRAM, N_SAMPLES, seed=3)
-    np.testing.assert_array_equal(load_audio(said.path)[0], wanted.audio)
-    assert said.convergence_db == wanted.convergence_db
+    (written,) = invert_file(tmp_path / "m.npz", tmp_path / "m.wav", seed=3)
+    expected = invert(noise_magnitude(), SPECTROGRAM, N_SAMPLES, seed=3)
+    np.testing.assert_array_equal(load_audio(written.path)[0], expected.audio)
+    assert written.convergence_db == expected.convergence_db
 
 
-def test_options_go_over_what_an_array_says(tmp_path):
+def test_arguments_override_the_settings_in_the_file(tmp_path):
     np.savez(tmp_path / "m.npz", magnitude=noise_magnitude(), hop_length=64, sample_rate=44_100)
     invert_file(tmp_path / "m.npz", tmp_path / "m.wav", stft={"sample_rate": RATE})
-    sound, rate = load_audio(tmp_path / "m.wav")
-    assert (len(sound), rate) == (N_SAMPLES, RATE)
+    audio, rate = load_audio(tmp_path / "m.wav")
+    assert (len(audio), rate) == (N_SAMPLES, RATE)
 
 
-def test_rows_of_spectrograms_are_named_and_each_is_made_once(spectrograms_file, tmp_path):
-    made = invert_file(spectrograms_file, tmp_path / "out", [4, 2, 4], ["dry", "wet"])
-    assert [each.path.name for each in made] == [
+def test_rows_name_their_files_and_repeated_rows_are_written_once(spectrograms_file, tmp_path):
+    written = invert_file(spectrograms_file, tmp_path / "out", [4, 2, 4], ["dry", "wet"])
+    assert [each.path.name for each in written] == [
         f"spectrograms-00000{row}-{channel}.wav" for row in (4, 2) for channel in ("dry", "wet")
     ]
     values, config = read_magnitudes(spectrograms_file, np.array([4, 2]))
-    wanted = invert(values[1, 0], config, config.n_samples)
-    np.testing.assert_array_equal(load_audio(made[2].path)[0], wanted.audio)
+    expected = invert(values[1, 0], config, config.n_samples)
+    np.testing.assert_array_equal(load_audio(written[2].path)[0], expected.audio)
 
 
 def test_latents_are_decoded_by_their_run(pairs_file, run, tmp_path):
@@ -65,27 +65,27 @@ def test_latents_are_decoded_by_their_run(pairs_file, run, tmp_path):
     invert_file(tmp_path / "l.h5", tmp_path / "l.wav", [1], ["wet"])
     constants = np.array([[run.mean, run.deviation]], np.float32)
     decoded = linear_magnitude(run.decode(latents.latent[1:2]), constants, run.spectrogram_config)
-    wanted = invert(decoded[0, 1], run.spectrogram_config, N_SAMPLES, consistent=False)
-    np.testing.assert_allclose(load_audio(tmp_path / "l.wav")[0], wanted.audio, atol=1e-5)
+    expected = invert(decoded[0, 1], run.spectrogram_config, N_SAMPLES, consistent=False)
+    np.testing.assert_allclose(load_audio(tmp_path / "l.wav")[0], expected.audio, atol=1e-5)
 
 
-def test_a_known_phase_gives_the_sound_itself(tmp_path):
+def test_the_true_phase_gives_the_original_audio(tmp_path):
     np.savez(tmp_path / "m.npz", magnitude=noise_magnitude(), **SETTINGS)
     save_audio(tmp_path / "dry.wav", np.concatenate([noise(), noise(1)]), RATE)
-    (said,) = invert_file(
+    (written,) = invert_file(
         tmp_path / "m.npz", tmp_path / "m.wav", phase_from=tmp_path / "dry.wav", iterations=0
     )
-    np.testing.assert_allclose(load_audio(said.path)[0], noise(), atol=1e-5)
+    np.testing.assert_allclose(load_audio(written.path)[0], noise(), atol=1e-5)
 
 
-def test_sound_is_cut_or_filled_up():
-    sound = np.arange(4, dtype=np.float32)
-    assert fitted(sound, 2).tolist() == [0, 1]
-    assert fitted(sound, 6).tolist() == [0, 1, 2, 3, 0, 0]
+def test_audio_is_cut_or_padded():
+    audio = np.arange(4, dtype=np.float32)
+    assert fit_length(audio, 2).tolist() == [0, 1]
+    assert fit_length(audio, 6).tolist() == [0, 1, 2, 3, 0, 0]
 
 
 @pytest.mark.parametrize(
-    ("contents", "error", "told"),
+    ("contents", "error", "message"),
     [
         ({"other": np.ones((129, 4))}, FormatError, "'magnitude'"),
         ({"magnitude": np.ones((129, 4)), "n_fft": 512}, ConfigError, "--n-fft 256"),
@@ -94,31 +94,31 @@ def test_sound_is_cut_or_filled_up():
         ({"magnitude": np.ones((129, 4)), "sample_rate": [1, 2]}, FormatError, "cannot be read"),
         ({"magnitude": np.ones((129, 4)), "sample_rate": 0}, ConfigError, "sample_rate"),
         ({"magnitude": np.array([{}])}, FormatError, "allow_pickle=False"),
-        ({"magnitude": np.ones((2, 4))}, InputError, "3 at least"),
+        ({"magnitude": np.ones((2, 4))}, InputError, "at least 3"),
     ],
 )
-def test_settings_that_do_not_fit_are_told(tmp_path, contents, error, told):
+def test_contradictory_settings_are_refused(tmp_path, contents, error, message):
     np.savez(tmp_path / "m.npz", **contents)
     with pytest.raises(error) as caught:
         invert_file(tmp_path / "m.npz", tmp_path / "m.wav")
-    assert told in str(caught.value)
+    assert message in str(caught.value)
     assert "\n" not in str(caught.value)
     assert not (tmp_path / "m.wav").exists()
 
 
-def test_damaged_arrays_are_told(tmp_path):
+def test_damaged_arrays_are_refused(tmp_path):
     np.savez(tmp_path / "m.npz", magnitude=noise_magnitude())
-    whole = (tmp_path / "m.npz").read_bytes()
-    for contents in (whole[:-100], whole[:2000], b"", b"noise"):
+    intact = (tmp_path / "m.npz").read_bytes()
+    for contents in (intact[:-100], intact[:2000], b"", b"noise"):
         for name in ("cut.npz", "cut.npy"):
             (tmp_path / name).write_bytes(contents)
             with pytest.raises(DafxError, match=name):
                 invert_file(tmp_path / name, tmp_path / "m.wav")
 
 
-def test_names_that_cannot_be_are_refused_before_the_work(tmp_path, monkeypatch):
+def test_impossible_outputs_are_refused_before_inverting(tmp_path, monkeypatch):
     monkeypatch.setattr(
-        "dafxtool.spectrogram.phase_retrieval.invert", lambda *_, **__: pytest.fail("worked")
+        "dafxtool.spectrogram.phase_retrieval.invert", lambda *_, **__: pytest.fail("inverted")
     )
     np.save(tmp_path / "m.npy", np.stack([noise_magnitude()] * 2))
     (tmp_path / "there.wav").touch()
