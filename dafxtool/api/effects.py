@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,8 +13,6 @@ from dafxtool.api.arguments import SILENT, EffectLike, Paths, Progress, as_paths
 from dafxtool.effects.apply import apply, known_effects, parse_effect
 from dafxtool.effects.effect import Effect, EffectChoice
 from dafxtool.effects.parameter import Parameter
-from dafxtool.errors import EffectError
-from dafxtool.utils.text import near_names
 
 HEADER = ("effect, parameters", "range", "unit", "default", "scale", "description")
 
@@ -60,7 +58,7 @@ def list_effects(
 ) -> EffectTable:
     """List built-in effects and those of plugins, with parameters, ranges, units and defaults.
 
-    names        of effects; all by default
+    names        of effects, or chains such as "overdrive > delay"; all effects by default
     plugins      VST3 bundles
     sample_rate  Hz; frequencies end below half of it
 
@@ -69,10 +67,15 @@ def list_effects(
     checks.check_effects((), as_paths(plugins))
     known = known_effects(as_paths(plugins), sample_rate, progress)
     wanted = [names] if isinstance(names, str) else list(names)
-    for name in wanted:
-        if name not in known:
-            raise EffectError(f"unknown effect {name!r}: {near_names(name, list(known))}")
-    return EffectTable(tuple(known[name] for name in wanted or known))
+    return EffectTable(tuple(_with_values(parse_effect(name, known)) for name in wanted or known))
+
+
+def _with_values(choice: EffectChoice) -> Effect:
+    """Return the effect with the fixed values as defaults."""
+    parameters = tuple(
+        replace(p, default=choice.fixed.get(p.name, p.default)) for p in choice.effect.parameters
+    )
+    return replace(choice.effect, parameters=parameters)
 
 
 def apply_effect(
@@ -83,6 +86,8 @@ def apply_effect(
     plugins: Paths = None,
 ) -> NDArray[np.float32]:
     """Apply an effect, such as "delay:time=300,mix=50", to audio (n_samples,).
+
+    A chain is written with ">": "overdrive > delay:time=300".
 
     Parameters that are not given have their default. The result has the shape of the input, so a
     tail that should ring out needs silence behind the audio.

@@ -21,6 +21,7 @@ from dafxtool.api.arguments import (
     as_path,
     as_paths,
 )
+from dafxtool.effects.apply import parse_effect
 from dafxtool.utils.outputs import check_figure_path, check_outputs
 from dafxtool.utils.text import unique_slugs
 
@@ -106,8 +107,8 @@ def sweep(
     check_outputs(None, table, overwrite=overwrite)
     for path in filter(None, (figure, pair_plot)):
         check_figure_path(path)
-        known = [each.partition(":")[0] for each in effect_names if isinstance(each, str)]
-        for named in _named(path, known) if known and not plugin_files else ():
+        typed = [] if plugin_files else [each for each in effect_names if isinstance(each, str)]
+        for named in _named(path, [parse_effect(each).effect.name for each in typed]):
             check_outputs(named, overwrite=overwrite)
     from dafxtool.latents import sweep as stage
 

@@ -9,14 +9,23 @@ from click.shell_completion import CompletionItem
 
 
 def effects(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
-    """Complete names of built-in effects, and parameter names after a colon or comma."""
+    """Complete names of built-in effects, and parameter names after a colon or comma.
+
+    In a chain, the stage behind the last ">" is completed.
+    """
     from dafxtool.effects.builtin import builtin_effects
 
     known = builtin_effects()
-    name, colon, listed = incomplete.partition(":")
+    before, arrow, stage = incomplete.rpartition(">")
+    before += arrow + stage[: len(stage) - len(stage.lstrip())]
+    stage = stage.lstrip()
+    own_name, equals, effect = stage.partition("=")
+    if not arrow and equals and ":" not in own_name:  # "lead=overdrive"
+        before, stage = f"{own_name}=", effect
+    name, colon, listed = stage.partition(":")
     if not colon:
         return [
-            CompletionItem(each, help=effect.summary)
+            CompletionItem(before + each, help=effect.summary)
             for each, effect in known.items()
             if each.startswith(name)
         ]
@@ -24,7 +33,9 @@ def effects(ctx: click.Context, param: click.Parameter, incomplete: str) -> list
         return []
     done, comma, last = listed.rpartition(",")
     return [
-        CompletionItem(f"{name}:{done}{comma}{parameter.name}=", help=parameter.range_text())
+        CompletionItem(
+            f"{before}{name}:{done}{comma}{parameter.name}=", help=parameter.range_text()
+        )
         for parameter in known[name].parameters
         if parameter.name.startswith(last)
     ]

@@ -200,6 +200,7 @@ def effect_options(command: F) -> F:
         metavar="NAME[:PARAMETER=VALUE,...]",
         shell_complete=_completion.effects,
         help="Effect, with parameters to hold at a value in their unit (ms, dB, Hz, %); repeat "
-        "for more. 'dafxtool effects' lists effects.",
+        "for more. 'dafxtool effects' lists effects. With '>' between effects, a chain: "
+        "'overdrive:drive=24 > delay', or 'lead=overdrive > delay' to name it.",
     )
     return effect(plugin_option(command))

@@ -47,10 +47,13 @@ def command(
 ) -> None:
     """List effects, or those with a NAME, with parameters, ranges, units and defaults.
 
+    A NAME may also be a chain: effects in series with > between them.
+
     \b
     Examples:
       dafxtool effects
       dafxtool effects delay overdrive
+      dafxtool effects 'overdrive > delay'
       dafxtool effects --plugin ZamTube.vst3
       dafxtool effects delay --json
     """
@@ -72,5 +75,6 @@ def _described(effect: Effect) -> dict[str, Any]:
         "name": effect.name,
         "summary": effect.summary,
         "plugin": effect.plugin.path if effect.plugin else None,
+        "stages": [stage.effect.name for stage in effect.stages],
         "parameters": [{key: getattr(p, key) for key in PARAMETER_KEYS} for p in effect.parameters],
     }

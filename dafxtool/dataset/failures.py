@@ -6,6 +6,7 @@ before the first sound, or a muted output. Only a comparison of all pairs shows 
 
 from __future__ import annotations
 
+import shlex
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -56,10 +57,11 @@ class FailureSummary:
             parameter = next(p for p in effect.parameters if p.name == name)
             working = [v for v in range(len(parameter.choices)) if self._rendered[index, name, v]]
             if working:
+                option = effect.setting_text({name: float(working[0])})
                 sentences.append(
                     f"All {n_failed} failed pairs of {effect.name} have "
                     f"{name}={parameter.value_text(value)}, and no rendered pair has it. Avoid it "
-                    f"with --effect {effect.name}:{name}={parameter.value_text(working[0])}."
+                    f"with --effect {shlex.quote(option) if effect.stages else option}."
                 )
         return sentences
 

@@ -53,7 +53,7 @@ def render_pair(
     """
     dry = normalise_peak(segment, config.level_dbfs)
     wet, effective = apply_resolved(effect, dry, config.sample_rate, setting)
-    if effect.plugin and is_silent(wet) and not is_silent(dry):
+    if effect.plugins and is_silent(wet) and not is_silent(dry):
         raise PluginError(
             f"{effect.setting_text(effective)}: the output is silent. Choose another setting or "
             "leave this plugin out."

@@ -12,6 +12,7 @@ from collections import Counter, deque
 from collections.abc import Callable, Generator, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
+from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,7 +27,7 @@ from dafxtool.effects.vst3.isolation import (
     SECONDS_BEFORE_NOTICE,
     limit_time,
 )
-from dafxtool.errors import PluginError
+from dafxtool.errors import EffectError, PluginError
 from dafxtool.utils import signals
 from dafxtool.utils.child_process import (
     SECONDS_BETWEEN_CHECKS,
@@ -48,7 +49,7 @@ SECONDS_BEFORE_WRITTEN = 10.0  # that a slow plugin's pairs may wait for the res
 MAX_TRIES = 2  # of a row
 MAX_DEATHS_IN_A_ROW = 5  # rows of one plugin that killed a worker; its other rows are not tried
 
-Result = tuple[Pair | PluginError, Unreadable]
+Result = tuple[Pair | EffectError, Unreadable]
 
 
 @dataclass(frozen=True)
@@ -77,7 +78,7 @@ def render_batches(
     cluster         renders in place of processes of this machine
     """
     renderer = PairRenderer(plan)
-    has_plugin = any(effect.plugin for effect, _ in plan.effects)
+    has_plugin = any(effect.plugins for effect, _ in plan.effects)
     ordered = renderer.sort_by_location(missing)
     if cluster is not None:
         tasks = _tasks(ordered)
@@ -86,12 +87,7 @@ def render_batches(
         return
     if workers <= 1 and not has_plugin:
         for task in _tasks(ordered):
-            results = list(renderer.render(task))
-            yield Batch(
-                np.array(task),
-                [pair for pair, _ in results],
-                unreadable=[each for _, unreadable in results for each in unreadable],
-            )
+            yield _render_batch(renderer, task)
         return
     if not len(ordered):
         return
@@ -119,7 +115,7 @@ def start_worker(plan: RenderPlan) -> Answer:
                 for pair, unreadable in renderer.render(rows[n_done:]):
                     send((pair, unreadable))
                     n_done += 1
-            except PluginError as error:
+            except EffectError as error:
                 send((error, []))
                 n_done += 1
 
@@ -134,36 +130,37 @@ def start_cluster_worker(plan: RenderPlan, plugin_seconds: float) -> Callable[[l
     renderer = PairRenderer(plan)
     limit_time(plugin_seconds)
     for effect, _ in plan.effects:
-        if effect.plugin:
-            allow(effect.plugin.path)  # the user of the cluster has named it
+        for file in effect.plugins:
+            allow(file.path)  # the user of the cluster has named it
 
-    def work(rows: list[int]) -> Batch:
-        batch = Batch(np.empty(0, np.int64), [])
-        rendered: list[int] = []
-        while rows:
-            try:
-                for pair, unreadable in renderer.render(rows):
-                    rendered.append(rows[0])
-                    rows = rows[1:]
-                    batch.pairs.append(pair)
-                    batch.unreadable.extend(unreadable)
-            except PluginError as error:
-                row, rows = rows[0], rows[1:]
-                second = _try_again(renderer, row)
-                if second is None:
-                    batch.failed.append(FailedPair(row, renderer.failed_pair(row), str(error)))
-                else:
-                    rendered.append(row)
-                    batch.pairs.append(second)
-        return replace(batch, rows=np.array(rendered, dtype=np.int64))
+    return partial(_render_batch, renderer, may_try_again=True)
 
-    return work
+
+def _render_batch(renderer: PairRenderer, rows: list[int], may_try_again: bool = False) -> Batch:
+    """Render rows in this process, apart from the plugins of a cluster's worker."""
+    batch, rendered = Batch(np.empty(0, np.int64), []), []
+    while rows:
+        try:
+            for pair, unreadable in renderer.render(rows):
+                rendered.append(rows[0])
+                rows = rows[1:]
+                batch.pairs.append(pair)
+                batch.unreadable.extend(unreadable)
+        except EffectError as error:  # ends the iterator
+            row, rows = rows[0], rows[1:]
+            second = _try_again(renderer, row) if may_try_again else None
+            if second is None:
+                batch.failed.append(FailedPair(row, renderer.failed_pair(row), str(error)))
+            else:
+                rendered.append(row)
+                batch.pairs.append(second)
+    return replace(batch, rows=np.array(rendered, dtype=np.int64))
 
 
 def _try_again(renderer: PairRenderer, row: int) -> Pair | None:
     try:
         return next(renderer.render([row]))[0]
-    except PluginError:
+    except EffectError:
         return None
 
 
@@ -224,7 +221,7 @@ class _Pool:
         self.renderer, self.plan = renderer, renderer.plan
         self.n_workers, self.plugin_seconds = n_workers, plugin_seconds
         self.printed, self.progress = printed, progress
-        self.has_plugin = any(effect.plugin for effect, _ in self.plan.effects)
+        self.has_plugin = any(effect.plugins for effect, _ in self.plan.effects)
         self.waiting: deque[list[int]] = deque()
         self.tries: Counter[int] = Counter()
         self.deaths_in_a_row: Counter[int] = Counter()
@@ -361,11 +358,11 @@ class _Pool:
         if not worker.child.ready:
             if waited > SECONDS_TO_START:
                 yield from self._replace(worker, f"did not start within {SECONDS_TO_START:.0f} s")
-        elif effect.plugin and waited > self.plugin_seconds:
+        elif effect.plugins and waited > self.plugin_seconds:
             yield from self._replace(
                 worker, f"took more than {self.plugin_seconds:g} s (see --plugin-timeout)"
             )
-        elif effect.plugin and waited > SECONDS_BEFORE_NOTICE and not worker.is_slow:
+        elif effect.plugins and waited > SECONDS_BEFORE_NOTICE and not worker.is_slow:
             worker.is_slow = True
             self.progress.message(f"{effect.name} is slow. Some plugins take minutes to load.")
 
@@ -386,7 +383,7 @@ class _Pool:
         for task in worker.tasks:
             rest = task.rows[len(task.results) :]
             if rest and rest[0] == row:
-                is_own = self.plan.effect_of(rest[0]).plugin
+                is_own = self.plan.effect_of(rest[0]).plugins
                 sentence = f"the plugin {reason}" if is_own else f"a plugin's process {reason}"
                 task.results.append((_WorkerDeath(sentence), []))
                 rest = rest[1:]
@@ -394,7 +391,7 @@ class _Pool:
                 self.waiting.appendleft(rest)
             yield from self._collect(replace(task, rows=task.rows[: len(task.results)]))
 
-    def _fail(self, row: int, error: PluginError) -> FailedPair:
+    def _fail(self, row: int, error: EffectError) -> FailedPair:
         """Make the failed pair of a row; disable its effect after too many deaths in a row."""
         effect = row % len(self.plan.effects)
         if isinstance(error, _WorkerDeath):  # other errors cost little time

@@ -6,14 +6,16 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
+from dafxtool.audio.level import is_silent
 from dafxtool.effects.builtin import builtin_effects, render_builtin
-from dafxtool.effects.effect import Effect, EffectChoice
+from dafxtool.effects.chain import check_name, make_chain, split_text
+from dafxtool.effects.effect import Effect, EffectChoice, stage_settings
 from dafxtool.effects.registry import Audio, validate_audio
 from dafxtool.effects.vst3.audit import VALUE_NOT_KEPT
 from dafxtool.effects.vst3.files import allow, check_allowed, find_plugin
 from dafxtool.effects.vst3.host import apply_in_this_process
 from dafxtool.effects.vst3.isolation import apply_in_worker, audited_effects
-from dafxtool.errors import EffectError
+from dafxtool.errors import EffectError, PluginError
 from dafxtool.utils import child_process
 from dafxtool.utils.progress import SILENT, Progress
 from dafxtool.utils.text import near_names
@@ -22,12 +24,30 @@ from dafxtool.utils.text import near_names
 def parse_effect(text: str, known: Mapping[str, Effect] | None = None) -> EffectChoice:
     """Read an effect and its fixed values from "NAME[:parameter=value[,...]]".
 
-    text   values are in the parameter's unit, which may follow them ("time=350ms", "tone=3.2kHz")
+    text   values are in the parameter's unit, which may follow them ("time=350ms", "tone=3.2kHz");
+           several effects with ">" between them are a chain, which may have a name of its own:
+           "lead=overdrive:drive=30 > delay"
     known  effects by name; the built-in ones by default
 
     EffectError with similar names, or with the range of a value that is out of range.
     """
     known = builtin_effects() if known is None else known
+    name, stages = split_text(text)
+    if not name and len(stages) == 1:
+        return _parse_stage(text, known)
+    if name:
+        check_name(name, known)
+    choices = []
+    for number, stage in enumerate(stages, 1):
+        try:
+            choices.append(_parse_stage(stage, known))
+        except EffectError as error:
+            raise EffectError(f"stage {number} of {text.strip()!r}: {error}") from error
+    return make_chain(choices, name)
+
+
+def _parse_stage(text: str, known: Mapping[str, Effect]) -> EffectChoice:
+    """Read a single effect and its fixed values."""
     name, colon, listed = text.strip().partition(":")
     name = name.strip().lower().replace("_", "-")
     if name not in known:
@@ -70,13 +90,50 @@ def apply_resolved(
     effect   with the ranges of sample_rate: the result of Effect.at
     setting  complete and checked: the result of Effect.complete
     """
+    if not effect.plugins or child_process.is_child():  # the parent has checked the plugins
+        return _apply_here(effect, dry, sample_rate, setting)
+    dry = validate_audio(dry, f"input of {effect.name}")
+    for file in effect.plugins:
+        check_allowed(file.path)
+    return apply_in_worker(effect, dry, sample_rate, setting, _start_applying)
+
+
+def _start_applying() -> child_process.Answer:
+    return lambda request, send: _apply_here(*request)
+
+
+def _apply_here(
+    effect: Effect, dry: Audio, sample_rate: int, setting: dict[str, float]
+) -> tuple[Audio, dict[str, float]]:
+    """Apply an effect in this process: a plugin that crashes ends it."""
+    if effect.stages:
+        return _apply_chain(effect, dry, sample_rate, setting)
     if effect.plugin is None:
         return render_builtin(effect, dry, sample_rate, setting), setting
     dry = validate_audio(dry, f"input of {effect.name}")
-    if child_process.is_child():  # the parent has checked that the plugin is allowed
-        return apply_in_this_process(effect, dry, sample_rate, setting)
-    check_allowed(effect.plugin.path)
-    return apply_in_worker(effect, dry, sample_rate, setting)
+    return apply_in_this_process(effect, dry, sample_rate, setting)
+
+
+def _apply_chain(
+    chain: Effect, dry: Audio, sample_rate: int, setting: dict[str, float]
+) -> tuple[Audio, dict[str, float]]:
+    """Apply the stages one after the other; an error names the stage that failed."""
+    audio, effective = dry, dict(setting)
+    parts = zip(chain.stages, stage_settings(chain, setting), strict=True)
+    for number, ((label, effect), part) in enumerate(parts, 1):
+        stage = f"stage {number} of {chain.name}"
+        try:
+            wet, after = _apply_here(effect, audio, sample_rate, part)
+        except EffectError as error:
+            raise type(error)(f"{stage}: {error}") from error
+        if number < len(chain.stages) and is_silent(wet) and not is_silent(audio):
+            raise (PluginError if effect.plugin else EffectError)(
+                f"{stage}: {effect.setting_text(after)} gives silence. Choose another setting, or "
+                "leave this stage out."
+            )
+        effective |= {f"{label}.{name}": value for name, value in after.items()}
+        audio = wet
+    return audio, effective
 
 
 def known_effects(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any, NamedTuple
 
@@ -46,14 +46,31 @@ class PluginFile:
         return cls(**parts)
 
 
+class Stage(NamedTuple):
+    """An effect in a chain. Its parameters are those of the chain that start with "label."."""
+
+    label: str  # name of the effect; a second delay is "delay2"
+    effect: Effect
+
+
 @dataclass(frozen=True)
 class Effect:
-    """A named effect and its parameters. It describes settings; `effects.apply` renders them."""
+    """A named effect and its parameters. It describes settings; `effects.apply` renders them.
+
+    stages  of a chain, see `effects.chain`; empty for a single effect
+    """
 
     name: str
     parameters: tuple[Parameter, ...] = ()
     summary: str = ""
     plugin: PluginFile | None = None
+    stages: tuple[Stage, ...] = ()
+
+    @property
+    def plugins(self) -> tuple[PluginFile, ...]:
+        """The plugins that it runs: none, its own, or those of its stages."""
+        own = (self.plugin,) if self.plugin else ()
+        return own + tuple(file for stage in self.stages for file in stage.effect.plugins)
 
     def parameter(self, name: str) -> Parameter:
         """Return the parameter of that name; EffectError with similar names if there is none."""
@@ -76,6 +93,9 @@ class Effect:
                 f"{self.name}: the plugin was loaded for another sample rate (found "
                 f"{self.plugin.sample_rate} Hz, expected {sample_rate} Hz). Load it again."
             )
+        if self.stages:
+            stages = tuple(Stage(each.label, each.effect.at(sample_rate)) for each in self.stages)
+            return replace(self, stages=stages, parameters=stage_parameters(stages))
         highest_hz = HIGHEST_FREQUENCY * sample_rate
         parameters = tuple(_limit_frequency(p, highest_hz, self.name) for p in self.parameters)
         return replace(self, parameters=parameters)
@@ -94,6 +114,10 @@ class Effect:
 
     def setting_text(self, setting: Mapping[str, float]) -> str:
         """Format a setting so that parse_effect reads the same values: "delay:time=350,mix=50"."""
+        if self.stages:
+            parts = zip(self.stages, stage_settings(self, setting), strict=True)
+            text = " > ".join(stage.effect.setting_text(part) for stage, part in parts)
+            return text if self.name == series_name(self.stages) else f"{self.name}={text}"
         pairs = [
             f"{p.name}={p.value_text(setting[p.name])}"
             for p in self.parameters
@@ -106,24 +130,31 @@ class Effect:
 
         most  number of parameters shown: the ones farthest from their defaults
         """
+        if self.stages:
+            each_most = max(1, most // len(self.stages))
+            parts = zip(self.stages, stage_settings(self, setting), strict=True)
+            text = " > ".join(stage.effect.label(part, each_most) for stage, part in parts)
+            return text if self.name == series_name(self.stages) else f"{self.name}: {text}"
         given = [p for p in self.parameters if p.name in setting]
         shown = sorted(given, key=lambda p: _distance(p, setting[p.name]), reverse=True)[:most]
-        parts = []
+        texts = []
         for parameter in given:
             if parameter in shown:
                 value = parameter.text(setting[parameter.name])
                 evident = parameter.name in SELF_EVIDENT or parameter.name == self.name
                 bare = evident and parameter is self.parameters[0]
-                parts.append(f" {value}" if bare else f", {parameter.name} {value}")
-        return self.name + "".join(parts) + (", ..." if len(shown) < len(given) else "")
+                texts.append(f" {value}" if bare else f", {parameter.name} {value}")
+        return self.name + "".join(texts) + (", ..." if len(shown) < len(given) else "")
 
     def to_dict(self) -> dict[str, Any]:
-        """Return plain JSON types."""
+        """Return plain JSON types; "stages" for a chain only."""
+        stages = [{"label": each.label, "effect": each.effect.to_dict()} for each in self.stages]
         return {
             "name": self.name,
             "summary": self.summary,
             "parameters": [parameter.to_dict() for parameter in self.parameters],
             "plugin": self.plugin.to_dict() if self.plugin else None,
+            **({"stages": stages} if stages else {}),
         }
 
     @classmethod
@@ -132,7 +163,36 @@ class Effect:
         parts = dict(saved)
         parts["parameters"] = tuple(Parameter.from_dict(p) for p in parts["parameters"])
         parts["plugin"] = PluginFile.from_dict(parts["plugin"]) if parts["plugin"] else None
+        parts["stages"] = tuple(
+            Stage(each["label"], cls.from_dict(each["effect"])) for each in parts.get("stages", ())
+        )
         return cls(**parts)
+
+
+def series_name(stages: Sequence[Stage]) -> str:
+    """Return the name of a chain that was not given one: "overdrive > delay"."""
+    return " > ".join(stage.effect.name for stage in stages)
+
+
+def stage_parameters(stages: Sequence[Stage]) -> tuple[Parameter, ...]:
+    """Return the parameters of a chain: those of its stages, with the stage before their name."""
+    return tuple(
+        replace(parameter, name=f"{stage.label}.{parameter.name}")
+        for stage in stages
+        for parameter in stage.effect.parameters
+    )
+
+
+def stage_settings(chain: Effect, setting: Mapping[str, float]) -> list[dict[str, float]]:
+    """Split a setting of a chain, complete or not, into the settings of its stages."""
+    return [
+        {
+            parameter.name: setting[f"{label}.{parameter.name}"]
+            for parameter in effect.parameters
+            if f"{label}.{parameter.name}" in setting
+        }
+        for label, effect in chain.stages
+    ]
 
 
 def _limit_frequency(parameter: Parameter, highest_hz: float, effect_name: str) -> Parameter:

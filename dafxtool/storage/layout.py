@@ -28,7 +28,10 @@ SETTINGS = "settings"  # group with one table per effect
 ROW = "row"  # first column of these tables
 MANY_PARAMETERS = "values"  # their second column, an array, for an effect with too many parameters
 # Tables that do not have one line per row, in the order of the checksum.
-TABLES = ("effects", "parameters", "choices", "curves", "left_out", "recordings", "parts", "scale")
+TABLES = (
+    *("effects", "parameters", "choices", "curves", "left_out", "recordings", "parts", "scale"),
+    "stages",
+)
 # Exceptions of h5py and json for a damaged file.
 DAMAGE_ERRORS = (
     *(OSError, RuntimeError, KeyError, ValueError, TypeError),
@@ -141,7 +144,8 @@ def label_columns(
 
 def longest_setting_text(effect: Mapping[str, Any]) -> int:
     """Return an upper bound of the length of a setting text of an effect, in bytes."""
-    return len(encode_text(effect["name"])) + sum(
+    names = [effect["name"], *(each["effect"]["name"] for each in effect.get("stages", ()))]
+    return sum(len(encode_text(name)) + len(" > ") for name in names) + sum(
         len(encode_text(each["name"]))
         + max(LONGEST_NUMBER, *(len(encode_text(choice)) for choice in each["choices"]), 0)
         + len("=,-99999")  # equal choices are numbered

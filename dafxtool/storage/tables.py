@@ -35,6 +35,9 @@ EFFECTS: Columns = {
     "plugin_sample_rate": "<i4",
     "plugin_repeatable": "u1",
 }
+# The stages of chains. A chain has its own lines in the other tables; its parameters are those of
+# its stages in their order, with the stage and a point before their name.
+STAGES: Columns = {"effect": TEXT, "stage": TEXT, "n_parameters": "<i4", **EFFECTS}
 PARAMETERS: Columns = {
     "effect": TEXT,
     "name": TEXT,
@@ -68,6 +71,7 @@ COLUMNS = {
     "choices": CHOICES,
     "curves": CURVES,
     "left_out": LEFT_OUT,
+    "stages": STAGES,
     "recordings": RECORDINGS,
     "parts": PARTS,
 }
@@ -119,11 +123,10 @@ def effect_tables(effects: Sequence[Mapping[str, Any]]) -> dict[str, NDArray[Any
     """Make the tables of effects (as of Effect.to_dict()), without the empty ones."""
     lines: dict[str, list[dict[str, Any]]] = {
         "effects": [_effect_line(effect) for effect in effects],
-        **{name: [] for name in ("parameters", "choices", "curves", "left_out")},
+        **{name: [] for name in ("parameters", "choices", "curves", "left_out", "stages")},
     }
     for effect in effects:
-        name, plugin = effect["name"], effect["plugin"] or {}
-        indices = list(plugin.get("indices", ())) or [-1] * len(effect["parameters"])
+        name, indices = effect["name"], _plugin_indices(effect)
         for parameter, index in zip(effect["parameters"], indices, strict=True):
             line = {each: parameter[each] for each in PARAMETERS if each in parameter}
             usual = parameter.get("usual") or (np.nan, np.nan)
@@ -144,9 +147,38 @@ def effect_tables(effects: Sequence[Mapping[str, Any]]) -> dict[str, NDArray[Any
                 ]
         lines["left_out"] += [
             {"effect": name, "name": parameter_name, "reason": reason}
-            for parameter_name, reason in plugin.get("left_out", ())
+            for parameter_name, reason in _left_out(effect)
+        ]
+        lines["stages"] += [
+            {
+                "effect": name,
+                "stage": stage["label"],
+                "n_parameters": len(stage["effect"]["parameters"]),
+                **_effect_line(stage["effect"]),
+            }
+            for stage in effect.get("stages", ())
         ]
     return {name: make_table(name, rows) for name, rows in lines.items() if rows}
+
+
+def _plugin_indices(effect: Mapping[str, Any]) -> list[int]:
+    """Return the index of each parameter in its plugin; -1 without a plugin."""
+    if effect.get("stages"):
+        return [i for stage in effect["stages"] for i in _plugin_indices(stage["effect"])]
+    plugin = effect["plugin"] or {}
+    return list(plugin.get("indices", ())) or [-1] * len(effect["parameters"])
+
+
+def _left_out(effect: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """Return (name, reason) of parameters of plugins that are no parameters of the effect."""
+    if effect.get("stages"):
+        return [
+            (f"{stage['label']}.{name}", reason)
+            for stage in effect["stages"]
+            for name, reason in _left_out(stage["effect"])
+        ]
+    plugin = effect["plugin"] or {}
+    return [(name, reason) for name, reason in plugin.get("left_out", ())]
 
 
 def _effect_line(effect: Mapping[str, Any]) -> dict[str, Any]:
@@ -201,20 +233,67 @@ def read_effects(
     by_parameter = {
         name: _group_by_parameter(rows.get(name, ()), name) for name in ("choices", "curves")
     }
-    return [
-        {
+    stages = _require_columns(
+        rows.get("stages"), "stages", "effect", "stage", "n_parameters", "name"
+    )
+    effects = []
+    for name in names:
+        line, left_out = described.get(name, {}), _pairs_left_out(rows.get("left_out", ()), name)
+        parameter_lines = parameters.get(name, ())
+        effect = {
             "name": name,
-            "summary": described.get(name, {}).get("summary", ""),
+            "summary": line.get("summary", ""),
             "parameters": [
-                _parameter(name, line, by_parameter["choices"], by_parameter["curves"])
-                for line in parameters.get(name, ())
+                _parameter(name, each, by_parameter["choices"], by_parameter["curves"])
+                for each in parameter_lines
             ],
-            "plugin": _plugin(
-                described.get(name, {}), parameters.get(name, ()), rows.get("left_out", ())
-            ),
+            "plugin": _plugin(line, parameter_lines, left_out),
         }
-        for name in names
-    ]
+        own_stages = [each for each in stages if each["effect"] == name]
+        if own_stages:
+            effect["stages"] = _stages(own_stages, effect, parameter_lines, left_out)
+        effects.append(effect)
+    return effects
+
+
+def _pairs_left_out(rows: Iterable[Mapping[str, Any]], effect: str) -> list[list[str]]:
+    return [[each["name"], each["reason"]] for each in rows if each["effect"] == effect]
+
+
+def _stages(
+    stages: Sequence[Mapping[str, Any]],
+    chain: Mapping[str, Any],
+    parameter_lines: Sequence[Mapping[str, Any]],
+    left_out: Sequence[Sequence[str]],
+) -> list[dict[str, Any]]:
+    """Read the stages of a chain from their lines and from the parameters of the chain."""
+    counts = [int(each["n_parameters"]) for each in stages]
+    if min(counts) < 0 or sum(counts) != len(parameter_lines):
+        raise FileProblem(
+            f"the stages of {chain['name']!r} have {sum(counts)} parameters, the table "
+            f"'parameters' {len(parameter_lines)}"
+        )
+    described, first = [], 0
+    for stage, count in zip(stages, counts, strict=True):
+        own, prefix = slice(first, first + count), f"{stage['stage']}."
+        parameters = [dict(each) for each in chain["parameters"][own]]
+        for each in parameters:
+            if not each["name"].startswith(prefix):
+                raise FileProblem(
+                    f"the parameter {each['name']!r} of {chain['name']!r} is not of its stage "
+                    f"{stage['stage']!r}"
+                )
+            each["name"] = each["name"].removeprefix(prefix)
+        mine = [[n.removeprefix(prefix), why] for n, why in left_out if n.startswith(prefix)]
+        effect = {
+            "name": stage["name"],
+            "summary": stage.get("summary", ""),
+            "parameters": parameters,
+            "plugin": _plugin(stage, parameter_lines[own], mine),
+        }
+        described.append({"label": stage["stage"], "effect": effect})
+        first += count
+    return described
 
 
 def _require_columns(
@@ -282,7 +361,7 @@ def _parameter_of_column(name: str, values: NDArray[np.float64]) -> dict[str, An
 def _plugin(
     line: Mapping[str, Any],
     parameters: Sequence[Mapping[str, Any]],
-    left_out: Iterable[Mapping[str, Any]],
+    left_out: Sequence[Sequence[str]],
 ) -> dict[str, Any] | None:
     if not line.get("is_plugin"):
         return None
@@ -300,9 +379,7 @@ def _plugin(
         "n_channels": line["plugin_channels"],
         "sample_rate": line["plugin_sample_rate"],
         "indices": indices if min(indices, default=-1) >= 0 else [],
-        "left_out": [
-            [each["name"], each["reason"]] for each in left_out if each["effect"] == line["name"]
-        ],
+        "left_out": [list(each) for each in left_out],
         "repeatable": bool(line["plugin_repeatable"]),
     }
 

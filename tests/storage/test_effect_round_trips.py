@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 
 from dafxtool import storage
-from dafxtool.effects.effect import Effect, PluginFile, sample_setting
+from dafxtool.effects.chain import make_chain
+from dafxtool.effects.effect import Effect, EffectChoice, PluginFile, sample_setting
 from dafxtool.effects.parameter import Parameter
 
 RECORDINGS = [{"path": "/x/a.wav", "folder": "x", "split": "train", "track": 0}]
@@ -37,6 +38,11 @@ ROUND_TRIPS = {
     ),
     "one plugin of several": Effect("mda", (MODES,), plugin=plugin_file(plugin_name="mda Tape")),
 }
+
+ROUND_TRIPS["a chain with plugins"] = make_chain(
+    [EffectChoice(ROUND_TRIPS[case], {}) for case in ("a plugin", "no parameters", "a curve")]
+    + [EffectChoice(ROUND_TRIPS[case], {}) for case in ("one plugin of several", "a plugin")]
+).effect
 
 
 @pytest.mark.parametrize("case", ROUND_TRIPS)

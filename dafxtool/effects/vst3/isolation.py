@@ -5,14 +5,15 @@ from __future__ import annotations
 import atexit
 import os
 import threading
+from collections.abc import Callable
 from pathlib import Path
 
 from dafxtool.effects.effect import Effect
 from dafxtool.effects.registry import Audio
 from dafxtool.effects.vst3.audit import DEEP, PASSIVE, Audit
 from dafxtool.effects.vst3.files import find_plugin, plugin_binary, sha256_of
-from dafxtool.effects.vst3.host import apply_in_this_process, examine_plugin
-from dafxtool.errors import PluginError
+from dafxtool.effects.vst3.host import examine_plugin
+from dafxtool.errors import EffectError, PluginError
 from dafxtool.utils import child_process
 from dafxtool.utils.child_process import ChildDied, ChildProcess, ChildSilent
 from dafxtool.utils.progress import SILENT, Progress
@@ -109,13 +110,20 @@ def time_limit_s() -> float:
 
 
 def apply_in_worker(
-    effect: Effect, dry: Audio, sample_rate: int, complete: dict[str, float]
+    effect: Effect,
+    dry: Audio,
+    sample_rate: int,
+    complete: dict[str, float],
+    start: Callable[[], child_process.Answer],
 ) -> tuple[Audio, dict[str, float]]:
-    """Call apply_in_this_process in the worker process; PluginError if it crashes or hangs."""
+    """Apply an effect in the worker process; PluginError if it crashes or hangs.
+
+    start  called in a new worker: returns the function that applies an effect
+    """
     with _worker_lock:
         try:
-            answer = _get_worker().ask((effect, dry, sample_rate, complete), _time_limit_s)
-        except PluginError:
+            answer = _get_worker(start).ask((effect, dry, sample_rate, complete), _time_limit_s)
+        except EffectError:
             raise
         except BaseException as error:
             end_worker()
@@ -134,14 +142,14 @@ def apply_in_worker(
     return wet, effective
 
 
-def _get_worker() -> ChildProcess:
+def _get_worker(start: Callable[[], child_process.Answer]) -> ChildProcess:
     """Return the worker of this process; start it first, or again after many uses."""
     global _worker, _worker_owner, _worker_uses
     is_used_up = _worker_uses >= MOST_USES_OF_WORKER
     if _worker is not None and (_worker_owner != os.getpid() or is_used_up):
         end_worker()
     if _worker is None:
-        _worker, _worker_owner, _worker_uses = ChildProcess(_start_applying), os.getpid(), 0
+        _worker, _worker_owner, _worker_uses = ChildProcess(start), os.getpid(), 0
     _worker_uses += 1
     return _worker
 
@@ -155,7 +163,3 @@ def end_worker() -> None:
 
 
 atexit.register(end_worker)
-
-
-def _start_applying() -> child_process.Answer:
-    return lambda request, send: apply_in_this_process(*request)
