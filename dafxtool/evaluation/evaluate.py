@@ -17,7 +17,7 @@ from pathlib import Path
 
 from dafxtool import storage
 from dafxtool.evaluation.features import EvaluationData
-from dafxtool.evaluation.midpoints import ways
+from dafxtool.evaluation.midpoints import midpoint_scores
 from dafxtool.evaluation.results import Evaluation
 from dafxtool.evaluation.tasks import (
     audio_scores,
@@ -42,8 +42,8 @@ def evaluate(
     """Evaluate a run on the test split of a pairs file; probes are fitted on its training split.
 
     midpoints_per_effect  number of pairs of settings whose midpoint is evaluated
-    n_sounds              number of wet segments that are inverted to audio
-    seed                  of the settings of the midpoints
+    n_sounds              number of wet segments whose audio is reconstructed and compared
+    seed                  random seed of the settings of the midpoints
 
     InputError if no training rows or no unseen test rows exist; FormatError for segments of
     another size.
@@ -58,7 +58,7 @@ def evaluate(
             *recognition,
             *setting_scores(data),
             *leakage_scores(data),
-            *ways(data, midpoints_per_effect, seed, progress),
+            *midpoint_scores(data, midpoints_per_effect, seed, progress),
         ]
         return Evaluation(
             run=str(run.path),

@@ -47,7 +47,7 @@ class EvaluationData:
                        magnitudes, and of the dry ones
     trivial            (n_test, 3) squared errors of baselines: mean spectrogram for the dry and for
                        the wet channel, dry channel for the wet one
-    remarks            what was left out, and why
+    remarks            notes on scores that were left out
     """
 
     def __init__(self, reader: storage.Hdf5Reader, run: Run, progress: Progress) -> None:
@@ -72,18 +72,18 @@ class EvaluationData:
         """Return the test rows of recordings that the run was not trained on."""
         labels = self.labels
         rows = labels.rows_of(["test"])
-        kept = rows[~seen_in_training(labels, rows, self.run)]
-        if not len(kept):
+        unseen = rows[~seen_in_training(labels, rows, self.run)]
+        if not len(unseen):
             raise InputError(
                 f"{self.reader.path}: no test rows of recordings that {self.run.path} was not "
                 "trained on. Render with --test above 0, or choose other pairs."
             )
-        if len(kept) < len(rows):
+        if len(unseen) < len(rows):
             self.remarks.append(
-                f"{len(rows) - len(kept)} test rows left out: the run was trained on or selected "
-                "by their recordings"
+                f"{len(rows) - len(unseen)} test rows left out: the run was trained on their "
+                "recordings, or its checkpoint was selected by them"
             )
-        return kept
+        return unseen
 
     def _read(self, progress: Progress) -> None:
         """Read the file once: latents, features of baselines, and errors on the test rows."""
@@ -96,7 +96,7 @@ class EvaluationData:
         trivial: list[Any] = []
         variants: dict[str, list[NDArray[np.float64]]] = {}
         self.closed_form = self._closed_form()
-        describe, descriptors = Descriptors(*self.run.model.shape[1:]), []
+        compute_descriptors, descriptors = Descriptors(*self.run.model.shape[1:]), []
         self.mean_spectrogram = self._mean_spectrogram()
         test = set(self.rows.test.tolist())
         progress.start("reading and embedding", len(self.labels), "segment")
@@ -105,7 +105,7 @@ class EvaluationData:
             latent.append(embedded)
             mel.append(mel_features(audio, rate))
             level.append(level_db(audio))
-            descriptors.append(describe(torch.from_numpy(spectrogram)).numpy())
+            descriptors.append(compute_descriptors(torch.from_numpy(spectrogram)).numpy())
             is_test = np.array([row in test for row in rows.tolist()])
             if is_test.any():
                 parts = self._errors(spectrogram[is_test], constants[is_test], embedded[is_test])
@@ -138,8 +138,8 @@ class EvaluationData:
 
     def _mean_spectrogram(self) -> NDArray[np.float32]:
         """Return the mean of up to 64 training spectrograms: (2, n_bins, n_frames)."""
-        some = self.rows.train[storage.some_positions(len(self.rows.train), 64)]
-        spectrograms, _ = self.run.analyse(self.reader.rows(np.unique(some)))
+        rows = self.rows.train[storage.some_positions(len(self.rows.train), 64)]
+        spectrograms, _ = self.run.analyse(self.reader.rows(np.unique(rows)))
         mean: NDArray[np.float32] = spectrograms.mean(axis=0)
         return mean
 
@@ -149,7 +149,7 @@ class EvaluationData:
         constants: NDArray[np.float32],
         latent: NDArray[np.float32],
     ) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
-        """Return errors, spectral and trivial of these rows; see the class."""
+        """Compute `errors`, `spectral` and `trivial` of these rows, as the class describes them."""
         config = self.run.spectrogram_config
         decoded = self.run.decode(latent, spectrogram[:, 0])
         true = linear_magnitude(spectrogram, constants, config)
@@ -181,11 +181,11 @@ class EvaluationData:
         )
         if not model.n_change:
             return None
-        some = self.rows.train[storage.some_positions(len(self.rows.train), CLOSED_FORM_ROWS)]
+        rows = self.rows.train[storage.some_positions(len(self.rows.train), CLOSED_FORM_ROWS)]
 
         def batches() -> Iterator[torch.Tensor]:
-            for start in range(0, len(some), ROWS_A_BATCH):
-                audio = self.reader.rows(some[start : start + ROWS_A_BATCH])
+            for start in range(0, len(rows), ROWS_A_BATCH):
+                audio = self.reader.rows(rows[start : start + ROWS_A_BATCH])
                 yield torch.from_numpy(self.run.analyse(audio)[0])
 
         beta = self.run.configuration.training.beta
@@ -199,7 +199,7 @@ class EvaluationData:
     def _variants(
         self, spectrogram: NDArray[np.float32], latent: NDArray[np.float32]
     ) -> dict[str, NDArray[np.float64]]:
-        """Return errors (n, 2) of simpler decoders, if the model has a predictor."""
+        """Compute the errors (n, 2) of simpler decoders; none for a model without a predictor."""
         run, closed = self.run, self.closed_form
         if closed is None:
             return {}
@@ -216,12 +216,12 @@ class EvaluationData:
     def principal(self) -> NDArray[np.float32]:
         """Principal components of the spectrograms, as many as the effect part has latents."""
         size = int(np.prod(self.run.model.shape))
-        most = max(2, int(MAX_PCA_BYTES // (4 * size)))
+        max_rows = max(2, int(MAX_PCA_BYTES // (4 * size)))
         train = self.rows.train
-        some = train[storage.some_positions(len(train), most)]
-        spectrograms = np.empty((len(some), size), np.float32)
-        for i in range(0, len(some), ROWS_A_BATCH):
-            part = some[i : i + ROWS_A_BATCH]
+        rows = train[storage.some_positions(len(train), max_rows)]
+        spectrograms = np.empty((len(rows), size), np.float32)
+        for i in range(0, len(rows), ROWS_A_BATCH):
+            part = rows[i : i + ROWS_A_BATCH]
             batch, _ = self.run.analyse(self.reader.rows(part))
             spectrograms[i : i + len(part)] = batch.reshape(-1, size)
         return principal_features(
@@ -231,7 +231,7 @@ class EvaluationData:
         )
 
     def features(self) -> dict[str, NDArray[np.float32]]:
-        """Return features that effects and settings are predicted from, by method."""
+        """Return the features of each method, from which effects and settings are predicted."""
         return {
             "latent": self.effect_part,
             "descriptors": self.descriptors,

@@ -109,7 +109,7 @@ class Score:
 
 @dataclass(frozen=True)
 class Table:
-    """A section as text, with a row for each `what` and a column for each method."""
+    """Scores of a section as text: a row for each `what`, a column for each method."""
 
     title: str
     note: str
@@ -119,11 +119,11 @@ class Table:
 
 @dataclass(frozen=True, repr=False)
 class Evaluation(notebook.Displayed):
-    """Scores of a run, and the confusion matrix of the linear probe on the latent.
+    """Scores of a run, and the confusion matrix of the linear probe on the latents.
 
     n_segments  number of rows of each split
     confusion   (n_effects, n_effects); rows are true effects, columns predicted ones
-    remarks     what was left out, and why
+    remarks     notes on scores that were left out
     """
 
     run: str

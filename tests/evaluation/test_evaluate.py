@@ -1,4 +1,4 @@
-"""The evaluation on small data: known results, and no score above chance without information."""
+"""Check evaluations on small data: known results, and chance scores without information."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from dafxtool.dataset.render import render
 from dafxtool.effects.effect import Effect
 from dafxtool.errors import InputError
 from dafxtool.evaluation.evaluate import evaluate
-from dafxtool.evaluation.midpoints import midway
+from dafxtool.evaluation.midpoints import middle_setting
 from dafxtool.evaluation.results import SECTIONS
 from dafxtool.models.run import load_run
 from dafxtool.spectrogram.compute import compute_spectrograms
@@ -169,11 +169,11 @@ def test_a_single_effect_is_evaluated(folder):
     assert result.to_dict()["confusion"] == [[0]]
 
 
-def test_midway_is_the_middle_of_each_scale():
+def test_the_middle_setting_is_the_middle_of_each_scale():
     effect: Effect = chosen("overdrive")[0][0]
     a, b = {"drive": 12.0, "tone": 1000.0, "output": -24.0}, effect.default_setting()
     b |= {"drive": 42.0, "tone": 2560.0, "output": 0.0}
-    result = midway(effect, a, b)
+    result = middle_setting(effect, a, b)
     assert result["drive"] == pytest.approx(27.0)
     assert result["tone"] == pytest.approx(1600.0, rel=1e-5)  # a logarithmic scale
     assert result["output"] == pytest.approx(-12.0)

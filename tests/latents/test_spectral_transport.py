@@ -1,4 +1,4 @@
-"""Filters that are known, and what lies between them."""
+"""Check the fit and the interpolation of filters on known filters."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from dafxtool.config import SpectrogramConfig
 from dafxtool.errors import InputError
 from dafxtool.latents.spectral_transport import (
     Filters,
-    Fit,
-    between,
-    moved,
+    FilterFit,
+    interpolate_filters,
+    move_mass,
     transport,
 )
 from dafxtool.spectrogram.stft import compress, magnitude
@@ -23,7 +23,7 @@ CONFIG = SpectrogramConfig(n_samples=32_768, n_fft=512, hop_length=256, window_l
 
 @pytest.fixture(scope="module")
 def power():
-    """(257, 129): partials that come and go, and noise far below them."""
+    """Return power (257, 129) of short partials, with noise far below them."""
     rng = np.random.default_rng(4)
     values = 1e-4 * rng.exponential(size=CONFIG.shape)
     for _ in range(60):
@@ -33,61 +33,61 @@ def power():
 
 
 def filters(power, lags=None, shifts=None, direct=0.6):
-    """Filters with these masses at these lags (frames) and shifts (bins)."""
-    fit = Fit(power, CONFIG)
-    made = Filters(np.zeros(fit.n_lags), np.zeros(fit.n_shifts))
-    made.lags[0] = direct
+    """Return filters with these gains at these lags (frames) and shifts (bins)."""
+    fit = FilterFit(power, CONFIG)
+    result = Filters(np.zeros(fit.n_lags), np.zeros(fit.n_shifts))
+    result.lags[0] = direct
     for lag, mass in (lags or {}).items():
-        made.lags[lag] = mass
+        result.lags[lag] = mass
     for shift, mass in (shifts or {}).items():
-        made.shifts[shift - made.first_shift] = mass
-    return made
+        result.shifts[shift - result.first_shift] = mass
+    return result
 
 
-def test_a_filter_is_found_again_from_what_it_made(power):
+def test_a_filter_is_estimated_from_its_output(power):
     true = filters(power, {6: 0.3, 12: 0.1}, {20: 0.2})
-    (found,) = Fit(power, CONFIG).filters(true.applied(power))
-    np.testing.assert_allclose(found.lags, true.lags, atol=0.01)
-    np.testing.assert_allclose(found.shifts, true.shifts, atol=0.01)
+    (estimate,) = FilterFit(power, CONFIG).fit(true.apply(power))
+    np.testing.assert_allclose(estimate.lags, true.lags, atol=0.01)
+    np.testing.assert_allclose(estimate.shifts, true.shifts, atol=0.01)
 
 
 def test_one_mass_moves_to_the_middle_of_the_logarithm():
-    places = np.arange(1, 33)
+    positions = np.arange(1, 33)
     a, b = np.zeros(32), np.zeros(32)
     a[4 - 1], b[16 - 1] = 0.5, 0.5
-    middle = moved(a, b, places, 0.5)
-    assert places[np.argmax(middle)] == 8
+    middle = move_mass(a, b, positions, 0.5)
+    assert positions[np.argmax(middle)] == 8
     np.testing.assert_allclose(middle.sum(), 0.5)
     np.testing.assert_allclose(middle[8 - 1], 0.5, rtol=1e-6)
 
 
 def test_two_echoes_keep_their_order_and_their_levels():
-    places = np.arange(1, 65)
+    positions = np.arange(1, 65)
     a, b = np.zeros(64), np.zeros(64)
     a[[4 - 1, 8 - 1]] = 0.3, 0.1
     b[[16 - 1, 32 - 1]] = 0.3, 0.1
-    middle = moved(a, b, places, 0.5)
+    middle = move_mass(a, b, positions, 0.5)
     np.testing.assert_allclose(middle[[8 - 1, 16 - 1]], [0.3, 0.1], rtol=1e-6)
 
 
 @pytest.mark.parametrize("t", [0.0, 1.0])
-def test_the_ends_are_where_they_were(power, t):
+def test_the_ends_are_the_given_filters(power, t):
     a = filters(power, {3: 0.2, 9: 0.05}, {11: 0.1}, direct=0.4)
     b = filters(power, {20: 0.4}, {25: 0.3, 40: 0.1}, direct=0.8)
-    found, wanted = between(a, b, t), (a, b)[int(t)]
-    np.testing.assert_allclose(found.lags, wanted.lags, atol=1e-9)
-    np.testing.assert_allclose(found.shifts, wanted.shifts, atol=1e-9)
+    result, expected = interpolate_filters(a, b, t), (a, b)[int(t)]
+    np.testing.assert_allclose(result.lags, expected.lags, atol=1e-9)
+    np.testing.assert_allclose(result.shifts, expected.shifts, atol=1e-9)
 
 
-def test_mass_that_the_other_end_has_not_fades_in_amplitude(power):
-    found = between(filters(power, {5: 0.4}), filters(power), 0.5)
-    assert found.lags[5] == pytest.approx(0.1)
-    assert found.lags[1:].sum() == pytest.approx(0.1)
+def test_mass_at_one_end_only_fades_in_amplitude(power):
+    result = interpolate_filters(filters(power, {5: 0.4}), filters(power), 0.5)
+    assert result.lags[5] == pytest.approx(0.1)
+    assert result.lags[1:].sum() == pytest.approx(0.1)
 
 
-def test_nothing_moves_between_equal_filters(power):
+def test_equal_filters_do_not_change(power):
     same = filters(power, {5: 0.4, 6: 0.1}, {30: 0.2})
-    np.testing.assert_allclose(between(same, same, 0.3).lags, same.lags, atol=1e-9)
+    np.testing.assert_allclose(interpolate_filters(same, same, 0.3).lags, same.lags, atol=1e-9)
 
 
 @pytest.mark.parametrize(
@@ -98,20 +98,20 @@ def test_nothing_moves_between_equal_filters(power):
     ],
     ids=["echo", "ring modulator"],
 )
-def test_half_way_lies_one_echo_and_not_two(power, ends, middle):
+def test_the_middle_has_one_echo_and_not_two(power, ends, middle):
     dry, a, b, truth = (
         np.sqrt(each)
-        for each in (power, *(filters(power, **e).applied(power) for e in (*ends, middle)))
+        for each in (power, *(filters(power, **e).apply(power) for e in (*ends, middle)))
     )
     steps = transport(dry, a, b, np.float32([0, 0.5, 1]), CONFIG)
     np.testing.assert_allclose(steps[0], a, rtol=1e-3, atol=1e-4)
     np.testing.assert_allclose(steps[2], b, rtol=1e-3, atol=1e-4)
     law = [compress(each, CONFIG).numpy() for each in (a, b, truth, steps[1])]
-    faded = np.mean(np.square((law[0] + law[1]) / 2 - law[2]))
-    assert np.mean(np.square(law[3] - law[2])) < 0.1 * faded
+    cross_fade = np.mean(np.square((law[0] + law[1]) / 2 - law[2]))
+    assert np.mean(np.square(law[3] - law[2])) < 0.1 * cross_fade
 
 
-def test_what_no_filter_explains_is_faded():
+def test_spectrograms_without_a_filter_model_are_cross_faded():
     rng = np.random.default_rng(2)
     dry, a, b = rng.exponential(size=(3, *CONFIG.shape)).astype(np.float32)
     middle = transport(dry, a, b, np.float32([0.5]), CONFIG)[0]
@@ -120,20 +120,20 @@ def test_what_no_filter_explains_is_faded():
 
 
 @pytest.mark.parametrize("exponent", [0.3, 1.0])
-def test_a_late_start_makes_nothing_loud(exponent):
-    """Lags that meet silence alone have next to no column; what they are told must not be heard."""
+def test_a_late_start_gives_no_loud_bins(exponent):
+    """The gains of lags that only reach silence are arbitrary and must not be audible."""
     config = replace(CONFIG, exponent=exponent)
     time_s = np.arange(CONFIG.n_samples) / CONFIG.sample_rate
     for seed in range(6):
         rng = np.random.default_rng(seed)
-        sound = sum(
+        audio = sum(
             np.sin(2 * np.pi * rng.uniform(80, 9000) * time_s + rng.uniform(0, 6)) for _ in range(9)
         )
         late = int(0.85 * CONFIG.n_samples)
-        sound = np.where(np.arange(CONFIG.n_samples) < late, 0, sound)
-        sound = sound * np.exp(-6 * np.maximum(0, time_s - time_s[late]))
+        audio = np.where(np.arange(CONFIG.n_samples) < late, 0, audio)
+        audio = audio * np.exp(-6 * np.maximum(0, time_s - time_s[late]))
         dry, a, b = (
-            magnitude(np.float32(sound + np.pad(0.5 * sound, (lag, 0))[: len(sound)]), config)
+            magnitude(np.float32(audio + np.pad(0.5 * audio, (lag, 0))[: len(audio)]), config)
             for lag in (0, 600, 3000)
         )
         steps = transport(dry.numpy(), a.numpy(), b.numpy(), np.float32([0.25, 0.5]), config)
@@ -141,20 +141,20 @@ def test_a_late_start_makes_nothing_loud(exponent):
 
 
 @pytest.mark.parametrize("level", [1e-12, 1e-20])
-def test_sound_after_next_to_nothing(power, level):
+def test_audio_after_near_silence(power, level):
     power = power.copy()
     power[:, :80] *= level
-    dry, a, b = (np.sqrt(filters(power, lags).applied(power)) for lags in ({}, {4: 0.5}, {16: 0.5}))
+    dry, a, b = (np.sqrt(filters(power, lags).apply(power)) for lags in ({}, {4: 0.5}, {16: 0.5}))
     middle = transport(dry, a, b, np.float32([0.5]), CONFIG)
     assert np.isfinite(middle).all()
 
 
-def test_where_nothing_can_be_solved_all_is_faded(power, monkeypatch):
+def test_a_failed_fit_gives_a_cross_fade(power, monkeypatch):
     def fails(*_, **__):
         raise RuntimeError("too many iterations")
 
     monkeypatch.setattr("dafxtool.latents.spectral_transport.nnls", fails)
-    a, b = (np.sqrt(filters(power, lags).applied(power)) for lags in ({4: 0.5}, {16: 0.5}))
+    a, b = (np.sqrt(filters(power, lags).apply(power)) for lags in ({4: 0.5}, {16: 0.5}))
     middle = transport(np.sqrt(power), a, b, np.float32([0.5]), CONFIG)[0]
     law = [compress(each, CONFIG).numpy() for each in (a, b, middle)]
     np.testing.assert_allclose(law[2], (law[0] + law[1]) / 2, rtol=1e-4, atol=1e-5)
@@ -171,11 +171,11 @@ def test_small_spectrograms(n_bins, n_frames):
 
 
 def test_silence_stays_silence():
-    nothing = np.zeros(CONFIG.shape, np.float32)
-    assert not transport(nothing, nothing, nothing, np.float32([0, 0.5, 1]), CONFIG).any()
+    silence = np.zeros(CONFIG.shape, np.float32)
+    assert not transport(silence, silence, silence, np.float32([0, 0.5, 1]), CONFIG).any()
 
 
 def test_other_shapes_are_refused():
-    whole = np.ones(CONFIG.shape, np.float32)
+    ones = np.ones(CONFIG.shape, np.float32)
     with pytest.raises(InputError, match="not of one recording"):
-        transport(whole, whole[:, 1:], whole, np.float32([0.5]), CONFIG)
+        transport(ones, ones[:, 1:], ones, np.float32([0.5]), CONFIG)
