@@ -104,11 +104,11 @@ def check_plugin(path: Path, sample_rate: int = 24_000) -> Check:
 
     Each audio result that is compared comes from a fresh instance of the plugin.
     """
-    from dafxtool.effects.apply import plugin_warnings
-    from dafxtool.effects.vst3.isolation import audited_effects
+    from dafxtool.effects.known import plugin_warnings
+    from dafxtool.effects.vst3.examine import audited_file
 
     try:
-        audited = audited_effects(path, sample_rate)
+        audited = audited_file(path, sample_rate, is_fresh=True).effects
     except DafxError as error:
         fix = "install a build of the plugin for this system, or leave it out"
         found, details = _shorten(str(error))

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import atexit
 import os
+import shutil
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
@@ -14,6 +17,10 @@ from browsers import find_browser
 if "PYTEST_XDIST_WORKER" in os.environ:
     for variable in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMBA_NUM_THREADS"):
         os.environ.setdefault(variable, "1")
+
+# No test reads or writes what dafxtool remembers for the user.
+os.environ["DAFXTOOL_CACHE"] = tempfile.mkdtemp(prefix="dafxtool-tests-")
+atexit.register(shutil.rmtree, os.environ["DAFXTOOL_CACHE"], ignore_errors=True)
 
 PLUGIN_FOLDERS = (Path("/usr/lib/vst3"), Path("/usr/local/lib/vst3"), Path.home() / ".vst3")
 

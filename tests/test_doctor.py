@@ -167,15 +167,14 @@ def test_the_command_describes_a_plugin(invoke, monkeypatch, plugin):
 
 def test_a_plugin_that_ignores_parameters_is_a_warning(invoke, monkeypatch):
     from dafxtool.effects.effect import Effect, PluginFile
-    from dafxtool.effects.vst3 import isolation
+    from dafxtool.effects.vst3 import examine
     from dafxtool.effects.vst3.audit import NOT_KEPT, Audit
 
     left_out = (("Speed", NOT_KEPT), ("Meter", "it moves"))
     file = PluginFile("x.vst3", None, "1.0", "00", 1, 24_000, (), left_out, repeatable=False)
     audit = Audit(24_000, 1, (), (), left_out, False, "1.0", "", 0, 0.5)
-    monkeypatch.setattr(
-        isolation, "audited_effects", lambda *_: [(Effect("x", plugin=file), audit)]
-    )
+    audited = examine.FileAudit(((Effect("x", plugin=file), audit),))
+    monkeypatch.setattr(examine, "audited_file", lambda *_, **__: audited)
     check = doctor.check_plugin("x.vst3")
     assert check.state == "warning" and check.fix
     assert check.found.endswith("; 2 warnings")
@@ -191,12 +190,12 @@ def test_a_plugin_that_ignores_parameters_is_a_warning(invoke, monkeypatch):
     "message", ["it crashed. " * 300, "in a worker process:\n" + "line\n" * 90]
 )
 def test_a_long_error_of_a_plugin_is_shortened_to_one_line(monkeypatch, message):
-    from dafxtool.effects.vst3 import isolation
+    from dafxtool.effects.vst3 import examine
 
-    def fail(*_):
+    def fail(*_, **__):
         raise PluginError(message)
 
-    monkeypatch.setattr(isolation, "audited_effects", fail)
+    monkeypatch.setattr(examine, "audited_file", fail)
     check = doctor.check_plugin("x.vst3")
     assert check.state == "broken"
     assert "\n" not in check.found and len(check.found) <= doctor.MAX_LINE + 4
@@ -204,12 +203,12 @@ def test_a_long_error_of_a_plugin_is_shortened_to_one_line(monkeypatch, message)
 
 
 def test_a_short_error_of_a_plugin_has_no_details(monkeypatch):
-    from dafxtool.effects.vst3 import isolation
+    from dafxtool.effects.vst3 import examine
 
-    def fail(*_):
+    def fail(*_, **__):
         raise PluginError("x.vst3: cannot be loaded.")
 
-    monkeypatch.setattr(isolation, "audited_effects", fail)
+    monkeypatch.setattr(examine, "audited_file", fail)
     check = doctor.check_plugin("x.vst3")
     assert (check.found, check.details) == ("x.vst3: cannot be loaded.", ())
 

@@ -62,7 +62,12 @@ def chosen_effects(
     if not names:
         names = default
         progress.message(f"no --effect: taking {' and '.join(default)}")
-    return [each if isinstance(each, EffectChoice) else parse_effect(each, known) for each in names]
+    chosen = [
+        each if isinstance(each, EffectChoice) else parse_effect(each, known) for each in names
+    ]
+    for path in known.unused_files():
+        progress.message(f"{path.name}: not used, because --effect names none of its effects.")
+    return chosen
 
 
 def effects_of_run(

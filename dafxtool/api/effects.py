@@ -67,7 +67,9 @@ def list_effects(
     checks.check_effects((), as_paths(plugins))
     known = known_effects(as_paths(plugins), sample_rate, progress)
     wanted = [names] if isinstance(names, str) else list(names)
-    return EffectTable(tuple(_with_values(parse_effect(name, known)) for name in wanted or known))
+    if not wanted:
+        return EffectTable(tuple(known.values()))
+    return EffectTable(tuple(_with_values(parse_effect(name, known)) for name in wanted))
 
 
 def _with_values(choice: EffectChoice) -> Effect:

@@ -3,22 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from pathlib import Path
 
 from dafxtool.audio.level import is_silent
 from dafxtool.effects.builtin import builtin_effects, render_builtin
 from dafxtool.effects.chain import check_name, make_chain, split_text
 from dafxtool.effects.effect import Effect, EffectChoice, stage_settings
+from dafxtool.effects.known import KnownEffects
 from dafxtool.effects.registry import Audio, validate_audio
-from dafxtool.effects.vst3.audit import VALUE_NOT_KEPT
-from dafxtool.effects.vst3.files import allow, check_allowed, find_plugin
+from dafxtool.effects.vst3.files import check_allowed
 from dafxtool.effects.vst3.host import apply_in_this_process
-from dafxtool.effects.vst3.isolation import apply_in_worker, audited_effects
+from dafxtool.effects.vst3.isolation import apply_in_worker
 from dafxtool.errors import EffectError, PluginError
 from dafxtool.utils import child_process
 from dafxtool.utils.progress import SILENT, Progress
-from dafxtool.utils.text import near_names
+from dafxtool.utils.text import near_names, slug
 
 
 def parse_effect(text: str, known: Mapping[str, Effect] | None = None) -> EffectChoice:
@@ -50,6 +49,8 @@ def _parse_stage(text: str, known: Mapping[str, Effect]) -> EffectChoice:
     """Read a single effect and its fixed values."""
     name, colon, listed = text.strip().partition(":")
     name = name.strip().lower().replace("_", "-")
+    # A plugin may also be named as it names itself: "mda Overdrive" is mda-overdrive.
+    name = name if name in known else slug(name)
     if name not in known:
         raise EffectError(f"unknown effect {name!r}: {near_names(name, list(known))}")
     effect = known[name]
@@ -138,16 +139,12 @@ def _apply_chain(
 
 def known_effects(
     plugin_files: Sequence[Path] = (), sample_rate: int = 24_000, progress: Progress = SILENT
-) -> dict[str, Effect]:
+) -> KnownEffects:
     """Return the built-in effects and those of the plugins, by name.
 
-    A plugin effect whose name is taken gets the suffix "-2", "-3" and so on.
+    A plugin is audited when its effect is first requested. PluginError as of load_effects.
     """
-    known = builtin_effects()
-    for path in plugin_files:
-        for effect in load_effects(path, sample_rate, progress).values():
-            _add(known, effect)
-    return known
+    return KnownEffects(plugin_files, sample_rate, progress)
 
 
 def load_effects(
@@ -157,41 +154,9 @@ def load_effects(
 
     path         a VST3 file, or the bare name of a plugin in one of plugin_folders()
     sample_rate  Hz
-    progress     receives plugin_warnings()
+    progress     receives plugin_warnings(), and the names of plugins that are left out
 
     PluginError for a file that is missing, is no plugin, is built for another system, or crashes.
     The plugin is examined in a child process, so a crash does not end this one.
     """
-    effects: dict[str, Effect] = {}
-    allow(find_plugin(path))
-    for effect, _ in audited_effects(path, sample_rate, progress):
-        _add(effects, effect)
-    for effect in effects.values():
-        for warning in plugin_warnings(effect):
-            progress.message(warning)
-    return effects
-
-
-def plugin_warnings(effect: Effect) -> list[str]:
-    """Warn of parameters that do not keep their value, and of a plugin that is not repeatable."""
-    if effect.plugin is None:
-        return []
-    warnings = [
-        f"{effect.name}: parameter {name!r} left out ({reason})."
-        for name, reason in effect.plugin.left_out
-        if reason in VALUE_NOT_KEPT
-    ]
-    if not effect.plugin.repeatable:
-        warnings.append(
-            f"{effect.name}: not repeatable. The same audio and setting gave different samples, or "
-            "the plugin crashed in this test."
-        )
-    return warnings
-
-
-def _add(effects: dict[str, Effect], effect: Effect) -> None:
-    """Add an effect under its name, or under a numbered name if it is taken."""
-    name, number = effect.name, 2
-    while name in effects:
-        name, number = f"{effect.name}-{number}", number + 1
-    effects[name] = replace(effect, name=name)
+    return dict(KnownEffects([path], sample_rate, progress, with_builtin=False).items())

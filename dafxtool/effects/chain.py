@@ -45,9 +45,7 @@ def make_chain(stages: Sequence[EffectChoice], name: str = "") -> EffectChoice:
         numbered = (f"{effect.name}{number}" for number in itertools.count(2))
         free = itertools.chain([effect.name], numbered)
         labels.append(next(label for label in free if label not in labels))
-    parts = tuple(
-        Stage(label, effect) for label, (effect, _) in zip(labels, choices, strict=True)
-    )
+    parts = tuple(Stage(label, effect) for label, (effect, _) in zip(labels, choices, strict=True))
     parameters = stage_parameters(parts)
     names = [parameter.name for parameter in parameters]
     twice = sorted({each for each in names if names.count(each) > 1})

@@ -17,8 +17,8 @@ from fake_plugins import (
     settings,
 )
 
-from dafxtool.effects import apply
 from dafxtool.effects.effect import Effect
+from dafxtool.effects.known import plugin_warnings
 from dafxtool.effects.vst3 import audit as audit_module
 from dafxtool.effects.vst3 import host
 from dafxtool.errors import PluginError
@@ -380,7 +380,7 @@ def test_repeatable_means_the_same_bits_with_another_setting_in_between(
     assert audit(kind).repeatable is repeatable
     effect = load_fake(kind)
     assert Effect.from_dict(effect.to_dict()).plugin.repeatable is repeatable
-    warnings = apply.plugin_warnings(effect)
+    warnings = plugin_warnings(effect)
     assert [line for line in warnings if "not repeatable" in line] == warnings
     assert bool(warnings) is not repeatable
 

@@ -9,9 +9,8 @@ from fake_plugins import RATE, FakeParameter, FakePlugin, OneMore, ResetsValue, 
 from dafxtool.effects import apply
 from dafxtool.effects.effect import Effect
 from dafxtool.effects.vst3 import audit as audit_module
-from dafxtool.effects.vst3 import files, host, isolation
+from dafxtool.effects.vst3 import files, host
 from dafxtool.errors import PluginError
-from dafxtool.utils.child_process import ChildDied
 from dafxtool.utils.progress import Progress
 
 
@@ -50,75 +49,41 @@ def test_instruments_in_a_file_are_left_out(load_fake):
 
     (effect,) = load_fake.all(Mixed)
     assert (effect.name, effect.plugin.plugin_name) == ("gain", "Gain")
+    listener = Listener()
+    apply.load_effects(effect.plugin.path, RATE, listener)
+    assert len(listener.messages) == 1 and "Organ left out" in listener.messages[0]
+    with pytest.raises(PluginError, match="instrument"):
+        apply.parse_effect("organ", apply.known_effects([effect.plugin.path], RATE))
     Mixed.names = ("Organ",)
     with pytest.raises(PluginError, match="instruments only"):
         load_fake.all(Mixed)
 
 
-def test_values_that_are_not_kept_are_reported(load_fake, monkeypatch, tmp_path):
+class Listener(Progress):
+    """Collects messages."""
+
+    def __init__(self):
+        self.messages = []
+
+    def message(self, text):
+        self.messages.append(text)
+
+
+def test_values_that_are_not_kept_are_reported(load_fake, tmp_path):
     class Both(ResetsValue):
         def make_parameters(self):
             return [*super().make_parameters(), StuckParameter("Speed"), FakeParameter("Bypass")]
 
-    messages = []
-
-    class Listener(Progress):
-        def message(self, text):
-            messages.append(text)
-
     load_fake(Both)
-    examine = host.examine_plugin
-    monkeypatch.setattr(isolation, "_examine_in_child", lambda path, rate, _: examine(path, rate))
-    apply.load_effects(tmp_path / "fake.vst3", RATE, Listener())
-    assert messages == [
+    listener = Listener()
+    apply.load_effects(tmp_path / "fake.vst3", RATE, listener)
+    assert listener.messages == [
         f"fake: parameter {name!r} left out ({why})."
         for name, why in (
             ("Extra", audit_module.NOT_KEPT_SOUNDING),
             ("Speed", audit_module.NOT_KEPT),
         )
     ]
-
-
-@pytest.mark.parametrize("crashes", [0, 1, 2, 3])
-def test_after_a_crash_the_audit_is_less_deep(monkeypatch, tmp_path, crashes):
-    depths = []
-
-    class Child:
-        def __init__(self, begin):
-            pass
-
-        def ask(self, request, *others):
-            depths.append(request[2])
-            if len(depths) <= crashes:
-                raise ChildDied("signal SIGSEGV")
-            return ["result"]
-
-        def kill(self):
-            pass
-
-    monkeypatch.setattr(isolation, "ChildProcess", Child)
-    if crashes == 3:
-        with pytest.raises(PluginError, match="crashed while loading"):
-            isolation._examine_in_child(tmp_path, RATE, Progress())
-    else:
-        assert isolation._examine_in_child(tmp_path, RATE, Progress()) == ["result"]
-    assert depths == [2, 1, 0][: crashes + 1]
-
-
-def test_a_file_is_audited_once_in_a_process(load_fake, monkeypatch, tmp_path):
-    load_fake(FakePlugin)
-    path, rates = tmp_path / "fake.vst3", []
-
-    def examine(*arguments):
-        rates.append(arguments[1])
-        return host.examine_plugin(*arguments[:2])
-
-    monkeypatch.setattr(isolation, "_examine_in_child", examine)
-    for rate in (RATE, RATE, 48_000, RATE):
-        apply.load_effects(path, rate)
-    path.write_bytes(b"another version")
-    apply.load_effects(path, RATE)
-    assert rates == [RATE, 48_000, RATE]
 
 
 def test_raw_values_are_set_exactly_in_a_range_that_starts_below_zero(load_fake):

@@ -9,7 +9,7 @@ import pytest
 
 from dafxtool.effects import apply
 from dafxtool.effects.builtin import builtin_effects
-from dafxtool.effects.vst3 import files, host, isolation
+from dafxtool.effects.vst3 import examine, files, host
 from dafxtool.errors import PluginError
 from dafxtool.utils.progress import Progress
 
@@ -82,8 +82,10 @@ def test_a_broken_plugin_is_refused(tmp_path):
 
 def test_a_plugin_that_crashes_while_loading_is_refused(tmp_path, monkeypatch):
     monkeypatch.setattr(sys, "executable", "/bin/false")
+    path = tmp_path / "x.vst3"
+    path.touch()
     with pytest.raises(PluginError, match=r"x\.vst3: the plugin crashed while loading"):
-        isolation._examine_in_child(tmp_path / "x.vst3", SAMPLE_RATE, Progress())
+        examine.audited_file(path, SAMPLE_RATE)
 
 
 def test_a_long_load_is_announced(tmp_path, monkeypatch):
@@ -93,9 +95,11 @@ def test_a_long_load_is_announced(tmp_path, monkeypatch):
         def message(self, text):
             messages.append(text)
 
-    monkeypatch.setattr(isolation, "SECONDS_BEFORE_NOTICE", 0.0)
+    monkeypatch.setattr(examine, "SECONDS_BEFORE_NOTICE", 0.0)
+    path = tmp_path / "x.vst3"
+    path.touch()
     with pytest.raises(PluginError):
-        isolation._examine_in_child(tmp_path / "x.vst3", SAMPLE_RATE, Listener())
+        examine.audited_file(path, SAMPLE_RATE, Listener())
     assert messages == ["x.vst3: still loading and auditing. Some plugins take minutes."]
 
 

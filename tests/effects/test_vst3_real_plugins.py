@@ -19,8 +19,9 @@ from dafxtool.dataset.render import render, rerender_row
 from dafxtool.effects import apply
 from dafxtool.effects.builtin import builtin_effects
 from dafxtool.effects.effect import Effect, sample_setting
+from dafxtool.effects.known import plugin_warnings
 from dafxtool.effects.vst3 import audit as audit_module
-from dafxtool.effects.vst3 import files, host, isolation
+from dafxtool.effects.vst3 import examine, files, host, isolation
 from dafxtool.errors import EffectError, PluginError
 
 SAMPLE_RATE = 24_000
@@ -210,8 +211,10 @@ def test_plugins_print_nothing_on_the_terminal():
     script = (
         "import numpy as np, pathlib\n"
         "from dafxtool.effects import apply\n"
-        "from dafxtool.effects.vst3 import host\n"
-        f"(effect, _), = host.examine_plugin(pathlib.Path({str(bundle('ZamTube'))!r}), 24000)\n"
+        "from dafxtool.effects.vst3 import examine, host\n"
+        f"path = pathlib.Path({str(bundle('ZamTube'))!r})\n"
+        "host.audit(path, *host.plugin_names(path)[1:] or [None], 24000)\n"
+        "(effect, _), = examine.audited_file(path, 24000).effects\n"
         "for _ in range(3):\n"
         "    apply.apply(effect, np.zeros(1000, np.float32), 24000, {})\n"
         "print('done')\n"
@@ -234,8 +237,10 @@ def test_a_plugin_with_another_hash_is_refused(load):
 
 
 @needs("ZamTube")
-def test_known_effects_have_unique_names():
-    known = apply.known_effects([bundle("ZamTube"), bundle("ZamTube")], SAMPLE_RATE)
+def test_known_effects_have_unique_names(tmp_path):
+    copy = tmp_path / "Copy.vst3"
+    copy.symlink_to(bundle("ZamTube"))
+    known = apply.known_effects([bundle("ZamTube"), bundle("ZamTube"), copy], SAMPLE_RATE)
     assert set(known) == set(builtin_effects()) | {"zamtube", "zamtube-2"}
     assert all(effect.name == name for name, effect in known.items())
 
@@ -251,7 +256,7 @@ NEVER_SETTINGS = {"Buffer Size", "Sample Rate", "Latency", "Current Program"}
 
 
 def one_effect(path):
-    ((effect, _),) = isolation.audited_effects(path, SAMPLE_RATE)
+    ((effect, _),) = examine.audited_file(path, SAMPLE_RATE).effects
     return effect
 
 
@@ -307,11 +312,11 @@ def test_a_render_stores_the_plugin_in_its_output(plugin_named, tmp_path, output
 
 def check_real_plugin(path, figure):
     """Check that output has the same bits after other renders, in the same and a new process."""
-    ((effect, audit),) = isolation.audited_effects(path, SAMPLE_RATE)
+    ((effect, audit),) = examine.audited_file(path, SAMPLE_RATE).effects
     is_mono = not path.stem.endswith(("X2", "Verb"))
     assert effect.plugin.n_channels == (1 if is_mono else 2)
     assert not NEVER_SETTINGS & {p.description for p in effect.parameters}
-    assert apply.plugin_warnings(effect) == []
+    assert plugin_warnings(effect) == []
     audio = np.random.default_rng(5).normal(0, 0.07, 2 * SAMPLE_RATE).astype(np.float32)
     rng = np.random.default_rng(6)
     a, b = sample_setting(effect, rng), sample_setting(effect, rng)
@@ -341,6 +346,6 @@ def test_names_decide_about_no_parameter_of_real_plugins(plugin_named, amount, m
         path = plugin_named(name)
         with monkeypatch.context() as patch:
             patch.setattr(audit_module, "NOT_A_SETTING", re.compile("(?!)"))
-            ((blind, _),) = host.examine_plugin(path, SAMPLE_RATE)
+            blind = host.audit(path, None, SAMPLE_RATE)
         assert blind.parameters == one_effect(path).parameters, name
-        figure(name, [pair for pair in blind.plugin.left_out if pair[0] not in NEVER_SETTINGS])
+        figure(name, [pair for pair in blind.left_out if pair[0] not in NEVER_SETTINGS])

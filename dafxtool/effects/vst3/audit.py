@@ -12,7 +12,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -75,7 +75,23 @@ class Audit:
     version: str
     maker: str  # empty if unknown
     latency_samples: int
-    seconds_to_load: float
+    seconds_to_load: float = field(compare=False)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain JSON types."""
+        lists = {key: list(value) for key, value in vars(self).items() if isinstance(value, tuple)}
+        parameters = [parameter.to_dict() for parameter in self.parameters]
+        left_out = [list(each) for each in self.left_out]
+        return vars(self) | lists | {"parameters": parameters, "left_out": left_out}
+
+    @classmethod
+    def from_dict(cls, saved: Mapping[str, Any]) -> Audit:
+        """Build an audit from what to_dict returned; TypeError for an unknown key."""
+        parts = dict(saved)
+        parts["parameters"] = tuple(Parameter.from_dict(p) for p in parts["parameters"])
+        parts["indices"] = tuple(parts["indices"])
+        parts["left_out"] = tuple((name, why) for name, why in parts["left_out"])
+        return cls(**parts)
 
 
 def audit_instances(

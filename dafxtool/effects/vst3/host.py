@@ -21,22 +21,20 @@ from typing import Any
 
 import numpy as np
 
-from dafxtool.effects.effect import Effect, PluginFile
+from dafxtool.effects.effect import Effect
 from dafxtool.effects.parameter import Parameter, to_float32
 from dafxtool.effects.registry import Audio, pedalboard_module
 from dafxtool.effects.vst3.audit import (
     DEEP,
     Audit,
-    InstrumentError,
     audit_instances,
     get_raw_values,
     round_to_step,
     set_raw_values,
 )
-from dafxtool.effects.vst3.files import check_unchanged_once, plugin_binary, sha256_of
+from dafxtool.effects.vst3.files import check_unchanged_once
 from dafxtool.errors import PluginError
 from dafxtool.utils import child_process
-from dafxtool.utils.text import slug
 
 SECONDS_TO_INITIALISE = 60.0  # after loading
 MOST_TRIES = 3  # for a setting that the plugin changes during processing
@@ -74,47 +72,17 @@ def apply_in_this_process(
     return wet, effective
 
 
-def examine_plugin(
-    path: Path,
-    sample_rate: int,
-    depth: int = DEEP,
-    on_progress: Callable[[], None] = lambda: None,
-) -> list[tuple[Effect, Audit]]:
-    """Audit every effect of a VST3 file, in this process: a crash ends the process.
-
-    depth, on_progress  as of audit_instances
-
-    PluginError for a file that cannot be loaded, or that contains instruments only.
-    """
-    board, sha256 = pedalboard_module(), sha256_of(plugin_binary(path))
+def plugin_names(path: Path) -> list[str]:
+    """Return the names of the plugins in a VST3 file, instruments too; PluginError if none."""
+    board = pedalboard_module()
     try:
         with silence_native_output():
             names = board.VST3Plugin.get_plugin_names_for_file(str(path))
     except Exception as error:  # pedalboard passes on any error of the plugin's loader
         raise _load_error(path, error) from error
-    examined = []
-    for name in names:
-        plugin_name = name if len(names) > 1 else None
-        try:
-            result = audit(path, plugin_name, sample_rate, depth, on_progress)
-        except InstrumentError:
-            continue
-        file = PluginFile(
-            str(path),
-            plugin_name,
-            result.version,
-            sha256,
-            result.n_channels,
-            result.sample_rate,
-            result.indices,
-            result.left_out,
-            result.repeatable,
-        )
-        summary = f"VST3 plugin by {result.maker}" if result.maker else "VST3 plugin"
-        examined.append((Effect(slug(name), result.parameters, summary, file), result))
-    if not examined:
-        raise PluginError(f"{path}: contains instruments only. Give a plugin with an audio input.")
-    return examined
+    if not names:
+        raise PluginError(f"{path}: contains no plugin. Check that the file is complete.")
+    return list(dict.fromkeys(names))  # a plugin is loaded by its name
 
 
 def audit(
