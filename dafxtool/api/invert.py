@@ -18,7 +18,7 @@ def invert(
     source: PathLike | None = None,
     *,
     output: PathLike | None = None,
-    rows: Sequence[int] = (0,),
+    rows: Sequence[int] = (),
     channel: str = "wet",
     run: PathLike | None = None,
     stft: Mapping[str, int] | None = None,
@@ -34,7 +34,8 @@ def invert(
 
     source      None takes the newest spectrograms file in the working folder
     output      a .wav or .flac file, or a folder for several; None takes inverted.wav or inverted/
-    rows        of the file
+    rows        row numbers of the pairs file behind the source, or indices of an array; without
+                any, the first
     channel     "dry", "wet" or "both", of a spectrograms or latents file
     run         decodes latents; None takes the newest in runs/
     stft        n_fft, hop_length, window_length (samples) and sample_rate (Hz), of an array that
@@ -54,7 +55,7 @@ def invert(
 
     channels = CHANNELS if channel == "both" else (channel,)
     is_array = path.suffix.lower() in (".npy", ".npz")
-    is_single = len(set(rows)) * (1 if is_array else len(channels)) == 1
+    is_single = max(1, len(set(rows))) * (1 if is_array else len(channels)) == 1
     return invert_file(
         path,
         as_path(output) or Path("inverted.wav" if is_single else "inverted"),

@@ -36,7 +36,7 @@ class ReconstructionResult(display.Displayed):
     """Reconstructed examples, and the mean errors of each effect.
 
     examples  shown in the figure
-    errors    mean squared errors in standardised units, by effect
+    errors    mean squared errors in standardised units, by effect, or of the rows named
     output, audio_files
               what was written; an audio file comes with its spectral convergence in dB
     """
@@ -50,14 +50,21 @@ class ReconstructionResult(display.Displayed):
     def __repr__(self) -> str:
         return f"ReconstructionResult({len(self.examples)} examples by {self.run.path})"
 
-    def rows(self) -> list[tuple[str, str, str, str]]:
-        """Return effect, number of segments, dry error and wet error as text."""
+    def columns(self) -> tuple[str, ...]:
+        """Return the headings of `rows`."""
+        first = ("row", "effect") if self.errors.row else ("effect", "segments")
+        return (*first, "error, dry", "error, wet")
+
+    def rows(self) -> list[tuple[str, ...]]:
+        """Return the table of errors as text: a line for each effect, or for each row drawn."""
         table = self.errors
+        first = zip(table.effect, map(str, table.n_segments), strict=True)
+        if table.row:
+            first = zip(map(str, table.row), table.setting, strict=True)
+        errors = zip(table.dry_error, table.wet_error, strict=True)
         return [
-            (name, str(n), f"{dry:.4f}", f"{wet:.4f}")
-            for name, n, dry, wet in zip(
-                table.effect, table.n_segments, table.dry_error, table.wet_error, strict=True
-            )
+            (*names, f"{dry:.4f}", f"{wet:.4f}")
+            for names, (dry, wet) in zip(first, errors, strict=True)
         ]
 
     def _parts(self) -> Iterator[str]:
@@ -65,7 +72,7 @@ class ReconstructionResult(display.Displayed):
 
         draw = partial(stage.draw_reconstructions, made=self.examples, run=self.run)
         yield display.figure(draw, "originals beside reconstructions")
-        yield display.table(("effect", "segments", "error, dry", "error, wet"), self.rows())
+        yield display.table(self.columns(), self.rows())
 
 
 def reconstruct(
@@ -91,7 +98,7 @@ def reconstruct(
     effects   applied to recordings; None takes the first two that the run was trained on
     split     of a pairs file; None takes the pairs that training has not seen
     examples  shown of each effect of a pairs file: those nearest to its median error
-    rows      rows of a pairs file to show instead
+    rows      rows of a pairs file to reconstruct and show instead; not together with split
     output, audio, csv
               figure (.png, .svg, .pdf), folder for audio, table of errors; None writes none
 
@@ -106,6 +113,8 @@ def reconstruct(
     checks.check_sources(sources, (storage.PAIRS,))
     if rows and not is_hdf5(sources[0]):
         raise ArgumentError("rows are those of a pairs file. Leave them out for recordings.")
+    if rows and split is not None:
+        raise ArgumentError("rows and a split are given. Name one of them.")
     check_outputs(figure, table_path, folder, overwrite)
     from dafxtool.latents import reconstruct as stage
     from dafxtool.latents.examples import load_example

@@ -33,7 +33,7 @@ UNSTATED = "of an array that does not state it."
     "rows",
     type=click.IntRange(min=0),
     multiple=True,
-    help="Row to invert; repeat for more.  [default: 0]",
+    help="Row to invert, numbered as in the pairs file; repeat for more.  [default: the first]",
 )
 @click.option(
     "--channel",
@@ -83,7 +83,6 @@ def command(source: Path | None, as_json: bool, **options: Any) -> None:
     import dafxtool
 
     stft = {name: options.pop(name) for name in STFT_OPTIONS}
-    options["rows"] = options["rows"] or (0,)
     written = dafxtool.invert(
         source,
         stft={name: value for name, value in stft.items() if value},

@@ -40,7 +40,7 @@ from dafxtool.cli._output import Table, audio_line, progress_from, report
     "rows",
     type=click.IntRange(min=0),
     multiple=True,
-    help="Row of a pairs file to draw instead; repeat for more.",
+    help="Row of a pairs file to draw instead, of any split; repeat for more.",
 )
 @click.option(
     "--audio",
@@ -69,17 +69,20 @@ def command(inputs: tuple[Path, ...], as_json: bool, **options: Any) -> None:
 
     output = options["output"] = options["output"] or Path("reconstruction.png")
     result = dafxtool.reconstruct(inputs, progress=progress_from(options), **options)
-    numbers = ("segments", "error, dry", "error, wet")
     report(
         {
             "path": output,
             "run": result.run.path,
-            "errors": vars(result.errors),
+            "errors": {name: values for name, values in vars(result.errors).items() if values},
             "audio": result.audio_files,
         },
         as_json,
         [
-            Table(("effect", *numbers), result.rows(), right=numbers),
+            Table(
+                result.columns(),
+                result.rows(),
+                right=("row", "segments", "error, dry", "error, wet"),
+            ),
             f"figure -> {output}",
             *audio_line(result.audio_files, options["audio"]),
         ],

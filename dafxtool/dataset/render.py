@@ -273,13 +273,11 @@ def rerender_row(path: Path, row: int) -> NDArray[np.float32]:
     """Render the pair (2, n_samples) of a row of a pairs file again, from its labels.
 
     It is bit-identical to the stored one while the recordings and the plugin are unchanged.
-    InputError for a row that does not exist, or a file that `render` did not write.
+    InputError for a row that does not exist or whose pair failed, or a file that `render` did not
+    write.
     """
     with storage.Hdf5Reader(path, storage.PAIRS) as pairs:
-        if not 0 <= row < len(pairs):
-            raise InputError(
-                f"{path} has rows 0 to {len(pairs) - 1}, not {row}. Choose one of them."
-            )
+        (index,) = pairs.indices_of([row])
         labels, saved = pairs.labels, pairs.configuration
         if storage.WRITTEN_BY_HAND in saved:
             raise InputError(
@@ -287,7 +285,7 @@ def rerender_row(path: Path, row: int) -> NDArray[np.float32]:
             )
     config = SegmentConfig(**saved["segments"])
     recordings = tuple(_recording(r) for r in labels.recordings)
-    first, offset = int(labels.recording[row]), int(labels.offset[row])
+    first, offset = int(labels.recording[index]), int(labels.offset[index])
     members = tuple(
         i
         for i, r in enumerate(labels.recordings)
@@ -298,8 +296,8 @@ def rerender_row(path: Path, row: int) -> NDArray[np.float32]:
     catalogue = RecordingSet(recordings, ())
     track = Track(members, n_samples, "train")
     segment = cut_segment(catalogue, track, before + offset, config)
-    effect = Effect.from_dict(labels.effects[labels.effect[row]]).at(config.sample_rate)
-    setting = effect.complete(labels.setting_of(row))
+    effect = Effect.from_dict(labels.effects[labels.effect[index]]).at(config.sample_rate)
+    setting = effect.complete(labels.setting_of(index))
     return render_pair(segment.audio, effect, setting, config)[0]
 
 

@@ -31,6 +31,7 @@ class Example:
     spectrogram  (2, n_bins, n_frames) standardised, constants (2,) take it back
     magnitude    (2, n_bins, n_frames) linear
     choice       the effect and its complete setting, where they are known
+    row          in the pairs file, where it comes from one
     """
 
     audio: NDArray[np.float32]
@@ -42,6 +43,7 @@ class Example:
     recording: str
     offset_seconds: float
     choice: tuple[Effect, dict[str, float]] | None = None
+    row: int | None = None
 
 
 def load_example(
@@ -95,23 +97,34 @@ def source_of_pair(
     recording: str,
     offset: float,
     choice: tuple[Effect, dict[str, float]] | None = None,
+    row: int | None = None,
 ) -> Example:
     """Analyse a pair (2, n_samples) that exists already; offset in seconds."""
     spectrogram, constants = run.analyse(pair[None])
     magnitude = linear_magnitude(spectrogram, constants, run.spectrogram_config)
     return Example(
-        pair, spectrogram[0], constants[0], magnitude[0], effect, label, recording, offset, choice
+        audio=pair,
+        spectrogram=spectrogram[0],
+        constants=constants[0],
+        magnitude=magnitude[0],
+        effect=effect,
+        label=label,
+        recording=recording,
+        offset_seconds=offset,
+        choice=choice,
+        row=row,
     )
 
 
-def _stored_source(reader: storage.Hdf5Reader, row: int, run: Run) -> Example:
+def _stored_source(reader: storage.Hdf5Reader, index: int, run: Run) -> Example:
     labels = reader.labels
-    if not 0 <= row < len(labels):
-        raise InputError(f"{reader.path} has rows 0 to {len(labels) - 1}, not {row}.")
-    effect = Effect.from_dict(labels.effects[labels.effect[row]])
-    label = effect.label(labels.setting_of(row))
-    pair = np.asarray(reader.rows(np.array([row]))[0])
-    seconds = float(labels.offset[row]) / run.configuration.segments.sample_rate
+    effect = Effect.from_dict(labels.effects[labels.effect[index]])
     return source_of_pair(
-        run, pair, effect.name, label, shown_name(Path(labels.path_of(row))), seconds
+        run,
+        np.asarray(reader.rows(np.array([index]))[0]),
+        effect.name,
+        effect.label(labels.setting_of(index)),
+        shown_name(Path(labels.path_of(index))),
+        float(labels.offset[index]) / run.configuration.segments.sample_rate,
+        row=int(labels.row[index]),
     )

@@ -71,7 +71,7 @@ class InvertedFile(notebook.Displayed):
 def invert_file(
     source: Path,
     output: Path,
-    rows: Sequence[int] = (0,),
+    rows: Sequence[int] = (),
     channels: Sequence[str] = ("wet",),
     run: Path | None = None,
     stft: Mapping[str, int] | None = None,
@@ -86,7 +86,8 @@ def invert_file(
     """Reconstruct audio from magnitudes and write one file for each row and channel.
 
     output      a file for a single result, otherwise a folder
-    rows        rows of an HDF5 file or of a three-dimensional array
+    rows        row numbers of the pairs file behind an HDF5 file, or indices of a three-dimensional
+                array; none takes the first
     channels    "dry", "wet" or both, of an HDF5 file
     run         decodes the latents of a latents.h5; None takes the run that the file names
     stft        STFT_KEYS that replace those in an array's file
@@ -94,10 +95,11 @@ def invert_file(
 
     Returns the files in the order of rows, then channels. Errors as in check_inversion.
     """
+    rows = _rows_to_invert(source, rows)
     paths = check_inversion(source, output, rows, channels, run, phase_from, overwrite)
     from dafxtool.spectrogram.phase_retrieval import invert
 
-    magnitudes = list(_read(source, list(dict.fromkeys(rows)), channels, run, stft or {}))
+    magnitudes = list(_read(source, rows, channels, run, stft or {}))
     dry = None
     if phase_from is not None:
         dry = load_audio(phase_from, magnitudes[0].config.sample_rate)[0]
@@ -126,7 +128,7 @@ def invert_file(
 def check_inversion(
     source: Path,
     output: Path,
-    rows: Sequence[int] = (0,),
+    rows: Sequence[int] = (),
     channels: Sequence[str] = ("wet",),
     run: Path | None = None,
     phase_from: Path | None = None,
@@ -137,25 +139,41 @@ def check_inversion(
     torch is not imported. InputError for a missing file or row; FormatError for a file without
     magnitudes; OutputExistsError.
     """
-    rows = list(dict.fromkeys(rows))
+    rows = _rows_to_invert(source, rows)
     if phase_from is not None:
         find_recordings([phase_from])
     if _is_array(source):
         if not source.is_file():
             raise InputError(f"{source}: no such file. Check the name.")
         return audio_paths(output, [_name(source, row) for row in rows], overwrite)
+    with storage.Hdf5Reader(source, _kind(source)) as reader:
+        reader.indices_of(rows)
+        kind = reader.kind
+        if kind == storage.LATENTS:
+            find_checkpoint(run or Path(reader.configuration["run"]))
+    names = [_name(source, row, channel) for row in rows for channel in channels]
+    return audio_paths(output, names, overwrite)
+
+
+def _rows_to_invert(source: Path, rows: Sequence[int]) -> list[int]:
+    """Remove repeated rows. Without rows, take the first of the file."""
+    if rows:
+        return list(dict.fromkeys(rows))
+    if _is_array(source):
+        return [0]
+    with storage.Hdf5Reader(source, _kind(source)) as reader:
+        return reader.labels.row[:1].tolist()
+
+
+def _kind(source: Path) -> str:
+    """Return the kind of an HDF5 file. FormatError where it has no magnitudes."""
     kind = storage.kind_of(source)
     if kind not in (storage.SPECTROGRAMS, storage.LATENTS):
         raise FormatError(
             f"{source}: not a file with magnitudes (found {kind or 'another kind of HDF5 file'}, "
             "expected spectrograms, latents, .npy or .npz). Choose another file."
         )
-    with storage.Hdf5Reader(source, kind) as reader:
-        _check_rows(rows, len(reader), source)
-        if kind == storage.LATENTS:
-            find_checkpoint(run or Path(reader.configuration["run"]))
-    names = [_name(source, row, channel) for row in rows for channel in channels]
-    return audio_paths(output, names, overwrite)
+    return kind
 
 
 def _is_array(source: Path) -> bool:
@@ -183,7 +201,7 @@ def _read(
         yield from _from_array(source, rows, stft)
         return
     if storage.kind_of(source) == storage.SPECTROGRAMS:
-        values, config = read_magnitudes(source, np.asarray(rows))
+        values, config = read_magnitudes(source, rows)
         yield from _rows(source, rows, channels, values, config, is_decoded=False)
     else:
         from dafxtool.latents.table import read_latents
@@ -196,7 +214,7 @@ def _read(
                 f"{source}: latents without the constants of their segments, because {model.path} "
                 "standardises each segment. Invert the spectrograms instead."
             )
-        chosen = _check_rows(rows, len(latents), source)
+        chosen = latents.labels.indices_of(rows, source)
         decoded = model.decode(latents.latent[chosen])
         constants = np.tile(np.array([model.mean, model.deviation], np.float32), (len(chosen), 1))
         values = linear_magnitude(decoded, constants, model.spectrogram_config)

@@ -8,7 +8,7 @@ are mean squared errors in standardised units, as the model was trained on.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -43,12 +43,17 @@ class Reconstruction:
 
 @dataclass(frozen=True)
 class ReconstructionTable:
-    """Mean errors of each effect over all segments that were looked at."""
+    """Mean errors of each effect over all reconstructed segments, or the errors of each row.
+
+    row, setting  row in the pairs file, and setting, where each line is one row; else empty
+    """
 
     effect: list[str]
     n_segments: list[int]
     dry_error: list[float]
     wet_error: list[float]
+    row: list[int] = field(default_factory=list)
+    setting: list[str] = field(default_factory=list)
 
 
 def reconstruct(sources: Sequence[Example], run: Run) -> list[Reconstruction]:
@@ -74,10 +79,15 @@ def reconstruct_pairs(
     Without splits, those that training has not seen.
 
     The examples are those whose error is nearest to the median of their effect: neither the best
-    nor the worst. With `rows`, those rows are shown instead.
+    nor the worst. With `rows`, those rows of the file are reconstructed and shown, and no others.
     """
     with storage.Hdf5Reader(path, storage.PAIRS) as reader:
         check_segments(reader, run)
+        if len(rows):
+            indices = reader.indices_of(list(dict.fromkeys(rows)))
+            warn_if_trained_on(reader.labels, indices, run, progress)
+            made = reconstruct([_stored_source(reader, int(i), run) for i in indices], run)
+            return made, _table_of_rows(made)
         splits = splits or held_out(reader.labels)
         chosen = reader.labels.rows_of(splits)
         if not len(chosen):
@@ -85,7 +95,7 @@ def reconstruct_pairs(
         warn_if_trained_on(reader.labels, chosen, run, progress)
         errors = _errors_of_rows(reader, chosen, run, progress)
         labels = reader.labels.take(chosen)
-        shown = list(rows) or _typical(labels, errors.sum(axis=1), chosen, examples)
+        shown = _typical(labels, errors.sum(axis=1), chosen, examples)
         sources = [_stored_source(reader, int(row), run) for row in shown]
     names = [labels.effect_of(row) for row in range(len(labels))]
     return reconstruct(sources, run), _table(names, errors)
@@ -94,6 +104,18 @@ def reconstruct_pairs(
 def table_of(made: Sequence[Reconstruction]) -> ReconstructionTable:
     """Mean errors of each effect among these."""
     return _table([each.source.effect for each in made], np.stack([each.errors for each in made]))
+
+
+def _table_of_rows(made: Sequence[Reconstruction]) -> ReconstructionTable:
+    """Errors of each of these."""
+    return ReconstructionTable(
+        effect=[each.source.effect for each in made],
+        n_segments=[1] * len(made),
+        dry_error=[float(each.errors[0]) for each in made],
+        wet_error=[float(each.errors[1]) for each in made],
+        row=[each.source.row for each in made if each.source.row is not None],
+        setting=[each.source.label for each in made],
+    )
 
 
 def _table(names: Sequence[str], errors: NDArray[np.float64]) -> ReconstructionTable:
@@ -144,7 +166,7 @@ def draw_reconstructions(
             error = f"MSE {each.errors[channel]:.4f}"
             row.append(Panel(each.source.magnitude[channel]))
             row.append(Panel(each.magnitude[channel], error))
-    groups = [(f"{each.source.label}\n{each.source.recording}", 2) for each in made]
+    groups = [(f"{each.source.label}\n{_origin(each.source)}", 2) for each in made]
     sheet = Sheet(
         panels=panels,
         **sheet_axes(run),
@@ -156,10 +178,17 @@ def draw_reconstructions(
     draw_sheet(path, sheet, overwrite)
 
 
+def _origin(source: Example) -> str:
+    """Name the recording of an example, and its row."""
+    return source.recording if source.row is None else f"{source.recording}, row {source.row}"
+
+
 def write_reconstruction_table(
     path: Path, table: ReconstructionTable, overwrite: bool = False
 ) -> None:
-    columns: dict[str, Sequence[Any]] = dict(vars(table))
+    columns: dict[str, Sequence[Any]] = {
+        name: values for name, values in vars(table).items() if values
+    }
     write_table(path, columns, overwrite)
 
 

@@ -105,6 +105,7 @@ def labels_of(
     for values, row in zip(setting, rows, strict=True):
         values[: len(row[3])] = list(row[3].values())
     return Labels(
+        row=np.arange(len(rows)),
         effect=np.array([row[2] for row in rows]),
         setting=setting,
         setting_text=[chosen[row[2]][0].setting_text(row[3]) for row in rows],
@@ -167,6 +168,7 @@ def _named_columns(latents: Latents) -> dict[str, NDArray[Any]]:
     """Labels as arrays of numbers and fixed-length text: no pickled objects."""
     labels, n = latents.labels, len(latents)
     return {
+        "row": labels.row,
         "effect": np.array(latents.effects()),
         "setting_text": np.array(labels.setting_text),
         "setting": labels.setting,

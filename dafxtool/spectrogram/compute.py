@@ -322,11 +322,15 @@ def _batches(missing: NDArray[np.int64], size: int) -> Iterator[NDArray[np.int64
 
 
 def read_magnitudes(
-    path: Path, rows: NDArray[np.int64]
+    path: Path, rows: Sequence[int]
 ) -> tuple[NDArray[np.float32], SpectrogramConfig]:
-    """Read rows of a spectrograms file as linear magnitudes (n, 2, n_bins, n_frames)."""
+    """Read rows of a spectrograms file as linear magnitudes (n, 2, n_bins, n_frames).
+
+    rows  row numbers of the pairs file; InputError for one that is not there
+    """
     with storage.Hdf5Reader(path, storage.SPECTROGRAMS) as reader:
         config = SpectrogramConfig(**reader.configuration["spectrogram"])
-        spectrograms = reader.rows(rows)
-        stats = np.stack([reader.column("mean"), reader.column("std")], axis=1)[rows]
+        indices = reader.indices_of(rows)
+        spectrograms = reader.rows(indices)
+        stats = np.stack([reader.column("mean"), reader.column("std")], axis=1)[indices]
     return linear_magnitude(spectrograms, stats, config), config

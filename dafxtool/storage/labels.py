@@ -38,11 +38,12 @@ def read_labels(
     names, effect = _read_enum(arrays.find("effect"), _effect_names(tables))
     split_names, split = _read_enum(arrays.find("split"), SPLITS)
     n_rows = len(effect)
+    row = _read_row_numbers(arrays, n_rows)
     unknown = sorted(set(split_names) - set(SPLITS))
     if unknown:
         raise FileProblem(f"'split' names {unknown[0]!r}, expected {', '.join(SPLITS)}")
     split = np.array([SPLITS.index(name) for name in split_names])[split]
-    settings = _read_settings(arrays, names, effect, tables)
+    settings = _read_settings(arrays, names, row, effect, tables)
     effects = read_effects(
         names, tables, {name: (columns, values) for name, (columns, _, values) in settings.items()}
     )
@@ -58,6 +59,7 @@ def read_labels(
             f"'recording' of row {wrong} is {recording[wrong]}, expected 0 to {n_recordings - 1}"
         )
     return Labels(
+        row=row,
         effect=effect,
         setting=setting,
         setting_text=_setting_texts(arrays, effects, effect, setting),
@@ -104,13 +106,24 @@ def _read_enum(array: h5py.Dataset, names: Sequence[str]) -> tuple[list[str], ND
     return ordered, indices
 
 
-# effect -> (names of the parameters, row numbers (n,), values (n, n_parameters))
+def _read_row_numbers(arrays: Arrays, n_rows: int) -> NDArray[np.int64]:
+    """Read the number of each row in the pairs file. Without it, rows are numbered from 0."""
+    if ROW not in arrays:
+        return np.arange(n_rows)
+    row = np.asarray(arrays.read(ROW), np.int64)
+    if n_rows and (row[0] < 0 or (np.diff(row) <= 0).any()):
+        raise FileProblem(f"{ROW!r} does not increase from 0 or more")
+    return row
+
+
+# effect -> (names of the parameters, indices of the rows (n,), values (n, n_parameters))
 Settings = dict[str, tuple[list[str], NDArray[np.int64], NDArray[np.float64]]]
 
 
 def _read_settings(
     arrays: Arrays,
     names: Sequence[str],
+    row: NDArray[np.int64],
     effect: NDArray[np.int64],
     tables: Mapping[str, NDArray[Any]],
 ) -> Settings:
@@ -126,7 +139,7 @@ def _read_settings(
         if not columns or columns[0] != ROW or table.dtype[ROW].kind not in "iu":
             raise FileProblem(f"the first column of {path!r} is not the integer {ROW!r}")
         rows = np.asarray(table[ROW], np.int64)
-        expected_rows = np.flatnonzero(effect == index)
+        expected_rows = row[effect == index]
         if not np.array_equal(np.sort(rows), expected_rows):
             raise FileProblem(
                 f"{path!r} has {len(rows)} rows, expected one for each of the "
@@ -142,7 +155,7 @@ def _read_settings(
             raise FileProblem(
                 f"{path!r} has the columns {', '.join(columns[1:])}, expected {', '.join(expected)}"
             )
-        settings[name] = (parameters or list(columns[1:]), rows, matrix)
+        settings[name] = (parameters or list(columns[1:]), np.searchsorted(row, rows), matrix)
     return settings
 
 

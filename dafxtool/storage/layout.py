@@ -12,6 +12,7 @@ from __future__ import annotations
 import zlib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import h5py
@@ -19,13 +20,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dafxtool.config import SPLITS
+from dafxtool.errors import InputError
 
 FORMAT_VERSION = 2
 PAIRS, SPECTROGRAMS, LATENTS = "pairs", "spectrograms", "latents"
 BULK = {PAIRS: "audio", SPECTROGRAMS: "spectrogram", LATENTS: "latent"}
 COMMAND_FOR = {PAIRS: "render", SPECTROGRAMS: "spectrogram", LATENTS: "embed"}
 SETTINGS = "settings"  # group with one table per effect
-ROW = "row"  # first column of these tables
+ROW = "row"  # first column of these tables, and an array of spectrograms and latents
 MANY_PARAMETERS = "values"  # their second column, an array, for an effect with too many parameters
 # Tables that do not have one line per row, in the order of the checksum.
 TABLES = (
@@ -48,8 +50,10 @@ class FileProblem(ValueError):
 
 @dataclass(frozen=True)
 class Labels:
-    """Labels of the rows of a file: effect, setting and source. Row i of every array is one row.
+    """Labels of the rows of a file: effect, setting and source. Index i of every array is one row.
 
+    row            (n,) increasing number of the row in the pairs file, where failed pairs leave
+                   gaps
     effect         (n,) index into effects
     setting        (n, max_parameters) values in the parameters' units, NaN after the last one
     setting_text   (n,) the setting as `--effect` takes it
@@ -60,6 +64,7 @@ class Labels:
     recordings     rows of a table: path, folder, split, sample_rate, n_channels, n_samples, track
     """
 
+    row: NDArray[np.int64]
     effect: NDArray[np.int64]
     setting: NDArray[np.float64]
     setting_text: list[str]
@@ -95,13 +100,38 @@ class Labels:
         return {name: float(v) for name, v in zip(names, self.setting[row], strict=False)}
 
     def rows_of(self, splits: Sequence[str]) -> NDArray[np.int64]:
-        """Return the rows of some splits, increasing."""
+        """Return the indices of the rows of some splits, increasing."""
         codes = [SPLITS.index(split) for split in splits]
         return np.flatnonzero(np.isin(self.split, codes))
 
+    def indices_of(
+        self, rows: Sequence[int], path: Path, failed: Mapping[int, str] | None = None
+    ) -> NDArray[np.int64]:
+        """Return the indices of rows of the pairs file. InputError for a row that is not there.
+
+        path    of the file with these labels, for the message
+        failed  failed rows and the reasons
+        """
+        indices = np.searchsorted(self.row, np.asarray(rows, np.int64))
+        for row, index in zip(rows, indices.tolist(), strict=True):
+            if index < len(self) and self.row[index] == row:
+                continue
+            if failed and row in failed:
+                raise InputError(
+                    f"{path}: row {row} has no audio, because its pair failed when it was "
+                    f"rendered: {failed[row].rstrip('.')}. Choose another row."
+                )
+            span = f"{self.row[0]} to {self.row[-1]}" if len(self) else "none"
+            gaps = ", with gaps" if len(self) and self.row[-1] - self.row[0] >= len(self) else ""
+            raise InputError(
+                f"{path}: row {row} does not exist (found {span}{gaps}). Choose another row."
+            )
+        return indices
+
     def take(self, rows: NDArray[np.int64]) -> Labels:
-        """Return the labels of some rows."""
+        """Return the labels at some indices."""
         return Labels(
+            self.row[rows],
             self.effect[rows],
             self.setting[rows],
             [self.setting_text[row] for row in rows],
@@ -139,6 +169,8 @@ def label_columns(
     }
     if kind == PAIRS:
         columns["lost"] = ((), text_type(LONGEST_REASON))
+    else:
+        columns[ROW] = ((), "i8")
     return columns
 
 
@@ -154,8 +186,9 @@ def longest_setting_text(effect: Mapping[str, Any]) -> int:
 
 
 def label_rows(labels: Labels, rows: slice) -> dict[str, NDArray[Any]]:
-    """Return rows of labels as arguments of `Hdf5Writer.put`."""
+    """Return a part of the labels as arguments of `Hdf5Writer.put`."""
     return {
+        ROW: labels.row[rows],
         "effect": labels.effect[rows],
         "setting": labels.setting[rows],
         "setting_text": encode_texts(labels.setting_text[rows]),

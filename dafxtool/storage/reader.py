@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -43,9 +43,10 @@ WRITTEN_BY_HAND = "written_by_hand"
 
 
 class Hdf5Reader:
-    """Reader of a complete file: `labels`, `configuration`, and the bulk by rows.
+    """Reader of a complete file: `labels`, `configuration`, and the bulk by index.
 
-    Rows of failed pairs are left out: row numbers count the other ones.
+    Failed pairs are left out. An index counts the other ones; `labels.row` is the row number in the
+    pairs file, which users see.
 
     FormatError for a file that is damaged, unfinished or of another kind.
     """
@@ -120,10 +121,19 @@ class Hdf5Reader:
         digest.update(json.dumps([labels.effects, labels.recordings], sort_keys=True).encode())
         for name in ("effect", "setting", "recording", "offset", "split"):
             digest.update(np.ascontiguousarray(getattr(labels, name)).tobytes())
+        if len(labels) and labels.row[-1] >= len(labels):  # failed pairs left gaps
+            digest.update(labels.row.tobytes())
         return digest.hexdigest()
 
+    def indices_of(self, rows: Sequence[int]) -> NDArray[np.int64]:
+        """Return the indices of rows of the pairs file.
+
+        InputError for a row that is not in this file, or whose pair failed.
+        """
+        return self.labels.indices_of(rows, self.path, self.failed())
+
     def rows(self, rows: NDArray[np.int64] | slice) -> NDArray[Any]:
-        """Read rows of the bulk, in the given order, in the stored dtype."""
+        """Read the bulk at some indices, in the given order, in the stored dtype."""
         try:
             if isinstance(rows, slice):
                 if self._present is None and not self._row_is_chunk:
@@ -134,8 +144,8 @@ class Hdf5Reader:
             unique, inverse = np.unique(rows, return_inverse=True)
             if unique[0] < 0 or unique[-1] >= len(self):
                 raise InputError(
-                    f"{self.path} has rows 0 to {len(self) - 1}, not {unique[0]} to {unique[-1]}. "
-                    "Choose other rows."
+                    f"{self.path} has indices 0 to {len(self) - 1}, not {unique[0]} to "
+                    f"{unique[-1]}. Choose other ones."
                 )
             where = unique if self._present is None else self._present[unique]
             if self._row_is_chunk:

@@ -34,6 +34,7 @@ from dafxtool.storage.layout import (
 
 # Arrays of one value per row, with the expected type, in the order of the checks.
 ROW_ARRAYS = {
+    "row": "integers",
     "effect": "integers or an enum of effect names",
     "split": "an enum of train, validation and test",
     "recording": "integers",

@@ -32,6 +32,7 @@ from dafxtool.storage.contents import Contents, RowArray, lay_out
 from dafxtool.storage.layout import (
     DAMAGE_ERRORS,
     FORMAT_VERSION,
+    ROW,
     SETTINGS,
     label_columns,
     table_name,
@@ -98,7 +99,7 @@ class Hdf5Writer:
 
         rows     first of consecutive rows, or row numbers (n,) in any order
         columns  (n, ...), or a list of n rows, which saves a copy; `setting` (n, max_parameters)
-                 goes into the settings tables
+                 goes into the settings tables; `row`, numbers of the pairs file, are else `rows`
         """
         count = len(next(iter(columns.values())))
         indices = np.arange(rows, rows + count) if isinstance(rows, int) else np.asarray(rows)
@@ -108,6 +109,11 @@ class Hdf5Writer:
         if (np.diff(indices[order]) == 0).any():
             raise ValueError(f"a row of {indices.tolist()} is repeated")
         effect, setting = columns.pop("effect", None), columns.pop("setting", None)
+        numbers = np.asarray(columns.pop(ROW, indices), np.int64)
+        if ROW in self._arrays:
+            columns[ROW] = numbers
+        else:  # in a pairs file, the number of a row is its index
+            numbers = indices
         if effect is not None and not np.array_equal(effect, self._effect[indices]):
             raise ValueError("effect differs from the effect that the file was created with")
         for name, values in columns.items():
@@ -120,7 +126,7 @@ class Hdf5Writer:
             for name, values in columns.items():
                 self._write(name, indices, order, values)
             if setting is not None:
-                self._write_settings(indices, np.asarray(setting, np.float64))
+                self._write_settings(indices, numbers, np.asarray(setting, np.float64))
             self._file.flush()
             self._write("done", indices, order, np.ones(count, "u1"))
             self._file.flush()
@@ -137,7 +143,13 @@ class Hdf5Writer:
         if longest > most:
             raise ValueError(f"{name} has a text of {longest} bytes (expected at most {most})")
 
-    def _write_settings(self, indices: NDArray[np.int64], setting: NDArray[np.float64]) -> None:
+    def _write_settings(
+        self,
+        indices: NDArray[np.int64],
+        numbers: NDArray[np.int64],
+        setting: NDArray[np.float64],
+    ) -> None:
+        """Write the settings of some rows, with their row numbers in the pairs file."""
         effect = self._effect[indices]
         for index in set(effect.tolist()):
             array = self._settings[index]
@@ -148,7 +160,7 @@ class Hdf5Writer:
             n_parameters = array.dtype.itemsize // 8 - 1
             lines = np.empty((len(selected), 1 + n_parameters))  # all columns have 8 bytes
             lines[:, 1:] = setting[selected, :n_parameters]
-            lines.view(np.int64)[:, 0] = indices[selected]
+            lines.view(np.int64)[:, 0] = numbers[selected]
             array.write(self._line[indices[selected]], lines.view(array.dtype)[:, 0])
 
     def _write(

@@ -195,7 +195,7 @@ def _excerpt(latents: Latents, row: int) -> str:
     recording = labels.recordings[labels.recording[row]]
     total_seconds = recording["n_samples_native"] / recording["sample_rate"]
     seconds = float(labels.offset[row]) / recording["n_samples"] * total_seconds
-    return f"from {seconds:.2f} s, {labels.split_of(row)}"
+    return f"from {seconds:.2f} s, {labels.split_of(row)}, row {labels.row[row]}"
 
 
 # --- colourings -------------------------------------------------------------------------------

@@ -117,7 +117,9 @@ def reconstruction_blocks(pairs: Path, run: Run, progress: Progress) -> list[Blo
             ["effect", "segments", "MSE, dry", "MSE, wet"],
             [
                 [name, str(n), f"{dry:.4f}", f"{wet:.4f}"]
-                for name, n, dry, wet in zip(*vars(table).values(), strict=True)
+                for name, n, dry, wet in zip(
+                    table.effect, table.n_segments, table.dry_error, table.wet_error, strict=True
+                )
             ],
             note="Mean squared errors over all held-out pairs, in standardised units.",
         )

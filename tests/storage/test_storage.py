@@ -134,7 +134,7 @@ def test_written_rows_are_read_back(tmp_path):
         np.testing.assert_array_equal(reader.rows(np.array(wanted))[:, 1], np.add(wanted, 0.25))
         np.testing.assert_array_equal(reader.rows(slice(2, 4))[:, 0], [2, 3])
         assert labels.take(np.array([5])).offset.tolist() == [50]
-        with pytest.raises(InputError, match="has rows 0 to 19, not 3 to 20"):
+        with pytest.raises(InputError, match="has indices 0 to 19, not 3 to 20"):
             reader.rows(np.array([3, 20]))
     with h5py.File(path) as file:
         assert file["latent"].maxshape[0] is None  # growable
