@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from dafxtool.audio.io import check_channel
+from dafxtool.audio.channels import check_channel
 from dafxtool.errors import ConfigError
 
 SPLITS = ("train", "validation", "test")
@@ -26,7 +26,7 @@ class SegmentConfig:
     min_mean_square: float = 1e-5  # below it a segment counts as silent and is drawn again
     max_redraws: int = 20
     short: str = "join"  # what becomes of recordings shorter than a segment: join, pad or skip
-    channel: str = "first"  # first, mean, or a channel's number
+    channel: str = "first"  # first, mean, loudest, or a channel's number
 
     def __post_init__(self) -> None:
         if self.short not in ("join", "pad", "skip"):

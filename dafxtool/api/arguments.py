@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import TypeAlias, TypeVar
+from typing import Any, TypeAlias, TypeVar
 
 from dafxtool.config import SPLITS
 from dafxtool.effects.effect import EffectChoice
@@ -56,3 +56,13 @@ def as_splits(split: str | Sequence[str] | None) -> tuple[str, ...] | None:
 
 def is_hdf5(path: Path) -> bool:
     return path.suffix.lower() in (".h5", ".hdf5")
+
+
+def reading_values(channel: str | int | None, min_mean_square: float | None) -> dict[str, Any]:
+    """Return the values of a segment configuration that are given, by name."""
+    given = {"channel": None if channel is None else str(channel)}
+    return {
+        name: value
+        for name, value in {**given, "min_mean_square": min_mean_square}.items()
+        if value is not None
+    }

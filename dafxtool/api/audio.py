@@ -17,7 +17,7 @@ def load_audio(
     """Read one channel of a recording; return audio (n_samples,) and its sample rate in Hz.
 
     sample_rate  Hz, to resample to; None keeps the recording's own
-    channel      "first", "mean" of all, or a number, counted from 1
+    channel      "first", "mean" of all, "loudest", or a number, counted from 1
 
     RecordingError for a file that cannot be read completely, has no such channel, or contains NaN
     or infinite samples.

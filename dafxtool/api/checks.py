@@ -12,8 +12,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from dafxtool import presets, storage
-from dafxtool.api.arguments import EffectLike, is_hdf5
+from dafxtool.api.arguments import EffectLike, is_hdf5, reading_values
 from dafxtool.audio.find_recordings import find_recordings
+from dafxtool.config import SegmentConfig
 from dafxtool.effects.apply import parse_effect
 from dafxtool.effects.vst3.files import find_plugin, plugin_binary
 from dafxtool.errors import ArgumentError
@@ -57,6 +58,11 @@ def check_effects(effects: Sequence[EffectLike], plugins: Sequence[Path]) -> Non
         for effect in effects:
             if isinstance(effect, str):
                 parse_effect(effect)
+
+
+def check_reading(channel: str | int | None, min_mean_square: float | None) -> None:
+    """Refuse an unknown channel and a negative threshold of silence."""
+    SegmentConfig(**reading_values(channel, min_mean_square))
 
 
 def check_recordings(*paths: Path | None) -> None:

@@ -8,12 +8,13 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 from dafxtool import presets, storage
-from dafxtool.api.arguments import PathLike, as_path
+from dafxtool.api.arguments import PathLike, as_path, reading_values
 from dafxtool.audio.example_recordings import HELD_OUT, write_clips
 from dafxtool.config import Configuration
 from dafxtool.effects.apply import known_effects, parse_effect
@@ -203,13 +204,29 @@ def spectrograms_for(
     return output
 
 
-def loaded_run(run: Run | PathLike | None, device: str = "auto") -> Run:
-    """Return a run as it is, or load it; None is the newest run in runs/."""
+def loaded_run(
+    run: Run | PathLike | None,
+    device: str = "auto",
+    channel: str | int | None = None,
+    min_mean_square: float | None = None,
+) -> Run:
+    """Return a run as it is, or load it; None is the newest run in runs/.
+
+    channel, min_mean_square  how recordings are read, in place of the run's configuration
+    """
     from dafxtool.models.run import load_run
 
     if run is None or isinstance(run, (str, os.PathLike)):
-        return load_run(as_path(run), device)
-    return run
+        run = load_run(as_path(run), device)
+    return reading_as(run, channel, min_mean_square)
+
+
+def reading_as(run: Run, channel: str | int | None, min_mean_square: float | None) -> Run:
+    """Return the run with another way to read recordings; None keeps the run's."""
+    values = reading_values(channel, min_mean_square)
+    if not values:
+        return run
+    return replace(run, configuration=presets.override(run.configuration, {"segments": values}))
 
 
 def named_run(run: Run | PathLike | None) -> Run | Path | None:

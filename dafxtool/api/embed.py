@@ -35,6 +35,8 @@ def embed(
     run: Run | PathLike | None = None,
     effects: Effects = None,
     plugins: Paths = None,
+    channel: str | int | None = None,
+    min_mean_square: float | None = None,
     split: str | Sequence[str] = "all",
     output: PathLike | None = None,
     device: str = "auto",
@@ -51,12 +53,16 @@ def embed(
     split    "train", "validation", "test" or "all", of an HDF5 file
     output   a file ending in .h5, .csv or .npz; None writes none
     strict   raise for a recording that cannot be used, instead of skipping it
+    channel, min_mean_square
+              of recordings: "first", "mean", "loudest" or a number from 1; mean square below which
+              a segment is silent. None takes the run's
 
     InputError, RecordingError, FormatError, OutputExistsError, DiskError.
     """
     names, plugin_files, path = as_effects(effects), as_paths(plugins), as_path(output)
     checks.check_settings(device)
     checks.check_run(defaults.named_run(run))
+    checks.check_reading(channel, min_mean_square)
     checks.check_effects(names, plugin_files)
     splits = as_splits(split) or SPLITS
     sources = as_paths(inputs) or [defaults.newest_file(KINDS)]
@@ -66,7 +72,7 @@ def embed(
     from dafxtool.latents.embed import embed as embed_inputs
     from dafxtool.latents.table import write_latents
 
-    loaded = defaults.loaded_run(run, device)
+    loaded = defaults.loaded_run(run, device, channel, min_mean_square)
     rate = loaded.configuration.segments.sample_rate
     chosen = defaults.chosen_effects(names, plugin_files, rate, default=(), progress=progress)
     if path is None:

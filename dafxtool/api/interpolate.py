@@ -91,6 +91,8 @@ def interpolate(
     run: Run | PathLike | None = None,
     effects: Effects = None,
     plugins: Paths = None,
+    channel: str | int | None = None,
+    min_mean_square: float | None = None,
     wet_a: PathLike | None = None,
     wet_b: PathLike | None = None,
     start_a: float | None = None,
@@ -120,6 +122,9 @@ def interpolate(
     method            of phase retrieval: "griffin-lim", "fast" or "best"
     output, audio, csv
                       sheet (.png, .svg, .pdf), folder for audio, table of latents; None: none
+    channel, min_mean_square
+                      of recordings: "first", "mean", "loudest" or a number from 1; mean square
+                      below which a segment is silent. None takes the run's
 
     InputError, RecordingError, EffectError, OutputExistsError, DiskError.
     """
@@ -133,6 +138,7 @@ def interpolate(
     checks.check_settings(device)
     if run is not None or not detailed:
         checks.check_run(defaults.named_run(run))
+    checks.check_reading(channel, min_mean_square)
     checks.check_effects(names, plugin_files)
     checks.check_recordings(*paths, *wets)
     check_outputs(figure, table, folder, overwrite)
@@ -143,8 +149,9 @@ def interpolate(
         from dafxtool.models.run import without_training
 
         loaded = without_training(PRESETS["small"])  # nothing is encoded
+        loaded = defaults.reading_as(loaded, channel, min_mean_square)
     else:
-        loaded = defaults.loaded_run(run, device)
+        loaded = defaults.loaded_run(run, device, channel, min_mean_square)
     chosen = _effects(paths, wets, names, plugin_files, loaded, progress)
     if len(paths) == 1 and start_b is None:
         start_b = start_a

@@ -83,6 +83,8 @@ def latent_map(
     run: Run | PathLike | None = None,
     effects: Effects = None,
     plugins: Paths = None,
+    channel: str | int | None = None,
+    min_mean_square: float | None = None,
     split: str | Sequence[str] | None = None,
     method: str = "tsne",
     part: str = "effect",
@@ -106,6 +108,9 @@ def latent_map(
     points   of a page, how many have audio
     output   a figure (.png, .svg, .pdf) or a page (.html); None writes none
     csv      table of points
+    channel, min_mean_square
+              of recordings: "first", "mean", "loudest" or a number from 1; mean square below which
+              a segment is silent. None takes the run's
 
     InputError, RecordingError, FormatError, OutputExistsError, DiskError.
     """
@@ -114,6 +119,7 @@ def latent_map(
     as_page = path is not None and is_page(path)
     checks.check_settings(device)
     check_method(method)
+    checks.check_reading(channel, min_mean_square)
     checks.check_effects(names, plugin_files)
     if path and as_page:
         check_page_path(path, overwrite)
@@ -137,7 +143,7 @@ def latent_map(
         from dafxtool.latents.embed import embed
         from dafxtool.web.map_audio import audio_reader
 
-        loaded = defaults.loaded_run(run, device)
+        loaded = defaults.loaded_run(run, device, channel, min_mean_square)
         rate = loaded.configuration.segments.sample_rate
         chosen = defaults.chosen_effects(names, plugin_files, rate, default=(), progress=progress)
         splits = as_splits(split) or held_out_of(sources[0])

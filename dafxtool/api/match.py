@@ -33,6 +33,7 @@ def match(
     budget: str = "default",
     strength: float = 100.0,
     level: str | None = None,
+    channel: str | int | None = None,
     output: PathLike = "matched.wav",
     workers: int | None = None,
     seed: int = 0,
@@ -49,6 +50,8 @@ def match(
     strength  share of the effect in the matched recording, in %
     level     "keep" the level of the effect or "match" the reference's; None matches for wet and
               keeps for like
+    channel   that the search reads: "first", "mean", "loudest" or a number from 1; None is the
+              first. The effect is applied to all channels
     output    the matched recording; the sheet and the JSON file are named like it
 
     ArgumentError, InputError, RecordingError, EffectError, OutputExistsError, DiskError.
@@ -57,6 +60,7 @@ def match(
     names = [effects] if isinstance(effects, str) else list(effects)
     if (wet_path is None) == (not references):
         raise ArgumentError("name a wet recording, or references to be like, and not both.")
+    checks.check_reading(channel, None)
     checks.check_effects(names, plugin_files)
     checks.check_recordings(Path(dry), wet_path, *references)
     check_match_outputs(Path(output), overwrite)
@@ -71,6 +75,7 @@ def match(
         seed=seed,
     )
     rest = (Path(output), search, names, plugin_files, strength / 100, overwrite, progress)
+    read = None if channel is None else str(channel)
     if wet_path:
-        return match_files(Path(dry), wet_path, *rest)
-    return match_like_files(Path(dry), references, *rest)
+        return match_files(Path(dry), wet_path, *rest, read)
+    return match_like_files(Path(dry), references, *rest, read)

@@ -81,6 +81,8 @@ def reconstruct(
     run: Run | PathLike | None = None,
     effects: Effects = None,
     plugins: Paths = None,
+    channel: str | int | None = None,
+    min_mean_square: float | None = None,
     split: str | Sequence[str] | None = None,
     examples: int = 1,
     rows: Sequence[int] = (),
@@ -101,6 +103,9 @@ def reconstruct(
     rows      rows of a pairs file to reconstruct and show instead; not together with split
     output, audio, csv
               figure (.png, .svg, .pdf), folder for audio, table of errors; None writes none
+    channel, min_mean_square
+              of recordings: "first", "mean", "loudest" or a number from 1; mean square below which
+              a segment is silent. None takes the run's
 
     InputError, RecordingError, FormatError, OutputExistsError, DiskError.
     """
@@ -108,6 +113,7 @@ def reconstruct(
     figure, folder, table_path = as_path(output), as_path(audio), as_path(csv)
     checks.check_settings(device)
     checks.check_run(defaults.named_run(run))
+    checks.check_reading(channel, min_mean_square)
     checks.check_effects(names, plugin_files)
     sources = as_paths(inputs) or [defaults.newest_file([storage.PAIRS])]
     checks.check_sources(sources, (storage.PAIRS,))
@@ -119,7 +125,7 @@ def reconstruct(
     from dafxtool.latents import reconstruct as stage
     from dafxtool.latents.examples import load_example
 
-    loaded = defaults.loaded_run(run, device)
+    loaded = defaults.loaded_run(run, device, channel, min_mean_square)
     if is_hdf5(sources[0]):
         made, table = stage.reconstruct_pairs(
             sources[0], loaded, as_splits(split), examples, rows, progress

@@ -73,6 +73,8 @@ def sweep(
     run: Run | PathLike | None = None,
     effects: Effects = None,
     plugins: Paths = None,
+    channel: str | int | None = None,
+    min_mean_square: float | None = None,
     values: int = 16,
     segments: int = 8,
     output: PathLike | None = None,
@@ -94,6 +96,9 @@ def sweep(
     output    figure; with several effects, each figure has the effect's name before the suffix
     pairs     figure of the first four principal directions against each other, named like output
     csv       table of all points
+    channel, min_mean_square
+              of recordings: "first", "mean", "loudest" or a number from 1; mean square below which
+              a segment is silent. None takes the run's
 
     InputError, RecordingError, EffectError, OutputExistsError, DiskError.
     """
@@ -101,6 +106,7 @@ def sweep(
     figure, pair_plot, table = as_path(output), as_path(pairs), as_path(csv)
     checks.check_settings(device)
     checks.check_run(defaults.named_run(run))
+    checks.check_reading(channel, min_mean_square)
     checks.check_effects(effect_names, plugin_files)
     sources = as_paths(inputs) or [defaults.newest_file([storage.PAIRS])]
     checks.check_sources(sources, (storage.PAIRS,))
@@ -112,7 +118,7 @@ def sweep(
             check_outputs(named, overwrite=overwrite)
     from dafxtool.latents import sweep as stage
 
-    loaded = defaults.loaded_run(run, device)
+    loaded = defaults.loaded_run(run, device, channel, min_mean_square)
     config = loaded.configuration.segments
     movable = [effect for effect in loaded.effects if effect["parameters"]]
     chosen = defaults.effects_of_run(

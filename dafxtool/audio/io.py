@@ -20,10 +20,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dafxtool.audio.av_reader import open_av
+from dafxtool.audio.channels import (
+    FIRST,
+    LOUDEST,
+    check_channel,
+    select_channel,
+    window_mean_squares,
+)
 from dafxtool.audio.frame_checks import Layout
 from dafxtool.audio.header_checks import check_file, check_plausible
 from dafxtool.audio.resample import Audio, ratio, required_span, resample_span
-from dafxtool.errors import InputError, MissingDependencyError, RecordingError
+from dafxtool.errors import MissingDependencyError, RecordingError
 
 BLOCK = 1 << 16  # samples decoded at a time
 MOST_BYTES_IN_MEMORY = 1 << 30  # of a file without a length in its header
@@ -87,7 +94,7 @@ def load_audio(
     """Read one channel of a recording.
 
     sample_rate  Hz; None keeps the recording's own
-    channel      "first", "mean" of all, or a number, counted from 1
+    channel      "first", "mean" of all, "loudest", or a number, counted from 1
     returns      (n_samples,), sample rate in Hz
 
     RecordingError if it cannot be read, has no such channel, or holds NaN or infinite samples.
@@ -115,7 +122,7 @@ def load_segment(
 
     start, n_samples  in samples at sample_rate
     sample_rate       Hz
-    channel           "first", "mean" of all, or a number, counted from 1
+    channel           "first", "mean" of all, "loudest", or a number, counted from 1
     info              result of read_info(path), which is called without it
     returns           (n_samples,), the same bits as the slice of the complete recording
 
@@ -136,6 +143,7 @@ def load_segment(
         return np.zeros(0, dtype=np.float32)
     first, last = required_span(start, start + n_samples, info.sample_rate, sample_rate)
     first, last = max(first, 0), min(last, info.n_samples)
+    channel = resolve_channel(path, channel, info)
     native = _decode(path, first, last, channel, info)
     if info.sample_rate == sample_rate:
         return native
@@ -161,7 +169,7 @@ def _decode(path: Path, first: int, last: int, channel: str, info: AudioInfo) ->
         if (decoder.sample_rate, decoder.n_channels) != (info.sample_rate, info.n_channels):
             raise _changed(path)
         for block in decoder.blocks(first, last):
-            samples[n_done : n_done + len(block)] = _select_channel(block, channel, path)
+            samples[n_done : n_done + len(block)] = select_channel(block, channel, path)
             n_done += len(block)
     if n_done != last - first:
         raise _short(path, first + n_done, last)
@@ -199,26 +207,36 @@ def _short(path: Path, found: int, expected: int) -> RecordingError:
     )
 
 
-def check_channel(channel: str) -> None:
-    """Raise InputError unless channel is "first", "mean" or a number counted from 1."""
-    if channel not in ("first", "mean") and not (channel.isdecimal() and int(channel) > 0):
-        raise InputError(
-            f"Unknown channel {channel!r}. Give first, mean, or a number counted from 1."
-        )
+def resolve_channel(path: Path, channel: str, info: AudioInfo | None = None) -> str:
+    """Return first, mean or a number; `loudest` is replaced by the number of that channel.
 
-
-def _select_channel(block: NDArray[np.float32], channel: str, path: Path) -> NDArray[np.float32]:
-    """Reduce (n_samples, n_channels) to (n_samples,)."""
-    if channel == "mean":
-        return block.mean(axis=1, dtype=np.float64).astype(np.float32)
+    The loudest channel has the largest mean square over the complete recording, which is decoded
+    for it; of equal ones it is the first. RecordingError as of load_audio.
+    """
     check_channel(channel)
-    index = 0 if channel == "first" else int(channel) - 1
-    if index >= block.shape[1]:
-        raise RecordingError(
-            f"{path}: has no channel {channel} (found {block.shape[1]} channel"
-            f"{'s'[: block.shape[1] - 1]}). Use first or mean."
-        )
-    return block[:, index]
+    if channel != LOUDEST:
+        return channel
+    info = read_info(path) if info is None or info.layout is None else info
+    if info.n_channels == 1:
+        return FIRST
+    levels = channel_mean_squares(path, info.n_samples, info)[0]
+    return str(int(np.argmax(levels)) + 1)
+
+
+def channel_mean_squares(
+    path: Path, window: int, info: AudioInfo, with_mean: bool = False
+) -> NDArray[np.float64]:
+    """Decode a recording and compute the mean square of each channel in consecutive windows.
+
+    window     samples at the recording's own rate
+    with_mean  append the mean of the channels as a last one
+    returns    (n_windows, n_channels); RecordingError if the recording cannot be decoded
+    """
+    if info.layout is None:
+        info = _read_info_again(path, info)
+    assert info.layout is not None
+    with _open_decoder(path, info.layout) as decoder:
+        return window_mean_squares(decoder.blocks(0, info.n_samples), window, with_mean)
 
 
 # Decoders

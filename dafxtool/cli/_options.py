@@ -165,6 +165,29 @@ def plugin_option(command: F) -> F:
     return plugin(timeout(command))
 
 
+def channel_option(default: str) -> Callable[[F], F]:
+    """--channel, as `channel: str | None`; `default` describes what None becomes."""
+    return click.option(
+        "--channel",
+        metavar="first|mean|loudest|N",
+        help="Channel of a recording to read: the first, the mean of all, the loudest, or a "
+        f"number from 1.  [default: {default}]",
+    )
+
+
+min_mean_square_option = click.option(
+    "--min-mean-square",
+    type=Number(min=0),
+    help="Mean square below which a segment counts as silent and is left out.  "
+    "[default: the configuration's, 1e-5]",
+)
+
+
+def reading_options(command: F) -> F:
+    """--channel and --min-mean-square, as `channel` and `min_mean_square`; None: the run's."""
+    return channel_option("the run's, first")(min_mean_square_option(command))
+
+
 run_option = click.option(
     "--run",
     type=PATH,

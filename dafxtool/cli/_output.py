@@ -63,14 +63,14 @@ def audio_line(files: Sequence[object], folder: Path | None) -> list[str]:
     return [f"{counted(len(files), 'audio file')} -> {folder}"] if files else []
 
 
-def skipped_lines(skipped: Sequence[tuple[str, str]]) -> list[str]:
+def skipped_lines(skipped: Sequence[tuple[str, str]], what: str = "skipped") -> list[str]:
     """List skipped recordings: one line for each reason, with the first files."""
     if not skipped:
         return []
     by_reason: dict[str, list[tuple[str, str]]] = {}
     for path, text in skipped:
         by_reason.setdefault(text.removeprefix(path), []).append((path, text))
-    lines = [f"{counted(len(skipped), 'recording')} skipped:"]
+    lines = [f"{counted(len(skipped), 'recording')} {what}:"]
     for reason, files in by_reason.items():
         text = files[0][1]
         if len(files) > 1:

@@ -15,6 +15,7 @@ from dafxtool.cli._options import (
     output_option,
     overwrite_option,
     progress_options,
+    reading_options,
     run_option,
     split_option,
     strict_option,
@@ -28,6 +29,7 @@ from dafxtool.utils.text import counted
 @output_option("latents.h5", "File ending in .h5, .csv or .npz.")
 @run_option
 @effect_options
+@reading_options
 @split_option("all")
 @device_option
 @overwrite_option

@@ -18,6 +18,7 @@ from dafxtool.cli._options import (
     output_option,
     overwrite_option,
     progress_options,
+    reading_options,
     run_option,
 )
 from dafxtool.cli._output import Table, audio_line, progress_from, report
@@ -28,6 +29,7 @@ from dafxtool.cli._output import Table, audio_line, progress_from, report
 @output_option("interpolation.png", "Sheet: .png, .svg or .pdf.")
 @run_option
 @effect_options
+@reading_options
 @click.option(
     "--wet-a", type=PATH, metavar="FILE", help="Wet recording of A, in place of an effect."
 )

@@ -16,6 +16,7 @@ from dafxtool.cli._options import (
     output_option,
     overwrite_option,
     progress_options,
+    reading_options,
     run_option,
     seed_option,
     split_option,
@@ -29,6 +30,7 @@ from dafxtool.utils.text import counted
 @output_option("map.png", "Figure (.png, .svg, .pdf), or interactive page (.html).")
 @run_option
 @effect_options
+@reading_options
 @split_option("held out")
 @click.option(
     "--method",

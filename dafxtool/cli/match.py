@@ -10,6 +10,7 @@ import rich_click as click
 from dafxtool.cli._options import (
     PATH,
     Number,
+    channel_option,
     effect_options,
     json_option,
     output_option,
@@ -59,6 +60,7 @@ from dafxtool.cli._output import Table, progress_from, report
     help="Keep the level of the effect, or match the reference's.  "
     "[default: match; keep with --like]",
 )
+@channel_option("first")
 @output_option("matched.wav", "Matched recording, .wav or .flac; sheet and JSON are named like it.")
 @workers_option
 @seed_option()

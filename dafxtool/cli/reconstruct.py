@@ -16,6 +16,7 @@ from dafxtool.cli._options import (
     output_option,
     overwrite_option,
     progress_options,
+    reading_options,
     run_option,
     split_option,
 )
@@ -27,6 +28,7 @@ from dafxtool.cli._output import Table, audio_line, progress_from, report
 @output_option("reconstruction.png", "Figure: .png, .svg or .pdf.")
 @run_option
 @effect_options
+@reading_options
 @split_option("held out")
 @click.option(
     "--examples",

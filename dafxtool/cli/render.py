@@ -12,10 +12,12 @@ from dafxtool.cli._options import (
     PATH,
     SAMPLE_RATE,
     Number,
+    channel_option,
     config_option,
     dask_option,
     effect_options,
     json_option,
+    min_mean_square_option,
     output_option,
     overwrite_option,
     preset_option,
@@ -65,23 +67,14 @@ SPLIT_OPTIONS = ("validation", "test", "validation_match", "test_match")
 @click.option(
     "--sample-rate", type=SAMPLE_RATE, help="Sample rate of the pairs in Hz.  [default: 24000]"
 )
-@click.option(
-    "--channel",
-    metavar="first|mean|N",
-    help="Channel of a recording to read: the first, the mean of all, or a number from 1.  "
-    "[default: first]",
-)
+@channel_option("first")
 @click.option(
     "--short",
     type=click.Choice(("join", "pad", "skip")),
     help="Recordings shorter than a segment: join them within their folder, pad or skip them.  "
     "[default: join]",
 )
-@click.option(
-    "--min-mean-square",
-    type=Number(min=0),
-    help="Mean square below which a segment counts as silent and is drawn again.  [default: 1e-5]",
-)
+@min_mean_square_option
 @click.option(
     "--split-by",
     type=click.Choice(("recording", "folder")),
@@ -166,6 +159,7 @@ def command(recordings: tuple[Path, ...], as_json: bool, **options: Any) -> None
             f"{result.n_pairs} pairs ({splits}), {result.seconds / 60:.1f} minutes "
             f"-> {result.path}",
             *skipped_lines(result.skipped),
+            *skipped_lines(result.silent, "tried without a segment"),
             *failure_lines(result.failed),
             *result.warnings,
             *([f"output of plugins -> {result.printed}"] if result.printed else []),

@@ -16,6 +16,7 @@ from dafxtool.cli._options import (
     output_option,
     overwrite_option,
     progress_options,
+    reading_options,
     run_option,
     seed_option,
     strict_option,
@@ -31,6 +32,7 @@ from dafxtool.cli._output import Table, progress_from, report, skipped_lines
 )
 @run_option
 @effect_options
+@reading_options
 @click.option(
     "--values",
     type=click.IntRange(min=2),

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from dafxtool.audio.find_recordings import find_recordings
-from dafxtool.audio.io import AudioInfo, read_info, resampled_length
+from dafxtool.audio.io import AudioInfo, read_info, resampled_length, resolve_channel
 from dafxtool.config import SPLITS, SegmentConfig, SplitConfig
 from dafxtool.errors import InputError, RecordingError
 from dafxtool.utils.progress import SILENT, Progress
@@ -19,13 +19,18 @@ from dafxtool.utils.progress import SILENT, Progress
 
 @dataclass(frozen=True)
 class Recording:
-    """An audio file to cut segments from; n_samples is its length at the segments' sample rate."""
+    """An audio file to cut segments from.
+
+    n_samples  length at the segments' sample rate
+    channel    that is read: first, mean or a number; empty is that of the configuration
+    """
 
     path: str
     folder: str
     n_samples: int
     split: str
     info: AudioInfo
+    channel: str = ""
 
 
 @dataclass(frozen=True)
@@ -74,12 +79,13 @@ def build_catalogue(
     InputError where nothing can be used; RecordingError for the first bad recording if strict.
     """
     candidates = find_recordings(paths, exclude)
-    readable: list[tuple[Path, AudioInfo]] = []
+    readable: list[tuple[Path, AudioInfo, str]] = []
     skipped: list[tuple[str, str]] = []
     progress.start("examining recordings", len(candidates), "file")
     for path in candidates:
         try:
-            readable.append((path, read_info(path)))
+            info = read_info(path)
+            readable.append((path, info, resolve_channel(path, config.channel, info)))
         except RecordingError as error:
             if strict:
                 raise
@@ -90,7 +96,7 @@ def build_catalogue(
         raise InputError(
             f"none of {len(candidates)} recordings could be read. First error: {skipped[0][1]}"
         )
-    splits = _assign_splits([path for path, _ in readable], split, seed)
+    splits = _assign_splits([path for path, _, _ in readable], split, seed)
     recordings = tuple(
         Recording(
             path=str(path.absolute()),
@@ -98,8 +104,9 @@ def build_catalogue(
             n_samples=resampled_length(info, config.sample_rate),
             split=split_name,
             info=info,
+            channel=channel,
         )
-        for (path, info), split_name in zip(readable, splits, strict=True)
+        for (path, info, channel), split_name in zip(readable, splits, strict=True)
     )
     tracks, too_short = _make_tracks(recordings, config)
     if not tracks:
@@ -223,6 +230,7 @@ def recording_rows(catalogue: RecordingSet) -> list[dict[str, Any]]:
             "n_samples_native": r.info.n_samples,
             "n_samples": r.n_samples,
             "track": track_of.get(i, -1),
+            "channel": r.channel,
         }
         for i, r in enumerate(catalogue.recordings)
     ]

@@ -26,6 +26,7 @@ from dafxtool.dataset.pair import PairRenderer, render_pair
 from dafxtool.dataset.plan import RenderPlan, make_plan
 from dafxtool.dataset.recordings import Recording, RecordingSet, Track, recording_rows
 from dafxtool.dataset.segments import cut_segment
+from dafxtool.dataset.silence import silence_reason
 from dafxtool.dataset.workers import Batch, render_batches
 from dafxtool.dataset.writers import (
     PairWriter,
@@ -52,6 +53,7 @@ class RenderResult(notebook.Displayed):
 
     seconds   of dry audio
     skipped   (path, reason) of recordings that could not be used
+    silent    (path, reason) of recordings that were tried and gave no segment
     failed    (row, effect and setting, reason) of failed pairs
     printed   log of what plugins printed, None where they printed nothing
     warnings  settings that the failed pairs share
@@ -63,6 +65,7 @@ class RenderResult(notebook.Displayed):
     pairs_per_split: dict[str, int]
     seconds: float
     skipped: list[tuple[str, str]] = field(default_factory=list)
+    silent: list[tuple[str, str]] = field(default_factory=list)
     failed: list[tuple[int, str, str]] = field(default_factory=list)
     printed: Path | None = None
     warnings: list[str] = field(default_factory=list)
@@ -75,6 +78,9 @@ class RenderResult(notebook.Displayed):
         yield notebook.paragraph(f"{counted(self.n_pairs, 'pair')} in {self.path}")
         yield notebook.table(("effect", "pairs"), list(self.pairs_per_effect.items()))
         yield notebook.table(("split", "pairs"), list(self.pairs_per_split.items()))
+        for title, each in (("skipped", self.skipped), ("gave no segment", self.silent)):
+            if each:
+                yield notebook.table((title, "reason"), each)
 
 
 def render(
@@ -139,7 +145,8 @@ def render(
         if len(outcome.failed) == plan.n_rows:
             sentence = _failure_sentence(plan, outcome.failed[0])
             raise PluginError(f"all pairs failed. The first: {sentence}")
-    return _result(output, plan, outcome, printed)
+        silent = silent_recordings(plan, writer.recordings(), set(outcome.skipped))
+    return _result(output, plan, outcome, silent, printed)
 
 
 def _configuration(
@@ -199,7 +206,13 @@ def _write_batches(
     return outcome
 
 
-def _result(output: Path, plan: RenderPlan, outcome: _Outcome, printed: PrintedLog) -> RenderResult:
+def _result(
+    output: Path,
+    plan: RenderPlan,
+    outcome: _Outcome,
+    silent: list[tuple[str, str]],
+    printed: PrintedLog,
+) -> RenderResult:
     failed = sorted(outcome.failed, key=lambda each: each.row)
     failed_rows = {each.row for each in failed}
     rendered = [row for row in range(plan.n_rows) if row not in failed_rows]
@@ -212,10 +225,40 @@ def _result(output: Path, plan: RenderPlan, outcome: _Outcome, printed: PrintedL
         pairs_per_split={split: per_split[split] for split in SPLITS if per_split[split]},
         seconds=len(rendered) * plan.segments.n_samples / plan.segments.sample_rate,
         skipped=sorted(outcome.skipped.items()),
+        silent=silent,
         failed=[(each.row, _setting_text(plan, each), each.reason) for each in failed],
         printed=printed.path if printed.written else None,
         warnings=outcome.summary.warnings(),
     )
+
+
+def silent_recordings(
+    plan: RenderPlan, recording: NDArray[np.int64], skipped: set[str]
+) -> list[tuple[str, str]]:
+    """List (path, reason) of the recordings that were tried and gave no pair.
+
+    A recording that was never drawn is not among them. Nothing is stored for this: the track that
+    is tried first for a row follows from the plan, and if no pair is of it, it gave no segment.
+
+    recording  index of the recording of each row (n_rows,), -1 for a failed one
+    skipped    paths that have a reason already
+    """
+    tracks = plan.catalogue.tracks
+    track_of = {i: t for t, track in enumerate(tracks) for i in track.recordings}
+    used = {track_of[i] for i in np.unique(recording).tolist() if i >= 0}
+    unused = [t for t in range(len(tracks)) if t not in used]
+    if not unused:
+        return []
+    renderer = PairRenderer(plan)
+    tried = {renderer.location(row)[0] for row in np.flatnonzero(recording >= 0).tolist()}
+    quiet = [
+        plan.catalogue.recordings[i] for t in unused if t in tried for i in tracks[t].recordings
+    ]
+    return [
+        (each.path, silence_reason(Path(each.path), plan.segments, each.channel))
+        for each in quiet
+        if each.path not in skipped
+    ]
 
 
 def _is_pairs_file(output: Path) -> bool:
@@ -303,7 +346,8 @@ def rerender_row(path: Path, row: int) -> NDArray[np.float32]:
 
 def _recording(row: dict[str, Any]) -> Recording:
     info = AudioInfo(row["sample_rate"], row["n_channels"], row["n_samples_native"])
-    return Recording(row["path"], row["folder"], row["n_samples"], row["split"], info)
+    path, folder, split = row["path"], row["folder"], row["split"]
+    return Recording(path, folder, row["n_samples"], split, info, row["channel"])
 
 
 def _tuples_as_lists(values: dict[str, Any]) -> dict[str, Any]:

@@ -20,10 +20,12 @@ from dafxtool.audio.io import (
     load_segment,
     read_info,
     resampled_length,
+    resolve_channel,
 )
 from dafxtool.audio.level import normalise_peak
 from dafxtool.config import SegmentConfig
 from dafxtool.dataset.recordings import Recording, RecordingSet, Track
+from dafxtool.dataset.silence import silence_reason
 from dafxtool.errors import InputError, RecordingError
 
 JOIN_FADE_SECONDS = 0.005  # a join without a fade clicks, and a click is broadband
@@ -72,7 +74,7 @@ def file_reader(catalogue: RecordingSet, config: SegmentConfig) -> SpanReader:
             start,
             n_samples,
             config.sample_rate,
-            config.channel,
+            recording.channel or config.channel,
             recording.info,
         )
 
@@ -99,10 +101,11 @@ def draw_segment(
     read     a reader that shares spans between segments; default reads each from its file
 
     Also returns (path, reason) of recordings that could not be read. RecordingError where no
-    segment is found, or for the first bad recording if strict.
+    segment is found, or for the first bad or silent recording if strict.
     """
     sampler = sampler or TrackSampler.from_split(catalogue, split)
     unreadable: list[tuple[str, str]] = []
+    quiet: Recording | None = None
     for _ in range(MAX_TRACKS_TRIED):
         track = catalogue.tracks[sampler.sample(rng)]
         for _ in range(config.max_redraws + 1):
@@ -114,19 +117,25 @@ def draw_segment(
                     raise
                 unreadable.append((catalogue.recordings[track.recordings[0]].path, str(error)))
                 break
-            if _is_loud(segment, config):
+            if is_loud(segment.audio[: track.n_samples - start], config):
                 return segment, unreadable
-    detail = f" Last error: {unreadable[-1][1]}" if unreadable else ""
+        else:
+            quiet = catalogue.recordings[track.recordings[0]]
+            if strict:
+                raise RecordingError(silence_reason(Path(quiet.path), config, quiet.channel))
+    if quiet is not None:
+        detail = f" The last one: {silence_reason(Path(quiet.path), config, quiet.channel)}"
+    else:
+        detail = f" Last error: {unreadable[-1][1]}"
     raise RecordingError(
         f"no segment of the {split} recordings was louder than a mean square of "
-        f"{config.min_mean_square:g} in {MAX_TRACKS_TRIED} tries. Lower --min-mean-square or name "
-        f"other recordings.{detail}"
+        f"{config.min_mean_square:g} in {MAX_TRACKS_TRIED} tries.{detail}"
     )
 
 
-def _is_loud(segment: Segment, config: SegmentConfig) -> bool:
-    mean_square = np.mean(np.square(segment.audio, dtype=np.float64))
-    return bool(mean_square >= config.min_mean_square)
+def is_loud(audio: NDArray[np.float32], config: SegmentConfig) -> bool:
+    """Return whether audio is a usable segment; without the zeros that pad a short recording."""
+    return bool(np.mean(np.square(audio, dtype=np.float64)) >= config.min_mean_square)
 
 
 def spans_of(
@@ -201,7 +210,9 @@ def cut_recording(path: Path, start: int, config: SegmentConfig) -> NDArray[np.f
 def _single_track(path: Path, info: AudioInfo, config: SegmentConfig) -> tuple[RecordingSet, Track]:
     """Return a catalogue of one recording, and its track."""
     n_samples = resampled_length(info, config.sample_rate)
-    recording = Recording(str(path), path.absolute().parent.name, n_samples, "test", info)
+    channel = resolve_channel(path, config.channel, info)
+    folder = path.absolute().parent.name
+    recording = Recording(str(path), folder, n_samples, "test", info, channel)
     track = Track((0,), n_samples, "test")
     return RecordingSet((recording,), (track,)), track
 
@@ -211,8 +222,8 @@ def consecutive_segments(
 ) -> list[Segment]:
     """Cut a recording end to end into normalised segments, without the silent ones.
 
-    A tail shorter than half a segment is dropped, unless it is all there is. RecordingError where
-    all of it is silent.
+    A tail shorter than half a segment is dropped, unless it is all there is. Its level is measured
+    before it is padded. RecordingError where all of it is silent, with the channels that are not.
     """
     info = info or read_info(path)
     catalogue, track = _single_track(path, info, config)
@@ -232,11 +243,8 @@ def consecutive_segments(
     loud = [
         Segment(normalise_peak(s.audio, config.level_dbfs), s.recording, s.offset)
         for s in segments
-        if _is_loud(s, config)
+        if is_loud(s.audio[: track.n_samples - s.offset], config)
     ]
     if not loud:
-        raise RecordingError(
-            f"{path}: the recording is silent (mean square below {config.min_mean_square:g}). "
-            "Lower min_mean_square or name another recording."
-        )
+        raise RecordingError(silence_reason(path, config, catalogue.recordings[0].channel))
     return loud

@@ -50,6 +50,10 @@ class PairWriter(Protocol):
         """Return the failed rows among those done, with the reasons."""
         ...
 
+    def recordings(self) -> NDArray[np.int64]:
+        """Return the index of the recording of each row (n_rows,), -1 where there is no pair."""
+        ...
+
     def put(
         self, rows: NDArray[np.int64], pairs: Sequence[Pair], failed: Sequence[FailedPair]
     ) -> None:
@@ -72,6 +76,12 @@ class _Hdf5PairWriter:
 
     def failed(self) -> dict[int, str]:
         return self.writer.failed()
+
+    def recordings(self) -> NDArray[np.int64]:
+        recordings = self.writer.read("recording").astype(np.int64)
+        recordings[~self.done()] = -1
+        recordings[list(self.failed())] = -1
+        return recordings
 
     def put(
         self, rows: NDArray[np.int64], pairs: Sequence[Pair], failed: Sequence[FailedPair]
@@ -311,12 +321,16 @@ class _CompleteFolder:
 
     n_rows: int
     reasons: dict[int, str]
+    recording: NDArray[np.int64]
 
     def done(self) -> NDArray[np.bool_]:
         return np.ones(self.n_rows, dtype=bool)
 
     def failed(self) -> dict[int, str]:
         return self.reasons
+
+    def recordings(self) -> NDArray[np.int64]:
+        return self.recording
 
     def put(
         self, rows: NDArray[np.int64], pairs: Sequence[Pair], failed: Sequence[FailedPair]
@@ -343,11 +357,16 @@ def _open_complete(
     expected = [
         [str(row), *_names(row, suffix)] for row in range(plan.n_rows) if row not in reasons
     ]
-    stored = [[row[0], *row[-2:]] for row in _read_table(output / TABLE)]
+    table = _read_table(output / TABLE)
+    stored = [[row[0], *row[-2:]] for row in table]
     if stored != expected or not all(
         (output / name).exists() for row in expected for name in row[1:]
     ):
         raise OutputExistsError(
             f"{output} holds other pairs, or fewer. Choose another --output, or use --overwrite."
         )
-    return _CompleteFolder(plan.n_rows, reasons)
+    index_of = {each.path: i for i, each in enumerate(plan.catalogue.recordings)}
+    recording = np.full(plan.n_rows, -1)
+    for row in table:
+        recording[int(row[0])] = index_of.get(row[PAIR_COLUMNS.index("recording")], -1)
+    return _CompleteFolder(plan.n_rows, reasons, recording)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from itertools import islice, product
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,7 +13,7 @@ from numpy.typing import NDArray
 
 from dafxtool import storage
 from dafxtool.audio.find_recordings import find_recordings
-from dafxtool.audio.io import AudioInfo, read_info, resampled_length
+from dafxtool.audio.io import AudioInfo, read_info, resampled_length, resolve_channel
 from dafxtool.config import SPLITS, SegmentConfig
 from dafxtool.dataset.pair import render_pair
 from dafxtool.dataset.segments import Segment, consecutive_segments
@@ -139,13 +140,13 @@ def _embed_recordings(
                     raise found
                 skipped.append((str(path), str(found)))
             else:
-                segments, info = found
+                segments, info, channel = found
                 for segment, (index, (effect, fixed)) in product(segments, enumerate(chosen)):
                     full = effect.complete(fixed)
                     sound, setting = render_pair(segment.audio, effect, full, config)
                     rows.append((len(table), segment.offset, index, setting))
                     yield sound
-                table.append(_table_row(path, len(table), config, info))
+                table.append(_table_row(path, len(table), config, info, channel))
             progress.advance()
 
     progress.start("embedding", len(paths), "recording")
@@ -163,11 +164,14 @@ def _embed_recordings(
     )
 
 
-def _heard(path: Path, config: SegmentConfig) -> tuple[list[Segment], AudioInfo] | RecordingError:
-    """A recording cut end to end, or what is wrong with it."""
+def _heard(
+    path: Path, config: SegmentConfig
+) -> tuple[list[Segment], AudioInfo, str] | RecordingError:
+    """Cut a recording end to end; also return its channel. An error is returned, not raised."""
     try:
         info = read_info(path)
-        return consecutive_segments(path, config, info), info
+        channel = resolve_channel(path, config.channel, info)
+        return consecutive_segments(path, replace(config, channel=channel), info), info, channel
     except RecordingError as error:
         return error
 
@@ -177,7 +181,9 @@ def _stacked(arrays: Iterator[NDArray[np.float32]], size: int) -> Iterator[NDArr
         yield np.stack(part)
 
 
-def _table_row(path: Path, track: int, config: SegmentConfig, info: AudioInfo) -> dict[str, Any]:
+def _table_row(
+    path: Path, track: int, config: SegmentConfig, info: AudioInfo, channel: str
+) -> dict[str, Any]:
     return {
         "path": str(path.absolute()),
         "folder": path.absolute().parent.name,
@@ -187,4 +193,5 @@ def _table_row(path: Path, track: int, config: SegmentConfig, info: AudioInfo) -
         "n_samples_native": info.n_samples,
         "n_samples": resampled_length(info, config.sample_rate),
         "track": track,
+        "channel": channel,
     }

@@ -13,9 +13,9 @@ from dafxtool.audio.io import read_info
 from dafxtool.audio.level import normalise_peak
 from dafxtool.config import SegmentConfig
 from dafxtool.dataset.pair import render_pair
-from dafxtool.dataset.segments import consecutive_segments, cut_recording
+from dafxtool.dataset.segments import consecutive_segments, cut_recording, is_loud
 from dafxtool.effects.effect import Effect, EffectChoice
-from dafxtool.errors import InputError
+from dafxtool.errors import InputError, RecordingError
 from dafxtool.models.run import Run
 from dafxtool.spectrogram.transform import linear_magnitude
 from dafxtool.utils.text import shown_name
@@ -63,7 +63,7 @@ def load_example(
     offset, dry = _segment(path, config, start_seconds)
     choice = None
     if wet is not None:
-        sound = normalise_peak(cut_recording(wet, offset, config), config.level_dbfs)
+        sound = normalise_peak(_cut(wet, offset, config), config.level_dbfs)
         pair = np.stack([normalise_peak(dry, config.level_dbfs), sound])
         effect, label = "wet file", shown_name(wet)
     elif chosen is not None:
@@ -81,12 +81,24 @@ def _segment(
 ) -> tuple[int, NDArray[np.float32]]:
     if start_seconds is not None:
         offset = round(start_seconds * config.sample_rate)
-        return offset, cut_recording(path, offset, config)
+        return offset, _cut(path, offset, config)
     info = read_info(path)
     cut = consecutive_segments(path, config, info)
     # Each is at full peak level already, so the one with the largest mean is the fullest.
     fullest = max(cut, key=lambda segment: float(np.mean(np.square(segment.audio))))
     return fullest.offset, fullest.audio
+
+
+def _cut(path: Path, offset: int, config: SegmentConfig) -> NDArray[np.float32]:
+    """Cut the segment that begins at an offset. RecordingError if it is silent."""
+    audio = cut_recording(path, offset, config)
+    if not is_loud(audio, config):
+        raise RecordingError(
+            f"{path}: the segment at {offset / config.sample_rate:.2f} s is silent (mean square "
+            f"below {config.min_mean_square:g}). Choose another start, --channel loudest or a "
+            "lower --min-mean-square."
+        )
+    return audio
 
 
 def source_of_pair(

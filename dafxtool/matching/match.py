@@ -95,15 +95,18 @@ def match_files(
     strength: float = 1.0,
     overwrite: bool = False,
     progress: Progress = SILENT,
+    channel: str | None = None,
 ) -> Match:
     """Find the chain that turns one recording into another; write what it makes of the first.
 
     output    the matched recording; the sheet and the JSON file are named like it
     names     candidate effects as `--effect` takes them
     strength  share of the effect in the matched recording, 0 to 1
+    channel   that the search reads of both recordings; None is the first, or the mean where that
+              fits better. The chain is applied to all channels
     """
     paths = check_match_outputs(output, overwrite)
-    prepared = prepare_files(dry, wet, None if plugins else HIGHEST_RATE)
+    prepared = prepare_files(dry, wet, None if plugins else HIGHEST_RATE, channel)
     effects = choices_from(names, plugins, prepared.sample_rate, progress)
     answer = match_pair(prepared, replace(options, effects=effects), progress)
     write_matched(dry, output, answer.best.stages, strength, overwrite)
@@ -121,15 +124,16 @@ def match_like_files(
     strength: float = 1.0,
     overwrite: bool = False,
     progress: Progress = SILENT,
+    channel: str | None = None,
 ) -> Match:
     """Find the chain that makes a recording sound like references with other content.
 
     references  files and folders; the rest is as in match_files
     """
     paths = check_match_outputs(output, overwrite)
-    ours = read_recording(dry, SAMPLE_RATE)
+    ours = _read(dry, channel)
     files = find_recordings(references)
-    theirs = [read_recording(path, SAMPLE_RATE) for path in files]
+    theirs = [_read(path, channel) for path in files]
     effects = choices_from(names, plugins, SAMPLE_RATE, progress)
     answer = match_like(ours, theirs, replace(options, effects=effects), progress)
     write_matched(dry, output, answer.best.stages, strength, overwrite)
@@ -146,6 +150,12 @@ def match_like_files(
     labels = (f"dry\n{shown_name(dry)}", f"reference\n{shown_name(files[0])}", "matched")
     draw_match_sheet(paths[1], panels, SAMPLE_RATE, labels, answer, overwrite)
     return _finished(answer, paths, overwrite)
+
+
+def _read(path: Path, channel: str | None) -> Array:
+    """Read a channel, if the recording has several."""
+    mono = channel is None or read_info(path).n_channels == 1
+    return read_recording(path, SAMPLE_RATE, "first" if mono else str(channel))
 
 
 def _as_long(samples: Array, n_samples: int) -> Array:

@@ -9,7 +9,9 @@ import numpy as np
 import scipy.fft
 from numpy.typing import NDArray
 
-from dafxtool.audio.io import load_segment, read_info, resampled_length
+from dafxtool.audio.io import AudioInfo, load_segment, read_info, resampled_length
+from dafxtool.config import SegmentConfig
+from dafxtool.dataset.silence import silence_reason
 from dafxtool.errors import InputError
 from dafxtool.matching.objective import Array, rms
 from dafxtool.matching.pair import Pair
@@ -76,19 +78,24 @@ def read_recording(path: Path, sample_rate: int | None = None, channel: str = "f
         )
     samples = load_segment(path, 0, n_samples, rate, channel, info)
     if rms(samples) < SILENT_RMS:
-        raise InputError(
-            f"{path}: silent recording (found {20 * np.log10(rms(samples) + 1e-12):.0f} dBFS, "
-            "expected above -90 dBFS). Give one with sound in it."
+        whole = SegmentConfig(
+            rate, n_samples, min_mean_square=SILENT_RMS**2, short="pad", channel=channel
         )
+        raise InputError(silence_reason(path, whole, remedy="Give a recording with sound in it."))
     return samples
 
 
 def prepare_files(
-    dry_path: Path, wet_path: Path, highest_rate: int | None = HIGHEST_RATE
+    dry_path: Path,
+    wet_path: Path,
+    highest_rate: int | None = HIGHEST_RATE,
+    channel: str | None = None,
 ) -> Prepared:
     """Read and align a dry and a wet recording of any rates and channel counts.
 
     highest_rate  Hz, above which both are resampled for the search
+    channel       of both; None takes the first, or the mean where the two have different numbers
+                  of channels and the mean fits better
     """
     dry_info, wet_info = read_info(dry_path), read_info(wet_path)
     rate = min(dry_info.sample_rate, highest_rate or dry_info.sample_rate)
@@ -96,8 +103,8 @@ def prepare_files(
     highest = min(1.0, 0.95 * lowest / rate) if lowest < rate else 1.0
     best: tuple[float, Array, Array] | None = None
     same = dry_info.n_channels == wet_info.n_channels
-    for dry_channel in ("first",) if same or dry_info.n_channels == 1 else ("first", "mean"):
-        for wet_channel in ("first",) if same or wet_info.n_channels == 1 else ("first", "mean"):
+    for dry_channel in _channels(dry_info, channel, same):
+        for wet_channel in _channels(wet_info, channel, same):
             dry = read_recording(dry_path, rate, dry_channel)
             wet = read_recording(wet_path, rate, wet_channel)
             height = correlation_peak(dry, wet, rate)[1]
@@ -106,6 +113,15 @@ def prepare_files(
     assert best is not None
     names = (shown_name(dry_path), shown_name(wet_path))
     return align(best[1], best[2], rate, highest, names)
+
+
+def _channels(info: AudioInfo, channel: str | None, same: bool) -> tuple[str, ...]:
+    """Return the channels to try of one of the recordings; a mono one has only its own."""
+    if info.n_channels == 1:
+        return ("first",)
+    if channel is not None:
+        return (channel,)
+    return ("first",) if same else ("first", "mean")
 
 
 def align(

@@ -63,6 +63,7 @@ RECORDINGS: Columns = {
     "n_samples_native": "<i8",
     "n_samples": "<i8",
     "track": "<i8",
+    "channel": TEXT,  # that was read; empty where it is unknown
 }
 PARTS: Columns = {"name": TEXT, "start": "<i8", "stop": "<i8"}
 COLUMNS = {
@@ -402,6 +403,7 @@ def read_recordings(
     complete = []
     for index, (row, split, length) in enumerate(zip(rows, splits, n_samples, strict=True)):
         defaults = {"folder": PurePath(row["path"]).parent.name, "split": split, "n_channels": 1}
-        defaults |= {"sample_rate": sample_rate, "n_samples": length, "track": index} | row
+        defaults |= {"sample_rate": sample_rate, "n_samples": length, "track": index}
+        defaults |= {"channel": ""} | row
         complete.append({**defaults, "n_samples_native": defaults["n_samples"]} | row)
     return complete

@@ -88,6 +88,10 @@ class Hdf5Writer:
         rows = np.flatnonzero(done & (reasons != b"")).tolist()
         return {row: reasons[row].decode("utf-8", "replace") for row in rows}
 
+    def read(self, name: str) -> NDArray[Any]:
+        """Read a column; the values of rows that are not written are undefined."""
+        return self._arrays[name].read()
+
     def marked(self) -> NDArray[np.bool_]:
         """Return which rows are written or failed (n_rows,)."""
         return self._arrays["done"].read().astype(bool)

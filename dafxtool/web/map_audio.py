@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -88,6 +88,8 @@ def _read_pairs(path: Path, splits: Sequence[str], rows: NDArray[np.int64]) -> N
 
 def _render_row(latents: Latents, run: Run, row: int) -> NDArray[np.float32]:
     labels, config = latents.labels, run.configuration.segments
+    channel = labels.recordings[labels.recording[row]].get("channel") or config.channel
+    config = replace(config, channel=channel)
     dry = cut_recording(Path(labels.path_of(row)), int(labels.offset[row]), config)
     effect = Effect.from_dict(labels.effects[labels.effect[row]]).at(config.sample_rate)
     return render_pair(dry, effect, effect.complete(labels.setting_of(row)), config)[0]

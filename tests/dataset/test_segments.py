@@ -172,7 +172,7 @@ def test_a_tiny_peak_is_silence_and_never_infinite(peak):
 def test_impossible_configurations_are_refused():
     with pytest.raises(ConfigError, match=r"level_dbfs: .*found 1000\.0, expected .*-120"):
         SegmentConfig(level_dbfs=1000.0)
-    with pytest.raises(InputError, match="Give first, mean, or a number"):
+    with pytest.raises(InputError, match="Give first, mean, loudest, or a number"):
         SegmentConfig(channel="left")
     with pytest.raises(ConfigError, match="from 1 to 1,000,000 Hz"):
         SegmentConfig(sample_rate=3 * 10**18)

@@ -215,7 +215,7 @@ def test_silence_is_skipped_or_with_strict_refused(recordings, run, tmp_path):
     inputs = [tmp_path, recordings / "plucks" / "1.wav"]
     (made,) = sweep(inputs, run, chosen("low-pass"), 2, 2)
     assert [path for path, _ in made.latents.skipped] == [str(tmp_path / "silent.wav")]
-    with pytest.raises(InputError, match="louder"):
+    with pytest.raises(InputError, match="digital silence"):
         sweep(inputs, run, chosen("low-pass"), 2, 2, strict=True)
     with pytest.raises(InputError, match="nothing can be swept over"):
         sweep([tmp_path], run, chosen("low-pass"), 2, 2)

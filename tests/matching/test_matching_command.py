@@ -105,8 +105,8 @@ def test_an_unprocessed_reference_is_no_failure(folder):
     [
         (("dry.wav", "missing.wav"), "missing.wav"),
         (("dry.wav", "other.wav"), "not the same performance"),
-        (("dry.wav", "silent.wav"), "silent recording"),
-        (("dry.wav", "--like", "silent.wav"), "silent recording"),
+        (("dry.wav", "silent.wav"), "digital silence"),
+        (("dry.wav", "--like", "silent.wav"), "digital silence"),
         (("dry.wav", "wet.wav", "-o", "x.mp3"), "expected .wav or .flac"),
         (("dry.wav", "wet.wav", "-o", "wet.wav"), "--overwrite"),
         (("dry.wav", "wet.wav", "--effect", "dealy"), "did you mean delay"),
