@@ -30,7 +30,7 @@ from dafxtool.latents.interpolate import (
     Interpolation,
     draw_interpolation,
     interpolate,
-    sound_interpolation,
+    save_interpolation_audio,
 )
 from dafxtool.latents.invert import invert_file
 from dafxtool.latents.latent_map import draw_latent_map, latent_map, map_title
@@ -313,7 +313,7 @@ class _Demo:
         draw_interpolation(output, self._interpolate(endpoints), self.model, True)
 
     def _write_interpolation(self, endpoints: Endpoints, output: Path) -> None:
-        sound_interpolation(
+        save_interpolation_audio(
             output, self._interpolate(endpoints), self.model, overwrite=True, progress=self.progress
         )
 

@@ -33,7 +33,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, repr=False)
 class InterpolationResult(display.Displayed):
-    """The two ends, the decoded steps between them, and what was written."""
+    """The steps of an interpolation, and the files that were written.
+
+    audio_files  each with its spectral convergence in dB; None for an original
+    """
 
     steps: Interpolation
     run: Run
@@ -62,18 +65,18 @@ class InterpolationResult(display.Displayed):
         return ("end", "recording", "starts at", "effect", *errors)
 
     def remarks(self) -> list[str]:
-        """Return the mean error of the inner steps against the effect rendered between."""
+        """Return a sentence on the error of the inner steps against the rendered effect."""
         errors = self.steps.rendered_errors
         if errors is None or len(errors) < 3:
             return []
-        how = "transported" if self.steps.detailed else "decoded"
+        kind = "detailed" if self.steps.detailed else "decoded"
         error = float(errors[1:-1].mean())
-        return [f"{how} against rendered between the settings: mean squared error {error:.4f}"]
+        return [f"Mean squared error of the {kind} steps against the rendered effect: {error:.4f}"]
 
     def _parts(self) -> Iterator[str]:
         from dafxtool.latents import interpolate as stage
 
-        draw = partial(stage.draw_interpolation, made=self.steps, run=self.run)
+        draw = partial(stage.draw_interpolation, interpolation=self.steps, run=self.run)
         yield display.figure(draw, "interpolation sheet")
         yield display.table(self.header, self.rows())
         rate = self.run.spectrogram_config.sample_rate
@@ -115,7 +118,7 @@ def interpolate(
     effects           None takes those that the run was trained on: its first for two recordings,
                       its first two for one
     wet_a, wet_b      wet recordings of the ends, in place of effects
-    start_a, start_b  s, where the segments begin; None takes the fullest of a recording
+    start_a, start_b  start of the segments in s; None takes the loudest segment
     steps             number of steps, including both ends
     spherical         interpolate along the sphere instead of the straight line
     detailed          filter the recording itself instead of decoding: one recording, two effects
@@ -148,7 +151,7 @@ def interpolate(
     if run is None and detailed:
         from dafxtool.models.run import without_training
 
-        loaded = without_training(PRESETS["small"])  # nothing is encoded
+        loaded = without_training(PRESETS["small"])  # for its analysis only
         loaded = defaults.reading_as(loaded, channel, min_mean_square)
     else:
         loaded = defaults.loaded_run(run, device, channel, min_mean_square)
@@ -161,15 +164,17 @@ def interpolate(
             (paths[0], paths[-1]), chosen, wets, (start_a, start_b), strict=True
         )
     ]
-    made = stage.interpolate(ends[0], ends[1], loaded, steps, spherical, detailed)
+    interpolation = stage.interpolate(ends[0], ends[1], loaded, steps, spherical, detailed)
     if figure:
-        stage.draw_interpolation(figure, made, loaded, overwrite)
+        stage.draw_interpolation(figure, interpolation, loaded, overwrite)
     if table:
-        stage.write_interpolation_table(table, made, overwrite)
+        stage.write_interpolation_table(table, interpolation, overwrite)
     written = []
     if folder:
-        written = stage.sound_interpolation(folder, made, loaded, method, overwrite, progress)
-    return InterpolationResult(made, loaded, figure, written)
+        written = stage.save_interpolation_audio(
+            folder, interpolation, loaded, method, overwrite, progress
+        )
+    return InterpolationResult(interpolation, loaded, figure, written)
 
 
 def _check_arguments(
@@ -205,7 +210,7 @@ def _least_effects(paths: Sequence[Path], wets: tuple[Path | None, Path | None])
 
 
 def _check_detailed(paths: Sequence[Path], spherical: bool, table: Path | None) -> None:
-    """Refuse what has no meaning without latents."""
+    """Refuse arguments that need latents, which a detailed interpolation has not."""
     if len(paths) > 1:
         raise ArgumentError(
             f"a detailed interpolation is between two effects on one recording (found "
@@ -224,11 +229,11 @@ def _effects(
     run: Run,
     progress: Progress,
 ) -> tuple[EffectChoice | None, EffectChoice | None]:
-    """Return the effect of each end; None where wet recordings are given for both."""
+    """Return the effect of each end; None if both ends have wet recordings."""
     if all(wets):
         return None, None
     least = _least_effects(paths, wets)
     rate = run.configuration.segments.sample_rate
-    found = defaults.effects_of_run(run.effects[:least], names, plugins, rate, progress)
-    _check_number(len(found), paths, wets)  # a run or a plugin may have others
-    return found[0], found[-1]
+    chosen = defaults.effects_of_run(run.effects[:least], names, plugins, rate, progress)
+    _check_number(len(chosen), paths, wets)  # a run or a plugin may have others
+    return chosen[0], chosen[-1]

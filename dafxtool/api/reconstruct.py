@@ -35,10 +35,10 @@ if TYPE_CHECKING:
 class ReconstructionResult(display.Displayed):
     """Reconstructed examples, and the mean errors of each effect.
 
-    examples  shown in the figure
+    examples  those in the figure
     errors    mean squared errors in standardised units, by effect, or of the rows named
-    output, audio_files
-              what was written; an audio file comes with its spectral convergence in dB
+    audio_files
+              each with its spectral convergence in dB; None for an original
     """
 
     examples: list[Reconstruction]
@@ -70,7 +70,7 @@ class ReconstructionResult(display.Displayed):
     def _parts(self) -> Iterator[str]:
         from dafxtool.latents import reconstruct as stage
 
-        draw = partial(stage.draw_reconstructions, made=self.examples, run=self.run)
+        draw = partial(stage.draw_reconstructions, reconstructions=self.examples, run=self.run)
         yield display.figure(draw, "originals beside reconstructions")
         yield display.table(self.columns(), self.rows())
 
@@ -127,24 +127,24 @@ def reconstruct(
 
     loaded = defaults.loaded_run(run, device, channel, min_mean_square)
     if is_hdf5(sources[0]):
-        made, table = stage.reconstruct_pairs(
+        reconstructions, table = stage.reconstruct_pairs(
             sources[0], loaded, as_splits(split), examples, rows, progress
         )
     else:
         rate = loaded.configuration.segments.sample_rate
         chosen = defaults.effects_of_run(loaded.effects[:2], names, plugin_files, rate, progress)
         paths = find_recordings(sources)
-        made = stage.reconstruct(
+        reconstructions = stage.reconstruct(
             [load_example(path, loaded, effect) for path in paths for effect in chosen], loaded
         )
-        table = stage.table_of(made)
+        table = stage.mean_errors(reconstructions)
     if figure:
-        stage.draw_reconstructions(figure, made, loaded, overwrite)
+        stage.draw_reconstructions(figure, reconstructions, loaded, overwrite)
     if table_path:
         stage.write_reconstruction_table(table_path, table, overwrite)
     written = []
     if folder:
-        written = stage.sound_reconstructions(
-            folder, made, loaded, overwrite=overwrite, progress=progress
+        written = stage.save_reconstruction_audio(
+            folder, reconstructions, loaded, overwrite=overwrite, progress=progress
         )
-    return ReconstructionResult(made, table, loaded, figure, written)
+    return ReconstructionResult(reconstructions, table, loaded, figure, written)

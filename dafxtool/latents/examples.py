@@ -1,4 +1,4 @@
-"""Load one pair to look at."""
+"""Load one pair as an example to draw, decode and listen to."""
 
 from __future__ import annotations
 
@@ -27,11 +27,12 @@ CHANNELS = ("dry", "wet")
 class Example:
     """A pair as the model sees it.
 
-    audio        (2, n_samples)
-    spectrogram  (2, n_bins, n_frames) standardised, constants (2,) take it back
-    magnitude    (2, n_bins, n_frames) linear
-    choice       the effect and its complete setting, where they are known
-    row          in the pairs file, where it comes from one
+    audio        (2, n_samples), dry first
+    spectrogram  (2, n_bins, n_frames), standardised
+    constants    (2,) mean and standard deviation that the spectrogram was standardised with
+    magnitude    (2, n_bins, n_frames), linear
+    choice       the effect and its complete setting; None for a wet recording or a stored pair
+    row          row in the pairs file; None for a pair from elsewhere
     """
 
     audio: NDArray[np.float32]
@@ -53,44 +54,47 @@ def load_example(
     wet: Path | None = None,
     start_seconds: float | None = None,
 ) -> Example:
-    """One segment of a recording, dry and with an effect.
+    """Load one segment of a recording, and apply an effect to it.
 
-    chosen         the effect, its default setting where nothing is fixed
-    wet            a recording of the wet sound, instead of an effect
-    start_seconds  where the segment begins; None takes the loudest one
+    chosen         the effect; parameters that are not fixed get their default
+    wet            wet recording, in place of an effect
+    start_seconds  start of the segment; None takes the loudest segment
+
+    RecordingError; InputError without an effect and a wet recording.
     """
     config = run.configuration.segments
     offset, dry = _segment(path, config, start_seconds)
     choice = None
     if wet is not None:
-        sound = normalise_peak(_cut(wet, offset, config), config.level_dbfs)
-        pair = np.stack([normalise_peak(dry, config.level_dbfs), sound])
+        wet_audio = normalise_peak(_cut(wet, offset, config), config.level_dbfs)
+        pair = np.stack([normalise_peak(dry, config.level_dbfs), wet_audio])
         effect, label = "wet file", shown_name(wet)
     elif chosen is not None:
-        held = chosen[0].at(config.sample_rate)
-        pair, setting = render_pair(dry, held, held.complete(chosen[1]), config)
-        effect, label, choice = held.name, held.label(setting), (held, setting)
+        at_rate = chosen[0].at(config.sample_rate)
+        pair, setting = render_pair(dry, at_rate, at_rate.complete(chosen[1]), config)
+        effect, label, choice = at_rate.name, at_rate.label(setting), (at_rate, setting)
     else:
-        raise InputError(f"neither an effect nor a wet recording was given for {path}.")
+        raise InputError(f"{path}: no effect and no wet recording. Name one of them.")
     seconds = offset / config.sample_rate
-    return source_of_pair(run, pair, effect, label, shown_name(path), seconds, choice)
+    return analyse_pair(run, pair, effect, label, shown_name(path), seconds, choice)
 
 
 def _segment(
     path: Path, config: SegmentConfig, start_seconds: float | None
 ) -> tuple[int, NDArray[np.float32]]:
+    """Return the offset and the audio of the segment at a time, or of the loudest one."""
     if start_seconds is not None:
         offset = round(start_seconds * config.sample_rate)
         return offset, _cut(path, offset, config)
     info = read_info(path)
-    cut = consecutive_segments(path, config, info)
-    # Each is at full peak level already, so the one with the largest mean is the fullest.
-    fullest = max(cut, key=lambda segment: float(np.mean(np.square(segment.audio))))
-    return fullest.offset, fullest.audio
+    segments = consecutive_segments(path, config, info)
+    # All have the same peak level, so the mean square decides.
+    loudest = max(segments, key=lambda segment: float(np.mean(np.square(segment.audio))))
+    return loudest.offset, loudest.audio
 
 
 def _cut(path: Path, offset: int, config: SegmentConfig) -> NDArray[np.float32]:
-    """Cut the segment that begins at an offset. RecordingError if it is silent."""
+    """Cut the segment that starts at an offset; RecordingError if it is silent."""
     audio = cut_recording(path, offset, config)
     if not is_loud(audio, config):
         raise RecordingError(
@@ -101,7 +105,7 @@ def _cut(path: Path, offset: int, config: SegmentConfig) -> NDArray[np.float32]:
     return audio
 
 
-def source_of_pair(
+def analyse_pair(
     run: Run,
     pair: NDArray[np.float32],
     effect: str,
@@ -111,7 +115,7 @@ def source_of_pair(
     choice: tuple[Effect, dict[str, float]] | None = None,
     row: int | None = None,
 ) -> Example:
-    """Analyse a pair (2, n_samples) that exists already; offset in seconds."""
+    """Analyse a pair (2, n_samples) and return it as an example; offset in seconds."""
     spectrogram, constants = run.analyse(pair[None])
     magnitude = linear_magnitude(spectrogram, constants, run.spectrogram_config)
     return Example(
@@ -128,10 +132,11 @@ def source_of_pair(
     )
 
 
-def _stored_source(reader: storage.Hdf5Reader, index: int, run: Run) -> Example:
+def stored_example(reader: storage.Hdf5Reader, index: int, run: Run) -> Example:
+    """Load a pair of a pairs file; `index` counts the rows that have audio."""
     labels = reader.labels
     effect = Effect.from_dict(labels.effects[labels.effect[index]])
-    return source_of_pair(
+    return analyse_pair(
         run,
         np.asarray(reader.rows(np.array([index]))[0]),
         effect.name,

@@ -1,9 +1,9 @@
-"""Interpolate between two pairs through the latent space, and draw and write what lies between.
+"""Interpolate between two pairs through the latent space, and draw and write the steps.
 
-The decoded steps are anchored on what is known. What the decoder leaves of each end is carried
-along, so that both ends are exact. The level of each step lies on the line between the ends'
-levels, in dB: a fade after the power law is too soft. Pauses stay as quiet as those of the ends.
-Between two settings of one effect on one recording the effect is rendered at each step as well.
+The decoded steps are corrected by what is known of the ends. The residual of the decoder at each
+end is added, so that both ends are exact. The level of each step is interpolated in dB, because a
+cross-fade after the power law is too quiet. Pauses stay as quiet as those of the ends. Between two
+settings of one effect on one recording, the effect is also rendered at each step.
 """
 
 from __future__ import annotations
@@ -37,24 +37,28 @@ if TYPE_CHECKING:
 
 Magnitudes = NDArray[np.float32]
 
-GAP_SECONDS = 0.35  # between the steps of an interpolation in one file
-PAUSE_POWER = 1e-4  # of the loudest frame: 40 dB below it
-PAUSE_MARGIN_FRAMES = 2  # windows overlap
-LARGEST_LEVEL_GAIN = 10.0 ** (30 / 20)
-SAME_LEVEL = 1e-3
+GAP_SECONDS = 0.35  # between the steps in the file with all steps
+PAUSE_POWER = 1e-4  # relative to the loudest frame (-40 dB)
+PAUSE_MARGIN_FRAMES = 2  # because windows overlap
+MAX_LEVEL_GAIN = 10.0 ** (30 / 20)
+MIN_LEVEL_CHANGE = 1e-3  # smaller corrections are left out
 
 
 @dataclass(frozen=True)
 class Interpolation:
     """The interpolation path from pair a to pair b.
 
-    positions   (n_steps,) from 0 to 1
+    positions   (n_steps,) from 0 (a) to 1 (b)
     latents     (n_steps, n_latent); the ends are those of a and b. None if nothing was decoded
-    magnitudes  (n_steps, 2, n_bins, n_frames) linear; the ends are those of a and b
-    errors_a, errors_b  (2,) of the decoded ends before what they leave is added
+    magnitudes  (n_steps, 2, n_bins, n_frames), linear; the ends are those of a and b
+    errors_a, errors_b
+                (2,) squared errors of the decoded ends, before the residual is added
     rendered    (n_steps, n_samples) wet audio of the settings between those of a and b
-    rendered_magnitudes, rendered_errors  (n_steps, n_bins, n_frames) of it, and the mean squared
-                error (n_steps,) of the decoded wet steps against them, in standardised units
+    rendered_magnitudes
+                (n_steps, n_bins, n_frames) of the rendered audio
+    rendered_errors
+                (n_steps,) mean squared errors of the decoded wet steps against the rendered ones,
+                in standardised units
     """
 
     a: Example
@@ -81,58 +85,64 @@ def interpolate(
 ) -> Interpolation:
     """Interpolate between the latents of two pairs and decode each step.
 
-    detailed  one segment with two effects: nothing is decoded. What filters of the dry recording
-              explain moves from one to the other, the rest is faded (`displacement`)
+    detailed  one segment with two effects: nothing is decoded, and filters of the dry recording
+              are interpolated (latents.spectral_transport)
+
+    InputError for fewer than two steps, and for detailed with two segments.
     """
     if n_steps < 2:
-        raise InputError(f"{n_steps} steps were asked for: an interpolation has at least 2.")
+        raise InputError(f"too few steps (found {n_steps}, expected at least 2).")
     positions = np.linspace(0, 1, n_steps, dtype=np.float32)
     blend = positions[:, None]
     constants = ((1 - blend) * a.constants + blend * b.constants).astype(np.float32)
     latents: NDArray[np.float32] | None = None
     errors: tuple[NDArray[np.float64], ...] | tuple[None, None] = (None, None)
     if detailed:
-        magnitudes = _moved(a, b, positions, run)
+        magnitudes = _transported(a, b, positions, run)
     else:
         latents, decoded, errors = decode_path(a, b, run, positions, spherical)
         magnitudes = linear_magnitude(decoded, constants, run.spectrogram_config)
         magnitudes[[0, -1]] = a.magnitude, b.magnitude
         quieten_pauses(magnitudes)
         match_levels(magnitudes, positions)
-    audio_between = _rendered(a, b, run, positions)
-    made = Interpolation(
+    result = Interpolation(
         a, b, positions, latents, magnitudes, errors[0], errors[1], spherical, detailed
     )
-    return made if audio_between is None else _with_rendered(made, audio_between, run, constants)
+    rendered = _render_steps(a, b, run, positions)
+    return result if rendered is None else _with_rendered(result, rendered, run, constants)
 
 
 def decode_path(
     a: Example, b: Example, run: Run, positions: NDArray[np.float32], spherical: bool = False
 ) -> tuple[NDArray[np.float32], Magnitudes, tuple[NDArray[np.float64], NDArray[np.float64]]]:
-    """Latents, standardised spectrograms whose ends are exact, and the errors of the ends."""
+    """Decode the path between two pairs.
+
+    Returns latents (n_steps, n_latent), standardised spectrograms (n_steps, 2, n_bins, n_frames)
+    whose ends are exact, and the errors (2,) of the decoder at both ends.
+    """
     import torch
 
     ends = np.stack([a.spectrogram, b.spectrogram])
     first, last = torch.from_numpy(run.embed(ends))
-    way = (slerp if spherical else lerp)(first, last, torch.from_numpy(positions)).numpy()
+    path = (slerp if spherical else lerp)(first, last, torch.from_numpy(positions)).numpy()
     t = positions[:, None, None]
 
-    def carried(decoded: Magnitudes, channel: int) -> Magnitudes:
-        """Add what the decoder leaves of each end, in the proportion of the step."""
-        left = ends[:, channel] - decoded[[0, -1]]
-        return decoded + (1 - t) * left[0] + t * left[1]
+    def with_residual(decoded: Magnitudes, channel: int) -> Magnitudes:
+        """Add the interpolated residual of the decoder at the ends."""
+        residual = ends[:, channel] - decoded[[0, -1]]
+        return decoded + (1 - t) * residual[0] + t * residual[1]
 
-    dry = carried(run.decode(way)[:, 0], 0)
-    decoded = run.decode(way, dry)
+    dry = with_residual(run.decode(path)[:, 0], 0)
+    decoded = run.decode(path, dry)
     errors = channel_mse(decoded[[0, -1]], ends)
-    steps = np.stack([dry, carried(decoded[:, 1], 1)], axis=1)
-    return way, steps, (errors[0], errors[1])
+    steps = np.stack([dry, with_residual(decoded[:, 1], 1)], axis=1)
+    return path, steps, (errors[0], errors[1])
 
 
 def quieten_pauses(magnitudes: Magnitudes) -> None:
-    """Let frames that are pauses at both ends be no louder between them, in place.
+    """Attenuate frames that are pauses at both ends to the louder end's level, in place.
 
-    magnitudes  (n_steps, 2, n_bins, n_frames) linear
+    magnitudes  (n_steps, 2, n_bins, n_frames), linear
     """
     power = np.square(magnitudes).mean(axis=2)  # (n_steps, 2, n_frames)
     limit = np.maximum(power[0], power[-1])
@@ -143,9 +153,9 @@ def quieten_pauses(magnitudes: Magnitudes) -> None:
 
 
 def match_levels(magnitudes: Magnitudes, positions: NDArray[np.float32]) -> None:
-    """Bring each step to the line between the levels of the ends in dB, in place.
+    """Set the level of each step to the level in dB interpolated between the ends, in place.
 
-    magnitudes  (n_steps, 2, n_bins, n_frames) linear
+    magnitudes  (n_steps, 2, n_bins, n_frames), linear
     """
     power = np.square(magnitudes, dtype=np.float64).mean(axis=(2, 3))
     if power.min() <= 0:
@@ -153,17 +163,20 @@ def match_levels(magnitudes: Magnitudes, positions: NDArray[np.float32]) -> None
     level = np.log(power)
     t = positions[:, None]
     gain = np.exp(((1 - t) * level[0] + t * level[-1] - level) / 2)
-    gain = gain.clip(1 / LARGEST_LEVEL_GAIN, LARGEST_LEVEL_GAIN)
-    gain = np.where(np.abs(gain - 1) < SAME_LEVEL, 1, gain)
+    gain = gain.clip(1 / MAX_LEVEL_GAIN, MAX_LEVEL_GAIN)
+    gain = np.where(np.abs(gain - 1) < MIN_LEVEL_CHANGE, 1, gain)
     magnitudes *= gain.astype(np.float32)[:, :, None, None]
 
 
-def _moved(a: Example, b: Example, positions: NDArray[np.float32], run: Run) -> Magnitudes:
-    """Magnitudes (n_steps, 2, n_bins, n_frames) whose dry channel stands still."""
+def _transported(a: Example, b: Example, positions: NDArray[np.float32], run: Run) -> Magnitudes:
+    """Interpolate the wet channel by transport: (n_steps, 2, n_bins, n_frames).
+
+    The dry channel is that of the ends.
+    """
     if not np.array_equal(a.audio[0], b.audio[0]):
         raise InputError(
-            f"A is {a.recording} from {a.offset_seconds:.2f} s and B is {b.recording} from "
-            f"{b.offset_seconds:.2f} s, but --detailed needs two effects on one segment. Name one "
+            f"--detailed needs two effects on one segment (found {a.recording} from "
+            f"{a.offset_seconds:.2f} s and {b.recording} from {b.offset_seconds:.2f} s). Name one "
             "recording and one start, or leave --detailed out."
         )
     wet = transport(
@@ -178,23 +191,30 @@ def _moved(a: Example, b: Example, positions: NDArray[np.float32], run: Run) -> 
 def setting_between(
     effect: Effect, a: dict[str, float], b: dict[str, float], t: float
 ) -> dict[str, float] | None:
-    """The setting at t from a (0) to b (1), along each parameter's own scale; None without one."""
+    """Interpolate between settings a (t = 0) and b (t = 1) on the scale of each parameter.
+
+    None if they differ in a choice, which has no values in between.
+    """
     setting = {}
     for parameter in effect.parameters:
         first, last = a[parameter.name], b[parameter.name]
         if parameter.choices and first != last:
-            return None  # nothing lies between two names
-        position = (1 - t) * parameter.to_normalised(first) + t * parameter.to_normalised(last)
+            return None
+        normalised = (1 - t) * parameter.to_normalised(first) + t * parameter.to_normalised(last)
         setting[parameter.name] = (
-            first if parameter.choices else parameter.from_normalised(position)
+            first if parameter.choices else parameter.from_normalised(normalised)
         )
     return setting
 
 
-def _rendered(
+def _render_steps(
     a: Example, b: Example, run: Run, positions: NDArray[np.float32]
 ) -> NDArray[np.float32] | None:
-    """Wet audio (n_steps, n_samples) between two settings of one effect on one recording."""
+    """Render the settings between those of two pairs of one effect and recording.
+
+    Returns wet audio (n_steps, n_samples); None if the ends have no settings in between, or if the
+    effect cannot be rendered here.
+    """
     if a.choice is None or b.choice is None or a.choice[0].name != b.choice[0].name:
         return None
     if not np.array_equal(a.audio[0], b.audio[0]):
@@ -207,31 +227,31 @@ def _rendered(
     config = run.configuration.segments
     try:
         wet = [render_pair(a.audio[0], effect, setting, config)[0][1] for setting in settings[1:-1]]
-    except DafxError:  # a plugin that is not here: the decoded steps do without
+    except DafxError:  # such as a missing plugin
         return None
     return np.stack([a.audio[1], *wet, b.audio[1]])
 
 
 def _with_rendered(
-    made: Interpolation, wet: NDArray[np.float32], run: Run, constants: NDArray[np.float32]
+    steps: Interpolation, wet: NDArray[np.float32], run: Run, constants: NDArray[np.float32]
 ) -> Interpolation:
-    """Add the rendered steps, and how far the decoded ones are from them."""
+    """Add the rendered steps, and the errors of the decoded steps against them."""
     from dataclasses import replace
 
     from dafxtool.spectrogram.stft import compress, standardise
 
     config = run.spectrogram_config
-    spectrogram, own = run.analyse(np.stack([np.broadcast_to(made.a.audio[0], wet.shape), wet], 1))
+    spectrogram, own = run.analyse(np.stack([np.broadcast_to(steps.a.audio[0], wet.shape), wet], 1))
     magnitudes = linear_magnitude(spectrogram, own, config)[:, 1]
     errors = []
     for number, unit in enumerate(constants.tolist()):
-        ours, theirs = (
+        decoded, rendered = (
             standardise(compress(each[number], config), *unit).numpy()
-            for each in (made.magnitudes[:, 1], magnitudes)
+            for each in (steps.magnitudes[:, 1], magnitudes)
         )
-        errors.append(float(np.mean(np.square(ours.astype(np.float64) - theirs))))
+        errors.append(float(np.mean(np.square(decoded.astype(np.float64) - rendered))))
     return replace(
-        made, rendered=wet, rendered_magnitudes=magnitudes, rendered_errors=np.array(errors)
+        steps, rendered=wet, rendered_magnitudes=magnitudes, rendered_errors=np.array(errors)
     )
 
 
@@ -241,8 +261,8 @@ def _with_rendered(
 def slerp(a: Tensor, b: Tensor, t: Tensor) -> Tensor:
     """Interpolate spherically between latents (n_latent,) at t (n_steps,): (n_steps, n_latent).
 
-    Direction turns at constant speed, length goes linearly. Where both point the same way, this is
-    a straight line. Shoemake 1985, "Animating rotation with quaternion curves".
+    The direction turns at constant speed, and the norm is interpolated linearly. Parallel latents
+    are interpolated linearly. Shoemake 1985, "Animating rotation with quaternion curves".
     """
     import torch
 
@@ -266,57 +286,65 @@ def lerp(a: Tensor, b: Tensor, t: Tensor) -> Tensor:
 # Figures, tables and audio ------------------------------------------------------------------------
 
 
-def draw_interpolation(path: Path, made: Interpolation, run: Run, overwrite: bool = False) -> None:
+def draw_interpolation(
+    path: Path, interpolation: Interpolation, run: Run, overwrite: bool = False
+) -> None:
     """Draw the originals at both ends and the steps between them (the report's figures 5, 6)."""
-    last = len(made.positions) - 1
+    a, b, positions = interpolation.a, interpolation.b, interpolation.positions
+    errors = {0: interpolation.errors_a, len(positions) - 1: interpolation.errors_b}
     panels: list[list[Panel | None]] = []
     for channel in range(2):
-        row: list[Panel | None] = [Panel(made.a.magnitude[channel])]
-        for index, magnitude in enumerate(made.magnitudes):
-            title = ""
-            errors = {0: made.errors_a, last: made.errors_b}.get(index)
-            if errors is not None:
-                title = f"MSE {errors[channel]:.4f}"
-            row.append(Panel(magnitude[channel], title))
-        row.append(Panel(made.b.magnitude[channel]))
+        row: list[Panel | None] = [Panel(a.magnitude[channel])]
+        for index, magnitude in enumerate(interpolation.magnitudes):
+            error = errors.get(index)
+            row.append(
+                Panel(magnitude[channel], "" if error is None else f"MSE {error[channel]:.4f}")
+            )
+        row.append(Panel(b.magnitude[channel]))
         panels.append(row)
-    if made.rendered_magnitudes is not None and made.rendered_errors is not None:
-        steps = zip(made.rendered_magnitudes, made.rendered_errors, strict=True)
+    rendered, rendered_errors = interpolation.rendered_magnitudes, interpolation.rendered_errors
+    if rendered is not None and rendered_errors is not None:
+        steps = zip(rendered, rendered_errors, strict=True)
         panels.append([None, *(Panel(each, f"MSE {error:.4f}") for each, error in steps), None])
-    kind = "spherical" if made.spherical else "linear"
-    how = "moved from A to B" if made.detailed else f"decoded, {kind} interpolation of the latents"
+    kind = "spherical" if interpolation.spherical else "linear"
+    steps_label = f"decoded, {kind} interpolation of the latents"
+    if interpolation.detailed:
+        steps_label = "interpolated filters of the dry recording"
     sheet = Sheet(
         panels=panels,
         **sheet_axes(run),
         row_labels=[*CHANNELS, "rendered"][: len(panels)],
-        column_labels=["original A", *(f"t = {t:.2f}" for t in made.positions), "original B"],
+        column_labels=["original A", *(f"t = {t:.2f}" for t in positions), "original B"],
         column_groups=[
-            (f"A: {made.a.recording}\n{made.a.label}", 1),
-            (how, last + 1),
-            (f"B: {made.b.recording}\n{made.b.label}", 1),
+            (f"A: {a.recording}\n{a.label}", 1),
+            (steps_label, len(positions)),
+            (f"B: {b.recording}\n{b.label}", 1),
         ],
-        title=f"From {_short(made.a, made.b)} to {_short(made.b, made.a)}",
+        title=f"From {_short(a, b)} to {_short(b, a)}",
     )
     draw_sheet(path, sheet, overwrite)
 
 
-def _short(source: Example, other: Example) -> str:
-    """What is different about a source: its effect, or its recording."""
-    if source.recording == other.recording:
-        return source.effect if source.effect != other.effect else source.label
-    if source.effect == other.effect:
-        return f"{source.recording} ({source.effect})"
-    return f"{source.recording}, {source.effect}"
+def _short(example: Example, other: Example) -> str:
+    """Name an example by what distinguishes it from the other: its effect, or its recording."""
+    if example.recording == other.recording:
+        return example.effect if example.effect != other.effect else example.label
+    if example.effect == other.effect:
+        return f"{example.recording} ({example.effect})"
+    return f"{example.recording}, {example.effect}"
 
 
-def write_interpolation_table(path: Path, made: Interpolation, overwrite: bool = False) -> None:
-    """Write position, error against the rendered step, and latent of each step."""
-    columns: dict[str, Sequence[Any]] = {"t": made.positions.tolist()}
-    if made.rendered_errors is not None:
-        columns["rendered_error"] = made.rendered_errors.tolist()
-    latents = np.empty((len(made.positions), 0)) if made.latents is None else made.latents
-    for index in range(latents.shape[1]):
-        columns[f"latent_{index}"] = latents[:, index].tolist()
+def write_interpolation_table(
+    path: Path, interpolation: Interpolation, overwrite: bool = False
+) -> None:
+    """Write t, the error against the rendered step, and the latents of each step as CSV."""
+    columns: dict[str, Sequence[Any]] = {"t": interpolation.positions.tolist()}
+    if interpolation.rendered_errors is not None:
+        columns["rendered_error"] = interpolation.rendered_errors.tolist()
+    latents = interpolation.latents
+    if latents is not None:
+        for index in range(latents.shape[1]):
+            columns[f"latent_{index:04d}"] = latents[:, index].tolist()
     write_table(path, columns, overwrite)
 
 
@@ -325,7 +353,7 @@ def step_audio(
 ) -> Inversion:
     """Invert one channel of a step (0 dry, 1 wet) to audio.
 
-    It starts from the phase of the known dry recordings, mixed in the proportion of the step.
+    The inversion starts from the phase of the dry recordings, cross-faded at t.
     """
     t = interpolation.positions[index]
     a, b = interpolation.a.audio[0], interpolation.b.audio[0]
@@ -339,45 +367,48 @@ def step_audio(
     )
 
 
-def sound_interpolation(
+def save_interpolation_audio(
     folder: Path,
-    made: Interpolation,
+    interpolation: Interpolation,
     run: Run,
     method: str = "fast",
     overwrite: bool = False,
     progress: Progress = SILENT,
 ) -> list[tuple[Path, float | None]]:
-    """Write the originals and every step, dry and wet, and all wet steps in one go.
+    """Write the originals and every step, dry and wet, and one file with all wet steps.
 
-    A step starts from the phase of the known dry recordings, mixed in the proportion of the step.
-    Returns each file and its spectral convergence in dB; an original has none.
+    Returns each file and its spectral convergence in dB, which is None for an original.
     """
     rate = run.spectrogram_config.sample_rate
-    last = len(made.positions) + 1
+    last = len(interpolation.positions) + 1
     written: list[tuple[Path, float | None]] = []
     sequence: list[NDArray[np.float32]] = []
-    progress.start("inverting", 2 * len(made.positions), "sound")
+    progress.start("inverting", 2 * len(interpolation.positions), "file")
 
-    def keep(number: int, name: str, sound: NDArray[np.float32], decibels: float | None) -> None:
+    def save(
+        number: int, name: str, audio: NDArray[np.float32], convergence_db: float | None
+    ) -> None:
         width = len(str(last))
         path = folder / f"{number:0{width}d}-{name}.wav"
-        save_audio(path, sound, rate, overwrite=overwrite)
-        written.append((path, decibels))
+        save_audio(path, audio, rate, overwrite=overwrite)
+        written.append((path, convergence_db))
 
     for channel, kind in enumerate(CHANNELS):
-        keep(0, f"original-a-{kind}", made.a.audio[channel], None)
-        for number, t in enumerate(made.positions, 1):
-            result = step_audio(made, run, number - 1, channel, method)
-            keep(number, f"t{t:.2f}-{kind}", result.audio, result.convergence_db)
+        save(0, f"original-a-{kind}", interpolation.a.audio[channel], None)
+        for number, t in enumerate(interpolation.positions, 1):
+            result = step_audio(interpolation, run, number - 1, channel, method)
+            save(number, f"t{t:.2f}-{kind}", result.audio, result.convergence_db)
             if kind == "wet":
                 sequence.append(result.audio)
             progress.advance()
-        keep(last, f"original-b-{kind}", made.b.audio[channel], None)
+        save(last, f"original-b-{kind}", interpolation.b.audio[channel], None)
     progress.finish()
-    for number, sound in enumerate(() if made.rendered is None else made.rendered, 1):
-        keep(number, f"t{made.positions[number - 1]:.2f}-rendered", sound, None)
+    for number, audio in enumerate(
+        () if interpolation.rendered is None else interpolation.rendered, 1
+    ):
+        save(number, f"t{interpolation.positions[number - 1]:.2f}-rendered", audio, None)
     pause = np.zeros(round(GAP_SECONDS * rate), np.float32)
-    parts = [made.a.audio[1], *sequence, made.b.audio[1]]
+    parts = [interpolation.a.audio[1], *sequence, interpolation.b.audio[1]]
     joined = np.concatenate([piece for part in parts for piece in (part, pause)][:-1])
     path = folder / "all-wet.wav"
     save_audio(path, joined, rate, overwrite=overwrite)

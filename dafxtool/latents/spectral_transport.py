@@ -59,7 +59,9 @@ class Filters:
         for lag in np.flatnonzero(self.lags):
             output[:, lag:] += np.float32(self.lags[lag]) * power[:, : power.shape[1] - lag]
         for index in np.flatnonzero(self.shifts):
-            output += np.float32(self.shifts[index]) * shift_bins(power, self.first_shift + int(index))
+            output += np.float32(self.shifts[index]) * shift_bins(
+                power, self.first_shift + int(index)
+            )
         return output
 
 
@@ -194,7 +196,7 @@ class FilterFit:
         return solution
 
 
-# Interpolation of filters --------------------------------------------------------------------------
+# Interpolation of filters -------------------------------------------------------------------------
 
 
 def interpolate_filters(a: Filters, b: Filters, t: float) -> Filters:
@@ -223,7 +225,8 @@ def move_mass(
     levels = np.unique(np.concatenate([[0.0], *cumulative]).clip(0, 1))
     middles, shares = (levels[1:] + levels[:-1]) / 2, np.diff(levels)
     ends = [
-        np.log(positions[np.searchsorted(each, middles).clip(0, len(positions) - 1)]) for each in cumulative
+        np.log(positions[np.searchsorted(each, middles).clip(0, len(positions) - 1)])
+        for each in cumulative
     ]
     where = np.interp(np.exp((1 - t) * ends[0] + t * ends[1]), positions, np.arange(len(positions)))
     lower = np.floor(where).astype(np.int64).clip(0, max(0, len(positions) - 2))

@@ -17,8 +17,8 @@ from dafxtool.evaluation.evaluate import evaluate
 from dafxtool.evaluation.figure import draw_results
 from dafxtool.latents import sweep as sweep_module
 from dafxtool.latents.embed import embed
-from dafxtool.latents.examples import CHANNELS, Example, source_of_pair
-from dafxtool.latents.interpolate import draw_interpolation, interpolate, sound_interpolation
+from dafxtool.latents.examples import CHANNELS, Example, analyse_pair
+from dafxtool.latents.interpolate import draw_interpolation, interpolate, save_interpolation_audio
 from dafxtool.latents.latent_map import (
     draw_latent_map,
     identical_lines,
@@ -29,7 +29,7 @@ from dafxtool.latents.reconstruct import (
     Reconstruction,
     draw_reconstructions,
     reconstruct_pairs,
-    sound_reconstructions,
+    save_reconstruction_audio,
 )
 from dafxtool.latents.table import (
     Latents,
@@ -136,15 +136,15 @@ def _reconstruction(
 ) -> Figure:
     image = draw_image(lambda path: draw_reconstructions(path, [reconstruction], run))
     clips = encode_clips(
-        lambda folder: sound_reconstructions(folder, [reconstruction], run, progress=progress)
+        lambda folder: save_reconstruction_audio(folder, [reconstruction], run, progress=progress)
     )
-    (dry, wet), source = reconstruction.errors, reconstruction.source
+    (dry, wet), example = reconstruction.errors, reconstruction.example
     return Figure(
         name,
         image,
-        f"{source.label}, on {source.recording} from {source.offset_seconds:.2f} s: originals "
+        f"{example.label}, on {example.recording} from {example.offset_seconds:.2f} s: originals "
         f"beside their reconstructions. Mean squared error {dry:.4f} dry and {wet:.4f} wet. Of all "
-        f"{source.effect} pairs, the error of this one is nearest to the median.",
+        f"{example.effect} pairs, the error of this one is nearest to the median.",
         [
             ClipRow(channel, [Clip(kind, clips[f"{channel}-{kind}"]) for kind in KINDS])
             for channel in CHANNELS
@@ -233,7 +233,7 @@ def _pair(
     run: Run, effect: Effect, recording: str, offset: float, dry: NDArray[np.float32]
 ) -> Example:
     audio, setting = render_pair(dry, effect, effect.complete({}), run.configuration.segments)
-    return source_of_pair(run, audio, effect.name, effect.label(setting), recording, offset)
+    return analyse_pair(run, audio, effect.name, effect.label(setting), recording, offset)
 
 
 def _interpolation(
@@ -242,7 +242,7 @@ def _interpolation(
     interpolation = interpolate(a, b, run, N_STEPS)
     image = draw_image(lambda path: draw_interpolation(path, interpolation, run))
     clips = encode_clips(
-        lambda folder: sound_interpolation(folder, interpolation, run, progress=progress)
+        lambda folder: save_interpolation_audio(folder, interpolation, run, progress=progress)
     )
     steps = [(f"t = {t:.2f}", f"t{t:.2f}") for t in interpolation.positions]
     keys = [("original A", "a"), *steps, ("original B", "b")]

@@ -14,7 +14,7 @@ from dafxtool.latents.interpolate import (
     draw_interpolation,
     interpolate,
     quieten_pauses,
-    sound_interpolation,
+    save_interpolation_audio,
     write_interpolation_table,
 )
 from dafxtool.latents.reconstruct import draw_reconstructions, reconstruct, reconstruct_pairs
@@ -36,23 +36,23 @@ def ends(recordings, run):
 
 @pytest.mark.parametrize("spherical", [False, True])
 def test_an_interpolation_starts_and_ends_on_its_two_latents(ends, run, spherical):
-    made = interpolate(*ends, run, 5, spherical)
+    result = interpolate(*ends, run, 5, spherical)
     latents = run.embed(np.stack([end.spectrogram for end in ends]))
-    np.testing.assert_array_equal(made.latents[[0, -1]], latents)
+    np.testing.assert_array_equal(result.latents[[0, -1]], latents)
     direct = reconstruct(ends, run)
-    np.testing.assert_allclose(made.errors_b, direct[1].errors, rtol=1e-3)
-    assert made.positions.tolist() == [0, 0.25, 0.5, 0.75, 1]
+    np.testing.assert_allclose(result.errors_b, direct[1].errors, rtol=1e-3)
+    assert result.positions.tolist() == [0, 0.25, 0.5, 0.75, 1]
 
 
 def test_both_ends_of_an_interpolation_are_the_originals(ends, recordings, run):
     other = load_example(recordings / "swells" / "2.wav", run, chosen("delay")[0])
     for pair in (ends, (ends[0], other)):
-        made = interpolate(*pair, run, 4)
+        result = interpolate(*pair, run, 4)
         for index, end in ((0, pair[0]), (-1, pair[1])):
-            np.testing.assert_array_equal(made.magnitudes[index], end.magnitude)
+            np.testing.assert_array_equal(result.magnitudes[index], end.magnitude)
 
 
-def test_the_dry_channel_stands_still_between_two_effects(ends, run):
+def test_the_dry_channel_is_constant_between_two_effects(ends, run):
     dry = interpolate(*ends, run, 5).magnitudes[:, 0]
     np.testing.assert_allclose(dry, np.broadcast_to(dry[0], dry.shape), rtol=1e-3, atol=1e-3)
 
@@ -61,14 +61,14 @@ def test_the_level_of_each_step_lies_between_those_of_the_ends(ends, recordings,
     path = recordings / "swells" / "2.wav"
     other = load_example(path, run, chosen("delay")[0])
     quiet = Example(**{**vars(other), "magnitude": 0.03 * other.magnitude})
-    made = interpolate(ends[0], quiet, run, 5)
-    level = 10 * np.log10(np.square(made.magnitudes).mean(axis=(2, 3)))
-    t = made.positions[:, None]
+    result = interpolate(ends[0], quiet, run, 5)
+    level = 10 * np.log10(np.square(result.magnitudes).mean(axis=(2, 3)))
+    t = result.positions[:, None]
     np.testing.assert_allclose(level, (1 - t) * level[0] + t * level[-1], atol=0.1)
 
 
-def test_what_is_a_pause_at_both_ends_is_one_between_them():
-    """Both ends are silent in the second half; the decoder left noise there in between."""
+def test_pauses_of_both_ends_stay_quiet_between_them():
+    """The ends are silent in the second half, and the decoded step has noise there."""
     magnitudes = np.ones((3, 2, 5, 40), np.float32)
     magnitudes[[0, -1], ..., 20:] = 1e-4
     magnitudes[1, ..., 20:] = 0.1
@@ -77,20 +77,20 @@ def test_what_is_a_pause_at_both_ends_is_one_between_them():
     np.testing.assert_array_equal(magnitudes[1, ..., :20], 1.0)
 
 
-def test_between_two_settings_of_one_effect_it_is_rendered(recordings, run, tmp_path):
+def test_the_effect_is_rendered_between_two_of_its_settings(recordings, run, tmp_path):
     delay, _ = chosen("delay")[0]
     path = recordings / "plucks" / "1.wav"
-    sources = [
+    examples = [
         load_example(path, run, (delay, {"time": 100.0, "feedback": feedback, "mix": 50.0}))
         for feedback in (0.0, 20.0, 40.0)
     ]
-    made = interpolate(sources[0], sources[2], run, 3)
-    np.testing.assert_array_equal(made.rendered[1], sources[1].audio[1])
-    np.testing.assert_allclose(made.rendered_magnitudes[1], sources[1].magnitude[1], rtol=1e-3)
-    assert made.rendered_errors[0] == pytest.approx(0, abs=1e-6)
-    assert made.rendered_errors[1] > 1e-6
-    draw_interpolation(tmp_path / "sheet.png", made, run)
-    written = sound_interpolation(tmp_path / "steps", made, run)
+    result = interpolate(examples[0], examples[2], run, 3)
+    np.testing.assert_array_equal(result.rendered[1], examples[1].audio[1])
+    np.testing.assert_allclose(result.rendered_magnitudes[1], examples[1].magnitude[1], rtol=1e-3)
+    assert result.rendered_errors[0] == pytest.approx(0, abs=1e-6)
+    assert result.rendered_errors[1] > 1e-6
+    draw_interpolation(tmp_path / "sheet.png", result, run)
+    written = save_interpolation_audio(tmp_path / "steps", result, run)
     assert sum("rendered" in path.name for path, _ in written) == 3
 
 
@@ -102,21 +102,23 @@ def test_a_detailed_interpolation_needs_no_model(recordings):
     bare = without_training(CONFIGURATION)
     path = recordings / "plucks" / "1.wav"
     a, b = (load_example(path, bare, each) for each in chosen("overdrive", "delay"))
-    made = interpolate(a, b, bare, 3, detailed=True)
-    assert made.latents is None
-    np.testing.assert_allclose(made.magnitudes[0], a.magnitude, rtol=1e-3, atol=1e-4)
+    result = interpolate(a, b, bare, 3, detailed=True)
+    assert result.latents is None
+    np.testing.assert_allclose(result.magnitudes[0], a.magnitude, rtol=1e-3, atol=1e-4)
 
 
 def test_a_detailed_interpolation_keeps_the_originals(ends, run):
-    made = interpolate(*ends, run, 3, detailed=True)
+    result = interpolate(*ends, run, 3, detailed=True)
     for index, end in ((0, 0), (2, 1)):
         np.testing.assert_allclose(
-            made.magnitudes[index], ends[end].magnitude, rtol=1e-3, atol=1e-4
+            result.magnitudes[index], ends[end].magnitude, rtol=1e-3, atol=1e-4
         )
-    np.testing.assert_array_equal(made.magnitudes[1, 0], ends[0].magnitude[0])
+    np.testing.assert_array_equal(result.magnitudes[1, 0], ends[0].magnitude[0])
 
 
-def test_a_detailed_interpolation_is_nearer_to_the_truth_than_a_fade(recordings, run):
+def test_a_detailed_interpolation_is_nearer_to_the_rendered_effect_than_a_cross_fade(
+    recordings, run
+):
     modulator, _ = chosen("ring-modulator")[0]
     a, truth, b = (
         load_example(
@@ -129,8 +131,8 @@ def test_a_detailed_interpolation_is_nearer_to_the_truth_than_a_fade(recordings,
         compress(each, run.spectrogram_config).numpy()
         for each in (a.magnitude[1], b.magnitude[1], truth.magnitude[1], middle)
     ]
-    faded = np.mean(np.square((law[0] + law[1]) / 2 - law[2]))
-    assert np.mean(np.square(law[3] - law[2])) < 0.8 * faded
+    cross_fade = np.mean(np.square((law[0] + law[1]) / 2 - law[2]))
+    assert np.mean(np.square(law[3] - law[2])) < 0.8 * cross_fade
 
 
 def test_a_detailed_interpolation_is_of_one_recording(ends, recordings, run):
@@ -139,9 +141,9 @@ def test_a_detailed_interpolation_is_of_one_recording(ends, recordings, run):
         interpolate(ends[0], other, run, 3, detailed=True)
 
 
-def test_an_interpolation_of_a_pair_with_itself_stands_still(ends, run):
-    made = interpolate(ends[0], ends[0], run, 4)
-    np.testing.assert_allclose(made.magnitudes[2], made.magnitudes[0], rtol=1e-3, atol=1e-4)
+def test_an_interpolation_of_a_pair_with_itself_is_constant(ends, run):
+    result = interpolate(ends[0], ends[0], run, 4)
+    np.testing.assert_allclose(result.magnitudes[2], result.magnitudes[0], rtol=1e-3, atol=1e-4)
 
 
 def test_same_audio_has_the_same_dry_channel(ends):
@@ -149,45 +151,45 @@ def test_same_audio_has_the_same_dry_channel(ends):
     assert np.abs(ends[0].audio[1] - ends[1].audio[1]).max() > 1e-2
 
 
-def test_a_wet_file_takes_the_place_of_an_effect(recordings, run, tmp_path):
+def test_a_wet_recording_replaces_the_effect(recordings, run, tmp_path):
     path = recordings / "plucks" / "2.wav"
     dry, rate = load_audio(path)
     save_audio(tmp_path / "wet.wav", 0.5 * dry[::-1].copy(), rate)
-    source = load_example(path, run, wet=tmp_path / "wet.wav", start_seconds=0.25)
+    example = load_example(path, run, wet=tmp_path / "wet.wav", start_seconds=0.25)
     wet = dry[::-1][RATE // 4 : RATE // 4 + N_SAMPLES]
-    wanted = wet * 10 ** (-12 / 20) / np.abs(wet).max()
-    np.testing.assert_allclose(source.audio[1], wanted, atol=1e-6)
-    assert (source.label, source.offset_seconds) == ("wet.wav", 0.25)
+    expected = wet * 10 ** (-12 / 20) / np.abs(wet).max()
+    np.testing.assert_allclose(example.audio[1], expected, atol=1e-6)
+    assert (example.label, example.offset_seconds) == ("wet.wav", 0.25)
 
 
-def test_the_sounds_of_an_interpolation_are_all_there(ends, run, tmp_path):
-    made = interpolate(*ends, run, 3)
-    written = sound_interpolation(tmp_path / "steps", made, run)
+def test_the_audio_of_all_steps_is_written(ends, run, tmp_path):
+    result = interpolate(*ends, run, 3)
+    written = save_interpolation_audio(tmp_path / "steps", result, run)
     names = sorted(path.name for path in (tmp_path / "steps").iterdir())
     assert len(names) == 2 * (3 + 2) + 1
     assert "2-t0.50-wet.wav" in names
-    sound, rate = load_audio(tmp_path / "steps" / "0-original-a-wet.wav")
-    np.testing.assert_allclose(sound, ends[0].audio[1], atol=1e-6)
+    audio, rate = load_audio(tmp_path / "steps" / "0-original-a-wet.wav")
+    np.testing.assert_allclose(audio, ends[0].audio[1], atol=1e-6)
     joined, rate = load_audio(tmp_path / "steps" / "all-wet.wav")
     assert len(joined) == 5 * N_SAMPLES + 4 * round(GAP_SECONDS * rate)
-    decibels = [value for path, value in written if "-t" in path.name]
-    assert len(decibels) == 6
-    assert all(value is not None and value < -3 for value in decibels)
+    convergence_db = [value for path, value in written if "-t" in path.name]
+    assert len(convergence_db) == 6
+    assert all(value is not None and value < -3 for value in convergence_db)
 
 
-def test_figures_and_their_numbers(ends, run, tmp_path):
-    made = interpolate(*ends, run, 3)
-    draw_interpolation(tmp_path / "sheet.svg", made, run)
-    write_interpolation_table(tmp_path / "sheet.csv", made)
+def test_the_figure_and_the_table_are_written(ends, run, tmp_path):
+    result = interpolate(*ends, run, 3)
+    draw_interpolation(tmp_path / "sheet.svg", result, run)
+    write_interpolation_table(tmp_path / "sheet.csv", result)
     text = (tmp_path / "sheet.svg").read_text()
     assert text.startswith("<?xml")
     with (tmp_path / "sheet.csv").open() as file:
         rows = list(csv.DictReader(file))
-    np.testing.assert_array_equal([float(row["latent_0"]) for row in rows], made.latents[:, 0])
+    np.testing.assert_array_equal([float(row["latent_0000"]) for row in rows], result.latents[:, 0])
 
 
 def test_reconstruction_errors_are_means_over_the_held_out_pairs(pairs_file, run, tmp_path):
-    made, table = reconstruct_pairs(pairs_file, run)
+    reconstructions, table = reconstruct_pairs(pairs_file, run)
     with storage.Hdf5Reader(pairs_file, storage.PAIRS) as reader:
         rows = reader.labels.rows_of(("test",))
         labels = reader.labels.take(rows)
@@ -201,19 +203,21 @@ def test_reconstruction_errors_are_means_over_the_held_out_pairs(pairs_file, run
         members = errors[[labels.effect_of(row) == name for row in range(len(rows))]]
         assert n == len(members)
         np.testing.assert_allclose([dry, wet], members.mean(axis=0), rtol=1e-4)
-    # One example of each effect, and it is a typical one.
-    assert [each.source.effect for each in made] == ["overdrive", "delay"]
+    # The example of an effect is the one nearest to its median error.
+    assert [each.example.effect for each in reconstructions] == ["overdrive", "delay"]
     overdrive = errors[labels.effect == 0].sum(axis=1)
     nearest = np.abs(overdrive - np.median(overdrive)).min()
-    found = abs(float(made[0].errors.sum()) - np.median(overdrive))
-    assert found == pytest.approx(nearest, abs=1e-4)
-    draw_reconstructions(tmp_path / "r.png", made, run)
+    distance = abs(float(reconstructions[0].errors.sum()) - np.median(overdrive))
+    assert distance == pytest.approx(nearest, abs=1e-4)
+    draw_reconstructions(tmp_path / "r.png", reconstructions, run)
     assert (tmp_path / "r.png").stat().st_size > 10_000
 
 
 def test_rows_can_be_chosen(pairs_file, run):
-    made, _ = reconstruct_pairs(pairs_file, run, rows=(3,))
+    reconstructions, _ = reconstruct_pairs(pairs_file, run, rows=(3,))
     with storage.Hdf5Reader(pairs_file, storage.PAIRS) as reader:
-        np.testing.assert_array_equal(made[0].source.audio, reader.rows(np.array([3]))[0])
+        np.testing.assert_array_equal(
+            reconstructions[0].example.audio, reader.rows(np.array([3]))[0]
+        )
     with pytest.raises(InputError, match="row 999 does not exist"):
         reconstruct_pairs(pairs_file, run, rows=(999,))

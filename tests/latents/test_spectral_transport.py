@@ -10,8 +10,8 @@ import pytest
 from dafxtool.config import SpectrogramConfig
 from dafxtool.errors import InputError
 from dafxtool.latents.spectral_transport import (
-    Filters,
     FilterFit,
+    Filters,
     interpolate_filters,
     move_mass,
     transport,
