@@ -131,9 +131,9 @@ def test_reconstruct_shows_the_rows_named_and_prints_their_errors(
     files, run, run_folder, audio, invoke, tmp_path
 ):
     result = dafxtool.reconstruct(files / "pairs.h5", run=run, rows=[7, 1, 7], device="cpu")
-    assert [each.source.row for each in result.examples] == [7, 1]
+    assert [each.example.row for each in result.examples] == [7, 1]
     for each in result.examples:
-        np.testing.assert_array_equal(each.source.audio, audio[each.source.row])
+        np.testing.assert_array_equal(each.example.audio, audio[each.example.row])
     assert result.errors.row == [7, 1] and result.errors.effect == ["delay", "delay"]
     expected = [each.errors.tolist() for each in result.examples]
     errors = zip(result.errors.dry_error, result.errors.wet_error, strict=True)
