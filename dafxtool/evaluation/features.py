@@ -15,7 +15,7 @@ from dafxtool import storage
 from dafxtool.audio.level import level_db
 from dafxtool.errors import InputError
 from dafxtool.evaluation.probes import ProbeSplits, principal_features
-from dafxtool.latents.table import Latents, about, seen_in_training
+from dafxtool.latents.table import Latents, latent_parts, seen_in_training
 from dafxtool.models.descriptors import Descriptors
 from dafxtool.models.residual import ResidualVAE
 from dafxtool.models.run import Run
@@ -24,7 +24,7 @@ from dafxtool.spectrogram.stft import mel_filterbank, pad_mode
 from dafxtool.spectrogram.transform import linear_magnitude
 from dafxtool.utils.progress import Progress
 
-ROWS_A_BATCH = 16
+ROWS_PER_BATCH = 16
 CLOSED_FORM = "closed form"
 CLOSED_FORM_ROWS = 600  # training rows that the closed-form model is fitted to
 MAX_PCA_BYTES = 1.5e9  # training spectrograms to which principal components are fitted
@@ -115,7 +115,7 @@ class EvaluationData:
                     variants.setdefault(name, []).append(values)
             progress.advance(len(rows))
         progress.finish()
-        latents = Latents(np.concatenate(latent), self.labels, *about(self.run))
+        latents = Latents(np.concatenate(latent), self.labels, *latent_parts(self.run))
         self.latent = latents.latent
         self.effect_part, n_content = latents.effect_part, latents.n_content
         self.content_part = latents.latent[:, :n_content] if n_content else None
@@ -131,8 +131,8 @@ class EvaluationData:
         self,
     ) -> Iterator[tuple[NDArray[np.int64], Any, NDArray[np.float32], NDArray[np.float32]]]:
         """Yield rows, audio, standardised spectrograms and their constants."""
-        for start in range(0, len(self.labels), ROWS_A_BATCH):
-            rows = np.arange(start, min(start + ROWS_A_BATCH, len(self.labels)))
+        for start in range(0, len(self.labels), ROWS_PER_BATCH):
+            rows = np.arange(start, min(start + ROWS_PER_BATCH, len(self.labels)))
             audio = self.reader.rows(rows)
             yield rows, audio, *self.run.analyse(audio)
 
@@ -184,8 +184,8 @@ class EvaluationData:
         rows = self.rows.train[storage.some_positions(len(self.rows.train), CLOSED_FORM_ROWS)]
 
         def batches() -> Iterator[torch.Tensor]:
-            for start in range(0, len(rows), ROWS_A_BATCH):
-                audio = self.reader.rows(rows[start : start + ROWS_A_BATCH])
+            for start in range(0, len(rows), ROWS_PER_BATCH):
+                audio = self.reader.rows(rows[start : start + ROWS_PER_BATCH])
                 yield torch.from_numpy(self.run.analyse(audio)[0])
 
         beta = self.run.configuration.training.beta
@@ -220,8 +220,8 @@ class EvaluationData:
         train = self.rows.train
         rows = train[storage.some_positions(len(train), max_rows)]
         spectrograms = np.empty((len(rows), size), np.float32)
-        for i in range(0, len(rows), ROWS_A_BATCH):
-            part = rows[i : i + ROWS_A_BATCH]
+        for i in range(0, len(rows), ROWS_PER_BATCH):
+            part = rows[i : i + ROWS_PER_BATCH]
             batch, _ = self.run.analyse(self.reader.rows(part))
             spectrograms[i : i + len(part)] = batch.reshape(-1, size)
         return principal_features(

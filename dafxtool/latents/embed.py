@@ -1,4 +1,8 @@
-"""Embed()."""
+"""Embed recordings, pairs and spectrograms.
+
+Recordings are read and embedded in threads; the main thread applies the effects, because plugins
+have to stay there.
+"""
 
 from __future__ import annotations
 
@@ -23,12 +27,18 @@ from dafxtool.errors import FormatError, InputError, RecordingError
 from dafxtool.utils.progress import SILENT, Progress
 from dafxtool.utils.threads import threads_for
 
-if TYPE_CHECKING:  # it imports torch, which a map of stored latents does not need
+if TYPE_CHECKING:  # imports torch, which a map of stored latents does not need
     from dafxtool.models.run import Run
-from dafxtool.latents.table import Latents, about, check_segments, labels_of, warn_if_trained_on
+from dafxtool.latents.table import (
+    Latents,
+    check_segments,
+    labels_of,
+    latent_parts,
+    warn_if_trained_on,
+)
 
-ROWS_A_BATCH = 32
-ROWS_A_THREAD = 8  # of a CPU, each of which takes a batch of its own
+ROWS_PER_BATCH = 32
+ROWS_PER_THREAD = 8  # on a CPU, where each thread embeds batches of its own
 
 
 def embed(
@@ -39,17 +49,20 @@ def embed(
     strict: bool = False,
     progress: Progress = SILENT,
 ) -> Latents:
-    """Embed files made by `render` or `spectrogram`, or recordings and folders.
+    """Embed one pairs or spectrograms file, or recordings and folders.
 
-    effects  applied to recordings, with their default setting where nothing is fixed; without any,
-             a recording is a pair of itself
-    splits   which rows of pairs and spectrograms are taken
+    effects  applied to recordings; parameters that are not fixed get their default. Without
+             effects, dry and wet are the recording itself
+    splits   of the rows of a pairs or spectrograms file
+
+    InputError without inputs or rows; FormatError for a file that does not fit the run;
+    RecordingError with strict.
     """
     kinds = {storage.kind_of(path) for path in inputs if path.suffix.lower() in (".h5", ".hdf5")}
     if not inputs:
-        raise InputError("nothing to embed was named: name recordings, folders or a pairs.h5.")
+        raise InputError("no inputs. Name recordings, folders or a pairs.h5.")
     if kinds and (len(inputs) > 1 or len(kinds) > 1):
-        raise InputError("embed one HDF5 file at a time, and not together with recordings.")
+        raise InputError("an HDF5 file has to be the only input. Embed one file at a time.")
     if kinds == {storage.SPECTROGRAMS}:
         return _embed_spectrograms(inputs[0], run, splits, progress)
     if kinds:
@@ -58,29 +71,31 @@ def embed(
 
 
 def _embed_spectrograms(path: Path, run: Run, splits: Sequence[str], progress: Progress) -> Latents:
+    """Embed stored spectrograms, standardised as those of the run."""
     import torch
 
     from dafxtool.config import SpectrogramConfig
 
     with storage.Hdf5Reader(path, storage.SPECTROGRAMS) as reader:
-        theirs = SpectrogramConfig(**reader.configuration["spectrogram"])
-        if theirs != run.spectrogram_config:
+        stored = SpectrogramConfig(**reader.configuration["spectrogram"])
+        if stored != run.spectrogram_config:
             raise FormatError(
-                f"{path} was analysed with {theirs}, the run {run.path} wants "
-                f"{run.spectrogram_config}: embed the pairs, or analyse them again."
+                f"{path}: spectrograms do not fit the run {run.path} (found {stored}, expected "
+                f"{run.spectrogram_config}). Embed the pairs, or compute their spectrograms again."
             )
         scale = float(reader.configuration["std"]) / run.deviation
         shift = (float(reader.configuration["mean"]) - run.mean) / run.deviation
-        same = theirs.standardisation == "segment" or (scale == 1.0 and shift == 0.0)
+        is_same = stored.standardisation == "segment" or (scale == 1.0 and shift == 0.0)
 
         def latents(rows: NDArray[np.int64]) -> NDArray[np.float32]:
             values = torch.from_numpy(reader.rows(rows)).to(run.device).float()
-            return run.embed(values if same else values.mul_(scale).add_(shift))
+            return run.embed(values if is_same else values.mul_(scale).add_(shift))
 
         return _embed_rows(reader, latents, run, splits, progress)
 
 
 def _embed_pairs(path: Path, run: Run, splits: Sequence[str], progress: Progress) -> Latents:
+    """Embed the rows of a pairs file."""
     with storage.Hdf5Reader(path, storage.PAIRS) as reader:
         check_segments(reader, run)
         return _embed_rows(
@@ -95,25 +110,28 @@ def _embed_rows(
     splits: Sequence[str],
     progress: Progress,
 ) -> Latents:
+    """Embed rows of an open file with a function of row indices."""
     rows = reader.labels.rows_of(splits)
     if set(splits) != set(SPLITS):
         warn_if_trained_on(reader.labels, rows, run, progress)
     if not len(rows):
-        raise InputError(f"{reader.path} has no rows of the splits {', '.join(splits)}.")
-    size = _rows_a_batch(run)
+        raise InputError(
+            f"{reader.path}: no rows of the split {', '.join(splits)}. Choose another."
+        )
+    size = _rows_per_batch(run)
     parts = [rows[start : start + size] for start in range(0, len(rows), size)]
     latents = []
     progress.start("embedding", len(rows), "segment")
     with threads_for(run.device) as threads:
-        for found in threads.map(latents_of, parts, ahead=threads.number):
-            latents.append(found)
-            progress.advance(len(found))
+        for batch in threads.map(latents_of, parts, ahead=threads.number):
+            latents.append(batch)
+            progress.advance(len(batch))
     progress.finish()
-    return Latents(np.concatenate(latents), reader.labels.take(rows), *about(run))
+    return Latents(np.concatenate(latents), reader.labels.take(rows), *latent_parts(run))
 
 
-def _rows_a_batch(run: Run) -> int:
-    return ROWS_A_THREAD if run.device == "cpu" else ROWS_A_BATCH
+def _rows_per_batch(run: Run) -> int:
+    return ROWS_PER_THREAD if run.device == "cpu" else ROWS_PER_BATCH
 
 
 def _embed_recordings(
@@ -123,7 +141,7 @@ def _embed_recordings(
     strict: bool,
     progress: Progress,
 ) -> Latents:
-    """Threads read and embed; this one applies the effects in between, and keeps the order."""
+    """Cut recordings end to end, apply every effect to each segment, and embed the pairs."""
     config = run.configuration.segments
     chosen = list(effects) or [EffectChoice(builtin_effects()["clean"], {})]
     chosen = [EffectChoice(effect.at(config.sample_rate), fixed) for effect, fixed in chosen]
@@ -133,38 +151,39 @@ def _embed_recordings(
     skipped: list[tuple[str, str]] = []
 
     def pairs() -> Iterator[NDArray[np.float32]]:
-        heard = threads.map(lambda path: _heard(path, config), paths, ahead=threads.number)
-        for path, found in zip(paths, heard, strict=True):
-            if isinstance(found, RecordingError):
+        results = threads.map(lambda path: _read(path, config), paths, ahead=threads.number)
+        for path, result in zip(paths, results, strict=True):
+            if isinstance(result, RecordingError):
                 if strict:
-                    raise found
-                skipped.append((str(path), str(found)))
+                    raise result
+                progress.detail(f"skipped {result}")
+                skipped.append((str(path), str(result)))
             else:
-                segments, info, channel = found
+                segments, info, channel = result
                 for segment, (index, (effect, fixed)) in product(segments, enumerate(chosen)):
-                    full = effect.complete(fixed)
-                    sound, setting = render_pair(segment.audio, effect, full, config)
+                    complete = effect.complete(fixed)
+                    pair, setting = render_pair(segment.audio, effect, complete, config)
                     rows.append((len(table), segment.offset, index, setting))
-                    yield sound
+                    yield pair
                 table.append(_table_row(path, len(table), config, info, channel))
             progress.advance()
 
     progress.start("embedding", len(paths), "recording")
     with threads_for(run.device) as threads:
-        batches = _stacked(pairs(), _rows_a_batch(run))
+        batches = _stack(pairs(), _rows_per_batch(run))
         latents = list(threads.map(run.embed_audio, batches, ahead=threads.number))
     progress.finish()
     if not latents:
-        raise InputError(f"nothing could be embedded; the first reason: {skipped[0][1]}")
+        raise InputError(f"no recording can be embedded. The first error: {skipped[0][1]}")
     return Latents(
         np.concatenate(latents),
         labels_of(rows, table, chosen),
-        *about(run),
+        *latent_parts(run),
         tuple(skipped),
     )
 
 
-def _heard(
+def _read(
     path: Path, config: SegmentConfig
 ) -> tuple[list[Segment], AudioInfo, str] | RecordingError:
     """Cut a recording end to end; also return its channel. An error is returned, not raised."""
@@ -176,7 +195,8 @@ def _heard(
         return error
 
 
-def _stacked(arrays: Iterator[NDArray[np.float32]], size: int) -> Iterator[NDArray[np.float32]]:
+def _stack(arrays: Iterator[NDArray[np.float32]], size: int) -> Iterator[NDArray[np.float32]]:
+    """Stack arrays in batches of up to `size`."""
     while part := list(islice(arrays, size)):
         yield np.stack(part)
 
@@ -184,6 +204,7 @@ def _stacked(arrays: Iterator[NDArray[np.float32]], size: int) -> Iterator[NDArr
 def _table_row(
     path: Path, track: int, config: SegmentConfig, info: AudioInfo, channel: str
 ) -> dict[str, Any]:
+    """Return the row of a recording in the table of recordings."""
     return {
         "path": str(path.absolute()),
         "folder": path.absolute().parent.name,

@@ -32,14 +32,14 @@ from dafxtool.errors import (
     InputError,
     RecordingError,
 )
-from dafxtool.latents.embed import ROWS_A_BATCH
+from dafxtool.latents.embed import ROWS_PER_BATCH
 from dafxtool.latents.projection import principal_points
 from dafxtool.latents.table import (
     Latents,
-    about,
     check_segments,
     held_out,
     labels_of,
+    latent_parts,
 )
 from dafxtool.models.run import Run
 from dafxtool.plots.pair_plot import PairPlot, draw_pair_plot
@@ -214,7 +214,7 @@ def _sweep_one(
     labels = replace(labels, split=np.array([SPLITS.index(heard.splits[i]) for i in numbers]))
     return Sweep(
         effect=effect,
-        latents=Latents(latent[first:], labels, *about(run), heard.skipped),
+        latents=Latents(latent[first:], labels, *latent_parts(run), heard.skipped),
         parameter=list(names),
         value=np.array(values),
         position=np.array(places),
@@ -234,10 +234,10 @@ def _embed_jobs(
     """Latents (n_jobs, n_latent), and the settings that were in force."""
     config = run.configuration.segments
     latents, settings = [], []
-    for start in range(0, len(jobs), ROWS_A_BATCH):
+    for start in range(0, len(jobs), ROWS_PER_BATCH):
         pairs = [
             render_pair(heard.segments[segment].audio, effect, setting, config)
-            for _, segment, setting in jobs[start : start + ROWS_A_BATCH]
+            for _, segment, setting in jobs[start : start + ROWS_PER_BATCH]
         ]
         latents.append(run.embed(run.analyse(np.stack([sound for sound, _ in pairs]))[0]))
         settings += [setting for _, setting in pairs]

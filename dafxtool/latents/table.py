@@ -1,7 +1,7 @@
-"""Embed recordings, pairs and spectrograms: posterior means, one row a segment.
+"""Hold latents with the labels of their segments, and write and read them.
 
-A latent is never a sample of the posterior, and the model is in evaluation mode: a row depends on
-its segment alone, not on the batch that it was in or the order of the rows.
+A row is the mean of the posterior of one segment, never a sample. The model is in evaluation mode,
+so a row does not depend on its batch or on the order of the rows.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from dafxtool import storage
 from dafxtool.config import SPLITS
 from dafxtool.effects.effect import EffectChoice
 from dafxtool.errors import FormatError, InputError
+from dafxtool.latents.columns import latent_names, part_bounds, setting_columns
 from dafxtool.storage import Labels
 from dafxtool.utils import notebook
 from dafxtool.utils.files import atomic_write
@@ -28,19 +29,23 @@ from dafxtool.utils.outputs import LATENT_SUFFIXES
 from dafxtool.utils.progress import Progress
 from dafxtool.utils.text import counted
 
-if TYPE_CHECKING:  # it imports torch, which a map of stored latents does not need
+if TYPE_CHECKING:  # imports torch, which a map of stored latents does not need
     from dafxtool.models.run import Run
 
 
 @dataclass(frozen=True, repr=False)
 class Latents(notebook.Displayed):
-    """latent (n, n_latent) float32, and what each row is; skipped are (path, reason).
+    """Latents of segments, and the labels of each.
 
-    n_content  how many of the first numbers tell of the recording; the rest tell of the effect. 0
-               of a model that does not divide its latents.
-    n_style    how many of the last numbers tell of the effect for the whole segment at once
-    scale      (n_latent,) by how much the decoded spectrogram changes with each number; with it
-               distances between latents are distances between sounds
+    latent     (n, n_latent)
+    labels     effect, setting, recording, offset and split of each row
+    run        path of the run that embedded the segments
+    n_content  number of content latents, the first ones, which encode the recording; 0 for a model
+               that does not divide its latents
+    n_style    number of style latents, the last ones, which encode the effect of the whole segment
+    scale      (n_latent,) change of the decoded spectrogram with each latent; distances between
+               latent * scale are distances between spectrograms
+    skipped    path and reason of each recording that was skipped
     """
 
     latent: NDArray[np.float32]
@@ -64,32 +69,33 @@ class Latents(notebook.Displayed):
 
     @property
     def effect_part(self) -> NDArray[np.float32]:
-        """(n, size): the style, or what else tells of the effect, scaled."""
+        """Latents that encode the effect, scaled (n, size): the style, else all but the content."""
         first = self.latent.shape[1] - self.n_style if self.n_style else self.n_content
         return (self.latent * self.scale)[:, first:]
 
     def effects(self) -> list[str]:
-        """The name of each row's effect."""
+        """Return the name of the effect of each row."""
         return [self.labels.effect_of(row) for row in range(len(self))]
 
     def take(self, rows: NDArray[np.int64]) -> Latents:
+        """Return some rows."""
         return replace(self, latent=self.latent[rows], labels=self.labels.take(rows))
 
 
 def check_segments(reader: storage.Hdf5Reader, run: Run) -> None:
-    """The pairs' segments have to be of the size that the run takes."""
-    segments, wanted = reader.configuration["segments"], run.configuration.segments
+    """Check that a file's segments have the length and rate of the run; FormatError if not."""
+    segments, expected = reader.configuration["segments"], run.configuration.segments
     found = (segments["sample_rate"], segments["n_samples"])
-    if found != (wanted.sample_rate, wanted.n_samples):
+    if found != (expected.sample_rate, expected.n_samples):
         raise FormatError(
-            f"{reader.path} has segments of {found[1]} samples at {found[0]} Hz, the run "
-            f"{run.path} takes {wanted.n_samples} at {wanted.sample_rate} Hz: render with the "
-            "run's preset."
+            f"{reader.path}: segments do not fit the run {run.path} (found {found[1]} samples at "
+            f"{found[0]} Hz, expected {expected.n_samples} at {expected.sample_rate} Hz). Render "
+            "with the run's preset."
         )
 
 
-def about(run: Run) -> tuple[str, int, int, NDArray[np.float32]]:
-    """run, n_content, n_style and scale of Latents."""
+def latent_parts(run: Run) -> tuple[str, int, int, NDArray[np.float32]]:
+    """Return run, n_content, n_style and scale of Latents."""
     model = run.model
     return str(run.path), model.n_content, model.n_style, model.latent_scale.cpu().numpy()
 
@@ -99,7 +105,11 @@ def labels_of(
     table: list[dict[str, Any]],
     chosen: Sequence[EffectChoice],
 ) -> Labels:
-    """Labels of rows (recording, offset, index of the effect, setting); their split is test."""
+    """Build the labels of embedded recordings, whose split is test.
+
+    rows    (recording, offset, index of the effect, setting) of each row
+    table   row of each recording
+    """
     width = max(1, *(len(effect.parameters) for effect, _ in chosen))
     setting = np.full((len(rows), width), np.nan)
     for values, row in zip(setting, rows, strict=True):
@@ -118,17 +128,23 @@ def labels_of(
 
 
 def write_latents(latents: Latents, output: Path, overwrite: bool = False) -> None:
-    """Write HDF5, CSV or NPZ, by the ending of `output`."""
+    """Write latents as HDF5, CSV or NPZ, depending on the suffix of `output`.
+
+    InputError for another suffix; OutputExistsError and DiskError as in files.atomic_write.
+    """
     suffix = output.suffix.lower()
     if suffix not in LATENT_SUFFIXES:
-        raise InputError(f"{output} ends in {suffix!r}: use one of {', '.join(LATENT_SUFFIXES)}.")
+        raise InputError(
+            f"{output}: unknown suffix of a latents file (found {suffix!r}, expected one of "
+            f"{', '.join(LATENT_SUFFIXES)}). Choose another --output."
+        )
     if suffix in (".h5", ".hdf5"):
         _write_hdf5(latents, output, overwrite)
         return
     with atomic_write(output, overwrite) as temporary:
         if suffix == ".npz":
-            columns: dict[str, Any] = {"latent": latents.latent, **_named_columns(latents)}
-            np.savez(temporary, **columns)
+            arrays: dict[str, Any] = {**_label_columns(latents), **_part_arrays(latents)}
+            np.savez(temporary, **arrays)
         else:
             _write_csv(latents, temporary)
 
@@ -144,7 +160,7 @@ def _write_hdf5(latents: Latents, output: Path, overwrite: bool) -> None:
         labels.effects,
         labels.recordings,
         resume=False,
-        overwrite=overwrite or not output.exists(),  # remains of a killed one are worth nothing
+        overwrite=overwrite or not output.exists(),  # an unfinished file is not resumed
         rows_per_chunk=256,
         tables={
             "parts": storage.make_table("parts", _parts(latents)),
@@ -155,46 +171,55 @@ def _write_hdf5(latents: Latents, output: Path, overwrite: bool) -> None:
 
 
 def _parts(latents: Latents) -> list[dict[str, Any]]:
-    """Which of the numbers are content, change and style; a model may not divide them."""
-    n_latent = latents.latent.shape[1]
-    if not latents.n_content and not latents.n_style:
-        return [{"name": "undivided", "start": 0, "stop": n_latent}]
-    first, last = latents.n_content, n_latent - latents.n_style
-    bounds = {"content": (0, first), "change": (first, last), "style": (last, n_latent)}
+    """Return the table of parts: content, change and style."""
+    bounds = part_bounds(latents.latent.shape[1], latents.n_content, latents.n_style)
     return [{"name": name, "start": a, "stop": b} for name, (a, b) in bounds.items()]
 
 
-def _named_columns(latents: Latents) -> dict[str, NDArray[Any]]:
-    """Labels as arrays of numbers and fixed-length text: no pickled objects."""
+def _label_columns(latents: Latents) -> dict[str, NDArray[Any]]:
+    """Return the labels as arrays (n,) of numbers and fixed-length text, without objects."""
     labels, n = latents.labels, len(latents)
     return {
         "row": labels.row,
         "effect": np.array(latents.effects()),
-        "setting_text": np.array(labels.setting_text),
-        "setting": labels.setting,
+        **setting_columns(labels),
         "recording": np.array([labels.path_of(row) for row in range(n)]),
         "offset": labels.offset,
         "split": np.array([labels.split_of(row) for row in range(n)]),
     }
 
 
+def _part_arrays(latents: Latents) -> dict[str, NDArray[np.float32]]:
+    """Return each part (n, size) and its scale (size,); `latent` and `scale` without parts."""
+    bounds = part_bounds(latents.latent.shape[1], latents.n_content, latents.n_style)
+    if "undivided" in bounds:
+        return {"latent": latents.latent, "scale": latents.scale}
+    arrays = {}
+    for name, (start, stop) in bounds.items():
+        arrays[name] = latents.latent[:, start:stop]
+        arrays[f"{name}_scale"] = latents.scale[start:stop]
+    return arrays
+
+
 def _write_csv(latents: Latents, path: Path) -> None:
-    columns = _named_columns(latents)
-    del columns["setting"]
-    names = [f"latent_{i}" for i in range(latents.latent.shape[1])]
+    """Write one line for each row; settings of other effects are empty."""
+    columns = {name: column.tolist() for name, column in _label_columns(latents).items()}
+    names = latent_names(latents.latent.shape[1], latents.n_content, latents.n_style)
     with path.open("w", newline="", encoding="utf-8", errors="surrogateescape") as file:
         writer = csv.writer(file)
         writer.writerow([*columns, *names])
         for row, values in enumerate(latents.latent.tolist()):
-            writer.writerow([*(column[row] for column in columns.values()), *map(repr, values)])
+            labels = (column[row] for column in columns.values())
+            cells = ("" if value != value else value for value in labels)  # NaN: not of this effect
+            writer.writerow([*cells, *map(repr, values)])
 
 
 def read_latents(path: Path) -> Latents:
-    """A latents.h5 that `write_latents` wrote."""
+    """Read a latents.h5; FormatError for latents that are NaN or infinite."""
     with storage.Hdf5Reader(path, storage.LATENTS) as reader:
         latent = np.asarray(reader.rows(slice(None)), dtype=np.float32)
         if not np.isfinite(latent).all():
-            raise FormatError(f"{path} holds latents that are NaN or infinite. Make it again.")
+            raise FormatError(f"{path}: latents are NaN or infinite. Embed the segments again.")
         size = {
             part["name"]: part["stop"] - part["start"]
             for part in storage.read_table("parts", reader.table("parts"))
@@ -210,7 +235,7 @@ def read_latents(path: Path) -> Latents:
 
 
 def held_out(labels: Labels) -> list[str]:
-    """The splits that training did not learn from: test, else validation, else everything."""
+    """Return the splits that training has not seen: test, else validation, else train."""
     for splits in (["test"], ["validation"]):
         if len(labels.rows_of(splits)):
             return splits
@@ -218,34 +243,34 @@ def held_out(labels: Labels) -> list[str]:
 
 
 def seen_in_training(labels: Labels, rows: NDArray[np.int64], run: Run) -> NDArray[np.bool_]:
-    """(n,) whether the recording of each row is one that the run was trained on or chosen by.
+    """Return (n,) whether the run was trained on the recording of each row, or selected by it.
 
-    Recordings are known by their real paths: a copy elsewhere is another one.
+    Recordings are identified by their real paths, so a copy counts as another recording.
     """
-    known = {
+    seen = {
         os.path.realpath(path)
         for what in ("recordings", "validated_on")
         for path in run.data.get(what, ())
     }
-    own = np.array([os.path.realpath(str(r["path"])) in known for r in labels.recordings], bool)
-    found: NDArray[np.bool_] = own[labels.recording[rows]]
-    return found
+    own = np.array([os.path.realpath(str(r["path"])) in seen for r in labels.recordings], bool)
+    is_seen: NDArray[np.bool_] = own[labels.recording[rows]]
+    return is_seen
 
 
 def warn_if_trained_on(
     labels: Labels, rows: NDArray[np.int64], run: Run, progress: Progress
 ) -> None:
-    """A word where what is shown flatters the model."""
+    """Warn of rows whose results are too good because the run was trained on their recordings."""
     count = int(seen_in_training(labels, rows, run).sum())
     if count:
         progress.message(
-            f"{count} of {len(rows)} segments are of recordings that the run was trained on, or "
-            "chosen by: what is shown of them flatters it"
+            f"{count} of {len(rows)} segments are of recordings that the run was trained on or "
+            "selected by: their results are better than on other recordings"
         )
 
 
 def held_out_of(path: Path) -> list[str]:
-    """The same of a pairs or spectrograms file; recordings are all of the split test."""
+    """Return the splits of a pairs or spectrograms file as held_out; test for recordings."""
     kind = storage.kind_of(path) if path.suffix.lower() in (".h5", ".hdf5") else None
     if kind not in (storage.PAIRS, storage.SPECTROGRAMS):
         return ["test"]

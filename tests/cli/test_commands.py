@@ -247,11 +247,11 @@ def test_embed_writes_latents(succeed, pairs_file, run, run_folder, tmp_path, su
             latent = file["latent"][:]
     elif suffix == ".npz":
         with np.load(output) as file:
-            latent = file["latent"]
+            latent = np.concatenate([file["content"], file["change"], file["style"]], axis=1)
     else:
         with output.open(newline="") as file:
-            rows = list(csv.DictReader(file))
-        latent = [[float(row[f"latent_{i}"]) for i in range(said["n_latent"])] for row in rows]
+            rows = list(csv.reader(file))
+        latent = np.array([row[-said["n_latent"] :] for row in rows[1:]], float)
     assert np.shape(latent) == (n_rows, said["n_latent"]) == (said["n_segments"], wanted.shape[1])
     np.testing.assert_allclose(np.asarray(latent)[:4], wanted, atol=1e-4)
 

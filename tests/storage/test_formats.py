@@ -24,7 +24,7 @@ from dafxtool.training.train import train
 
 DOCUMENT = Path(__file__).parents[2] / "docs" / "formats.md"
 BLOCKS = re.findall(r"^```python\n(.*?)^```$", DOCUMENT.read_text("utf-8"), re.M | re.S)
-HELPERS, PAIRS, SPECTROGRAMS, LATENTS, WRITING, SETTINGS = BLOCKS
+HELPERS, PAIRS, SPECTROGRAMS, LATENTS, WRITING, SETTINGS, LATENTS_CSV = BLOCKS
 
 
 def execute(*blocks: str) -> dict:
@@ -72,6 +72,18 @@ def test_a_latents_file_is_read_as_documented(here, run):
     assert list(names["effect"]) == latents.effects()
     np.testing.assert_array_equal(names["style"], latents.effect_part)
     assert names["parts"].index.tolist() == ["content", "change", "style"]
+
+
+def test_a_csv_of_latents_is_read_as_documented(here, run):
+    latents = embed([here / "pairs.h5"], run)
+    write_latents(latents, here / "latents.csv")
+    names = execute(LATENTS_CSV)
+    rows = np.flatnonzero([effect == "delay" for effect in latents.effects()])
+    np.testing.assert_allclose(
+        names["style"].to_numpy(), latents.latent[rows, -latents.n_style :], rtol=1e-6
+    )
+    expected = [latents.labels.setting_of(row)["time"] for row in rows]
+    assert names["time_ms"].tolist() == expected
 
 
 @pytest.mark.parametrize("blocks", [(WRITING,), (WRITING, SETTINGS)], ids=["without", "settings"])
