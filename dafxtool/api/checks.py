@@ -17,6 +17,7 @@ from dafxtool.audio.find_recordings import find_recordings
 from dafxtool.config import SegmentConfig
 from dafxtool.effects.apply import parse_effect
 from dafxtool.effects.vst3.files import find_plugin, plugin_binary
+from dafxtool.effects.vst3.preset import class_id, is_preset
 from dafxtool.errors import ArgumentError
 from dafxtool.models.checkpoint import find_checkpoint, newest_run
 from dafxtool.utils.device import check_device
@@ -48,12 +49,18 @@ def check_run(run: Run | Path | None) -> None:
 
 
 def check_effects(effects: Sequence[EffectLike], plugins: Sequence[Path]) -> None:
-    """Refuse missing plugins, and unknown effects, parameters and values.
+    """Refuse missing plugins and presets, and unknown effects, parameters and values.
 
     Effects of plugins are checked later: loading a plugin takes up to minutes.
     """
+    presets = [path for path in plugins if is_preset(path)]
     for path in plugins:
-        plugin_binary(find_plugin(path))
+        if path in presets:
+            class_id(path)
+        else:
+            plugin_binary(find_plugin(path))
+    if presets and len(presets) == len(plugins):
+        raise ArgumentError(f"{presets[0]} is a preset. Name its plugin, too, with --plugin.")
     if not plugins:
         for effect in effects:
             if isinstance(effect, str):

@@ -59,13 +59,14 @@ def chosen_effects(
     """Parse effects; plugins without a named effect stand for all of their effects."""
     known = known_effects(plugin_files, sample_rate, progress)
     if not names and plugin_files:
-        names = [name for name, effect in known.items() if effect.plugin]
+        names = known.plugin_names()
     if not names:
         names = default
         progress.message(f"no --effect: taking {' and '.join(default)}")
     chosen = [
         each if isinstance(each, EffectChoice) else parse_effect(each, known) for each in names
     ]
+    known.check_presets()
     for path in known.unused_files():
         progress.message(f"{path.name}: not used, because --effect names none of its effects.")
     return chosen

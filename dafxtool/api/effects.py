@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from dafxtool.api import checks, display
 from dafxtool.api.arguments import SILENT, EffectLike, Paths, Progress, as_paths
-from dafxtool.effects.apply import apply, known_effects, parse_effect
+from dafxtool.effects.apply import apply, known_effects, parse_effects
 from dafxtool.effects.effect import Effect, EffectChoice
 from dafxtool.effects.parameter import Parameter
 
@@ -59,7 +59,7 @@ def list_effects(
     """List built-in effects and those of plugins, with parameters, ranges, units and defaults.
 
     names        of effects, or chains such as "overdrive > delay"; all effects by default
-    plugins      VST3 bundles
+    plugins      VST3 bundles, and .vstpreset files of their plugins
     sample_rate  Hz; frequencies end below half of it
 
     EffectError for an unknown name, PluginError for a plugin that cannot be used.
@@ -67,9 +67,8 @@ def list_effects(
     checks.check_effects((), as_paths(plugins))
     known = known_effects(as_paths(plugins), sample_rate, progress)
     wanted = [names] if isinstance(names, str) else list(names)
-    if not wanted:
-        return EffectTable(tuple(known.values()))
-    return EffectTable(tuple(_with_values(parse_effect(name, known)) for name in wanted))
+    wanted = wanted or [name for name, _ in known.items()]
+    return EffectTable(tuple(map(_with_values, parse_effects(wanted, known))))
 
 
 def _with_values(choice: EffectChoice) -> Effect:
@@ -91,6 +90,8 @@ def apply_effect(
 
     A chain is written with ">": "overdrive > delay:time=300".
 
+    plugins  VST3 bundles, and .vstpreset files of their plugins
+
     Parameters that are not given have their default. The result has the shape of the input, so a
     tail that should ring out needs silence behind the audio.
 
@@ -99,7 +100,7 @@ def apply_effect(
     if isinstance(effect, EffectChoice):
         choice = effect
     else:
-        choice = parse_effect(effect, known_effects(as_paths(plugins), sample_rate))
+        (choice,) = parse_effects([effect], known_effects(as_paths(plugins), sample_rate))
     wet, _ = apply(choice.effect, audio, sample_rate, choice.fixed)
     return wet
 

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import functools
 import math
 import re
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 import rich_click as click
 
@@ -36,7 +37,17 @@ class Number(click.FloatRange):
         return number
 
 
+class VstPresetType(PathType):
+    """A path with the ending .vstpreset."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        if Path(value).suffix.lower() != ".vstpreset":
+            self.fail(f"{value} is not named like a preset (expected .vstpreset)", param, ctx)
+        return super().convert(value, param, ctx)
+
+
 PATH = PathType(path_type=Path)
+VST_PRESET = VstPresetType(path_type=Path)
 SECONDS = Number(min=0)
 FRACTION = Number(min=0, max=1, max_open=True)
 TRANSFORM_LENGTH = click.IntRange(min=2, max=1 << 20)
@@ -142,7 +153,22 @@ def _limit_plugins(ctx: click.Context, param: click.Parameter, value: float) -> 
 
 
 def plugin_option(command: F) -> F:
-    """--plugin, as `plugins: tuple[Path, ...]`, and --plugin-timeout."""
+    """--plugin and --plugin-preset, as `plugins: tuple[Path, ...]`, and --plugin-timeout."""
+
+    @functools.wraps(command)
+    def with_presets(
+        *arguments: Any, plugins: tuple[Path, ...], plugin_presets: tuple[Path, ...], **options: Any
+    ) -> Any:
+        return command(*arguments, plugins=(*plugins, *plugin_presets), **options)
+
+    preset = click.option(
+        "--plugin-preset",
+        "plugin_presets",
+        type=VST_PRESET,
+        multiple=True,
+        metavar="FILE",
+        help="Preset (.vstpreset) of a --plugin. Its values are fixed unless --effect sets others.",
+    )
     plugin = click.option(
         "--plugin",
         "plugins",
@@ -162,7 +188,7 @@ def plugin_option(command: F) -> F:
         metavar="SECONDS",
         help="Time limit in s for loading a plugin, and for each segment.",
     )
-    return plugin(timeout(command))
+    return plugin(preset(timeout(cast(F, with_presets))))
 
 
 def channel_option(default: str) -> Callable[[F], F]:

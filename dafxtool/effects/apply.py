@@ -65,7 +65,15 @@ def _parse_stage(text: str, known: Mapping[str, Effect]) -> EffectChoice:
             problem = f"{key!r} is set twice" if equals else f"{item.strip()!r} is without a value"
             raise EffectError(f"{text!r}: {problem}. Write {name}:parameter=value,...")
         values[key] = effect.parameter(key).parse(value, name)
-    return EffectChoice(effect, values)
+    preset = known.preset_setting(name) if isinstance(known, KnownEffects) else {}
+    return EffectChoice(effect, preset | values)
+
+
+def parse_effects(texts: Sequence[str], known: KnownEffects) -> list[EffectChoice]:
+    """Read effects as parse_effect does; PluginError for a preset that none of them uses."""
+    choices = [parse_effect(text, known) for text in texts]
+    known.check_presets()
+    return choices
 
 
 def apply(
@@ -141,6 +149,8 @@ def known_effects(
     plugin_files: Sequence[Path] = (), sample_rate: int = 24_000, progress: Progress = SILENT
 ) -> KnownEffects:
     """Return the built-in effects and those of the plugins, by name.
+
+    plugin_files  VST3 files, and .vstpreset files, whose values are fixed values of their plugins
 
     A plugin is audited when its effect is first requested. PluginError as of load_effects.
     """

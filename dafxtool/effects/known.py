@@ -11,6 +11,8 @@ from dafxtool.effects.effect import Effect
 from dafxtool.effects.vst3.audit import VALUE_NOT_KEPT
 from dafxtool.effects.vst3.examine import audited_file, audited_plugin, names_in_file
 from dafxtool.effects.vst3.files import allow, find_plugin
+from dafxtool.effects.vst3.preset import class_id, is_preset, read_preset
+from dafxtool.errors import PluginError
 from dafxtool.utils.progress import SILENT, Progress
 from dafxtool.utils.text import slug
 
@@ -21,6 +23,8 @@ class KnownEffects(Mapping[str, Effect]):
     A plugin effect whose name is taken gets the suffix "-2", "-3" and so on. Names are known
     without an audit, so those of instruments are among the keys until `values` or `items` is
     called. PluginError for a file that is no plugin, at once or when its plugins are listed.
+
+    plugin_files  VST3 files, and presets (.vstpreset) of their plugins
     """
 
     def __init__(
@@ -30,7 +34,11 @@ class KnownEffects(Mapping[str, Effect]):
         progress: Progress = SILENT,
         with_builtin: bool = True,
     ) -> None:
-        self._files = list(dict.fromkeys(find_plugin(path) for path in plugin_files))
+        self._presets = [Path(path) for path in plugin_files if is_preset(path)]
+        self._preset_settings: dict[str, dict[str, float]] = {}  # effect -> values of its preset
+        self._used_presets: dict[Path, str] = {}  # and the effect
+        files = [path for path in plugin_files if not is_preset(path)]
+        self._files = list(dict.fromkeys(find_plugin(path) for path in files))
         for path in self._files:
             allow(path)
         self._sample_rate, self._progress = sample_rate, progress
@@ -67,6 +75,43 @@ class KnownEffects(Mapping[str, Effect]):
         """Return the plugin files of which no effect was requested."""
         used = {effect.plugin.path for effect in self._effects.values() if effect.plugin}
         return [path for path in self._files if str(path) not in used]
+
+    def preset_setting(self, name: str) -> dict[str, float]:
+        """Return the values that a preset gives an effect; none without a preset for it.
+
+        PluginError for two presets of one plugin, and as of read_preset.
+        """
+        effect = self[name]
+        if effect.plugin is None or name in self._preset_settings:
+            return self._preset_settings.get(name, {})
+        for path in self._presets:
+            setting = read_preset(path, effect, self._progress)
+            if setting is None:
+                continue
+            if name in self._preset_settings:
+                raise PluginError(
+                    f"{path}: a second preset for {name}. Choose one --plugin-preset for a plugin."
+                )
+            self._preset_settings[name] = setting
+            self._used_presets[path] = name
+        return self._preset_settings.get(name, {})
+
+    def check_presets(self) -> None:
+        """Raise PluginError for a preset that belongs to none of the requested effects."""
+        for path in self._presets:
+            if path not in self._used_presets:
+                raise PluginError(
+                    f"{path}: the preset is for another plugin (class id {class_id(path)}) than "
+                    "those that are used. Name its plugin with --plugin, and its effect with "
+                    "--effect."
+                )
+
+    def plugin_names(self) -> list[str]:
+        """Return the effects of the plugins; with presets, those that have one."""
+        names = [name for name, effect in self.items() if effect.plugin]
+        if not self._presets:
+            return names
+        return [name for name in names if self.preset_setting(name)] or names
 
     def _audit_all(self) -> dict[str, Effect]:
         audits = {

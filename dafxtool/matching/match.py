@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from dafxtool.audio.find_recordings import find_recordings
 from dafxtool.audio.io import load_audio, read_info
 from dafxtool.audio.writer import save_audio
-from dafxtool.effects.apply import known_effects, parse_effect
+from dafxtool.effects.apply import known_effects, parse_effects
 from dafxtool.errors import InputError
 from dafxtool.matching.answer import Answer
 from dafxtool.matching.chain import Stage, render_chain
@@ -80,9 +80,8 @@ def choices_from(
     if not names and not plugins:
         return None
     known = known_effects(plugins, sample_rate, progress)
-    if not names:
-        return [(effect, {}) for effect in known.values() if effect.plugin]
-    return [parse_effect(text, known) for text in names]
+    choices = parse_effects(names or known.plugin_names(), known)
+    return [(effect, fixed) for effect, fixed in choices]
 
 
 def match_files(

@@ -52,7 +52,7 @@ def apply_in_this_process(
     for _ in range(MOST_TRIES):
         with (
             silence_native_output(),
-            _loaded(effect.plugin.path, effect.plugin.plugin_name) as plugin,
+            loaded_plugin(effect.plugin.path, effect.plugin.plugin_name) as plugin,
         ):
             wet, requested, effective = _process(plugin, effect, dry, sample_rate, effective)
             del plugin
@@ -96,7 +96,7 @@ def audit(
 
     @contextmanager
     def new_instance() -> Iterator[Any]:
-        with _loaded(str(path), plugin_name) as plugin:
+        with loaded_plugin(str(path), plugin_name) as plugin:
             yield plugin
             del plugin
 
@@ -138,7 +138,7 @@ def silence_native_output() -> Iterator[None]:
 
 
 @contextmanager
-def _loaded(path: str, plugin_name: str | None) -> Iterator[Any]:
+def loaded_plugin(path: str, plugin_name: str | None) -> Iterator[Any]:
     """Load a new instance, which is freed at the end; PluginError if that fails."""
     if threading.current_thread() is not threading.main_thread():
         raise PluginError(f"{path}: plugins run on the main thread only. Use worker processes.")
