@@ -12,6 +12,7 @@ from typing import Any, TypeVar, cast
 import rich_click as click
 
 from dafxtool.cli import _completion
+from dafxtool.errors import InputError
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -37,17 +38,7 @@ class Number(click.FloatRange):
         return number
 
 
-class VstPresetType(PathType):
-    """A path with the ending .vstpreset."""
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
-        if Path(value).suffix.lower() != ".vstpreset":
-            self.fail(f"{value} is not named like a preset (expected .vstpreset)", param, ctx)
-        return super().convert(value, param, ctx)
-
-
 PATH = PathType(path_type=Path)
-VST_PRESET = VstPresetType(path_type=Path)
 SECONDS = Number(min=0)
 FRACTION = Number(min=0, max=1, max_open=True)
 TRANSFORM_LENGTH = click.IntRange(min=2, max=1 << 20)
@@ -159,12 +150,15 @@ def plugin_option(command: F) -> F:
     def with_presets(
         *arguments: Any, plugins: tuple[Path, ...], plugin_presets: tuple[Path, ...], **options: Any
     ) -> Any:
+        for path in plugin_presets:
+            if path.suffix.lower() != ".vstpreset":
+                raise InputError(f"{path}: not named like a preset. Name a .vstpreset file.")
         return command(*arguments, plugins=(*plugins, *plugin_presets), **options)
 
     preset = click.option(
         "--plugin-preset",
         "plugin_presets",
-        type=VST_PRESET,
+        type=PATH,
         multiple=True,
         metavar="FILE",
         help="Preset (.vstpreset) of a --plugin. Its values are fixed unless --effect sets others.",
