@@ -26,15 +26,20 @@ from dafxtool.utils.outputs import check_figure_path, check_outputs
 from dafxtool.utils.text import unique_slugs
 
 if TYPE_CHECKING:
-    from dafxtool.latents.sweep import ParameterEffect, Sweep
+    from dafxtool.latents.sweep import Sweep
+    from dafxtool.latents.sweep_results import ParameterEffect
     from dafxtool.models.run import Run
 
-HEADER = ("effect", "parameter", "from", "to", "travel", "monotone")
+HEADER = ("effect", "parameter", "from", "to", "latent range", "rank correlation")
 
 
 @dataclass(frozen=True, repr=False)
 class SweepResult(display.Displayed):
-    """A sweep of each effect, the movement of the latents with each parameter, and the figures."""
+    """Sweeps of effects, the change of the latents with each parameter, and the figures written.
+
+    parameters  each parameter of each effect
+    pair_plots  figures of the principal directions against each other
+    """
 
     sweeps: list[Sweep]
     parameters: list[ParameterEffect]
@@ -53,17 +58,18 @@ class SweepResult(display.Displayed):
             return "-" if math.isnan(value) else f"{value:.2f}"
 
         return [
-            (m.effect, m.parameter, m.low, m.high, text(m.travel), text(m.monotone))
-            for m in self.parameters
+            (
+                *(each.effect, each.parameter, each.low, each.high),
+                *(text(each.latent_range), text(each.rank_correlation)),
+            )
+            for each in self.parameters
         ]
 
     def _parts(self) -> Iterator[str]:
-        from dafxtool.latents import sweep as stage
+        from dafxtool.latents.sweep_results import draw_sweep
 
         for each in self.sweeps:
-            yield display.figure(
-                partial(stage.draw_sweep, sweep=each), f"sweep of {each.effect.name}"
-            )
+            yield display.figure(partial(draw_sweep, sweep=each), f"sweep of {each.effect.name}")
         yield display.table(HEADER, self.rows())
 
 
@@ -86,11 +92,11 @@ def sweep(
     overwrite: bool = False,
     progress: Progress = SILENT,
 ) -> SweepResult:
-    """Move each parameter alone from end to end and embed the result.
+    """Sweep each parameter alone over its range and embed the results.
 
     inputs    recordings, or one pairs file, whose dry side that training has not seen is taken;
               None takes the newest pairs file in the working folder
-    effects   None takes those of the run. A parameter with a value is held there
+    effects   None takes those of the run. A parameter with a value keeps it
     values    of each parameter
     segments  that each value is applied to, from different recordings where possible
     output    figure; with several effects, each figure has the effect's name before the suffix
@@ -117,27 +123,28 @@ def sweep(
         for named in _named(path, [parse_effect(each).effect.name for each in typed]):
             check_outputs(named, overwrite=overwrite)
     from dafxtool.latents import sweep as stage
+    from dafxtool.latents import sweep_results
 
     loaded = defaults.loaded_run(run, device, channel, min_mean_square)
     config = loaded.configuration.segments
-    movable = [effect for effect in loaded.effects if effect["parameters"]]
+    with_parameters = [effect for effect in loaded.effects if effect["parameters"]]
     chosen = defaults.effects_of_run(
-        movable, effect_names, plugin_files, config.sample_rate, progress
+        with_parameters, effect_names, plugin_files, config.sample_rate, progress
     )
     chosen = stage.check_effects(chosen, values, segments, config)
     names = [choice.effect.name for choice in chosen]
     figures, pair_plots = _named(figure, names), _named(pair_plot, names)
     for path in (*figures, *pair_plots):
         check_outputs(path, table, overwrite=overwrite)
-    made = stage.sweep(sources, loaded, chosen, values, segments, seed, strict, progress)
-    for each, path in zip(made, figures, strict=bool(figures)):
-        stage.draw_sweep(path, each, overwrite=overwrite)
-    for each, path in zip(made, pair_plots, strict=bool(pair_plots)):
-        stage.draw_sweep_pairs(path, each, overwrite=overwrite)
+    sweeps = stage.sweep(sources, loaded, chosen, values, segments, seed, strict, progress)
+    for each, path in zip(sweeps, figures, strict=bool(figures)):
+        sweep_results.draw_sweep(path, each, overwrite=overwrite)
+    for each, path in zip(sweeps, pair_plots, strict=bool(pair_plots)):
+        sweep_results.draw_sweep_pairs(path, each, overwrite=overwrite)
     if table:
-        stage.write_sweep_table(table, made, overwrite)
-    moved = [movement for each in made for movement in stage.movements(each)]
-    return SweepResult(made, moved, loaded, figures, pair_plots)
+        sweep_results.write_sweep_table(table, sweeps, overwrite)
+    parameters = [each for sweep in sweeps for each in sweep_results.parameter_effects(sweep)]
+    return SweepResult(sweeps, parameters, loaded, figures, pair_plots)
 
 
 def _named(path: Path | None, effects: list[str]) -> list[Path]:
@@ -146,5 +153,5 @@ def _named(path: Path | None, effects: list[str]) -> list[Path]:
         return []
     if len(effects) == 1:
         return [path]
-    # Slugs: the names come from the run, which may be a stranger's, and may contain ../..
+    # Slugs, because the names come from the run and may contain ../..
     return [path.with_name(f"{path.stem}-{slug}{path.suffix}") for slug in unique_slugs(effects)]

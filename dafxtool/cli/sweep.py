@@ -61,16 +61,16 @@ from dafxtool.cli._output import Table, progress_from, report, skipped_lines
 @json_option
 @progress_options
 def command(inputs: tuple[Path, ...], as_json: bool, **options: Any) -> None:
-    """Move every parameter of an effect alone, and draw how the latents of INPUTS move.
+    """Sweep every parameter of an effect alone, and draw how the latents of INPUTS change.
 
     INPUTS are recordings and folders, or a pairs file, whose dry side is taken; without INPUTS, the
     newest pairs file here, and of it the pairs that training has not seen. Without --effect, the
-    effects that the run was trained on. A parameter with a value (--effect overdrive:tone=3000) is
-    held there; the others have their default.
+    effects that the run was trained on. A parameter with a value (--effect overdrive:tone=3000)
+    keeps it; the others have their default.
 
-    The table has two numbers for each parameter. travel: the largest distance between the latents
-    of two of its values, over the distance between two segments at the default. monotone: how well
-    the latents keep the order of the values (1 is perfect; without meaning where travel is near 0).
+    The table has two numbers for each parameter. Latent range: the largest distance between the
+    latents of two values, divided by the distance between two segments at the default. Rank
+    correlation: 1 if the latents keep the order of the values; meaningless if the range is near 0.
 
     \b
     Examples:

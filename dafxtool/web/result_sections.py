@@ -15,7 +15,6 @@ from dafxtool.effects.effect import Effect, EffectChoice
 from dafxtool.errors import InputError
 from dafxtool.evaluation.evaluate import evaluate
 from dafxtool.evaluation.figure import draw_results
-from dafxtool.latents import sweep as sweep_module
 from dafxtool.latents.embed import embed
 from dafxtool.latents.examples import CHANNELS, Example, analyse_pair
 from dafxtool.latents.interpolate import draw_interpolation, interpolate, save_interpolation_audio
@@ -31,6 +30,8 @@ from dafxtool.latents.reconstruct import (
     reconstruct_pairs,
     save_reconstruction_audio,
 )
+from dafxtool.latents.sweep import sweep as sweep_effects
+from dafxtool.latents.sweep_results import draw_sweep, parameter_effects
 from dafxtool.latents.table import (
     Latents,
     held_out,
@@ -265,20 +266,21 @@ def sweep_blocks(pairs: Path, run: Run, seed: int, progress: Progress) -> list[B
     effects = [Effect.from_dict(each) for each in run.effects if each["parameters"]]
     rate = run.configuration.segments.sample_rate
     chosen = [EffectChoice(effect.at(rate), {}) for effect in effects]
-    sweeps = sweep_module.sweep([pairs], run, chosen, 8, 4, seed, progress=progress)
-    movements = [each for sweep in sweeps for each in sweep_module.movements(sweep)]
+    sweeps = sweep_effects([pairs], run, chosen, 8, 4, seed, progress=progress)
+    parameters = [each for sweep in sweeps for each in parameter_effects(sweep)]
     blocks: list[Block] = [
         Text(
-            "One parameter at a time is swept over its range, on the same segments. Travel is the "
-            "length of the path of the latent, relative to the distance between two segments. "
-            "Monotone is how well the path keeps the order of the values (1 is completely)."
+            "One parameter at a time is swept over its range, on the same segments. The latent "
+            "range is the largest distance between the latents of two values, relative to the "
+            "distance between two segments. The rank correlation is 1 if the latents keep the "
+            "order of the values."
         ),
         Table(
-            ["effect", "parameter", "from", "to", "travel", "monotone"],
+            ["effect", "parameter", "from", "to", "latent range", "rank correlation"],
             [
-                [each.effect, each.parameter, each.low, each.high, f"{each.travel:.2f}",
-                 f"{each.monotone:.2f}"]
-                for each in movements
+                [each.effect, each.parameter, each.low, each.high, f"{each.latent_range:.2f}",
+                 f"{each.rank_correlation:.2f}"]
+                for each in parameters
             ],
         ),
     ]  # fmt: skip
@@ -287,7 +289,7 @@ def sweep_blocks(pairs: Path, run: Run, seed: int, progress: Progress) -> list[B
         "lines join the settings of one segment."
     )
     for sweep in sweeps[:2]:
-        image = draw_image(partial(sweep_module.draw_sweep, sweep=sweep))
+        image = draw_image(partial(draw_sweep, sweep=sweep))
         blocks.append(Figure(f"Sweep of {sweep.effect.name}", image, caption))
     return blocks
 
