@@ -27,6 +27,7 @@ from dafxtool.effects.vst3.isolation import (
     SECONDS_BEFORE_NOTICE,
     limit_time,
 )
+from dafxtool.effects.vst3.memory import fill_memory
 from dafxtool.errors import EffectError, PluginError
 from dafxtool.utils import signals
 from dafxtool.utils.child_process import (
@@ -270,7 +271,8 @@ class _Pool:
                     else:
                         self._send_task(worker)
         while self.waiting and len(self.workers) < self.n_workers:
-            child = ChildProcess(start_worker, (self.plan,), self.printed, self.inbox)
+            memory = fill_memory() if self.has_plugin else None
+            child = ChildProcess(start_worker, (self.plan,), self.printed, self.inbox, memory)
             worker = _Worker(child)
             self.workers.append(worker)
             self._send_task(worker)

@@ -31,11 +31,15 @@ class PluginFile:
     indices: tuple[int, ...] = ()  # of the effect's parameters among those of the plugin
     left_out: tuple[tuple[str, str], ...] = ()  # (name, reason) of the plugin's other parameters
     repeatable: bool = True  # the output has the same bits, whatever was rendered before
+    output_channel: str = "left"  # left, right, mid or side: which output of two is kept
+    latency_samples: int = 0  # that the plugin reports
+    remarks: tuple[str, ...] = ()  # of the audit, on what the plugin does to audio
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain JSON types."""
         left_out = [list(each) for each in self.left_out]
-        return asdict(self) | {"indices": list(self.indices), "left_out": left_out}
+        lists = {"indices": list(self.indices), "left_out": left_out}
+        return asdict(self) | lists | {"remarks": list(self.remarks)}
 
     @classmethod
     def from_dict(cls, saved: Mapping[str, Any]) -> PluginFile:
@@ -43,6 +47,7 @@ class PluginFile:
         parts = dict(saved)
         parts["indices"] = tuple(parts.get("indices", ()))
         parts["left_out"] = tuple((name, why) for name, why in parts.get("left_out", ()))
+        parts["remarks"] = tuple(parts.get("remarks", ()))
         return cls(**parts)
 
 

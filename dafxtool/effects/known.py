@@ -162,4 +162,4 @@ def plugin_warnings(effect: Effect) -> list[str]:
             f"{effect.name}: not repeatable. The same audio and setting gave different samples, or "
             "the plugin crashed in this test."
         )
-    return warnings
+    return warnings + [f"{effect.name}: {remark}." for remark in effect.plugin.remarks]

@@ -34,7 +34,11 @@ EFFECTS: Columns = {
     "plugin_channels": "<i4",
     "plugin_sample_rate": "<i4",
     "plugin_repeatable": "u1",
+    "plugin_output": TEXT,
+    "plugin_latency": "<i4",  # samples
+    "plugin_remarks": TEXT,
 }
+LATER_COLUMNS = ("plugin_output", "plugin_latency", "plugin_remarks")  # not in the first files
 # The stages of chains. A chain has its own lines in the other tables; its parameters are those of
 # its stages in their order, with the stage and a point before their name.
 STAGES: Columns = {"effect": TEXT, "stage": TEXT, "n_parameters": "<i4", **EFFECTS}
@@ -195,6 +199,9 @@ def _effect_line(effect: Mapping[str, Any]) -> dict[str, Any]:
         "plugin_channels": plugin.get("n_channels", 0),
         "plugin_sample_rate": plugin.get("sample_rate", 0),
         "plugin_repeatable": plugin.get("repeatable", True),
+        "plugin_output": plugin.get("output_channel", "left"),
+        "plugin_latency": plugin.get("latency_samples", 0),
+        "plugin_remarks": "; ".join(plugin.get("remarks", ())),
     }
 
 
@@ -366,7 +373,7 @@ def _plugin(
 ) -> dict[str, Any] | None:
     if not line.get("is_plugin"):
         return None
-    missing = [column for column in EFFECTS if column not in line]
+    missing = [each for each in EFFECTS if each not in line and each not in LATER_COLUMNS]
     if missing:
         raise FileProblem(f"the table 'effects' has no column {missing[0]!r}")
     if not line["plugin_path"] or line["plugin_channels"] < 1:
@@ -382,6 +389,9 @@ def _plugin(
         "indices": indices if min(indices, default=-1) >= 0 else [],
         "left_out": [list(each) for each in left_out],
         "repeatable": bool(line["plugin_repeatable"]),
+        "output_channel": line.get("plugin_output") or "left",
+        "latency_samples": line.get("plugin_latency", 0),
+        "remarks": [each for each in line.get("plugin_remarks", "").split("; ") if each],
     }
 
 

@@ -21,7 +21,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import IO, Any
@@ -104,6 +104,7 @@ class ChildProcess:
                       before it returns the answer
     printed           log of the child's output
     inbox             queue of its messages, if several children share one; see `unpack`
+    environment       variables over those of this process
     """
 
     def __init__(
@@ -112,6 +113,7 @@ class ChildProcess:
         arguments: tuple[Any, ...] = (),
         printed: PrintedLog | None = None,
         inbox: Inbox | None = None,
+        environment: Mapping[str, str] | None = None,
     ) -> None:
         self.printed = printed or PrintedLog(None)
         self.title = "a worker process"
@@ -127,7 +129,7 @@ class ChildProcess:
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
-            env=_environment(),
+            env=_environment() | dict(environment or {}),
             start_new_session=True,  # protects it from the terminal's signals on POSIX
             creationflags=getattr(subprocess, "CREATE_NO_WINDOW", 0),  # the same on Windows
         )

@@ -15,7 +15,7 @@ from dafxtool.effects.vst3 import examine, host
 class ChildInThisProcess:
     """Answers as a child process of the examiner, without one: fakes exist in this process only."""
 
-    def __init__(self, start):
+    def __init__(self, start, environment=None):
         self.answer = start()
 
     def ask(self, request, *limits):

@@ -238,7 +238,9 @@ def test_many_hidden_parameters_are_tried_together_first():
     assert settings(result) == ["gain", "tone", "azimuth"]
     assert reasons(result) == {f"Extra {n}": audit_module.UNHEARD for n in range(5)}
     assert set(reasons(audit(HiddenAllInert)).values()) == {audit_module.UNHEARD}
-    assert HiddenAllInert.n_loaded == 1 + 3 + 2  # the first instance, a, b, a, and both ends
+    assert (
+        HiddenAllInert.n_loaded == 1 + 3 + 2 + 5 + 1
+    )  # the first instance, a, b, a, both ends, trials of audio, another seed
 
 
 class HiddenResetsValue(Hidden):
@@ -380,8 +382,7 @@ def test_repeatable_means_the_same_bits_with_another_setting_in_between(
     assert audit(kind).repeatable is repeatable
     effect = load_fake(kind)
     assert Effect.from_dict(effect.to_dict()).plugin.repeatable is repeatable
-    warnings = plugin_warnings(effect)
-    assert [line for line in warnings if "not repeatable" in line] == warnings
+    warnings = [line for line in plugin_warnings(effect) if "not repeatable" in line]
     assert bool(warnings) is not repeatable
 
 

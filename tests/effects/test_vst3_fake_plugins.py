@@ -51,7 +51,7 @@ def test_instruments_in_a_file_are_left_out(load_fake):
     assert (effect.name, effect.plugin.plugin_name) == ("gain", "Gain")
     listener = Listener()
     apply.load_effects(effect.plugin.path, RATE, listener)
-    assert len(listener.messages) == 1 and "Organ left out" in listener.messages[0]
+    assert [each for each in listener.messages if "Organ left out" in each]
     with pytest.raises(PluginError, match="instrument"):
         apply.parse_effect("organ", apply.known_effects([effect.plugin.path], RATE))
     Mixed.names = ("Organ",)
@@ -77,7 +77,7 @@ def test_values_that_are_not_kept_are_reported(load_fake, tmp_path):
     load_fake(Both)
     listener = Listener()
     apply.load_effects(tmp_path / "fake.vst3", RATE, listener)
-    assert listener.messages == [
+    assert [each for each in listener.messages if "parameter" in each] == [
         f"fake: parameter {name!r} left out ({why})."
         for name, why in (
             ("Extra", audit_module.NOT_KEPT_SOUNDING),

@@ -6,6 +6,7 @@ from contextlib import contextmanager
 
 import numpy as np
 
+from dafxtool.effects.vst3 import host
 from dafxtool.effects.vst3.audit import audit_instances
 
 RATE = 24_000  # Hz
@@ -117,7 +118,8 @@ def audit(kind, **options):
     """Audit a class of plugins."""
 
     @contextmanager
-    def new_instance():
+    def new_instance(seed):
+        host.seed_native_random(seed)
         yield kind()
 
     return audit_instances(new_instance, RATE, **options)

@@ -9,28 +9,38 @@ A parameter without an audible effect in the trials may be audible at other sett
 
 from __future__ import annotations
 
+import hashlib
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from dafxtool.effects.parameter import Parameter, to_float32
+from dafxtool.effects.parameter import Parameter
+from dafxtool.effects.vst3.audit_result import RANDOM_NUMBERS, Audit, InstrumentError
+from dafxtool.effects.vst3.behaviour import Behaviour, examine_behaviour
 from dafxtool.effects.vst3.parameter_text import (
     NOT_A_SETTING,
     describe_parameter,
     limit_frequency,
+)
+from dafxtool.effects.vst3.raw_values import (
+    MOST_STEPS,
+    TOLERANCE,
+    get_raw_values,
+    is_kept,
+    restore_state,
+    round_to_step,
+    set_raw_values,
 )
 from dafxtool.errors import PluginError
 from dafxtool.utils.text import unique_slugs
 
 PEAK = 0.09  # of the test noise: loud enough to move a meter
 QUIET_GAIN = 0.1  # of the second test noise relative to the first
-TOLERANCE = 1e-4  # of raw values: rounding of a plugin's state is smaller
-MOST_STEPS = 1 << 15  # a parameter with more steps is continuous
 N_WARM_UP = 1024  # samples of silence
 N_NOISE = 3 * 8192  # samples: some plugins start with the second block that a host sends
 
@@ -46,52 +56,14 @@ NOT_KEPT = "it does not keep its value"
 NOT_KEPT_SOUNDING = "it does not keep its value during processing"
 VALUE_NOT_KEPT = (NOT_KEPT, NOT_KEPT_SOUNDING)
 
+SEED, OTHER_SEED = 1, 2  # of the random numbers of the C library
+N_TRIALS = 4  # settings at which output and input are compared
+SECONDS_OF_SLOW_LOAD = 5.0  # a plugin that loads so slowly has one such trial
+
 DEEP, SHALLOW, PASSIVE = 2, 1, 0  # depth of an audit, see audit_instances
 
-NewInstance = Callable[[], AbstractContextManager[Any]]
+NewInstance = Callable[[int], AbstractContextManager[Any]]
 Samples = NDArray[np.float32]
-
-
-class InstrumentError(PluginError):
-    """The plugin is an instrument: it has no audio input."""
-
-
-@dataclass(frozen=True)
-class Audit:
-    """Result of an audit at one sample rate; plain JSON types except for the parameters.
-
-    indices     of the settings among the plugin's parameters, one for each of `parameters`
-    left_out    (name, reason) of all others
-    repeatable  whether the same audio and setting gave the same bits, with another setting rendered
-                in between; also False where this could not be tested
-    """
-
-    sample_rate: int  # Hz
-    n_channels: int  # 1, or 2 for a plugin that accepts no mono
-    parameters: tuple[Parameter, ...]
-    indices: tuple[int, ...]
-    left_out: tuple[tuple[str, str], ...]
-    repeatable: bool
-    version: str
-    maker: str  # empty if unknown
-    latency_samples: int
-    seconds_to_load: float = field(compare=False)
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return plain JSON types."""
-        lists = {key: list(value) for key, value in vars(self).items() if isinstance(value, tuple)}
-        parameters = [parameter.to_dict() for parameter in self.parameters]
-        left_out = [list(each) for each in self.left_out]
-        return vars(self) | lists | {"parameters": parameters, "left_out": left_out}
-
-    @classmethod
-    def from_dict(cls, saved: Mapping[str, Any]) -> Audit:
-        """Build an audit from what to_dict returned; TypeError for an unknown key."""
-        parts = dict(saved)
-        parts["parameters"] = tuple(Parameter.from_dict(p) for p in parts["parameters"])
-        parts["indices"] = tuple(parts["indices"])
-        parts["left_out"] = tuple((name, why) for name, why in parts["left_out"])
-        return cls(**parts)
 
 
 def audit_instances(
@@ -102,7 +74,8 @@ def audit_instances(
 ) -> Audit:
     """Audit a plugin.
 
-    new_instance  loads an instance that has processed nothing; it is freed before the next one
+    new_instance  loads an instance that has processed nothing, with a seed for the random numbers
+                  of the C library; it is freed before the next one
     depth         SHALLOW: the state is not restored. PASSIVE: no value is set either, for a plugin
                   that crashes at some settings; parameters that hosts may set count as settings
     on_progress   called during the audit, to show that it continues
@@ -111,7 +84,7 @@ def audit_instances(
     instrument.
     """
     started = time.perf_counter()
-    with new_instance() as plugin:
+    with new_instance(SEED) as plugin:
         seconds_to_load = time.perf_counter() - started
         on_progress()
         if not plugin.is_effect:
@@ -122,7 +95,7 @@ def audit_instances(
         del plugin
         trial.examine(depth != PASSIVE)
         trial.release_plugin()
-    repeatable = False
+    repeatable, behaviour, renders = False, Behaviour(), None
     if depth == PASSIVE:
         trial.reasons = dict.fromkeys(trial.hidden, UNHEARD) | trial.reasons
     else:
@@ -130,6 +103,8 @@ def audit_instances(
         renders.leave_out_not_kept()
         repeatable = renders.render(renders.a) == renders.output_of_a
         renders.decide_about_hidden(repeatable)
+        n_trials = N_TRIALS if seconds_to_load < SECONDS_OF_SLOW_LOAD else 1
+        behaviour = renders.examine_behaviour(n_trials, latency_samples, repeatable)
     indices = sorted(trial.described.keys() - trial.reasons.keys())
     names = unique_slugs(trial.names[index] for index in indices)
     return Audit(
@@ -146,50 +121,37 @@ def audit_instances(
         maker,
         latency_samples,
         seconds_to_load,
+        behaviour.output_channel,
+        behaviour.n_unchanged,
+        behaviour.n_trials,
+        behaviour.remarks,
+        tuple(sorted(renders.a.items())) if renders else (),
+        digest_of(renders.output_of_a) if renders else "",
     )
 
 
-# Parameter values of an instance
+def render_trial(
+    new_instance: NewInstance, raw: Mapping[int, float], n_channels: int, sample_rate: int
+) -> bytes:
+    """Return the output of the audit's noise at a setting in raw values, or an error, as bytes."""
+    with new_instance(SEED) as plugin:
+        set_raw_values(plugin, raw)
+        wet = _process_to_bytes(plugin, noise(n_channels, PEAK), sample_rate)
+        del plugin
+    return wet
 
 
-def set_raw_values(plugin: Any, raw: Mapping[int, float]) -> None:
-    """Set parameters by their index, exactly."""
-    # The parameters are requested each time: processing can move them in memory, and setting an
-    # old one then crashes.
-    parameters = plugin._parameters
-    for index, value in raw.items():
-        parameters[index].raw_value = value
+def digest_of(output: bytes) -> str:
+    """Return the SHA-256 of an output, in hexadecimal."""
+    return hashlib.sha256(output).hexdigest()
 
 
-def get_raw_values(plugin: Any) -> list[float]:
-    """Return the raw value of every parameter, as the host knows it."""
-    return [float(parameter.raw_value) for parameter in plugin._parameters]
-
-
-def round_to_step(n_steps: int, raw: float) -> float:
-    """Round a raw value to the nearest step of a parameter that has few enough steps."""
-    if not 2 <= n_steps <= MOST_STEPS:
-        return to_float32(raw)
-    return to_float32(round(raw * (n_steps - 1)) / (n_steps - 1))
-
-
-def restore_state(plugin: Any) -> bool:
-    """Make the host read every value from the plugin, not from its memory; False if it cannot."""
+def _process_to_bytes(plugin: Any, dry: Samples, sample_rate: int) -> bytes:
+    """Return the output as bytes; the same error counts as the same output."""
     try:
-        plugin.raw_state = plugin.raw_state
-    except Exception:  # pedalboard passes on any error of the plugin
-        return False
-    return True
-
-
-def is_kept(parameter: Any, requested: float, actual: float) -> bool:
-    """Return whether a raw value is the requested one, or is displayed as the same text."""
-    if abs(actual - requested) <= TOLERANCE:
-        return True
-    low, high, first, second = (
-        parameter.get_text_for_raw_value(value) for value in (0.0, 1.0, requested, actual)
-    )
-    return bool(low != high and first == second)
+        return np.asarray(plugin.process(dry, sample_rate)).tobytes()
+    except (RuntimeError, ValueError) as error:
+        return str(error).encode()
 
 
 def count_channels(plugin: Any, sample_rate: int) -> int:
@@ -404,19 +366,44 @@ class _RenderAudit:
             for each in zip(*ends, strict=True)
         )
 
-    def render(self, raw: dict[int, float], not_kept: set[int] | None = None) -> bytes:
+    def examine_behaviour(self, n_trials: int, latency_samples: int, repeatable: bool) -> Behaviour:
+        """Find what the plugin does to audio, and whether it draws random numbers."""
+        indices = self.trial.visible()
+        found = examine_behaviour(
+            self.render_samples,
+            [self.trial.sample(indices, seed) for seed in range(1, n_trials + 1)],
+            self.trial.n_channels,
+            self.trial.sample_rate,
+            latency_samples,
+        )
+        if repeatable and self.render(self.a, seed=OTHER_SEED) != self.output_of_a:
+            return replace(found, remarks=(*found.remarks, RANDOM_NUMBERS))
+        return found
+
+    def render_samples(self, raw: dict[int, float], dry: Samples) -> Samples | None:
+        """Return the output of a new instance (n_channels, n_samples); None if it failed."""
+        with self.new_instance(SEED) as plugin:
+            set_raw_values(plugin, raw)
+            try:
+                wet = np.array(plugin.process(dry, self.trial.sample_rate), dtype=np.float32)
+            except (RuntimeError, ValueError):
+                wet = np.empty((0, 0), np.float32)
+            del plugin
+        self.on_progress()
+        return wet if wet.shape == dry.shape else None
+
+    def render(
+        self, raw: dict[int, float], not_kept: set[int] | None = None, seed: int = SEED
+    ) -> bytes:
         """Return the output of a new instance at a setting, as bytes.
 
         not_kept  receives the parameters that did not keep their value
         """
         dry = noise(self.trial.n_channels, PEAK)
-        with self.new_instance() as plugin:
+        with self.new_instance(seed) as plugin:
             set_raw_values(plugin, raw)
             before = get_raw_values(plugin)
-            try:
-                wet = np.asarray(plugin.process(dry, self.trial.sample_rate)).tobytes()
-            except (RuntimeError, ValueError) as error:  # the same error counts as the same output
-                wet = str(error).encode()
+            wet = _process_to_bytes(plugin, dry, self.trial.sample_rate)
             if not_kept is not None:
                 readings = [before, get_raw_values(plugin)]
                 if self.trial.may_restore and restore_state(plugin):

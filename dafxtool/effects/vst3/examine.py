@@ -8,17 +8,20 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 from dafxtool import __version__
 from dafxtool.effects.effect import Effect, PluginFile
-from dafxtool.effects.vst3.audit import DEEP, PASSIVE, Audit, InstrumentError
+from dafxtool.effects.vst3.audit import DEEP, PASSIVE
+from dafxtool.effects.vst3.audit_result import MEMORY, Audit, InstrumentError
 from dafxtool.effects.vst3.files import find_plugin, plugin_binary, sha256_of
-from dafxtool.effects.vst3.host import audit, plugin_names
+from dafxtool.effects.vst3.host import audit, plugin_names, render_digest
 from dafxtool.effects.vst3.isolation import SECONDS_BEFORE_NOTICE, time_limit_s
+from dafxtool.effects.vst3.memory import OTHER_FILL, ZEROS, can_fill_memory, fill_memory
+from dafxtool.effects.vst3.output_channel import chosen_output_channel
 from dafxtool.errors import PluginError
 from dafxtool.utils import cache, child_process
 from dafxtool.utils.child_process import ChildDied, ChildProcess, ChildSilent
@@ -26,7 +29,7 @@ from dafxtool.utils.progress import SILENT, Progress
 from dafxtool.utils.text import slug
 
 # Raise it with every change of the audit: remembered audits of other versions are not used.
-AUDIT_VERSION = 1
+AUDIT_VERSION = 2
 IS_INSTRUMENT = "it is an instrument, without an audio input"
 
 _remembered: dict[tuple[str, str], Any] = {}  # kind and key -> content, in this process
@@ -121,6 +124,7 @@ class _Examiner:
     def __init__(self, path: Path, sample_rate: int, progress: Progress, is_fresh: bool) -> None:
         self.path, self.sample_rate, self.progress = path, sample_rate, progress
         self.is_fresh = is_fresh
+        self.fill: int | None = None  # of fresh memory in the child; see `memory`
         self.sha256 = sha256_of(plugin_binary(path))
         self._child: ChildProcess | None = None
 
@@ -169,7 +173,8 @@ class _Examiner:
         """
         for depth in range(DEEP, PASSIVE - 1, -1):
             try:
-                return self._ask("audit", self.path, plugin_name, self.sample_rate, depth), depth
+                result = self._ask("audit", self.path, plugin_name, self.sample_rate, depth)
+                return self._audit_memory(plugin_name, result), depth
             except InstrumentError:
                 _remember("plugin-audits", key, IS_INSTRUMENT)
                 raise
@@ -178,9 +183,35 @@ class _Examiner:
                     raise
         raise AssertionError("unreachable")
 
+    def _audit_memory(self, plugin_name: str | None, result: Audit) -> Audit:
+        """Repeat a trial in new processes whose fresh memory holds other values.
+
+        A plugin that reads memory before it writes it then gives another output.
+        """
+        if not result.repeatable or not can_fill_memory():
+            return result
+        trial = (
+            "render",
+            *(self.path, plugin_name, self.sample_rate),
+            *(result.n_channels, result.trial_setting),
+        )
+        digests = []
+        for fill in (OTHER_FILL, ZEROS):
+            try:
+                with _examiner(self.path, self.sample_rate, self.progress) as other:
+                    other.fill = fill
+                    digests.append(other._ask(*trial))
+            except _CrashError:
+                digests.append("")
+            if digests[0] == result.trial_digest:
+                return result
+        if digests[1] == result.trial_digest:
+            return replace(result, remarks=(*result.remarks, MEMORY))
+        return replace(result, repeatable=False)
+
     def _ask(self, *request: Any) -> Any:
         if self._child is None:
-            self._child = ChildProcess(_start_examining)
+            self._child = ChildProcess(_start_examining, environment=fill_memory(self.fill))
         try:
             return self._child.ask(
                 request,
@@ -214,9 +245,21 @@ class _Examiner:
             result.indices,
             result.left_out,
             result.repeatable,
+            self._output_channel(name, result),
+            result.latency_samples,
+            result.remarks,
         )
         summary = f"VST3 plugin by {result.maker}" if result.maker else "VST3 plugin"
         return Effect(slug(name), result.parameters, summary, file)
+
+    def _output_channel(self, name: str, result: Audit) -> str:
+        channel = chosen_output_channel(result.output_channel)
+        if result.n_channels == 1 and channel == "side":
+            raise PluginError(
+                f"{self.path}: the side of {name} is silence, because it is mono. Choose another "
+                "--plugin-channel."
+            )
+        return channel if result.n_channels == 2 else "left"
 
 
 def _read_audit(saved: Any) -> Audit | None:
@@ -241,11 +284,13 @@ def _remember(kind: str, key: Mapping[str, Any], content: Any) -> None:
 
 
 def _start_examining() -> child_process.Answer:
-    """Return the function that answers ("names", path) and ("audit", arguments of host.audit)."""
+    """Return the function that answers "names", "audit" and "render" with their arguments."""
 
     def answer(request: tuple[Any, ...], send: child_process.Send) -> Any:
         if request[0] == "names":
             return plugin_names(request[1])
+        if request[0] == "render":
+            return render_digest(*request[1:])
         path, plugin_name, sample_rate, depth = request[1:]
         return audit(path, plugin_name, sample_rate, depth, lambda: send("still working"))
 

@@ -14,6 +14,7 @@ import gc
 import os
 import sys
 import threading
+import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -26,13 +27,15 @@ from dafxtool.effects.parameter import Parameter, to_float32
 from dafxtool.effects.registry import Audio, pedalboard_module
 from dafxtool.effects.vst3.audit import (
     DEEP,
-    Audit,
+    NewInstance,
     audit_instances,
-    get_raw_values,
-    round_to_step,
-    set_raw_values,
+    digest_of,
+    render_trial,
 )
+from dafxtool.effects.vst3.audit_result import Audit
 from dafxtool.effects.vst3.files import check_unchanged_once
+from dafxtool.effects.vst3.output_channel import keep_output
+from dafxtool.effects.vst3.raw_values import get_raw_values, round_to_step, set_raw_values
 from dafxtool.errors import PluginError
 from dafxtool.utils import child_process
 
@@ -52,7 +55,9 @@ def apply_in_this_process(
     for _ in range(MOST_TRIES):
         with (
             silence_native_output(),
-            loaded_plugin(effect.plugin.path, effect.plugin.plugin_name) as plugin,
+            loaded_plugin(
+                effect.plugin.path, effect.plugin.plugin_name, zlib.crc32(dry.tobytes())
+            ) as plugin,
         ):
             wet, requested, effective = _process(plugin, effect, dry, sample_rate, effective)
             del plugin
@@ -64,7 +69,7 @@ def apply_in_this_process(
             f"in {MOST_TRIES} of {MOST_TRIES} tries. Choose another setting, or leave this plugin "
             "out."
         )
-    if wet.shape != dry.shape or not np.isfinite(wet).all():
+    if wet.shape[-1:] != dry.shape or not np.isfinite(wet).all():
         raise PluginError(
             f"{effect.setting_text(complete)}: the output is not finite or not as long as the "
             "input. Choose another setting, or leave this plugin out."
@@ -93,15 +98,45 @@ def audit(
     on_progress: Callable[[], None] = lambda: None,
 ) -> Audit:
     """Audit one plugin at a sample rate (Hz), in this process; see audit_instances."""
+    with silence_native_output():
+        new_instance = _instances_of(path, plugin_name)
+        return audit_instances(new_instance, int(sample_rate), depth, on_progress)
 
+
+def render_digest(
+    path: Path | str,
+    plugin_name: str | None,
+    sample_rate: int,
+    n_channels: int,
+    trial_setting: Sequence[tuple[int, float]],
+) -> str:
+    """Render the trial of an audit again, in this process; return the digest of the output."""
+    with silence_native_output():
+        new_instance = _instances_of(path, plugin_name)
+        output = render_trial(new_instance, dict(trial_setting), n_channels, sample_rate)
+        return digest_of(output)
+
+
+def _instances_of(path: Path | str, plugin_name: str | None) -> NewInstance:
     @contextmanager
-    def new_instance() -> Iterator[Any]:
-        with loaded_plugin(str(path), plugin_name) as plugin:
+    def new_instance(seed: int) -> Iterator[Any]:
+        with loaded_plugin(str(path), plugin_name, seed) as plugin:
             yield plugin
             del plugin
 
-    with silence_native_output():
-        return audit_instances(new_instance, int(sample_rate), depth, on_progress)
+    return new_instance
+
+
+def seed_native_random(seed: int) -> None:
+    """Seed the random numbers of the C library, from which some plugins draw.
+
+    Plugins with a C library of their own, and those that seed it by the clock, are not affected.
+    """
+    library = ctypes.CDLL("ucrtbase" if sys.platform == "win32" else None)
+    library.srand(seed)
+    if sys.platform != "win32":
+        library.srandom(seed)
+        library.srand48(seed)
 
 
 @contextmanager
@@ -138,8 +173,11 @@ def silence_native_output() -> Iterator[None]:
 
 
 @contextmanager
-def loaded_plugin(path: str, plugin_name: str | None) -> Iterator[Any]:
-    """Load a new instance, which is freed at the end; PluginError if that fails."""
+def loaded_plugin(path: str, plugin_name: str | None, seed: int) -> Iterator[Any]:
+    """Load a new instance, which is freed at the end; PluginError if that fails.
+
+    seed  of the random numbers of the C library
+    """
     if threading.current_thread() is not threading.main_thread():
         raise PluginError(f"{path}: plugins run on the main thread only. Use worker processes.")
     board = pedalboard_module()
@@ -150,6 +188,7 @@ def loaded_plugin(path: str, plugin_name: str | None) -> Iterator[Any]:
             )
         except Exception as error:  # pedalboard passes on any error of the plugin's loader
             raise _load_error(path, error) from error
+        seed_native_random(seed)
         _renew(plugin)
         yield plugin
         del plugin
@@ -213,7 +252,8 @@ def _process(
         raise PluginError(f"{effect.name}: the plugin failed ({error}).") from error
     at_start = _effective_setting(parameters, setting, requested, before)
     at_end = _effective_setting(parameters, at_start, before, after)
-    return np.ascontiguousarray(wet[0, : dry.size]), at_start, at_end
+    kept = keep_output(wet[:, : dry.size], file.output_channel)
+    return kept, at_start, at_end
 
 
 def _effective_setting(

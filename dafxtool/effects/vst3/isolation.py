@@ -9,6 +9,7 @@ from collections.abc import Callable
 
 from dafxtool.effects.effect import Effect
 from dafxtool.effects.registry import Audio
+from dafxtool.effects.vst3.memory import fill_memory
 from dafxtool.errors import EffectError, PluginError
 from dafxtool.utils import child_process
 from dafxtool.utils.child_process import ChildDied, ChildProcess, ChildSilent
@@ -77,7 +78,11 @@ def _get_worker(start: Callable[[], child_process.Answer]) -> ChildProcess:
     if _worker is not None and (_worker_owner != os.getpid() or is_used_up):
         end_worker()
     if _worker is None:
-        _worker, _worker_owner, _worker_uses = ChildProcess(start), os.getpid(), 0
+        _worker, _worker_owner, _worker_uses = (
+            ChildProcess(start, environment=fill_memory()),
+            os.getpid(),
+            0,
+        )
     _worker_uses += 1
     return _worker
 

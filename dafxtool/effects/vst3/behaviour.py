@@ -1,0 +1,137 @@
+"""Find by trials what a plugin does to audio: in which output, and whether to its input at all.
+
+Pairs are mono, so one output of two is kept. Some plugins put the dry signal on the left output and
+the effect on the right, and some change the stereo image only. Others do not depend on their input
+(generators), or give it back (meters).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dafxtool.audio.level import SAME_DB, is_same_audio, is_silent
+from dafxtool.effects.vst3.output_channel import OUTPUT_CHANNELS, keep_output
+
+Samples = NDArray[np.float32]
+# Render a setting in raw values with a new instance: (n_channels, n_samples), None for a failure.
+Render = Callable[[dict[int, float], Samples], "Samples | None"]
+
+TRIAL_SECONDS = 1.0
+TRIAL_PEAK = 0.25  # that of segments in a render
+NOTE_SECONDS = 0.2
+NOTES_HZ = (110.0, 220.0, 330.0)
+
+# Remarks, which pairs files store.
+GENERATOR = "generator: the output does not depend on the input"
+METER = "meter: it gives the input back"
+LEVEL_ONLY = "it changes nothing but the level in all trials"
+IMAGE_ONLY = "it changes nothing but the stereo image in all trials"
+HEARD_IN = "the effect is in the {} output, which is kept"
+
+
+@dataclass(frozen=True)
+class Behaviour:
+    """What trials found.
+
+    output_channel  in which the effect is heard in most trials; left where all are equal
+    n_unchanged     trials in which this channel is the input, apart from level and latency
+    n_trials        trials that gave sound
+    """
+
+    output_channel: str = "left"
+    n_unchanged: int = 0
+    n_trials: int = 0
+    remarks: tuple[str, ...] = ()
+
+
+def examine_behaviour(
+    render: Render,
+    settings: Sequence[dict[int, float]],
+    n_channels: int,
+    sample_rate: int,
+    latency_samples: int = 0,
+) -> Behaviour:
+    """Render a trial signal at some settings, and compare it with the outputs.
+
+    latency_samples  that the plugin reports, which is no effect
+    """
+    dry = trial_signal(n_channels, sample_rate)
+    outputs = [(setting, render(setting, dry)) for setting in settings]
+    sounding = [(setting, wet) for setting, wet in outputs if wet is not None and _sounds(wet)]
+    wets = [wet for _, wet in sounding]
+    latencies = (0, latency_samples)
+    heard = {
+        channel: sum(_is_heard(dry[0], wet, channel, latencies) for wet in wets)
+        for channel in (OUTPUT_CHANNELS if n_channels == 2 else OUTPUT_CHANNELS[:1])
+    }
+    best = max(heard, key=lambda channel: heard[channel])  # the first of equals
+    n_unchanged = sum(is_same_audio(dry[0], keep_output(wet, best), latencies) for wet in wets)
+    remarks = []
+    if sounding and _is_generator(render, *sounding[0], dry):
+        remarks.append(GENERATOR)
+    elif wets and n_unchanged == len(wets):
+        remarks.append(_remark_on_unchanged(dry, wets, latencies))
+    if best != "left":
+        remarks.append(HEARD_IN.format(best))
+    return Behaviour(best, n_unchanged, len(wets), tuple(remarks))
+
+
+def trial_signal(n_channels: int, sample_rate: int) -> Samples:
+    """Generate decaying notes and noise, float32 (n_channels, n_samples), equal on all channels."""
+    n_samples = round(TRIAL_SECONDS * sample_rate)
+    time_s = np.arange(n_samples) / sample_rate
+    note = (time_s // NOTE_SECONDS).astype(int) % (len(NOTES_HZ) + 1)
+    decay = np.exp(-4.0 * (time_s % NOTE_SECONDS) / NOTE_SECONDS)
+    noise = np.random.default_rng(11).uniform(-1.0, 1.0, n_samples)
+    tones = [
+        sum(np.sin(2 * np.pi * k * frequency * time_s) / k for k in range(1, 9))
+        for frequency in NOTES_HZ
+    ]
+    signal = np.choose(note, [*tones, noise]) * decay
+    signal *= TRIAL_PEAK / np.max(np.abs(signal))
+    return np.tile(signal.astype(np.float32), (n_channels, 1))
+
+
+def _sounds(wet: Samples) -> bool:
+    return bool(np.isfinite(wet).all()) and not is_silent(wet)
+
+
+def _is_heard(dry: Samples, wet: Samples, channel: str, latencies: Sequence[int]) -> bool:
+    """Return whether a channel is not silent beside the others, and not the input."""
+    kept = keep_output(wet, channel)
+    if _power(kept) <= 10 ** (SAME_DB / 10) * _power(wet):
+        return False
+    return not is_same_audio(dry, kept, latencies)
+
+
+def _is_generator(render: Render, setting: dict[int, float], wet: Samples, dry: Samples) -> bool:
+    """Return whether another input gives the same output."""
+    other = render(setting, np.ascontiguousarray(dry[:, ::-1] * np.float32(0.5)))
+    if other is None or other.shape != wet.shape:
+        return False
+    return _power(other - wet) <= 10 ** (SAME_DB / 10) * _power(wet)
+
+
+def _remark_on_unchanged(dry: Samples, wets: Sequence[Samples], latencies: Sequence[int]) -> str:
+    if all(_is_input(dry, wet, latencies) for wet in wets):
+        return METER
+    differs = [wet for wet in wets if _power(wet[0] - wet[-1]) > 10 ** (SAME_DB / 10) * _power(wet)]
+    return IMAGE_ONLY if differs else LEVEL_ONLY
+
+
+def _is_input(dry: Samples, wet: Samples, latencies: Sequence[int]) -> bool:
+    """Return whether the output is the input, at its level."""
+    most = 10 ** (SAME_DB / 10) * _power(dry)
+    n_samples = dry.shape[1]
+    return any(
+        _power(wet[:, latency:] - dry[: len(wet), : n_samples - latency]) <= most
+        for latency in latencies
+    )
+
+
+def _power(samples: Samples) -> float:
+    return float(np.mean(np.square(samples, dtype=np.float64)))
