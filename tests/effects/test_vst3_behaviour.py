@@ -6,7 +6,7 @@ import ctypes
 
 import numpy as np
 import pytest
-from fake_plugins import RATE, FakePlugin, audit, ramp
+from fake_plugins import RATE, FakeParameter, FakePlugin, audit, ramp
 
 from dafxtool.effects.effect import Effect
 from dafxtool.effects.known import plugin_warnings
@@ -67,9 +67,17 @@ class Pan(Stereo):
         return (1 - pan) * dry, pan * dry
 
 
+class Width(Stereo):
+    """Changes the difference of left and right, which equal channels do not have."""
+
+    def wet(self, audio):
+        mid, side = keep_output(audio, "mid"), keep_output(audio, "side") * self.values[0]
+        return np.stack([mid + side, mid - side]).astype("f")
+
+
 class Meter(Stereo):
-    def outputs(self, dry):
-        return dry, dry
+    def wet(self, audio):
+        return audio.copy()
 
 
 class MonoMeter(FakePlugin):
@@ -107,6 +115,16 @@ class LaterThanReported(FakePlugin):
         return np.pad(audio, ((0, 0), (300, 0)))[:, : audio.shape[1]]
 
 
+class HiddenAmount(FakePlugin):
+    """Does nothing until a parameter is set that hosts may not automate."""
+
+    def make_parameters(self):
+        return [*super().make_parameters(), FakeParameter("Amount", 0.0, auto=False)]
+
+    def wet(self, audio):
+        return np.tanh(audio * (1 + 20 * self.values[2])).astype("f") if self.values[2] else audio
+
+
 class Sometimes(FakePlugin):
     """Does something only at high values of a parameter."""
 
@@ -122,6 +140,7 @@ class Sometimes(FakePlugin):
         (SilentLeft, "right", [behaviour.HEARD_IN.format("right")]),
         (Rounding, "left", [behaviour.LEVEL_ONLY]),
         (Pan, "left", [behaviour.IMAGE_ONLY]),
+        (Width, "left", [behaviour.IMAGE_ONLY]),
         (Meter, "left", [behaviour.METER]),
         (MonoMeter, "left", [behaviour.METER]),
         (Late, "left", [behaviour.METER]),
@@ -130,6 +149,7 @@ class Sometimes(FakePlugin):
         (LaterThanReported, "left", []),
         (Generator, "left", [behaviour.GENERATOR]),
         (Sometimes, "left", []),
+        (HiddenAmount, "left", []),
     ],
 )
 def test_the_audit_finds_what_a_plugin_does(load_fake, kind, channel, remarks):

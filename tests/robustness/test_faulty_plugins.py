@@ -18,7 +18,9 @@ from dafxtool.dataset import workers
 from dafxtool.dataset.render import render, rerender_row
 from dafxtool.effects import apply
 from dafxtool.effects.effect import Effect
-from dafxtool.effects.vst3 import files, isolation
+from dafxtool.effects.vst3 import examine, files, isolation
+from dafxtool.effects.vst3.audit_result import MEMORY
+from dafxtool.effects.vst3.memory import can_fill_memory, fill_memory
 from dafxtool.errors import PluginError
 from dafxtool.utils import child_process
 from dafxtool.utils.child_process import MOST_PRINTED_BYTES
@@ -46,6 +48,8 @@ def faulty_plugins(monkeypatch, tmp_path):
         "PYTHONPATH", os.pathsep.join([str(FAULTY_PLUGINS), *filter(None, [inherited])])
     )
     monkeypatch.setenv("DAFXTOOL_FAULTY_PLUGINS", "1")
+    monkeypatch.setenv("DAFXTOOL_CACHE", str(tmp_path / "cache"))
+    examine.forget()
     isolation.end_worker()
     yield
     isolation.end_worker()
@@ -58,7 +62,7 @@ def faulty_effect(tmp_path):
 
     def load(fault):
         path = tmp_path / f"{fault}.vst3"
-        path.touch()
+        path.write_text(fault)  # names and audits are remembered by content
         (effect,) = apply.load_effects(path, SEGMENTS.sample_rate).values()
         return effect, {}
 
@@ -68,6 +72,57 @@ def faulty_effect(tmp_path):
 @pytest.fixture(scope="module")
 def recordings(tmp_path_factory):
     return write_recordings(tmp_path_factory.mktemp("recordings"))
+
+
+@pytest.mark.skipif(not can_fill_memory(), reason="the C library is not glibc")
+@pytest.mark.parametrize(
+    ("fault", "is_repeatable", "reads_memory"),
+    [("memory", True, True), ("process", False, False), ("never", True, False)],
+)
+def test_an_audit_finds_plugins_that_read_fresh_memory(
+    tmp_path, monkeypatch, fault, is_repeatable, reads_memory
+):
+    """Two children whose fresh memory holds other values give two outputs."""
+    monkeypatch.setenv("GLIBC_TUNABLES", "glibc.malloc.arena_max=2")
+    path = tmp_path / f"{fault}.vst3"
+    path.touch()
+    effect, audit = examine.audited_plugin(path, fault, SEGMENTS.sample_rate)
+    assert audit.repeatable is effect.plugin.repeatable is is_repeatable
+    assert (MEMORY in effect.plugin.remarks) is reads_memory
+
+
+@pytest.mark.skipif(not can_fill_memory(), reason="the C library is not glibc")
+def test_a_plugin_that_reads_fresh_memory_is_rendered_with_zeros(recordings, tmp_path):
+    """Without zeros, the stub would add a constant to its half of the input."""
+    (tmp_path / "memory.vst3").touch()
+    (effect,) = apply.load_effects(tmp_path / "memory.vst3", SEGMENTS.sample_rate).values()
+    wet = {apply.apply(effect, signal(), SEGMENTS.sample_rate, {})[0].tobytes() for _ in range(8)}
+    assert wet == {(signal() / 2).tobytes()}
+    render([recordings], tmp_path / "pairs.h5", [(effect, {})], SEGMENTS, SPLIT, 8, workers=2)
+    with storage.Hdf5Reader(tmp_path / "pairs.h5", storage.PAIRS) as pairs:
+        (described,) = pairs.labels.effects
+        assert MEMORY in described["plugin"]["remarks"]
+        dry, wet = np.moveaxis(pairs.rows(slice(0, 8)), 1, 0)
+    np.testing.assert_allclose(dry, wet, atol=1e-6)  # both have the same peak
+
+
+def test_what_the_user_set_for_memory_is_kept(monkeypatch):
+    if not can_fill_memory():
+        assert fill_memory() == {}
+        return
+    monkeypatch.delenv("MALLOC_PERTURB_", raising=False)
+    monkeypatch.delenv("GLIBC_TUNABLES", raising=False)
+    tunable = "glibc.malloc.tcache_count"
+    assert fill_memory() == {"MALLOC_PERTURB_": "255", "GLIBC_TUNABLES": f"{tunable}=0"}
+    monkeypatch.setenv("MALLOC_PERTURB_", "7")
+    monkeypatch.setenv("GLIBC_TUNABLES", "glibc.malloc.arena_max=2")
+    assert fill_memory() == {
+        "MALLOC_PERTURB_": "7",
+        "GLIBC_TUNABLES": f"glibc.malloc.arena_max=2:{tunable}=0",
+    }
+    assert fill_memory(1)["MALLOC_PERTURB_"] == "1"
+    monkeypatch.setenv("GLIBC_TUNABLES", f"{tunable}=3")
+    assert fill_memory()["GLIBC_TUNABLES"] == f"{tunable}=3"
 
 
 def signal(seed=0):

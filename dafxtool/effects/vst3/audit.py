@@ -368,7 +368,8 @@ class _RenderAudit:
 
     def examine_behaviour(self, n_trials: int, latency_samples: int, repeatable: bool) -> Behaviour:
         """Find what the plugin does to audio, and whether it draws random numbers."""
-        indices = self.trial.visible()
+        # Also those that hosts may not set: a plugin may do nothing without them.
+        indices = sorted(self.trial.described.keys() - self.trial.reasons.keys())
         found = examine_behaviour(
             self.render_samples,
             [self.trial.sample(indices, seed) for seed in range(1, n_trials + 1)],

@@ -74,7 +74,7 @@ def examine_behaviour(
     if sounding and _is_generator(render, *sounding[0], dry):
         remarks.append(GENERATOR)
     elif wets and n_unchanged == len(wets):
-        remarks.append(_remark_on_unchanged(dry, wets, latencies))
+        remarks.append(_remark_on_unchanged(render, sounding, dry, latencies))
     if best != "left":
         remarks.append(HEARD_IN.format(best))
     return Behaviour(best, n_unchanged, len(wets), tuple(remarks))
@@ -116,11 +116,24 @@ def _is_generator(render: Render, setting: dict[int, float], wet: Samples, dry: 
     return _power(other - wet) <= 10 ** (SAME_DB / 10) * _power(wet)
 
 
-def _remark_on_unchanged(dry: Samples, wets: Sequence[Samples], latencies: Sequence[int]) -> str:
-    if all(_is_input(dry, wet, latencies) for wet in wets):
-        return METER
-    differs = [wet for wet in wets if _power(wet[0] - wet[-1]) > 10 ** (SAME_DB / 10) * _power(wet)]
-    return IMAGE_ONLY if differs else LEVEL_ONLY
+def _remark_on_unchanged(
+    render: Render,
+    sounding: Sequence[tuple[dict[int, float], Samples]],
+    dry: Samples,
+    latencies: Sequence[int],
+) -> str:
+    """Name a plugin without effect on equal channels; unequal ones show whether it is a meter."""
+    most = 10 ** (SAME_DB / 10)
+    if any(_power(wet[0] - wet[-1]) > most * _power(wet) for _, wet in sounding):
+        return IMAGE_ONLY
+    if not all(_is_input(dry, wet, latencies) for _, wet in sounding):
+        return LEVEL_ONLY
+    if len(dry) == 2:
+        stereo = np.stack([dry[0], dry[1][::-1]])
+        wets = [render(setting, stereo) for setting, _ in sounding]
+        if not all(wet is None or _is_input(stereo, wet, latencies) for wet in wets):
+            return IMAGE_ONLY
+    return METER
 
 
 def _is_input(dry: Samples, wet: Samples, latencies: Sequence[int]) -> bool:

@@ -64,6 +64,26 @@ def print_much():
         os.write(2, block)
 
 
+def fresh_memory(audio):
+    """Add what fresh memory of the C library holds, as a plugin that forgets to clear a buffer."""
+    library = ctypes.CDLL(None)
+    library.malloc.restype = ctypes.c_void_p
+    library.malloc.argtypes = [ctypes.c_size_t]
+    library.free.argtypes = [ctypes.c_void_p]
+    address = library.malloc(1000)
+    held = sum(ctypes.string_at(address, 1000))
+    library.free(address)
+    return audio / 2 + audio.dtype.type(held / 1e6)
+
+
+def process_id(audio):
+    """Add what differs from process to process whatever fresh memory holds."""
+    return audio / 2 + audio.dtype.type(os.getpid() % 1000 / 1e4)
+
+
+READS_MEMORY = {"memory": fresh_memory, "process": process_id}
+
+
 class FaultyPlugin:
     """A plugin that halves the level, with the fault in its name."""
 
@@ -91,7 +111,9 @@ class FaultyPlugin:
         pass
 
     def process(self, audio, sample_rate, *arguments, **options):
-        if abs(audio).max() < 0.1:  # the noise of an audit: no fault
+        if self.fault in READS_MEMORY:
+            return READS_MEMORY[self.fault](audio)
+        if abs(audio).max() < 0.2505:  # the trials of an audit, softer than segments: no fault
             return audio.copy()
         return self.process_with_fault(audio)
 
