@@ -143,8 +143,26 @@ def _limit_plugins(ctx: click.Context, param: click.Parameter, value: float) -> 
     limit_time(value)
 
 
+def _choose_output_channel(ctx: click.Context, param: click.Parameter, value: str) -> None:
+    from dafxtool.effects.vst3.output_channel import choose_output_channel
+
+    choose_output_channel(value)
+
+
+_plugin_channel = click.option(
+    "--plugin-channel",
+    type=click.Choice(("auto", "left", "right", "mid", "side")),
+    callback=_choose_output_channel,
+    expose_value=False,
+    default="auto",
+    show_default=True,
+    help="Output channel of stereo plugins to keep; auto is the one in which the audit hears the "
+    "effect.",
+)
+
+
 def plugin_option(command: F) -> F:
-    """--plugin and --plugin-preset, as `plugins: tuple[Path, ...]`, and --plugin-timeout."""
+    """--plugin and --plugin-preset, as `plugins: tuple[Path, ...]`; other options of plugins."""
 
     @functools.wraps(command)
     def with_presets(
@@ -182,7 +200,7 @@ def plugin_option(command: F) -> F:
         metavar="SECONDS",
         help="Time limit in s for loading a plugin, and for each segment.",
     )
-    return plugin(preset(timeout(cast(F, with_presets))))
+    return plugin(preset(_plugin_channel(timeout(cast(F, with_presets)))))
 
 
 def channel_option(default: str) -> Callable[[F], F]:

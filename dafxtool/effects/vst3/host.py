@@ -27,6 +27,7 @@ from dafxtool.effects.parameter import Parameter, to_float32
 from dafxtool.effects.registry import Audio, pedalboard_module
 from dafxtool.effects.vst3.audit import (
     DEEP,
+    SEED,
     NewInstance,
     audit_instances,
     digest_of,
@@ -173,7 +174,7 @@ def silence_native_output() -> Iterator[None]:
 
 
 @contextmanager
-def loaded_plugin(path: str, plugin_name: str | None, seed: int) -> Iterator[Any]:
+def loaded_plugin(path: str, plugin_name: str | None, seed: int = SEED) -> Iterator[Any]:
     """Load a new instance, which is freed at the end; PluginError if that fails.
 
     seed  of the random numbers of the C library

@@ -16,6 +16,7 @@ from dafxtool.effects.effect import Effect
 from dafxtool.effects.vst3.audit import get_raw_values, noise, restore_state, set_raw_values
 from dafxtool.effects.vst3.host import loaded_plugin, silence_native_output
 from dafxtool.effects.vst3.isolation import time_limit_s
+from dafxtool.effects.vst3.memory import fill_memory
 from dafxtool.errors import PluginError
 from dafxtool.utils import child_process
 from dafxtool.utils.child_process import ChildDied, ChildProcess, ChildSilent
@@ -74,7 +75,7 @@ def read_preset(path: Path, effect: Effect, progress: Progress = SILENT) -> dict
     PluginError for a damaged preset, and for a plugin that crashes or takes too long with it.
     """
     wanted = class_id(path)
-    child = ChildProcess(_start_reading)
+    child = ChildProcess(_start_reading, environment=fill_memory())
     try:
         answer = child.ask((path, wanted, effect), time_limit_s())
     except ChildDied as death:
