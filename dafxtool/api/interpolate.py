@@ -168,7 +168,7 @@ def interpolate(
     if figure:
         stage.draw_interpolation(figure, interpolation, loaded, overwrite)
     if table:
-        stage.write_interpolation_table(table, interpolation, overwrite)
+        stage.write_interpolation_table(table, interpolation, loaded, overwrite)
     written = []
     if folder:
         written = stage.save_interpolation_audio(

@@ -57,6 +57,11 @@ def setting_columns(labels: Labels) -> dict[str, NDArray[Any]]:
     return columns
 
 
+def csv_cells(column: NDArray[Any]) -> list[Any]:
+    """Return the values of a column (n,) for a CSV file, where NaN is an empty cell."""
+    return ["" if value != value else value for value in column.tolist()]
+
+
 def column_name(effect: str, parameter: Parameter) -> str:
     """Name the column of a parameter: setting_EFFECT_PARAMETER_UNIT, in lower case."""
     unit = "" if parameter.choices else UNIT_NAMES.get(parameter.unit, parameter.unit.lower())

@@ -21,6 +21,7 @@ from dafxtool.audio.writer import save_audio
 from dafxtool.dataset.pair import render_pair
 from dafxtool.effects.effect import Effect
 from dafxtool.errors import DafxError, InputError
+from dafxtool.latents.columns import latent_names
 from dafxtool.latents.examples import CHANNELS, Example
 from dafxtool.latents.reconstruct import sheet_axes
 from dafxtool.latents.spectral_transport import transport
@@ -335,7 +336,7 @@ def _short(example: Example, other: Example) -> str:
 
 
 def write_interpolation_table(
-    path: Path, interpolation: Interpolation, overwrite: bool = False
+    path: Path, interpolation: Interpolation, run: Run, overwrite: bool = False
 ) -> None:
     """Write t, the error against the rendered step, and the latents of each step as CSV."""
     columns: dict[str, Sequence[Any]] = {"t": interpolation.positions.tolist()}
@@ -343,8 +344,8 @@ def write_interpolation_table(
         columns["rendered_error"] = interpolation.rendered_errors.tolist()
     latents = interpolation.latents
     if latents is not None:
-        for index in range(latents.shape[1]):
-            columns[f"latent_{index:04d}"] = latents[:, index].tolist()
+        names = latent_names(latents.shape[1], run.model.n_content, run.model.n_style)
+        columns |= dict(zip(names, latents.T.tolist(), strict=True))
     write_table(path, columns, overwrite)
 
 

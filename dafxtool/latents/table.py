@@ -21,7 +21,7 @@ from dafxtool import storage
 from dafxtool.config import SPLITS
 from dafxtool.effects.effect import EffectChoice
 from dafxtool.errors import FormatError, InputError
-from dafxtool.latents.columns import latent_names, part_bounds, setting_columns
+from dafxtool.latents.columns import csv_cells, latent_names, part_bounds, setting_columns
 from dafxtool.storage import Labels
 from dafxtool.utils import notebook
 from dafxtool.utils.files import atomic_write
@@ -203,15 +203,13 @@ def _part_arrays(latents: Latents) -> dict[str, NDArray[np.float32]]:
 
 def _write_csv(latents: Latents, path: Path) -> None:
     """Write one line for each row; settings of other effects are empty."""
-    columns = {name: column.tolist() for name, column in _label_columns(latents).items()}
+    columns = {name: csv_cells(column) for name, column in _label_columns(latents).items()}
     names = latent_names(latents.latent.shape[1], latents.n_content, latents.n_style)
     with path.open("w", newline="", encoding="utf-8", errors="surrogateescape") as file:
         writer = csv.writer(file)
         writer.writerow([*columns, *names])
         for row, values in enumerate(latents.latent.tolist()):
-            labels = (column[row] for column in columns.values())
-            cells = ("" if value != value else value for value in labels)  # NaN: not of this effect
-            writer.writerow([*cells, *map(repr, values)])
+            writer.writerow([*(column[row] for column in columns.values()), *map(repr, values)])
 
 
 def read_latents(path: Path) -> Latents:

@@ -1,4 +1,4 @@
-"""Projections: neighbours stay together, identical latents share a place, results repeat."""
+"""Check projections: neighbours, identical latents, and equal results on every run."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import pytest
 
 from dafxtool.errors import ConfigError, InputError, MissingDependencyError
 from dafxtool.latents import projection
-from dafxtool.latents.projection import distinct, perplexity, project
+from dafxtool.latents.projection import find_distinct, perplexity, project
 
 
 def clusters(n: int) -> np.ndarray:
@@ -25,13 +25,13 @@ def clusters(n: int) -> np.ndarray:
 def test_projections_keep_clusters_apart_and_repeat(method):
     if method == "umap":
         pytest.importorskip("umap")
-    made = project(clusters(40), method, seed=1)
-    points = made.points.reshape(3, 40, 2)
+    result = project(clusters(40), method, seed=1)
+    points = result.points.reshape(3, 40, 2)
     centres = points.mean(axis=1)
-    spread = np.linalg.norm(points - centres[:, None], axis=2).mean()
+    radius = np.linalg.norm(points - centres[:, None], axis=2).mean()
     gaps = [np.linalg.norm(centres[i] - centres[j]) for i, j in ((0, 1), (0, 2), (1, 2))]
-    assert min(gaps) > 2 * spread
-    np.testing.assert_array_equal(project(clusters(40), method, seed=1).points, made.points)
+    assert min(gaps) > 2 * radius
+    np.testing.assert_array_equal(project(clusters(40), method, seed=1).points, result.points)
 
 
 @pytest.mark.parametrize("n", [3, 4, 5, 10, 30, 61, 62])
@@ -41,7 +41,7 @@ def test_perplexity_is_one_to_thirty_and_below_the_number_of_points(n):
 
 
 def test_few_points_keep_their_nearest_neighbour():
-    """Five tight pairs: the nearest neighbour is known, and a wrong perplexity loses it."""
+    """The nearest neighbour in five tight pairs is known; a wrong perplexity separates them."""
     rng = np.random.default_rng(3)
     centres = np.repeat(10 * np.eye(5), 2, axis=0)
     latents = (centres + 0.5 * rng.standard_normal((10, 5))).astype(np.float32)
@@ -57,26 +57,26 @@ def test_the_number_of_threads_does_not_change_a_bit():
         "latents = np.random.default_rng(0).standard_normal((500, 20)).astype(np.float32)\n"
         "print(hashlib.sha256(project(latents).points.tobytes()).hexdigest())\n"
     )
-    found = set()
+    digests = set()
     for threads in ("1", "2", "3"):
         limits = {"OMP_NUM_THREADS": threads, "OPENBLAS_NUM_THREADS": threads}
         environment = {**os.environ, **limits}
-        done = subprocess.run(
+        result = subprocess.run(
             [sys.executable, "-c", program], env=environment, capture_output=True, check=True
         )
-        found.add(done.stdout)
-    assert len(found) == 1 and b"" not in found
+        digests.add(result.stdout)
+    assert len(digests) == 1 and b"" not in digests
 
 
 @pytest.mark.parametrize("method", ["tsne", "pca"])
-def test_identical_latents_share_a_place_and_are_counted(method):
+def test_identical_latents_share_a_point_and_are_counted(method):
     latents = clusters(10)
     latents[25] = latents[3]
-    latents[7] = latents[3] * (1 + 1e-7)  # as the same segment in another batch
-    made = project(latents, method)
-    np.testing.assert_array_equal(made.points[[7, 25]], made.points[[3, 3]])
-    assert made.n_identical == 3
-    assert len(np.unique(made.points, axis=0)) == 28
+    latents[7] = latents[3] * (1 + 1e-7)  # like the same segment in another batch
+    result = project(latents, method)
+    np.testing.assert_array_equal(result.points[[7, 25]], result.points[[3, 3]])
+    assert result.n_identical == 3
+    assert len(np.unique(result.points, axis=0)) == 28
     assert project(clusters(10), method).n_identical == 0
 
 
@@ -86,30 +86,30 @@ def test_copies_do_not_move_the_others():
     np.testing.assert_array_equal(project(copied).points[:30], project(latents).points)
 
 
-@pytest.mark.parametrize("n_places", [1, 2])
-def test_places_too_few_for_neighbours_are_shown_along_their_principal_components(n_places):
-    latents = np.tile(clusters(1)[:n_places], (4, 1))
-    made = project(latents)
-    assert made.axis_names[0].startswith("PC 1")
-    assert made.n_identical == len(latents)
-    assert len(np.unique(made.points, axis=0)) == n_places
+@pytest.mark.parametrize("n_different", [1, 2])
+def test_one_or_two_different_latents_are_projected_by_pca(n_different):
+    latents = np.tile(clusters(1)[:n_different], (4, 1))
+    result = project(latents)
+    assert result.axis_names[0].startswith("PC 1")
+    assert result.n_identical == len(latents)
+    assert len(np.unique(result.points, axis=0)) == n_different
 
 
-def test_groups_of_identical_latents_come_in_the_order_of_their_first_row():
+def test_groups_are_numbered_in_the_order_of_their_first_rows():
     latents = np.array([[3, 0], [1, 0], [3, 0], [2, 0], [1, 0]], dtype=np.float32)
-    rows, place = distinct(latents)
+    rows, group = find_distinct(latents)
     np.testing.assert_array_equal(rows, [0, 1, 3])
-    np.testing.assert_array_equal(place, [0, 1, 0, 2, 1])
+    np.testing.assert_array_equal(group, [0, 1, 0, 2, 1])
 
 
 def test_pca_is_that_of_the_covariance():
     latents = clusters(30)
-    made = project(latents, "pca")
+    result = project(latents, "pca")
     values, vectors = np.linalg.eigh(np.cov(latents.T))
-    wanted = (latents - latents.mean(0)) @ vectors[:, ::-1][:, :2]
-    np.testing.assert_allclose(np.abs(made.points), np.abs(wanted), atol=1e-3)
+    expected = (latents - latents.mean(0)) @ vectors[:, ::-1][:, :2]
+    np.testing.assert_allclose(np.abs(result.points), np.abs(expected), atol=1e-3)
     share = values[-1] / values.sum()
-    assert f"{share:.0%}" in made.axis_names[0]
+    assert f"{share:.0%}" in result.axis_names[0]
 
 
 def test_too_few_points_are_no_map():
@@ -118,7 +118,7 @@ def test_too_few_points_are_no_map():
 
 
 def test_an_unknown_method_and_a_missing_package_are_refused(monkeypatch):
-    with pytest.raises(ConfigError, match="use tsne or umap or pca"):
+    with pytest.raises(ConfigError, match="Use tsne or umap or pca"):
         project(clusters(5), "mds")
 
     def missing(name):

@@ -180,12 +180,14 @@ def test_the_audio_of_all_steps_is_written(ends, run, tmp_path):
 def test_the_figure_and_the_table_are_written(ends, run, tmp_path):
     result = interpolate(*ends, run, 3)
     draw_interpolation(tmp_path / "sheet.svg", result, run)
-    write_interpolation_table(tmp_path / "sheet.csv", result)
+    write_interpolation_table(tmp_path / "sheet.csv", result, run)
     text = (tmp_path / "sheet.svg").read_text()
     assert text.startswith("<?xml")
     with (tmp_path / "sheet.csv").open() as file:
         rows = list(csv.DictReader(file))
-    np.testing.assert_array_equal([float(row["latent_0000"]) for row in rows], result.latents[:, 0])
+    np.testing.assert_array_equal(
+        [float(row["content_0000"]) for row in rows], result.latents[:, 0]
+    )
 
 
 def test_reconstruction_errors_are_means_over_the_held_out_pairs(pairs_file, run, tmp_path):
