@@ -14,6 +14,7 @@ from dafxtool.errors import ConfigError
 SPLITS = ("train", "validation", "test")
 HIGHEST_RATE_HZ = 1_000_000
 LOWEST_LEVEL_DBFS = -120.0
+LEVELS = ("match", "keep")
 
 
 @dataclass(frozen=True)
@@ -22,7 +23,8 @@ class SegmentConfig:
 
     sample_rate: int = 24_000  # Hz
     n_samples: int = 131_072
-    level_dbfs: float = -12.0  # peak of the dry and of the wet segment
+    level_dbfs: float = -12.0  # peak of the dry segment
+    level: str = "match"  # peak of the wet segment: the same; keep: the dry segment's factor
     min_mean_square: float = 1e-5  # below it a segment counts as silent and is drawn again
     max_redraws: int = 20
     short: str = "join"  # what becomes of recordings shorter than a segment: join, pad or skip
@@ -32,6 +34,8 @@ class SegmentConfig:
         if self.short not in ("join", "pad", "skip"):
             raise ConfigError(f"short: unknown value {self.short!r}. Use join, pad or skip.")
         check_channel(self.channel)
+        if self.level not in LEVELS:
+            raise ConfigError(f"level: unknown value {self.level!r}. Use {' or '.join(LEVELS)}.")
         if not self.min_mean_square >= 0:
             raise _out_of_range("min_mean_square", self.min_mean_square, "0 or more")
         if self.n_samples < 1 or not 1 <= self.sample_rate <= HIGHEST_RATE_HZ:

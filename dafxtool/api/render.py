@@ -58,7 +58,8 @@ def render(
     steps             values of each parameter in a grid or sweep
     segment_seconds   length of a segment in s
     segments, split   values over those of the preset, as in a configuration file: sample_rate
-                      (Hz), channel, short, min_mean_square; by, validation, test (fractions),
+                      (Hz), channel, short, min_mean_square, level ("match" or "keep" the level that
+                      the effect gives the wet segment); by, validation, test (fractions),
                       validation_match, test_match
     audio_format      "wav" or "flac", of an output folder
     preset, config    values to start from, and a TOML file over them

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import partial
@@ -30,8 +29,6 @@ if TYPE_CHECKING:
     from dafxtool.latents.sweep_results import ParameterEffect
     from dafxtool.models.run import Run
 
-HEADER = ("effect", "parameter", "from", "to", "latent range", "rank correlation")
-
 
 @dataclass(frozen=True, repr=False)
 class SweepResult(display.Displayed):
@@ -52,25 +49,24 @@ class SweepResult(display.Displayed):
         return f"SweepResult({names}, {len(self.parameters)} parameters)"
 
     def rows(self) -> list[tuple[str, ...]]:
-        """Return the cells of HEADER for each parameter."""
+        """Return the cells of `header` for each parameter; "-" is a number without a basis."""
+        from dafxtool.latents.sweep_results import effect_rows
 
-        def text(value: float) -> str:
-            return "-" if math.isnan(value) else f"{value:.2f}"
+        return effect_rows(self.parameters)
 
-        return [
-            (
-                *(each.effect, each.parameter, each.low, each.high),
-                *(text(each.latent_range), text(each.rank_correlation)),
-            )
-            for each in self.parameters
-        ]
+    @property
+    def header(self) -> tuple[str, ...]:
+        """Return the headings of `rows`."""
+        from dafxtool.latents.sweep_results import HEADER
+
+        return HEADER
 
     def _parts(self) -> Iterator[str]:
         from dafxtool.latents.sweep_results import draw_sweep
 
         for each in self.sweeps:
             yield display.figure(partial(draw_sweep, sweep=each), f"sweep of {each.effect.name}")
-        yield display.table(HEADER, self.rows())
+        yield display.table(self.header, self.rows())
 
 
 def sweep(

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 # Peak of -400 dBFS. Scaling audio near the smallest float32 numbers would give infinities.
 SILENCE = 1e-20
 SAME_DB = -80.0  # of a difference that is not heard, relative to the audio
+BELOW_FULL_SCALE = 1 - 1e-6  # so that rounding to float32 does not exceed full scale
 
 
 def is_silent(samples: NDArray[np.float32]) -> bool:
@@ -17,12 +18,30 @@ def is_silent(samples: NDArray[np.float32]) -> bool:
     return float(np.max(np.abs(samples), initial=0.0)) < SILENCE
 
 
+def peak_factor(samples: NDArray[np.float32], level_dbfs: float) -> np.float32:
+    """Return the factor that brings the peak of audio to level_dbfs; 1 for silence."""
+    if is_silent(samples):
+        return np.float32(1)
+    peak = float(np.max(np.abs(samples)))
+    return np.float32(10 ** (level_dbfs / 20) / peak)
+
+
 def normalise_peak(samples: NDArray[np.float32], level_dbfs: float) -> NDArray[np.float32]:
     """Scale audio so that its peak is at level_dbfs; silence is returned unchanged."""
     if is_silent(samples):
         return samples
-    peak = float(np.max(np.abs(samples)))
-    return (samples * np.float32(10 ** (level_dbfs / 20) / peak)).astype(np.float32)
+    return (samples * peak_factor(samples, level_dbfs)).astype(np.float32)
+
+
+def full_scale_factor(samples: NDArray[np.float32]) -> np.float32:
+    """Return the factor that keeps audio within full scale; 1 where it is within."""
+    peak = float(np.max(np.abs(samples), initial=0.0))
+    return np.float32(1) if peak <= 1 else np.float32(BELOW_FULL_SCALE / peak)
+
+
+def factor_db(factor: float | np.floating) -> float:
+    """Return a factor of amplitude in dB."""
+    return float(20 * np.log10(np.float64(factor)))
 
 
 def level_db(audio: NDArray[np.float32]) -> NDArray[np.float64]:

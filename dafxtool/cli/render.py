@@ -29,7 +29,7 @@ from dafxtool.cli._options import (
 )
 from dafxtool.cli._output import Table, failure_lines, progress_from, report, skipped_lines
 
-SEGMENT_OPTIONS = ("sample_rate", "channel", "short", "min_mean_square")
+SEGMENT_OPTIONS = ("sample_rate", "channel", "short", "min_mean_square", "level")
 SPLIT_OPTIONS = ("validation", "test", "validation_match", "test_match")
 
 
@@ -75,6 +75,12 @@ SPLIT_OPTIONS = ("validation", "test", "validation_match", "test_match")
     "[default: join]",
 )
 @min_mean_square_option
+@click.option(
+    "--level",
+    type=click.Choice(("match", "keep")),
+    help="Level of the wet segment: match the peak of the dry one, or keep the level that the "
+    "effect gives it.  [default: match]",
+)
 @click.option(
     "--split-by",
     type=click.Choice(("recording", "folder")),
@@ -125,8 +131,10 @@ def command(recordings: tuple[Path, ...], as_json: bool, **options: Any) -> None
     """Render RECORDINGS, files and folders, into pairs of dry and wet segments.
 
     Without RECORDINGS, the built-in ones. Segments are cut at random positions; silent ones are
-    drawn again. The dry segment has a peak of -12 dBFS before the effect is applied; both segments
-    are stored with that peak. Pair i depends on the seed and i alone.
+    drawn again. The dry segment has a peak of -12 dBFS before the effect is applied. The wet one is
+    stored with that peak too, or with --level keep at its own level; if that is beyond full scale,
+    both are lowered by the same factor. The gains of both are stored. Pair i depends on the seed
+    and i alone.
 
     \b
     Examples:

@@ -68,9 +68,11 @@ def command(inputs: tuple[Path, ...], as_json: bool, **options: Any) -> None:
     effects that the run was trained on. A parameter with a value (--effect overdrive:tone=3000)
     keeps it; the others have their default.
 
-    The table has two numbers for each parameter. Latent range: the largest distance between the
+    The table has four numbers for each parameter. Latent range: the largest distance between the
     latents of two values, divided by the distance between two segments at the default. Rank
-    correlation: 1 if the latents keep the order of the values; meaningless if the range is near 0.
+    correlation: 1 if the latents keep the order of the values. Level: RMS of wet over dry at the
+    first and the last value, before both are levelled. A dash marks a number without a basis, such
+    as the range with one segment, or the order of two values or of latents that do not move.
 
     \b
     Examples:
@@ -79,7 +81,6 @@ def command(inputs: tuple[Path, ...], as_json: bool, **options: Any) -> None:
       dafxtool sweep my-recordings --effect chorus --effect delay:feedback=60 --csv sweep.csv
     """
     import dafxtool
-    from dafxtool.api.sweep import HEADER
 
     options["output"] = options["output"] or Path("sweep.png")
     result = dafxtool.sweep(inputs, progress=progress_from(options), **options)
@@ -95,7 +96,7 @@ def command(inputs: tuple[Path, ...], as_json: bool, **options: Any) -> None:
         },
         as_json,
         [
-            Table(HEADER, result.rows(), right=HEADER[2:]),
+            Table(result.header, result.rows(), right=result.header[2:]),
             *(f"sweep -> {path}" for path in result.outputs),
             *(f"pair plot -> {path}" for path in result.pair_plots),
             *skipped_lines(skipped),

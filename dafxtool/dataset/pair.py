@@ -9,7 +9,13 @@ from itertools import chain
 import numpy as np
 from numpy.typing import NDArray
 
-from dafxtool.audio.level import is_silent, normalise_peak
+from dafxtool.audio.level import (
+    factor_db,
+    full_scale_factor,
+    is_silent,
+    normalise_peak,
+    peak_factor,
+)
 from dafxtool.config import SegmentConfig
 from dafxtool.dataset.plan import RenderPlan
 from dafxtool.dataset.segments import SpanReader, TrackSampler, draw_segment, draw_start
@@ -32,6 +38,7 @@ class Pair:
     setting    effective values, in the parameters' units
     recording  index of the recording
     offset     samples from the start of the recording
+    gains_db   (dry, wet) as of `render_with_gains`; NaN for a failed pair
     """
 
     audio: NDArray[np.float32]
@@ -40,17 +47,33 @@ class Pair:
     recording: int
     offset: int
     split: str
+    gains_db: tuple[float, float] = (np.nan, np.nan)
 
 
 def render_pair(
     segment: NDArray[np.float32], effect: Effect, setting: dict[str, float], config: SegmentConfig
 ) -> tuple[NDArray[np.float32], dict[str, float]]:
-    """Render dry and wet audio (2, n_samples) at the peak level of config.
+    """Render dry and wet audio (2, n_samples) at the levels of config, and the effective setting.
+
+    Levels and errors are as of `render_with_gains`.
+    """
+    audio, effective, _ = render_with_gains(segment, effect, setting, config)
+    return audio, effective
+
+
+def render_with_gains(
+    segment: NDArray[np.float32], effect: Effect, setting: dict[str, float], config: SegmentConfig
+) -> tuple[NDArray[np.float32], dict[str, float], tuple[float, float]]:
+    """Render dry and wet audio (2, n_samples) at the levels of config.
 
     The dry segment is normalised before the effect, so that a threshold or a drive means the same
-    for every recording. Also returns the effective setting. PluginError for silent output. The
-    effect has to have the ranges of the sample rate (Effect.at), and the setting to be complete.
+    for every recording. The effect has to have the ranges of the sample rate (Effect.at), and the
+    setting to be complete.
+
+    Also returns the effective setting, and the gains of dry and wet in dB as of `level_pair`.
+    PluginError for silent output.
     """
+    factor = peak_factor(segment, config.level_dbfs)
     dry = normalise_peak(segment, config.level_dbfs)
     wet, effective = apply_resolved(effect, dry, config.sample_rate, setting)
     if effect.plugins and is_silent(wet) and not is_silent(dry):
@@ -58,7 +81,69 @@ def render_pair(
             f"{effect.setting_text(effective)}: the output is silent. Choose another setting or "
             "leave this plugin out."
         )
-    return np.stack([dry, normalise_peak(wet, config.level_dbfs)]), effective
+    audio, gains_db = level_pair(dry, wet, factor, config)
+    return audio, effective, gains_db
+
+
+def level_pair(
+    dry: NDArray[np.float32], wet: NDArray[np.float32], factor: np.float32, config: SegmentConfig
+) -> tuple[NDArray[np.float32], tuple[float, float]]:
+    """Bring the wet segment of a pair to the level of config.
+
+    With level "match", its peak is that of the dry segment. With "keep", it is not scaled again; a
+    wet segment beyond full scale is lowered to full scale, and the dry one by the same factor.
+
+    dry     already scaled by `factor`
+    wet     output of the effect for it
+
+    Returns the audio (2, n_samples) and the gains of dry and wet in dB. The wet gain counts from
+    the level of the recording, too: the effect's own level is the level of wet over dry minus the
+    wet gain plus the dry gain.
+    """
+    if config.level == "keep":
+        common = full_scale_factor(wet)
+        audio = np.stack([dry, wet])
+        if common != 1:
+            audio *= common
+        gain_db = factor_db(factor) + factor_db(common)
+        return audio, (gain_db, gain_db)
+    own = peak_factor(wet, config.level_dbfs)
+    levelled = normalise_peak(wet, config.level_dbfs)
+    dry_gain_db = factor_db(factor)
+    return np.stack([dry, levelled]), (dry_gain_db, dry_gain_db + factor_db(own))
+
+
+def level_recordings(
+    dry: NDArray[np.float32], wet: NDArray[np.float32], config: SegmentConfig
+) -> tuple[NDArray[np.float32], tuple[float, float]]:
+    """Bring segments of a dry and a wet recording to the levels of config.
+
+    With level "keep", both get the factor of the dry one. Returns audio (2, n_samples) and the
+    gains of dry and wet in dB.
+    """
+    factor = peak_factor(dry, config.level_dbfs)
+    levelled = normalise_peak(dry, config.level_dbfs)
+    if config.level == "keep":
+        return level_pair(levelled, (wet * factor).astype(np.float32), factor, config)
+    own = peak_factor(wet, config.level_dbfs)
+    audio = np.stack([levelled, normalise_peak(wet, config.level_dbfs)])
+    return audio, (factor_db(factor), factor_db(own))
+
+
+def effect_level_db(
+    audio: NDArray[np.float32], gains_db: NDArray[np.float64]
+) -> NDArray[np.float64]:
+    """Compute the effect's own level: RMS of wet over dry before levelling, in dB.
+
+    audio     (..., 2, n_samples)
+    gains_db  (..., 2) of dry and wet, as of `level_pair`
+    returns   (...,); NaN where dry or wet is silent, or the gains are unknown
+    """
+    power = np.mean(np.square(audio, dtype=np.float64), axis=-1)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        level = 10 * np.log10(power) - gains_db
+        difference = level[..., 1] - level[..., 0]
+    return np.where(np.isfinite(difference), difference, np.nan)
 
 
 class PairRenderer:
@@ -127,10 +212,11 @@ class PairRenderer:
             self._samplers[split],
             read,
         )
-        audio, effective = render_pair(
+        audio, effective, gains_db = render_with_gains(
             segment.audio, plan.effects[index][0], setting, plan.segments
         )
-        return Pair(audio, index, effective, segment.recording, segment.offset, split), unreadable
+        pair = Pair(audio, index, effective, segment.recording, segment.offset, split, gains_db)
+        return pair, unreadable
 
 
 def render_row(plan: RenderPlan, row: int) -> tuple[Pair, Unreadable]:

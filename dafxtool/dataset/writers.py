@@ -29,7 +29,10 @@ from dafxtool.utils.locks import check_unlocked, sole_writer
 from dafxtool.utils.progress import SILENT, Progress
 
 TABLE, DESCRIPTION, FAILED_TABLE = "pairs.csv", "pairs.json", "lost.csv"
-PAIR_COLUMNS = ("row", "effect", "setting", "recording", "offset", "split", "dry", "wet")
+PAIR_COLUMNS = (
+    *("row", "effect", "setting", "recording", "offset", "split"),
+    *(*storage.GAINS, "dry", "wet"),
+)
 FAILED_COLUMNS = ("row", "effect", "setting", "split", "reason")
 AUDIO_NAME = re.compile(r"[0-9]{6,}_(dry|wet)\.(wav|flac)")
 WORKING_FILE = ".pairs.h5"  # pairs file that a folder is exported from
@@ -110,6 +113,8 @@ class _Hdf5PairWriter:
             recording=np.array([pair.recording for pair in pairs]),
             offset=np.array([pair.offset for pair in pairs]),
             split=np.array([SPLITS.index(pair.split) for pair in pairs]),
+            dry_gain_db=np.array([pair.gains_db[0] for pair in pairs]),
+            wet_gain_db=np.array([pair.gains_db[1] for pair in pairs]),
             lost=storage.encode_texts(reasons, storage.LONGEST_REASON),
             **columns,
         )
@@ -286,6 +291,7 @@ def _export_pairs(
                 plan.catalogue.recordings[int(labels.recording[index])].path,
                 int(labels.offset[index]),
                 labels.split_of(index),
+                *(f"{gain:.6f}" for gain in labels.gains_db[index]),
                 *names,
             )
         )

@@ -4,6 +4,7 @@ Every score stands beside trivial baselines and has a 95% interval by the bootst
 The tasks:
 
 - reconstruction: distance of the decoded pair from the original, as spectrograms and as audio
+- level: the level that the effect gives, and the level error of the decoded wet spectrogram
 - recognition: identify the effect from the latent, and from other features
 - settings: predict the values of the effect's parameters
 - leakage: level and speaker predicted from the effect part of the latent
@@ -17,6 +18,7 @@ from pathlib import Path
 
 from dafxtool import storage
 from dafxtool.evaluation.features import EvaluationData
+from dafxtool.evaluation.level import level_scores
 from dafxtool.evaluation.midpoints import midpoint_scores
 from dafxtool.evaluation.results import Evaluation
 from dafxtool.evaluation.tasks import (
@@ -55,6 +57,7 @@ def evaluate(
         scores = [
             *reconstruction_scores(data),
             *audio_scores(data, n_sounds, progress),
+            *level_scores(data),
             *recognition,
             *setting_scores(data),
             *leakage_scores(data),

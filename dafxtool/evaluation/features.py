@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from dafxtool import storage
 from dafxtool.audio.level import level_db
+from dafxtool.dataset.pair import effect_level_db
 from dafxtool.errors import InputError
 from dafxtool.evaluation.probes import ProbeSplits, principal_features
 from dafxtool.latents.table import Latents, latent_parts, seen_in_training
@@ -39,6 +40,8 @@ class EvaluationData:
                        content_part is None for a model without content latents
     mel, descriptors   (n, size) features of the baselines
     level              (n, 2) in dB
+    own_level          (n,) RMS of wet over dry before levelling in dB; NaN where it is unknown
+    decoded_level      (n_test,) level of the decoded wet spectrogram over the true one in dB
     errors             (n_test, 2) squared errors of the decoded channels
     closed_form        the model without its predictor, fitted to the training split; None for a
                        model without a predictor
@@ -91,6 +94,8 @@ class EvaluationData:
         latent: list[Any] = []
         mel: list[Any] = []
         level: list[Any] = []
+        own_level: list[Any] = []
+        decoded_level: list[Any] = []
         errors: list[Any] = []
         spectral: list[Any] = []
         trivial: list[Any] = []
@@ -105,11 +110,13 @@ class EvaluationData:
             latent.append(embedded)
             mel.append(mel_features(audio, rate))
             level.append(level_db(audio))
+            own_level.append(effect_level_db(audio, self.labels.gains_db[rows]))
             descriptors.append(compute_descriptors(torch.from_numpy(spectrogram)).numpy())
             is_test = np.array([row in test for row in rows.tolist()])
             if is_test.any():
                 parts = self._errors(spectrogram[is_test], constants[is_test], embedded[is_test])
-                for collected, part in zip((errors, spectral, trivial), parts, strict=True):
+                collections = (errors, spectral, trivial, decoded_level)
+                for collected, part in zip(collections, parts, strict=True):
                     collected.append(part)
                 for name, values in self._variants(spectrogram[is_test], embedded[is_test]).items():
                     variants.setdefault(name, []).append(values)
@@ -122,6 +129,8 @@ class EvaluationData:
         self.mel = np.concatenate(mel)
         self.descriptors = np.concatenate(descriptors)
         self.level = np.concatenate(level)
+        self.own_level = np.concatenate(own_level)
+        self.decoded_level = np.concatenate(decoded_level)
         self.errors = np.concatenate(errors)
         self.variants = {name: np.concatenate(parts) for name, parts in variants.items()}
         self.spectral = np.concatenate(spectral)
@@ -148,8 +157,8 @@ class EvaluationData:
         spectrogram: NDArray[np.float32],
         constants: NDArray[np.float32],
         latent: NDArray[np.float32],
-    ) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
-        """Compute `errors`, `spectral` and `trivial` of these rows, as the class describes them."""
+    ) -> tuple[NDArray[np.float64], ...]:
+        """Compute `errors`, `spectral`, `trivial` and `decoded_level` of these rows."""
         config = self.run.spectrogram_config
         decoded = self.run.decode(latent, spectrogram[:, 0])
         true = linear_magnitude(spectrogram, constants, config)
@@ -165,7 +174,10 @@ class EvaluationData:
             ],
             axis=1,
         )
-        return channel_mse(decoded, spectrogram), spectral, trivial
+        powers = [np.square(x[:, 1], dtype=np.float64).sum(axis=(1, 2)) for x in (estimate, true)]
+        with np.errstate(divide="ignore", invalid="ignore"):
+            decoded_level = 10 * np.log10(powers[0] / powers[1])
+        return channel_mse(decoded, spectrogram), spectral, trivial, decoded_level
 
     def _closed_form(self) -> Run | None:
         """Fit the same model without its predictor to the training split of these pairs."""

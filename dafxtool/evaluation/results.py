@@ -58,10 +58,17 @@ SECTIONS = {
         "Effect recognised, 5 nearest neighbours",
         "Share of the segments of each effect; higher is better.",
     ),
+    "level": Section(
+        "Level of the wet segment",
+        "'effect' is the RMS level of wet over dry before both are levelled. 'decoded over true' "
+        "is the level of the decoded wet spectrogram over the true one; it should be 0.",
+        "dB",
+    ),
     "settings": Section(
         "Settings recovered, R² of a ridge probe",
-        "1 is all of the variance, 0 no better than the mean setting. Output gains cannot be "
-        "predicted, because wet segments are normalised to one peak level.",
+        "1 is all of the variance, 0 no better than the mean setting. 'level' is the effect's own "
+        "level alone, which latents of pairs with --level match do not have: their wet segments "
+        "are normalised to one peak level.",
     ),
     "leakage": Section(
         "Leakage: what else the latent encodes",

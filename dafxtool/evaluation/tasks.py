@@ -182,7 +182,7 @@ def setting_scores(data: EvaluationData) -> list[Score]:
             if np.ptp(values[own["train"]]) == 0 or np.ptp(values[own["test"]]) == 0:
                 continue
             what = f"{effect.name} {parameter.name}"
-            for method, features in data.features().items():
+            for method, features in _setting_features(data).items():
                 predicted = probes.regress(features, values, splits)
                 true, groups = values[own["test"]], data.track[own["test"]]
                 score = probes.r_squared_estimate(predicted, true, groups)
@@ -191,6 +191,14 @@ def setting_scores(data: EvaluationData) -> list[Score]:
     for method, parts in predictions.items():
         scores.append(Score("settings", MEAN, method, _mean_r_squared(data, parts), len(rows.test)))
     return scores
+
+
+def _setting_features(data: EvaluationData) -> dict[str, NDArray[np.float32]]:
+    """Return the features that settings are predicted from: the effect's own level, too."""
+    features = data.features()
+    if np.isfinite(data.own_level).all():
+        features["level"] = data.own_level[:, None].astype(np.float32)
+    return features
 
 
 def _mean_r_squared(data: EvaluationData, predictions: list[Prediction]) -> Estimate:

@@ -10,9 +10,8 @@ from numpy.typing import NDArray
 
 from dafxtool import storage
 from dafxtool.audio.io import read_info
-from dafxtool.audio.level import normalise_peak
 from dafxtool.config import SegmentConfig
-from dafxtool.dataset.pair import render_pair
+from dafxtool.dataset.pair import level_recordings, render_pair
 from dafxtool.dataset.segments import consecutive_segments, cut_recording, is_loud
 from dafxtool.effects.effect import Effect, EffectChoice
 from dafxtool.errors import InputError, RecordingError
@@ -66,8 +65,7 @@ def load_example(
     offset, dry = _segment(path, config, start_seconds)
     choice = None
     if wet is not None:
-        wet_audio = normalise_peak(_cut(wet, offset, config), config.level_dbfs)
-        pair = np.stack([normalise_peak(dry, config.level_dbfs), wet_audio])
+        pair, _ = level_recordings(dry, _cut(wet, offset, config), config)
         effect, label = "wet file", shown_name(wet)
     elif chosen is not None:
         at_rate = chosen[0].at(config.sample_rate)

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dafxtool.config import SPLITS, SegmentConfig
-from dafxtool.dataset.pair import render_pair
+from dafxtool.dataset.pair import effect_level_db, render_with_gains
 from dafxtool.effects.effect import Effect, EffectChoice
 from dafxtool.effects.parameter import Parameter
 from dafxtool.errors import ConfigError, EffectError
@@ -37,6 +37,7 @@ class Sweep:
     segment     (n,) index of the segment, 0 to n_segments - 1
     default     (n_segments, n_latent) latents of each segment at the default setting
     fixed       parameters with a fixed value in place of the default
+    level_db    (n,) the effect's own level: RMS of wet over dry before levelling
     """
 
     effect: Effect
@@ -47,6 +48,7 @@ class Sweep:
     segment: NDArray[np.int64]
     default: NDArray[np.float32]
     fixed: dict[str, float]
+    level_db: NDArray[np.float64]
 
     def __len__(self) -> int:
         return len(self.latents)
@@ -157,7 +159,7 @@ def _sweep_effect(
     """Render and embed all jobs of one effect."""
     effect, fixed = chosen
     n_default = len(segments.segments)
-    latent, settings = _embed_jobs(effect, jobs, segments, run, progress)
+    latent, settings, level_db = _embed_jobs(effect, jobs, segments, run, progress)
     swept, settings = jobs[n_default:], settings[n_default:]
     names = [job.parameter for job in swept]
     values = [setting[name] for name, setting in zip(names, settings, strict=True)]
@@ -182,6 +184,7 @@ def _sweep_effect(
         segment=np.array([job.segment for job in swept]),
         default=latent[:n_default],
         fixed=fixed,
+        level_db=level_db[n_default:],
     )
 
 
@@ -191,16 +194,18 @@ def _embed_jobs(
     segments: SweepSegments,
     run: Run,
     progress: Progress,
-) -> tuple[NDArray[np.float32], list[dict[str, float]]]:
-    """Return latents (n_jobs, n_latent), and the effective setting of each job."""
+) -> tuple[NDArray[np.float32], list[dict[str, float]], NDArray[np.float64]]:
+    """Return latents (n_jobs, n_latent), effective settings, and own levels in dB (n_jobs,)."""
     config = run.configuration.segments
-    latents, settings = [], []
+    latents, settings, levels = [], [], []
     for start in range(0, len(jobs), ROWS_PER_BATCH):
         pairs = [
-            render_pair(segments.segments[job.segment].audio, effect, job.setting, config)
+            render_with_gains(segments.segments[job.segment].audio, effect, job.setting, config)
             for job in jobs[start : start + ROWS_PER_BATCH]
         ]
-        latents.append(run.embed(run.analyse(np.stack([audio for audio, _ in pairs]))[0]))
-        settings += [setting for _, setting in pairs]
+        audio = np.stack([each for each, _, _ in pairs])
+        latents.append(run.embed(run.analyse(audio)[0]))
+        settings += [setting for _, setting, _ in pairs]
+        levels.append(effect_level_db(audio, np.array([gains_db for _, _, gains_db in pairs])))
         progress.advance(len(pairs))
-    return np.concatenate(latents), settings
+    return np.concatenate(latents), settings, np.concatenate(levels)

@@ -18,28 +18,39 @@ from scipy.spatial.distance import pdist
 from scipy.stats import spearmanr
 
 from dafxtool.effects.parameter import Parameter
-from dafxtool.latents.projection import principal_points
+from dafxtool.latents.projection import IDENTICAL_DISTANCE, principal_points
 from dafxtool.latents.sweep import Sweep
 from dafxtool.plots.pair_plot import PairPlot, draw_pair_plot
 from dafxtool.plots.scatter import ScatterPanel, draw_maps
 from dafxtool.utils.outputs import write_table
 from dafxtool.utils.text import counted
 
+FEWEST_VALUES = 3  # two values always have a perfect rank correlation
+HEADER = (
+    *("effect", "parameter", "from", "to", "latent range", "rank correlation"),
+    *("level from (dB)", "level to (dB)"),
+)
 N_DIRECTIONS = 4  # principal directions in tables and pair plots
 COLUMNS = (
-    *("effect", "parameter", "value", "unit", "normalised", "recording", "offset"),
+    *("effect", "parameter", "value", "unit", "normalised", "level_db", "recording", "offset"),
     *(f"pc{index + 1}" for index in range(N_DIRECTIONS)),
 )
 
 
 @dataclass(frozen=True)
 class ParameterEffect:
-    """Change of the latents with one parameter.
+    """Change of the latents and of the level with one parameter.
+
+    A number without a basis is NaN.
 
     latent_range      largest distance between the latents of two values, mean over segments,
-                      divided by the root mean square distance between two segments at the default
+                      divided by the root mean square distance between two segments at the default;
+                      NaN for one segment, and for segments with the same latent
     rank_correlation  absolute Spearman correlation between the values and the latents along the
-                      parameter's first principal direction, mean over segments, 0 to 1
+                      parameter's first principal direction, mean over segments, 0 to 1; NaN for
+                      fewer than three values, and for latents that do not move
+    low_db, high_db   the effect's own level (RMS of wet over dry before levelling) at the first and
+                      the last value, mean over segments; NaN where wet or dry is silent
     """
 
     effect: str
@@ -48,6 +59,8 @@ class ParameterEffect:
     high: str
     latent_range: float
     rank_correlation: float
+    low_db: float
+    high_db: float
 
 
 def parameter_effects(sweep: Sweep) -> list[ParameterEffect]:
@@ -58,36 +71,76 @@ def parameter_effects(sweep: Sweep) -> list[ParameterEffect]:
         rows = sweep.rows_of(parameter.name)
         part, segment = sweep.latents.effect_part[rows].astype(np.float64), sweep.segment[rows]
         along = principal_points(_centre(part, segment), 1)[0][:, 0]
-        members = [segment == number for number in range(len(sweep.default))]
+        members = [np.flatnonzero(segment == number) for number in range(len(sweep.default))]
         ranges = [float(pdist(part[each]).max(initial=0.0)) for each in members]
+        least = IDENTICAL_DISTANCE * _size(part)
         correlations = [
-            _rank_correlation(sweep.normalised[rows][each], along[each]) for each in members
+            _rank_correlation(sweep.normalised[rows][each], along[each])
+            if latent_range > least
+            else math.nan
+            for each, latent_range in zip(members, ranges, strict=True)
         ]
+        low_db, high_db = (
+            _mean(sweep.level_db[[rows[each[end]] for each in members]]) for end in (0, -1)
+        )
         effects.append(
             ParameterEffect(
                 effect=sweep.effect.name,
                 parameter=parameter.name,
                 low=parameter.text(float(sweep.value[rows[0]])),
                 high=parameter.text(float(sweep.value[rows[-1]])),
-                latent_range=float(np.mean(ranges)) / distance if distance else math.nan,
-                rank_correlation=float(np.mean(correlations)),
+                latent_range=float(np.mean(ranges)) / distance,
+                rank_correlation=_mean(np.array(correlations)),
+                low_db=low_db,
+                high_db=high_db,
             )
         )
     return effects
 
 
+def effect_rows(effects: Sequence[ParameterEffect]) -> list[tuple[str, ...]]:
+    """Return the cells of HEADER for each parameter; a number without a basis is "-"."""
+
+    def text(value: float, form: str) -> str:
+        return "-" if math.isnan(value) else format(value, form)
+
+    return [
+        (
+            *(each.effect, each.parameter, each.low, each.high),
+            *(text(value, ".2f") for value in (each.latent_range, each.rank_correlation)),
+            *(text(value, "+.1f") for value in (each.low_db, each.high_db)),
+        )
+        for each in effects
+    ]
+
+
 def _distance_between_segments(sweep: Sweep) -> float:
-    """Return the root mean square distance of two segments at the default; NaN for one segment."""
+    """Return the root mean square distance of two segments at the default.
+
+    NaN for one segment, and for segments with the same latent.
+    """
     if len(sweep.default) < 2:
         return math.nan
     part = replace(sweep.latents, latent=sweep.default).effect_part.astype(np.float64)
-    return math.sqrt(2 * float(part.var(axis=0, ddof=1).sum()))
+    distance = math.sqrt(2 * float(part.var(axis=0, ddof=1).sum()))
+    return distance if distance > IDENTICAL_DISTANCE * _size(part) else math.nan
+
+
+def _size(part: NDArray[np.float64]) -> float:
+    """Return the root mean square length of latents (n, n_latent)."""
+    return float(np.sqrt(np.mean(np.square(part).sum(axis=1))))
+
+
+def _mean(values: NDArray[np.float64]) -> float:
+    """Return the mean of the finite values; NaN if there are none."""
+    finite = values[np.isfinite(values)]
+    return float(finite.mean()) if len(finite) else math.nan
 
 
 def _rank_correlation(values: NDArray[np.float64], along: NDArray[np.float32]) -> float:
-    """Return the absolute Spearman correlation; 0 for constant values."""
-    if np.ptp(values) == 0 or np.ptp(along) == 0:
-        return 0.0
+    """Return the absolute Spearman correlation; NaN for constant or fewer than three values."""
+    if len(np.unique(values)) < FEWEST_VALUES or np.ptp(along) == 0:
+        return math.nan
     return abs(float(spearmanr(values, along).statistic))
 
 
@@ -182,6 +235,7 @@ def write_sweep_table(path: Path, sweeps: Sequence[Sweep], overwrite: bool = Fal
         columns["value"] += sweep.value.tolist()
         columns["unit"] += [sweep.effect.parameter(name).unit for name in sweep.parameter]
         columns["normalised"] += sweep.normalised.tolist()
+        columns["level_db"] += sweep.level_db.tolist()
         columns["recording"] += [labels.path_of(row) for row in range(n)]
         columns["offset"] += labels.offset.tolist()
         for index in range(N_DIRECTIONS):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dafxtool.storage.layout import (
+    GAINS,
     LATENTS,
     LONGEST_REASON,
     PAIRS,
@@ -22,6 +23,7 @@ from dafxtool.storage.writer import (
 )
 
 __all__ = [
+    "GAINS",
     "LATENTS",
     "LONGEST_REASON",
     "PAIRS",

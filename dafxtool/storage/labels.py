@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from dafxtool.config import SPLITS
 from dafxtool.effects.effect import Effect
 from dafxtool.storage.layout import (
+    GAINS,
     MANY_PARAMETERS,
     ROW,
     SETTINGS,
@@ -73,7 +74,14 @@ def read_labels(
             sample_rate,
             _lengths(recording, offset + n_samples, n_recordings),
         ),
+        gains_db=_read_gains(arrays, n_rows),
     )
+
+
+def _read_gains(arrays: Arrays, n_rows: int) -> NDArray[np.float64]:
+    """Read the gains (n, 2) of dry and wet in dB; NaN in a file without them."""
+    unknown = np.full(n_rows, np.nan)
+    return np.stack([arrays.read(name) if name in arrays else unknown for name in GAINS], axis=1)
 
 
 def _effect_names(tables: Mapping[str, NDArray[Any]]) -> list[str]:

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -39,6 +39,7 @@ DAMAGE_ERRORS = (
     *(OSError, RuntimeError, KeyError, ValueError, TypeError),
     *(AttributeError, IndexError, OverflowError, MemoryError, RecursionError),
 )
+GAINS = ("dry_gain_db", "wet_gain_db")  # of pairs
 LONGEST_NUMBER = 64  # bytes of a float32 without an exponent
 LONGEST_REASON = 480  # bytes of the reason why a pair failed
 LARGEST_TYPE = 60_000  # bytes: HDF5 stores a type in a header of at most 64 KB
@@ -62,6 +63,7 @@ class Labels:
     split          (n,) index into SPLITS
     effects        descriptions as of Effect.to_dict()
     recordings     rows of a table: path, folder, split, sample_rate, n_channels, n_samples, track
+    gains_db       (n, 2) of dry and wet, from the level of the recording; NaN where unknown
     """
 
     row: NDArray[np.int64]
@@ -73,6 +75,11 @@ class Labels:
     split: NDArray[np.int64]
     effects: list[dict[str, Any]]
     recordings: list[dict[str, Any]]
+    gains_db: NDArray[np.float64] = field(default_factory=lambda: np.empty((0, 2)))
+
+    def __post_init__(self) -> None:
+        if len(self.gains_db) != len(self.effect):
+            object.__setattr__(self, "gains_db", np.full((len(self.effect), 2), np.nan))
 
     def __len__(self) -> int:
         return len(self.effect)
@@ -140,6 +147,7 @@ class Labels:
             self.split[rows],
             self.effects,
             self.recordings,
+            self.gains_db[rows],
         )
 
 
@@ -169,6 +177,7 @@ def label_columns(
     }
     if kind == PAIRS:
         columns["lost"] = ((), text_type(LONGEST_REASON))
+        columns |= dict.fromkeys(GAINS, ((), "f8"))
     else:
         columns[ROW] = ((), "i8")
     return columns

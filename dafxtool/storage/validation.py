@@ -43,6 +43,8 @@ ROW_ARRAYS = {
     "lost": "fixed-length text",
     "mean": "floating-point numbers",
     "std": "floating-point numbers",
+    "dry_gain_db": "floating-point numbers",
+    "wet_gain_db": "floating-point numbers",
 }
 REQUIRED = ("effect", "split", "recording")
 LARGEST_COMPRESSION = 1100  # of gzip, the largest ratio among the common filters

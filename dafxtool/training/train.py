@@ -144,6 +144,9 @@ def _configured(
             f"{reader.path} has rows of {reader.row_shape}, its configuration says {shape}: make "
             "it again."
         )
+    # Recordings are later read as those of the pairs were: level, channel, threshold.
+    segments = reader.configuration.get("pairs", {}).get("segments", {})
+    configuration = presets.override(configuration, {"segments": segments})
     return presets.with_segments_of(
         replace(configuration, spectrogram=analysis), analysis.sample_rate, analysis.n_samples
     ), shape

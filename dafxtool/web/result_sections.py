@@ -31,7 +31,7 @@ from dafxtool.latents.reconstruct import (
     save_reconstruction_audio,
 )
 from dafxtool.latents.sweep import sweep as sweep_effects
-from dafxtool.latents.sweep_results import draw_sweep, parameter_effects
+from dafxtool.latents.sweep_results import HEADER, draw_sweep, effect_rows, parameter_effects
 from dafxtool.latents.table import (
     Latents,
     held_out,
@@ -273,17 +273,11 @@ def sweep_blocks(pairs: Path, run: Run, seed: int, progress: Progress) -> list[B
             "One parameter at a time is swept over its range, on the same segments. The latent "
             "range is the largest distance between the latents of two values, relative to the "
             "distance between two segments. The rank correlation is 1 if the latents keep the "
-            "order of the values."
+            "order of the values. Level is the RMS of wet over dry before both are levelled. A "
+            "dash marks a number without a basis."
         ),
-        Table(
-            ["effect", "parameter", "from", "to", "latent range", "rank correlation"],
-            [
-                [each.effect, each.parameter, each.low, each.high, f"{each.latent_range:.2f}",
-                 f"{each.rank_correlation:.2f}"]
-                for each in parameters
-            ],
-        ),
-    ]  # fmt: skip
+        Table(list(HEADER), [list(row) for row in effect_rows(parameters)]),
+    ]
     caption = (
         "Each point is a segment at one setting, coloured by the value of the parameter. Grey "
         "lines join the settings of one segment."

@@ -9,12 +9,14 @@ import numpy as np
 
 from dafxtool import storage
 from dafxtool.config import SPLITS
+from dafxtool.dataset.pair import effect_level_db
 from dafxtool.effects.effect import Effect
 from dafxtool.models.run import Run
 from dafxtool.training.tensorboard import draw_training
 from dafxtool.utils.text import shown_name
 from dafxtool.web.blocks import Block, Figure, Table, Text, draw_image
 
+MOST_LEVELS = 64  # pairs of an effect whose audio is read for its median level
 MAX_FOLDERS = 24  # names of folders in a row of the table of splits
 
 
@@ -22,14 +24,18 @@ def data_blocks(pairs: Path, run: Run) -> list[Block]:
     """Describe the pairs by split and effect, and list the versions that made pairs and run."""
     with storage.Hdf5Reader(pairs, storage.PAIRS) as reader:
         labels, configuration = reader.labels, reader.configuration
+        levels = [_median_level(reader, index) for index in range(len(labels.effects))]
+    keeps = configuration.get("segments", {}).get("level") == "keep"
     segments = run.configuration.segments
     seconds = segments.n_samples / segments.sample_rate
     versions = {**configuration.get("versions", {}), **_environment(run.path)}
     blocks: list[Block] = [
         Text(
             f"A pair is a segment of {seconds:.2f} s ({segments.n_samples:,} samples at "
-            f"{segments.sample_rate:,} Hz) of a recording, dry and with an effect. Both are "
-            f"normalised to a peak of {segments.level_dbfs:g} dBFS. Settings of the effects: "
+            f"{segments.sample_rate:,} Hz) of a recording, dry and with an effect. The dry one "
+            f"is normalised to a peak of {segments.level_dbfs:g} dBFS, the wet one "
+            f"{'keeps the level of the effect' if keeps else 'to the same peak'}. Level is the "
+            "RMS of wet over dry before that. Settings of the effects: "
             f"{configuration.get('settings', 'random')}. A recording belongs to one split only. A "
             "folder is a speaker or a source, if the recordings are organised by them."
         ),
@@ -39,9 +45,9 @@ def data_blocks(pairs: Path, run: Run) -> list[Block]:
             title="Splits",
         ),
         Table(
-            ["effect", *SPLITS],
+            ["effect", *SPLITS, "level, median (dB)"],
             [
-                [name, *(str(_count(labels, index, split)) for split in SPLITS)]
+                [name, *(str(_count(labels, index, split)) for split in SPLITS), levels[index]]
                 for index, name in enumerate(labels.effect_names)
             ],
             title="Pairs of each effect",
@@ -60,6 +66,15 @@ def data_blocks(pairs: Path, run: Run) -> list[Block]:
         )
         blocks.insert(0, Text(warning))
     return blocks
+
+
+def _median_level(reader: storage.Hdf5Reader, effect: int) -> str:
+    """Return the median level of some pairs of an effect in dB; "-" where it is unknown."""
+    members = np.flatnonzero(reader.labels.effect == effect)
+    rows = members[storage.some_positions(len(members), MOST_LEVELS)]
+    levels = effect_level_db(reader.rows(rows), reader.labels.gains_db[rows])
+    levels = levels[np.isfinite(levels)]
+    return f"{np.median(levels):+.1f}" if len(levels) else "-"
 
 
 def _split_row(labels: storage.Labels, split: str, seconds: float) -> list[str]:

@@ -12,6 +12,7 @@ from datasets import CONFIGURATION, SEGMENTS, SPECTROGRAM, chosen, write_recordi
 
 from dafxtool import storage
 from dafxtool.config import SplitConfig
+from dafxtool.dataset.pair import effect_level_db
 from dafxtool.dataset.render import render
 from dafxtool.effects.effect import Effect
 from dafxtool.errors import InputError
@@ -64,6 +65,17 @@ def test_clearly_different_effects_are_recognised(evaluation):
     assert evaluation.confusion.sum() == evaluation.n_segments["test"]
     shares = evaluation.confusion.diagonal() / evaluation.confusion.sum(axis=1)
     assert shares.mean() == pytest.approx(evaluation.score("linear", "mean", "latent").value)
+
+
+def test_the_level_of_an_effect_is_that_of_its_pairs(evaluation, folder):
+    with storage.Hdf5Reader(folder / "pairs.h5", storage.PAIRS) as reader:
+        rows = reader.labels.rows_of(["test"])
+        own = effect_level_db(reader.rows(rows), reader.labels.gains_db[rows])
+    for index, name in enumerate(EFFECTS):
+        expected = own[reader.labels.effect[rows] == index].mean()
+        assert evaluation.score("level", name, "effect").value == pytest.approx(expected)
+    assert evaluation.score("settings", "overdrive output", "level").value > 0.5
+    assert evaluation.score("settings", "overdrive output", "latent").value < 0.3
 
 
 def test_the_dry_channel_does_not_drift(evaluation):

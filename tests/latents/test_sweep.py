@@ -2,6 +2,7 @@
 
 import csv
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -159,7 +160,35 @@ def test_latent_range_and_rank_correlation_of_known_latents(sweeps):
     assert effects["tone"].latent_range == pytest.approx(0.5 / distance, rel=1e-4)
     expected = spearmanr(np.linspace(0, 1, 5), [0.5, 0.25, 0, 0.25, 0.5]).statistic
     assert effects["tone"].rank_correlation == pytest.approx(abs(expected), abs=0.3)
-    assert (effects["output"].latent_range, effects["output"].rank_correlation) == (0, 0)
+    assert effects["output"].latent_range == 0
+    assert np.isnan(effects["output"].rank_correlation)  # latents that do not move have no order
+
+
+def test_numbers_without_a_basis_are_nan(sweeps):
+    each = sweeps[0]
+    rng = np.random.default_rng(0)
+    still = 5 + 1e-7 * rng.standard_normal((len(each), 6))  # rounding
+    assert all(np.isnan(e.rank_correlation) for e in parameter_effects(synthetic(each, still)))
+    moved = synthetic(each, rng.standard_normal((len(each), 6)))
+    same = type(each)(**{**vars(moved), "default": np.ones((N_SEGMENTS, 6), np.float32)})
+    assert all(np.isnan(e.latent_range) for e in parameter_effects(same))
+    ends = np.flatnonzero(np.isin(np.arange(len(each)) % N_VALUES, (0, N_VALUES - 1)))
+    columns = ("value", "normalised", "segment", "level_db")
+    two = {name: getattr(moved, name)[ends] for name in columns}
+    two |= {"parameter": [moved.parameter[i] for i in ends], "latents": moved.latents.take(ends)}
+    effects = parameter_effects(type(each)(**{**vars(moved), **two}))
+    assert all(np.isnan(e.rank_correlation) for e in effects)  # two values are always in order
+    assert all(np.isfinite(e.latent_range) for e in effects)
+
+
+@pytest.mark.parametrize("level", ["match", "keep"])
+def test_a_sweep_measures_the_level_of_the_effect(recordings, run, level):
+    segments = replace(run.configuration.segments, level=level)
+    levelled = replace(run, configuration=replace(run.configuration, segments=segments))
+    (swept,) = sweep([recordings], levelled, chosen("gain"), 3, 2)
+    np.testing.assert_allclose(swept.level_db, swept.value, atol=1e-4)
+    (effect,) = parameter_effects(swept)
+    assert (effect.low_db, effect.high_db) == pytest.approx((-24, 12), abs=1e-4)
 
 
 def test_the_mean_of_each_segment_is_subtracted(sweeps):
@@ -230,7 +259,7 @@ def test_the_table_reads_back(sweeps, tmp_path):
     with open(tmp_path / "sweep.csv", newline="") as file:
         rows = list(csv.DictReader(file))
     assert list(rows[0]) == [
-        *("effect", "parameter", "value", "unit", "normalised", "recording", "offset"),
+        *("effect", "parameter", "value", "unit", "normalised", "level_db", "recording", "offset"),
         *("pc1", "pc2", "pc3", "pc4"),
     ]
     assert [float(row["value"]) for row in rows] == [v for each in sweeps for v in each.value]

@@ -13,6 +13,7 @@ import pytest
 from datasets import CONFIGURATION
 
 from dafxtool import storage
+from dafxtool.dataset.pair import effect_level_db
 from dafxtool.dataset.render import rerender_row
 from dafxtool.errors import FormatError, InputError
 from dafxtool.latents.embed import embed
@@ -24,7 +25,7 @@ from dafxtool.training.train import train
 
 DOCUMENT = Path(__file__).parents[2] / "docs" / "formats.md"
 BLOCKS = re.findall(r"^```python\n(.*?)^```$", DOCUMENT.read_text("utf-8"), re.M | re.S)
-HELPERS, PAIRS, SPECTROGRAMS, LATENTS, WRITING, SETTINGS, LATENTS_CSV = BLOCKS
+HELPERS, PAIRS, SPECTROGRAMS, LATENTS, WRITING, SETTINGS, LEVEL, LATENTS_CSV = BLOCKS
 
 
 def execute(*blocks: str) -> dict:
@@ -58,6 +59,13 @@ def test_a_pairs_file_is_read_as_documented(here):
     units = parameters[parameters.effect == "delay"].set_index("name").unit
     assert list(units.index) == list(settings.columns) and units["time"] == "ms"
     np.testing.assert_array_equal([names["dry"], names["wet"]], stored[settings.index[0]])
+
+
+def test_the_level_of_an_effect_is_computed_as_documented(here):
+    names = execute(PAIRS, "import numpy as np\n" + LEVEL)
+    with storage.Hdf5Reader(here / "pairs.h5", storage.PAIRS) as reader:
+        expected = effect_level_db(reader.rows(slice(None)), reader.labels.gains_db)
+    np.testing.assert_allclose(names["level"], expected, atol=1e-4)
 
 
 def test_a_spectrograms_file_is_read_as_documented(here):
