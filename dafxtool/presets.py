@@ -106,6 +106,11 @@ def configure(
     """
     from_file = read_toml(file) if file else {}
     name = preset or str(from_file.get("preset", fallback))
+    if preset and from_file.get("preset", preset) != preset:
+        raise ConfigError(
+            f"{file}: names another preset (found {from_file['preset']!r}, expected {preset!r}). "
+            "Leave --preset out, or remove the line from the file."
+        )
     if name not in PRESETS:
         raise ConfigError(f"preset: unknown name {name!r}. Use {', '.join(PRESETS)}.")
     tree = PRESETS[name].to_dict()
@@ -127,6 +132,28 @@ def override(
     for key in ("sample_rate", "n_samples"):
         tree["spectrogram"][key] = tree["segments"][key]
     return from_dict(tree)
+
+
+def resume(
+    saved: Configuration,
+    preset: str | None,
+    file: Path | None,
+    overrides: Mapping[str, Mapping[str, Any]],
+    run: Path,
+) -> Configuration:
+    """Return the configuration of a resumed run: the saved one, the file over it, then the values.
+
+    ConfigError  the preset, or the one that the file names, is not that of the run
+    """
+    from_file = read_toml(file) if file else {}
+    for name in (preset, from_file.get("preset")):
+        if name is not None and name != saved.preset:
+            raise ConfigError(
+                f"{run}: cannot be resumed with another preset (found {name!r}, expected "
+                f"{saved.preset!r}). Name the run to resume with --output, or start a new run."
+            )
+    sections = {key: value for key, value in from_file.items() if key in SECTIONS}
+    return override(override(saved, sections), overrides)
 
 
 def from_dict(tree: Mapping[str, Any], source: str = "the configuration") -> Configuration:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from dafxtool import presets, storage
 from dafxtool.api.arguments import EffectLike, is_hdf5, reading_values
@@ -29,6 +29,28 @@ if TYPE_CHECKING:
 def is_one_of_several() -> bool:
     """Whether torchrun started this process with others, which share one check and its error."""
     return os.environ.get("WORLD_SIZE", "1") != "1"
+
+
+def check_resume(resume: bool, overwrite: bool) -> None:
+    """Refuse to continue and to replace at once."""
+    if resume and overwrite:
+        raise ArgumentError("resume and overwrite exclude each other. Use one of them.")
+
+
+def check_unused(reason: str, **options: Any) -> None:
+    """Refuse options that would have no effect.
+
+    reason   when they have none, as the end of a sentence: "with random settings"
+    options  name -> value; None, False and an empty sequence are not given
+    """
+    given = [
+        name.replace("_", "-")
+        for name, value in options.items()
+        if value is not None and value is not False and value not in ((), [], {})
+    ]
+    if given:
+        verb = "has" if len(given) == 1 else "have"
+        raise ArgumentError(f"{' and '.join(given)} {verb} no effect {reason}. Leave it out.")
 
 
 def check_settings(device: str = "auto", config: Path | None = None) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from importlib.util import find_spec
@@ -12,8 +13,9 @@ from dafxtool import presets, storage
 from dafxtool.api import checks, defaults
 from dafxtool.api.arguments import SILENT, PathLike, Progress, as_path
 from dafxtool.config import Configuration
-from dafxtool.errors import MissingDependencyError
+from dafxtool.errors import ArgumentError, MissingDependencyError, TrainingError
 from dafxtool.models import checkpoint as checkpoints
+from dafxtool.utils.text import counted
 
 if TYPE_CHECKING:
     from dafxtool.models.run import Run
@@ -45,17 +47,24 @@ def train(
     preset, config
                values to start from, and a TOML file over them
     steps, epochs, minutes
-               limits; the first one that is reached ends the training. 0 minutes: no limit
+               limits; the first one that is reached ends the training. Minutes count from the
+               call, with all that comes before the first step; 0 minutes: no limit. Steps and
+               epochs exclude each other
     latents    dimensions of the latent space
     training   further values of the training section of a configuration, such as batch_size,
                learning_rate, beta, seed
     wandb      also log to Weights & Biases
     callbacks  called at each step, validation and checkpoint, besides TensorBoard's
     device     "auto", "cpu", "cuda" or "cuda:N"
-    resume     continue an interrupted run; start from scratch if there is none
+    resume     continue an interrupted run; start from scratch if there is none. Values given
+               here replace those of the run; its preset, model and data stay the same
 
     InputError, FormatError, ConfigError, OutputExistsError, DiskError.
     """
+    started = time.monotonic()
+    if steps is not None and epochs is not None:
+        raise ArgumentError("steps and epochs are given, but both limit the same. Use one of them.")
+    checks.check_resume(resume, overwrite)
     values = dict(training or {}) | {"max_steps": steps, "max_minutes": minutes}
     overrides = {"training": values, "model": {"n_latent": latents}}
     arguments = (as_path(data), as_path(output), preset, as_path(config), overrides, resume)
@@ -70,14 +79,28 @@ def train(
         if not group.first:
             progress = SILENT
         source, run, configuration = group.from_first(
-            lambda: _plan(*arguments, epochs, group.device, progress)
+            lambda: _plan(*arguments, epochs, group.device, started, progress)
         )
         if wandb and group.first:
             begin_wandb(run, configuration)
         progress.message(f"training on {source} into {run}")
+        if minutes and steps is None and epochs is None:
+            limit = configuration.training
+            progress.message(
+                f"training ends after {limit.max_minutes:g} minutes or "
+                f"{counted(limit.max_steps, 'step')} of the preset, whichever comes first"
+            )
         observers: tuple[Callback, ...] = (TensorBoardCallback(), *callbacks)
         result = train_model(
-            source, run, configuration, group.device, resume, overwrite, observers, progress
+            source,
+            run,
+            configuration,
+            group.device,
+            resume,
+            overwrite,
+            observers,
+            progress,
+            started,
         )
         with group.together():
             if group.first and result.validation:
@@ -150,6 +173,7 @@ def _plan(
     resume: bool,
     epochs: float | None,
     device: str,
+    started: float,
     progress: Progress,
 ) -> tuple[Path, Path, Configuration]:
     """Return the spectrograms to train on, computed where needed, the run's folder, and how."""
@@ -158,7 +182,14 @@ def _plan(
     if last:
         contents = checkpoints.read_checkpoint(last)
         saved = presets.from_dict(contents["configuration"], str(last))
-        configuration = presets.override(saved, overrides)
+        configuration = presets.resume(saved, preset, config, overrides, last.parent.parent)
+        changes = [
+            f"{name} {new} (was {old})"
+            for name, new in vars(configuration.training).items()
+            if new != (old := getattr(saved.training, name))
+        ]
+        if changes:
+            progress.message(f"resuming {run} with {', '.join(changes)}")
         saved_data = Path(contents["data"]["spectrograms"])
         data = data or (saved_data if saved_data.exists() else None)
     else:
@@ -166,7 +197,18 @@ def _plan(
     data = data or defaults.newest_file([storage.SPECTROGRAMS, storage.PAIRS])
     run = run or checkpoints.new_run_path(configuration.preset)
     source = defaults.spectrograms_for(data, configuration, device, progress)
+    _check_time_left(source, configuration, started)
     return source, run, _with_epochs(configuration, source, epochs)
+
+
+def _check_time_left(source: Path, configuration: Configuration, started: float) -> None:
+    """Refuse to train where the analysis of the pairs took all the time."""
+    limit, spent = configuration.training.max_minutes, (time.monotonic() - started) / 60
+    if limit and spent >= limit:
+        raise TrainingError(
+            f"{source}: no time is left for training, because its analysis took {spent:.2g} of "
+            f"{limit:g} minutes. It is complete: run the command again, or use more --minutes."
+        )
 
 
 def _with_epochs(configuration: Configuration, source: Path, epochs: float | None) -> Configuration:

@@ -66,7 +66,8 @@ ENDED = {
 @click.option(
     "--minutes",
     type=Number(min=0),
-    help="Limit in minutes of wall time; 0 for none.  [default: the preset's]",
+    help="Limit in minutes of wall time from the start of the command; 0 for none.  "
+    "[default: the preset's]",
 )
 @click.option(
     "--batch-size", type=click.IntRange(min=1), help="Segments in a step.  [default: the preset's]"
@@ -175,6 +176,7 @@ def _lines(result: TrainingResult) -> list[str | Table]:
             ("validation error, wet", f"{validation['wet_error']:.4f}"),
         ]
     lines: list[str | Table] = [Table(("training", ""), rows), f"run -> {result.run}"]
+    lines += result.warnings
     if not result.segments_per_second:
         done = counted(result.steps, "step")
         lines.append(f"The run was complete before ({done}). Raise --steps or --minutes.")

@@ -61,7 +61,8 @@ class RunWriter:
         self.path, self.about = path, about
         check_run_is_free(path, resume, overwrite)
         last = path / "checkpoints" / "last.pt"
-        if resume and last.exists():
+        is_resumed = resume and last.exists()
+        if is_resumed:
             state = read_checkpoint(last)
             saved = presets.from_dict(state["configuration"], str(last))
             check_same_model(saved, trainer.configuration, path)
@@ -74,12 +75,12 @@ class RunWriter:
             )
         with disk_errors(path):
             (path / "checkpoints").mkdir(parents=True, exist_ok=True)
-            if trainer.step_number == 0:
+            if not is_resumed:
                 for old in [*(path / "checkpoints").glob("*.pt"), *path.glob("tensorboard/*")]:
                     old.unlink()
             _write_text(path / "config.toml", presets.to_toml(trainer.configuration))
             _write_text(path / "environment.json", json.dumps(environment(trainer), indent=2))
-            self._keep_metrics_until(trainer.step_number)
+            self._keep_metrics_until(trainer.step_number if trainer.prepared else -1)
         self._board: Any = None
         self._first_step = trainer.step_number
 
@@ -98,7 +99,7 @@ class RunWriter:
     def _keep_metrics_until(self, step: int) -> None:
         """Rows after the checkpoint will be made again."""
         path = self.path / "metrics.csv"
-        rows = list(read_metrics(path)) if step and path.exists() else []
+        rows = list(read_metrics(path)) if step >= 0 and path.exists() else []
         with (
             atomic_write(path, overwrite=True) as temporary,
             temporary.open("w", newline="", encoding="utf-8") as file,

@@ -11,8 +11,8 @@ import itertools
 import math
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
-from dataclasses import dataclass, replace
+from contextlib import ExitStack, nullcontext
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +28,7 @@ from dafxtool.training.distributed import joined, n_own_rows
 from dafxtool.training.loader import SplitLoader
 from dafxtool.training.run_writer import RunWriter
 from dafxtool.training.schedules import data_order
+from dafxtool.training.time_limit import TimeLimit
 from dafxtool.training.trainer import Trainer
 from dafxtool.utils import notebook, signals
 from dafxtool.utils.files import disk_errors
@@ -51,6 +52,7 @@ class TrainingResult(notebook.Displayed):
     validation: dict[str, float]
     ended: str  # complete, minutes, early, or interrupted
     device: str
+    warnings: list[str] = field(default_factory=list)
 
     def __repr__(self) -> str:
         errors = [f"{side} error {self.validation[key]:.4f}" for side, key in self._errors()]
@@ -87,17 +89,20 @@ def train(
     overwrite: bool = False,
     observers: tuple[Callback, ...] = (),
     progress: Progress = SILENT,
+    started: float | None = None,
 ) -> TrainingResult:
     """Train into the folder `run`.
 
     configuration  its analysis is replaced by the one of the spectrograms file
     observers      called after each validation with the trainer, the run's folder and the rows of
                    the validation split
+    started        time.monotonic() from which max_minutes counts; None takes now
 
     Where torchrun started several processes all of them have to call it; the first one alone writes
     and tells its progress. Raises InputError, FormatError, OutputExistsError, ConfigError,
     TrainingError (the loss is not finite, or another process is lost).
     """
+    started = time.monotonic() if started is None else started
     with joined(device) as group, ExitStack() as opened:
         progress = progress if group.first else SILENT
         folder = validation = None
@@ -122,6 +127,11 @@ def train(
                 )
                 about = _about(reader, spectrograms)
                 folder = RunWriter(run, trainer, about, resume, overwrite)
+                if len(training) < configuration.training.batch_size:
+                    progress.message(
+                        f"batches of {counted(len(training), 'segment')} in place of "
+                        f"{configuration.training.batch_size}: there are no more to train on"
+                    )
                 progress.message(
                     f"{len(training)} segments to train on and {len(validation)} to validate, in "
                     f"{training.place}; {group.device}, "
@@ -129,7 +139,8 @@ def train(
                     + (f", {group.size} processes" if group.size > 1 else "")
                     + (f"; from step {trainer.step_number}" if trainer.step_number else "")
                 )
-        keeper = _TrainingLoop(trainer, folder, training, validation, observers, progress)
+        limit = TimeLimit(configuration.training.max_minutes, started, trainer.seconds)
+        keeper = _TrainingLoop(trainer, folder, training, validation, observers, progress, limit)
         return _fit(trainer, training, keeper, run)
 
 
@@ -189,16 +200,10 @@ def _fit(
     group, config = trainer.group, trainer.config
     size = min(config.batch_size, len(training))
     finished = group.from_first(keeper.finished)
-    if not finished:
-        with group.together():
-            keeper.begin(training)
-        trainer.compile(n_own_rows(size, group), keeper.progress)
-        trainer.spread()
-        trainer.describe(training)
-    first_step, first_seconds = trainer.step_number, keeper.first_seconds
-    steps_left = iter(()) if finished else data_order(len(training), config, first_step)
+    ended = "complete" if finished else _set_up(trainer, training, keeper, size)
+    first_step, first_seconds = trainer.step_number, trainer.seconds
+    steps_left = iter(()) if ended else data_order(len(training), config, first_step)
     order, same_order = itertools.tee(steps_left)
-    ended = "complete"
     try:
         with signals.deferred():  # to the end of a step, with all that belongs to it
             shares = (group.share.of(positions) for positions in order)
@@ -206,16 +211,16 @@ def _fit(
                 keeper.whole = False
                 targets = training.targets(positions)
                 trainer.pending.append(trainer.step(batch, targets, positions))
-                verdict, trainer.seconds = group.decided(keeper.after_step)
+                ended, trainer.seconds = group.decided(keeper.after_step)
                 if trainer.step_number % config.validate_every == 0:
                     trainer.share_change()
                 if not group.first:
                     trainer.pending = []
-                if verdict:
-                    ended = verdict
+                if ended:
                     break
     except KeyboardInterrupt:
         ended = "interrupted"
+    ended = ended or "complete"
     with group.together():
         keeper.close(changed=not finished)
     steps, spent = trainer.step_number - first_step, trainer.seconds - first_seconds
@@ -223,13 +228,57 @@ def _fit(
         run=run,
         steps=trainer.step_number,
         epochs=trainer.step_number / keeper.n_epoch,
-        seconds=trainer.seconds,
+        seconds=trainer.seconds if finished else keeper.limit.seconds,
         segments_per_second=steps * size / max(spent, 1e-9),
         best_step=trainer.best_step,
         validation=trainer.validation,
         ended=ended,
         device=trainer.device,
+        warnings=_warnings(trainer, ended),
     )
+
+
+def _set_up(trainer: Trainer, training: SplitLoader, keeper: _TrainingLoop, size: int) -> str:
+    """Do what comes before the first step. Return how training ends here, "" where it goes on."""
+    group = trainer.group
+    # An interrupt of one of several processes waits for the first step, which all of them end.
+    waiting = signals.deferred() if group.size > 1 else nullcontext()
+    try:
+        with waiting:
+            with group.together():
+                keeper.begin(training)
+            keeper.whole = False  # compiling tries the networks on zeros
+            trainer.compile(n_own_rows(size, group), keeper.progress)
+            trainer.spread()
+            # The clocks of several processes differ.
+            trainer.describe(training, *([keeper.limit.is_over] if group.size == 1 else []))
+            keeper.whole = True
+    except KeyboardInterrupt:
+        if group.size > 1:
+            raise
+        return "interrupted"
+    is_over, trainer.seconds, trainer.setup_seconds = group.from_first(keeper.begin_steps)
+    return "minutes" if is_over else ""
+
+
+def _warnings(trainer: Trainer, ended: str) -> list[str]:
+    """Return what a user should know of a training that was hardly one."""
+    config, steps = trainer.config, trainer.step_number
+    if ended == "minutes" and not steps:
+        setup = f"{trainer.setup_seconds / 60:.2g} of {config.max_minutes:g} minutes"
+        missing = "" if trainer.prepared else ", fitted to part of the segments"
+        return [
+            f"The time limit ended training before the first step: the setup took {setup}. The run "
+            f"is the model in closed form{missing}. Continue with --resume and more --minutes."
+        ]
+    limits = {"minutes": "--minutes", "complete": "--steps"}
+    if ended in limits and steps < config.warmup_steps:
+        return [
+            f"Training ended after {counted(steps, 'step')}, within the warm-up of the learning "
+            f"rate ({counted(config.warmup_steps, 'step')}): the networks are hardly trained. "
+            f"Continue with --resume and more {limits[ended]}."
+        ]
+    return []
 
 
 class _TrainingLoop:
@@ -248,14 +297,15 @@ class _TrainingLoop:
         validation: SplitLoader | None,
         observers: tuple[Callback, ...],
         progress: Progress,
+        limit: TimeLimit,
     ) -> None:
         self.trainer, self.config, self.folder = trainer, trainer.config, folder
         self.training, self.validation = training, validation
         self.observers, self.progress = observers, progress
         self.n_epoch = len(training) // min(self.config.batch_size, len(training))
-        self.first_seconds = trainer.seconds
+        self.limit = limit
         self.whole = True
-        self._began = self._saved = time.monotonic()
+        self._saved = time.monotonic()
         self._shown_step = trainer.step_number
 
     def finished(self) -> bool:
@@ -273,19 +323,33 @@ class _TrainingLoop:
         # With a limit of time nobody knows how many steps there will be.
         n_steps = None if self.config.max_minutes else self.config.max_steps
         self.progress.start("training", n_steps, "step", done=trainer.step_number)
-        if trainer.step_number == 0:
-            trainer.prepare(training, self.progress)
+        if not trainer.prepared:
+            self.whole = False
+            trainer.prepare(training, self.progress, self.limit.is_over)
+            began = time.monotonic()
             self._validate()
+            self.limit.count_closing(time.monotonic() - began)
+            trainer.seconds = self.limit.seconds
             self.folder.log(trainer, 0.0, {}, validated=True)
+            self.whole = True
+            _save_last(trainer, self.folder)
+
+    def begin_steps(self) -> tuple[bool, float, float]:
+        """Return whether the time is over, the seconds until now, and those of all setups."""
+        limit, trainer = self.limit, self.trainer
+        seconds = limit.seconds
+        is_over = not limit.has_time_for_step()
+        limit.begin_step()
+        return is_over, seconds, trainer.setup_seconds + seconds - limit.seconds_before
 
     def after_step(self) -> tuple[str, float]:
         """How training ends here, "" where it goes on, and the seconds that it took."""
         assert self.folder is not None
         trainer, config, step = self.trainer, self.config, self.trainer.step_number
-        trainer.seconds = self.first_seconds + time.monotonic() - self._began
-        last = step == config.max_steps or bool(
-            config.max_minutes and trainer.seconds >= 60 * config.max_minutes
-        )
+        self.limit.end_step()
+        trainer.seconds = self.limit.seconds
+        last = step == config.max_steps or not self.limit.has_time_for_step()
+        began = time.monotonic()
         validate = last or step % config.validate_every == 0
         if validate or step % config.log_every == 0 or trainer.device == "cpu":
             _check_finite(trainer.pending, step)
@@ -296,6 +360,9 @@ class _TrainingLoop:
         if step % config.checkpoint_every == 0 or now - self._saved > config.checkpoint_seconds:
             _save_last(trainer, self.folder)
             self._saved = now
+        if validate:
+            self.limit.count_closing(time.monotonic() - began)
+        self.limit.begin_step()
         verdict = "early" if self._stale() else ""
         if last:
             verdict = "complete" if step == config.max_steps else "minutes"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import itertools
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
@@ -40,6 +40,11 @@ from dafxtool.utils.progress import SILENT, Progress
 VALIDATION_ROWS = 512
 PRINCIPAL_ROWS = 4000  # of the training split, which the linear part is fitted on
 CHANGE_ROWS = 256  # of it, which the coefficients of the change are chosen on
+STEPS_BETWEEN_CHECKS = 16  # of the time limit, in the fit of the style
+
+
+def _never() -> bool:
+    return False
 
 
 class Trainer:
@@ -86,7 +91,9 @@ class Trainer:
             fused=True,
         )
         self.step_number = 0
-        self.seconds = 0.0
+        self.seconds = 0.0  # from the start of the command
+        self.setup_seconds = 0.0  # of these, before the first step
+        self.prepared = False  # was the fit before the first step completed?
         self.best_loss, self.best_step, self.stale = math.inf, 0, 0
         self.validation: dict[str, float] = {}
         self.pending: list[Tensor] = []  # figures of the steps since the last row of metrics.csv
@@ -116,27 +123,42 @@ class Trainer:
             return self.device != "cpu" and torch.cuda.is_bf16_supported()
         return self.config.precision == "bfloat16"
 
-    def prepare(self, training: SplitLoader, progress: Progress = SILENT) -> None:
-        """Fit the linear part and the style to the training split, before the first step."""
+    def prepare(
+        self,
+        training: SplitLoader,
+        progress: Progress = SILENT,
+        is_over: Callable[[], bool] = _never,
+    ) -> None:
+        """Fit the linear part and the style to the training split, before the first step.
+
+        is_over  once it returns True, the fit is completed with the segments read so far
+        """
         config = self.configuration.model
         if config.architecture != "residual":
+            self.prepared = True
             return
         progress.message("fitting principal components")
         positions = some_positions(len(training), PRINCIPAL_ROWS)
 
         def batches() -> Iterator[Tensor]:
-            return training.batches(positions[i : i + 32] for i in range(0, len(positions), 32))
+            parts = (positions[i : i + 32] for i in range(0, len(positions), 32))
+            for index, batch in enumerate(training.batches(parts)):
+                if index and is_over():
+                    return
+                yield batch
 
         model = self.model
         assert isinstance(model, ResidualVAE)
         model.fit_linear(batches, self.config.beta)
         if not model.n_style:
+            self.prepared = not is_over()
             return
         described = torch.cat([model.describe(batch) for batch in batches()])
         model.prepare_style(described)
         if self._n_effects and not self._labels_along:
             progress.message("fitting the style to effects and settings")
-            self._fit_style(described, training.targets(positions))
+            self._fit_style(described, training.targets(positions), is_over)
+        self.prepared = not is_over()
 
     def fit_change(self, training: SplitLoader) -> None:
         """Choose what is coded of the wet channel beyond the present prediction."""
@@ -154,19 +176,24 @@ class Trainer:
             for name in CHANGE_BUFFERS:
                 self.group.send(getattr(self.model, name))
 
-    def describe(self, training: SplitLoader) -> None:
+    def describe(self, training: SplitLoader, is_over: Callable[[], bool] = _never) -> None:
         """Compute the descriptors of the training split, which do not change from step to step.
 
-        In batches of one size and order, so that a resumed run has the same numbers.
+        In batches of one size and order, so that a resumed run has the same numbers. Nothing is
+        kept if is_over returns True before the end: then there is no time for a step either.
         """
         if not isinstance(self.model, ResidualVAE) or not self.model.n_style:
             return
         model, n = self.model, len(training)
         parts = (np.arange(i, min(i + 32, n)) for i in range(0, n, 32))
-        described = [model.describe(batch) for batch in training.batches(parts)]
+        described = []
+        for batch in training.batches(parts):
+            if is_over():
+                return
+            described.append(model.describe(batch))
         self._described = model.standardised_descriptors(torch.cat(described))
 
-    def _fit_style(self, described: Tensor, targets: Targets) -> None:
+    def _fit_style(self, described: Tensor, targets: Targets, is_over: Callable[[], bool]) -> None:
         """Let the style tell effects and settings; the decoder learns to follow it afterwards.
 
         It is a small network on a few hundred numbers a segment: seconds, where a step of the
@@ -184,7 +211,9 @@ class Trainer:
         torch.manual_seed(self.config.seed)
         n_threads = torch.get_num_threads()
         torch.set_num_threads(1)  # products this small only wait for other cores
-        for _ in range(self.config.label_steps):
+        for step in range(self.config.label_steps):
+            if step % STEPS_BETWEEN_CHECKS == 0 and is_over():
+                break
             rows = torch.from_numpy(rng.integers(0, len(inputs), STYLE_BATCH)).to(inputs.device)
             noisy = inputs[rows] + STYLE_NOISE * torch.randn_like(inputs[rows])
             style = encoder(noisy)
@@ -264,8 +293,11 @@ class Trainer:
                 self.group.send(state[name])
 
     def done(self) -> float:
-        """The share of training that is over, by steps or by wall time."""
-        by_time = self.seconds / (60 * self.config.max_minutes) if self.config.max_minutes else 0.0
+        """The share of training that is over, by steps or by wall time after the setup."""
+        by_time = 0.0
+        if self.config.max_minutes:
+            limit = 60 * self.config.max_minutes - self.setup_seconds
+            by_time = (self.seconds - self.setup_seconds) / limit if limit > 0 else 1.0
         return max(self.step_number / self.config.max_steps, by_time)
 
     def step(
@@ -384,6 +416,8 @@ class Trainer:
             "weights": self.model.state_dict(),
             "step": self.step_number,
             "seconds": self.seconds,
+            "setup_seconds": self.setup_seconds,
+            "prepared": self.prepared,
             "best_loss": self.best_loss,
             "best_step": self.best_step,
             "stale": self.stale,
@@ -396,13 +430,19 @@ class Trainer:
         return state
 
     def restore(self, state: dict[str, Any]) -> None:
+        """Continue from a checkpoint. An incomplete fit before the first step starts again."""
+        self.seconds = float(state["seconds"])
+        self.setup_seconds = float(state.get("setup_seconds", 0.0))
+        self.prepared = bool(state.get("prepared", True))
+        if not self.prepared:
+            return
         self.model.load_state_dict(state["weights"])
         self.labeller.load_state_dict(state["labeller"])
         self.optimizer.load_state_dict(state["optimizer"])
         for parameter, kept in self.optimizer.state.items():  # in this device's memory layout
             for name in ("exp_avg", "exp_avg_sq"):
                 kept[name] = torch.empty_like(parameter).copy_(kept[name])
-        self.step_number, self.seconds = int(state["step"]), float(state["seconds"])
+        self.step_number = int(state["step"])
         self.best_loss, self.best_step = float(state["best_loss"]), int(state["best_step"])
         self.stale, self.validation = int(state["stale"]), dict(state["validation"])
         self.pending = [figures.to(self.device) for figures in state["pending"]]

@@ -157,21 +157,21 @@ def test_early_stopping_counts_validations_without_improvement(spectrograms_file
 
 
 def test_minutes_end_a_run(spectrograms_file, tmp_path):
-    configuration = with_training(max_steps=100_000, max_minutes=0.02)
+    configuration = with_training(max_steps=100_000, max_minutes=0.05)
     result = train(spectrograms_file, tmp_path / "run", configuration, "cpu")
-    assert result.ended == "minutes"
-    assert 1.2 <= result.seconds < 30
+    assert result.ended == "minutes" and result.steps > 0
+    assert result.seconds < 30
 
 
 def test_a_limit_of_minutes_is_told_instead_of_a_number_of_steps(spectrograms_file, tmp_path):
     said = io.StringIO()
-    configuration = with_training(max_steps=100_000, max_minutes=0.01, log_every=1)
+    configuration = with_training(max_steps=100_000, max_minutes=0.05, log_every=1)
     progress = TerminalProgress(said, seconds_between_lines=0.0)
     train(spectrograms_file, tmp_path / "run", configuration, "cpu", progress=progress)
     lines = [line for line in said.getvalue().splitlines() if line.startswith("training: ")]
     assert lines
     assert not [line for line in lines if "100000" in line or " left" in line]
-    assert re.search(r"minutes 0\.\d of 0\.01$", lines[-1])
+    assert re.search(r"minutes 0\.\d of 0\.05$", lines[-1])
 
 
 def test_a_run_that_lost_its_last_checkpoint_is_not_thrown_away(
