@@ -26,6 +26,9 @@ def test_single_values_override_the_file_and_the_file_the_preset(tmp_path):
     assert result.training.learning_rate == 1.0
     assert isinstance(result.training.learning_rate, float)
     assert result.training.beta == presets.PRESETS["small"].training.beta
+    with pytest.raises(ConfigError, match="found 'small', expected 'week6'"):
+        presets.configure("week6", file)  # else one of the two would be ignored in silence
+    file.write_text("[training]\nbatch_size = 4\n")
     assert presets.configure("week6", file).model == presets.PRESETS["week6"].model
 
 
