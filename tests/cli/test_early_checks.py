@@ -121,7 +121,7 @@ def cases_of(name: str, parameter: click.Parameter) -> Iterator[Case]:
     elif parameter.name == "rows" and name != "invert":
         yield Case((name, "a.wav", option, "1"), 2, "rows are those")
     elif parameter.name == "rows":
-        yield Case((name, option, "999"), 1, "rows 0 to")
+        yield Case((name, option, "999"), 1, "found 0 to")
 
 
 ALL = (
