@@ -106,7 +106,10 @@ def command(
             answer.verdict,
             f"distance {answer.distance:.4g}, unprocessed {answer.distance_unprocessed:.4g}",
             *_table(Table(("effect", "setting", *numbers), settings_of(answer), right=numbers)),
-            *(f"{first} and {second} compensate each other." for first, second in answer.trading),
+            *(
+                f"{first} and {second} compensate each other."
+                for first, second in answer.compensating
+            ),
             *_table(Table(("next candidates", "distance left"), others, right=("distance left",))),
             *(f"{_kind(path)} -> {path}" for path in result.outputs),
         ],

@@ -1,4 +1,4 @@
-"""What a match answers, and how it is said."""
+"""Choose the answer of a match among its candidates, and describe it."""
 
 from __future__ import annotations
 
@@ -9,18 +9,19 @@ from typing import Any
 from dafxtool.matching.chain import Stage, chain_name, chain_text
 from dafxtool.matching.intervals import Interval
 
-SIMPLER = 0.01  # of the unprocessed distance: a simpler chain that is so near the best one wins
-SIMPLER_RATIO = 1.02  # and one whose distance is so little larger
-WORTH_IT = 0.95  # of the unprocessed distance: what an effect has to fall below
-ALIKE = 1e-3  # distance below which two recordings are the same
-PARAMETERS_OF_A_STAGE = 1  # that a stage counts for, besides its own
+SIMPLER = 0.01  # of the unprocessed distance: a simpler chain this near to the best one is chosen
+SIMPLER_RATIO = 1.02  # the same, relative to the best distance
+WORTH_IT = 0.95  # of the unprocessed distance; an effect has to fall below it
+ALIKE = 1e-3  # smaller distances count as the same recording
+STAGE_COST = 1  # of the complexity, beside the parameters of the stage
 
 
 @dataclass(frozen=True)
 class Explanation:
     """A chain and its distance to the reference.
 
-    distance  of the search's objective; `share` is over that of the unprocessed recording
+    distance  distance of the search
+    share     distance divided by that of the unprocessed recording
     """
 
     stages: tuple[Stage, ...]
@@ -41,7 +42,7 @@ class Explanation:
             "effect": self.text,
             "name": self.name,
             "stages": [stage.to_dict() for stage in self.stages],
-            "distance_share": self.share,
+            "relative_distance": self.share,
         }
 
 
@@ -49,12 +50,12 @@ class Explanation:
 class Answer:
     """The result of a match.
 
-    best                  the chain to use; without stages it is "leave it"
+    best                  the best chain; without stages if no effect is needed
     candidates            the next best chains
     distance              multi-resolution STFT distance of the matched recording to the reference
-    distance_unprocessed  of the recording as it is
-    intervals             of the settings of `best`
-    trading               pairs of settings that compensate each other
+    distance_unprocessed  the same distance of the unprocessed recording
+    intervals             ranges of the settings of `best` in which the match is as good
+    compensating          pairs of settings that compensate each other
     """
 
     best: Explanation
@@ -65,13 +66,13 @@ class Answer:
     seconds: float
     verdict: str
     intervals: tuple[Interval, ...] = ()
-    trading: tuple[tuple[str, str], ...] = ()
+    compensating: tuple[tuple[str, str], ...] = ()
     latency_samples: int = 0
     remarks: tuple[str, ...] = field(default=())
 
     @property
     def effect(self) -> str:
-        """The chain as `--effect` reads it."""
+        """Return the chain in the form of `--effect`."""
         return self.best.text
 
     def to_dict(self) -> dict[str, Any]:
@@ -84,7 +85,7 @@ class Answer:
             "distance_unprocessed": self.distance_unprocessed,
             "candidates": [each.to_dict() for each in self.candidates],
             "intervals": [_interval(each, self.best.stages) for each in self.intervals],
-            "trading": [list(pair) for pair in self.trading],
+            "compensating": [list(pair) for pair in self.compensating],
             "latency_samples": self.latency_samples,
             "evaluations": self.evaluations,
             "seconds": self.seconds,
@@ -103,8 +104,8 @@ def _interval(interval: Interval, stages: Sequence[Stage]) -> Mapping[str, Any]:
 
 
 def complexity(stages: Sequence[Stage]) -> int:
-    """Count what a chain has to be told: its stages and their parameters."""
-    return sum(PARAMETERS_OF_A_STAGE + len(stage.effect.parameters) for stage in stages)
+    """Return the complexity of a chain: the number of its stages and parameters."""
+    return sum(STAGE_COST + len(stage.effect.parameters) for stage in stages)
 
 
 def choose(
@@ -112,11 +113,11 @@ def choose(
     unprocessed: float,
     size: Callable[[Sequence[Stage]], float] = complexity,
 ) -> list[Explanation]:
-    """Order explanations: the simplest of those near the best first, "leave it" among them.
+    """Order explanations: first the simplest of those near the best. No effect is one of them.
 
-    unprocessed  distance of the recording as it is
-    size         how complex a chain is; a low shelf and a high shelf differ in the level alone, so
-                 that one of them needs a gain stage that the other does not
+    unprocessed  distance of the unprocessed recording
+    size         complexity of a chain. It may count a gain stage: a low shelf and a high shelf
+                 differ only in level, so one of them needs a gain stage
     """
     bypass = Explanation((), unprocessed, 1.0)
     usable = sorted(
@@ -134,7 +135,7 @@ def choose(
 
 
 def verdict_of(best: Explanation, level_db: float) -> str:
-    """Say in words how good the answer is."""
+    """Return a sentence on how well the answer explains the reference."""
     if not best.stages:
         if abs(level_db) > 0.1:
             return (

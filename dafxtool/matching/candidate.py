@@ -1,4 +1,4 @@
-"""One explanation under search: a chain whose free settings are refined against the reference."""
+"""Refine the free settings of one chain against the reference."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ from dafxtool.matching.objective import (
 )
 from dafxtool.matching.refine import Refinement
 
-# Parameters that change nothing but the level, which the objective does not hear: when all of a
-# tuple's parameters rise by 1 dB, so does the output.
+# Parameters that change only the level, which the objective ignores. If all parameters of a tuple
+# rise by 1 dB, so does the output.
 LEVEL_PARAMETERS = {
     "gain": ("gain",),
     "overdrive": ("output",),
@@ -31,26 +31,26 @@ LEVEL_PARAMETERS = {
     "multiband": ("makeup",),
     "limiter": ("drive", "ceiling"),
 }
-HELD_FOR_LEVEL = {name: parameters[-1] for name, parameters in LEVEL_PARAMETERS.items()}
+LEVEL_PARAMETER = {name: parameters[-1] for name, parameters in LEVEL_PARAMETERS.items()}
 PHASE = "phase"
 PHASE_DEVIATION = 0.02  # cycles
 
 
 @dataclass(frozen=True)
 class Coordinate:
-    """A free value of a chain: the parameter of a stage, or its oscillator's phase."""
+    """A free value of a chain: a parameter of a stage, or the phase of its oscillator."""
 
     stage: int
     name: str
-    deviation: float  # parts of the range
+    deviation: float  # expected error as a share of the range
 
 
 @dataclass(frozen=True)
 class Summary:
-    """What a candidate has reached; plain values that can be sent between processes.
+    """Best chain of a candidate so far, in plain values that can be sent between processes.
 
-    normal    (n, n) product of the residual's slopes, per unit of normalised values
-    finished  more evaluations would not help
+    normal    (n, n) normal matrix of the residual, per unit of normalised values
+    finished  whether more evaluations would not help
     """
 
     stages: tuple[Stage, ...]
@@ -62,7 +62,7 @@ class Summary:
 
 
 class Candidate:
-    """A chain, its free coordinates and the refinement of them."""
+    """Search the coordinates of one chain by refinement."""
 
     def __init__(
         self,
@@ -78,9 +78,9 @@ class Candidate:
         self.evaluations = 0
         self.switches_tried = False
         self.distance, self.best = np.inf, self._stages
-        position = np.array([self._position(c) for c in coordinates])
+        normalised = np.array([self._normalised(c) for c in coordinates])
         deviation = np.array([c.deviation for c in coordinates])
-        self._refinement = Refinement(self._residual, position, deviation)
+        self._refinement = Refinement(self._residual, normalised, deviation)
 
     @property
     def finished(self) -> bool:
@@ -88,11 +88,11 @@ class Candidate:
         return self._refinement.finished
 
     def advance(self, most_evaluations: int, target: float) -> None:
-        """Refine further; stop early at a squared residual of `target`."""
+        """Refine with up to most_evaluations; stop early at a squared residual of `target`."""
         self._refinement.advance(most_evaluations, target=target)
 
     def summary(self) -> Summary:
-        """Return the best chain so far and what is known about its surroundings."""
+        """Return the best chain so far, with the normal matrix at that point."""
         jacobian = self._refinement.jacobian()
         normal = None if jacobian is None else (jacobian.T @ jacobian).astype(np.float64)
         return Summary(
@@ -104,15 +104,15 @@ class Candidate:
             self.finished,
         )
 
-    def _position(self, coordinate: Coordinate) -> float:
+    def _normalised(self, coordinate: Coordinate) -> float:
         stage = self._stages[coordinate.stage]
         if coordinate.name == PHASE:
-            return 0.5  # phases go round: half a cycle to either side
+            return 0.5  # half a cycle to either side
         return stage.effect.parameter(coordinate.name).to_normalised(stage.setting[coordinate.name])
 
-    def _at(self, position: NDArray[np.float64]) -> tuple[Stage, ...]:
+    def _at(self, normalised: NDArray[np.float64]) -> tuple[Stage, ...]:
         stages = list(self._stages)
-        for value, coordinate in zip(position, self.coordinates, strict=True):
+        for value, coordinate in zip(normalised, self.coordinates, strict=True):
             stage = stages[coordinate.stage]
             if coordinate.name == PHASE:
                 phase = self._stages[coordinate.stage].phase + float(value) - 0.5
@@ -123,8 +123,8 @@ class Candidate:
                 stages[coordinate.stage] = replace(stage, setting=dict(stage.setting) | changed)
         return tuple(stages)
 
-    def _residual(self, position: NDArray[np.float64]) -> Array | None:
-        stages = self._at(position)
+    def _residual(self, normalised: NDArray[np.float64]) -> Array | None:
+        stages = self._at(normalised)
         self.evaluations += 1
         try:
             audio = self._render(stages)
@@ -139,9 +139,9 @@ class Candidate:
     def _render(self, stages: Sequence[Stage]) -> Array:
         audio, is_same = self.dry, True
         for index, stage in enumerate(stages):
-            known = self._rendered.get(index)
-            if is_same and known is not None and known[0] == stage and index < len(stages) - 1:
-                audio = known[1]
+            stored = self._rendered.get(index)
+            if is_same and stored is not None and stored[0] == stage and index < len(stages) - 1:
+                audio = stored[1]
                 continue
             is_same = False
             audio = render_stage(stage, audio, self._sample_rate)
@@ -151,7 +151,7 @@ class Candidate:
 
 
 def stage_of(start: Start, held: Mapping[str, float]) -> Stage:
-    """Return the stage at a start, with the values that the user holds."""
+    """Return the stage of a start, with the values that the user has fixed."""
     setting = start.effect.default_setting() | dict(start.setting) | dict(held)
     return Stage(start.effect, setting, start.phase)
 
@@ -167,21 +167,21 @@ def coordinates_of(
 ) -> list[Coordinate]:
     """List the coordinates of a stage that can be refined.
 
-    deviations  standard deviations in parts of the range; 0 leaves a parameter as it is
-    is_last     then what changes the level alone is left out
+    deviations  standard deviations as shares of the range; 0 fixes a parameter
+    is_last     of the last stage, the parameter that changes only the level is left out
     """
-    known = deviations or {}
-    level = HELD_FOR_LEVEL.get(effect.name) if is_last and effect.plugin is None else None
-    found = [
-        Coordinate(index, p.name, known.get(p.name, DEVIATION))
+    expected = deviations or {}
+    level = LEVEL_PARAMETER.get(effect.name) if is_last and effect.plugin is None else None
+    coordinates = [
+        Coordinate(index, p.name, expected.get(p.name, DEVIATION))
         for p in effect.parameters
         if p.name not in held
         and p.name != level
         and p.name not in left_out
         and not p.choices
         and p.maximum > p.minimum
-        and known.get(p.name, DEVIATION) > 0
+        and expected.get(p.name, DEVIATION) > 0
     ]
     if with_phase and effect.name in OSCILLATOR:
-        found.append(Coordinate(index, PHASE, PHASE_DEVIATION))
-    return found
+        coordinates.append(Coordinate(index, PHASE, PHASE_DEVIATION))
+    return coordinates

@@ -1,8 +1,7 @@
-"""Effects in series: what a match consists of.
+"""Render the chains of a match: effects in series with their settings.
 
-A stage is an effect, its setting, and for effects whose low-frequency oscillator starts with the
-audio a lead: so much silence is put in front of the stage and removed behind it, which makes the
-oscillator start earlier.
+The oscillator of some effects starts with the audio. A stage can make it start earlier: silence is
+put in front of the audio and removed from the result.
 """
 
 from __future__ import annotations
@@ -41,14 +40,14 @@ class Stage:
 
     @property
     def lead_seconds(self) -> float:
-        """Duration of the silence in front that makes the oscillator start at `phase`."""
+        """Return the duration of silence in front after which the oscillator has `phase`."""
         rate = OSCILLATOR.get(self.effect.name)
         if not self.phase or rate is None:
             return 0.0
         return (self.phase % 1.0) / self.setting[rate]
 
     def text(self) -> str:
-        """Return the stage as `--effect` reads it."""
+        """Return the stage in the form of `--effect`."""
         return self.effect.setting_text(self.setting)
 
     def to_dict(self) -> dict[str, Any]:
@@ -61,7 +60,7 @@ class Stage:
 
 
 def chain_text(stages: Sequence[Stage]) -> str:
-    """Return the stages as `--effect` reads them: "overdrive:drive=24,... > delay:..."."""
+    """Return the stages in the form of `--effect`: "overdrive:drive=24,... > delay:..."."""
     return " > ".join(stage.text() for stage in stages) or "clean"
 
 

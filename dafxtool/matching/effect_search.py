@@ -1,4 +1,4 @@
-"""Search the settings of one effect: hints, the best of their starts, refinement."""
+"""Search the settings of one effect: start from hints, and refine the best starts."""
 
 from __future__ import annotations
 
@@ -26,11 +26,11 @@ from dafxtool.matching.pair import Pair
 from dafxtool.matching.pool import Request
 
 N_KEPT = 2  # starts of an effect that are refined
-N_SOBOL = 16  # points of an effect that no hint knows
-NO_CHANGE = 1e-3  # of the residual's norm: a parameter that changes less has no effect
+N_SOBOL = 16  # starting points of a plugin
+NO_CHANGE = 1e-3  # of the norm of the residual: smaller changes count as no effect
 MOST_CHOICES = 32  # values of a switch that are tried
-N_ELSEWHERE = 6  # random points of which the best is refined
-PLUGIN_TRIAL = 24  # evaluations that such a point gets
+N_RANDOM = 6  # random points of a restart; the best is refined
+RESTART_EVALUATIONS = 24
 MOST_RESTARTS = 40
 MOST_KEPT = 4  # candidates of a plugin
 N_ECHOES = 2  # echo times that are tried in a plugin's times
@@ -38,9 +38,9 @@ N_ECHOES = 2  # echo times that are tried in a plugin's times
 
 @dataclass(frozen=True)
 class Task:
-    """What to search: an effect with held values, behind and in front of fixed stages.
+    """An effect to search, with fixed values, between fixed stages.
 
-    any_phase  an oscillator need not start with the audio
+    any_phase  whether the oscillator may have any phase at the start of the audio
     """
 
     effect: Effect
@@ -59,7 +59,7 @@ class JointTask:
 
     @property
     def effect(self) -> Effect:
-        """A plugin's effect if there is one: it decides where the chain is rendered."""
+        """Return a plugin of the chain if there is one: it decides which process renders."""
         plugins = [s.effect for s in self.stages if s.effect.plugin is not None]
         return (plugins or [self.stages[-1].effect])[0]
 
@@ -73,7 +73,7 @@ class JointTask:
 
 
 class EffectSearch:
-    """The candidates of one task, refined in steps."""
+    """Search the candidates of one task in steps."""
 
     def __init__(self, pair: Pair, objective: Objective, task: Task) -> None:
         self._pair, self._objective, self._task = pair, objective, task
@@ -83,7 +83,7 @@ class EffectSearch:
         self._rng = np.random.default_rng(0)
 
     def begin(self) -> Summary:
-        """Read the hints and evaluate each of their starts."""
+        """Compute the hints and evaluate their starts."""
         task = self._task
         dry = self._pair.dry
         if task.before:
@@ -93,18 +93,18 @@ class EffectSearch:
         if task.effect.plugin is not None:
             starts, left_out = self._probe(dry)
         elif task.behind:
-            # What the other stages do to the wet audio is not undone: hints are rough here.
-            starts = [_loosened(s) for s in starts_for(pair, task.effect)] + [Start(task.effect)]
+            # The stages behind also change the wet audio, so hints are less exact.
+            starts = [_widen(s) for s in starts_for(pair, task.effect)] + [Start(task.effect)]
         else:
             starts = starts_for(pair, task.effect, task.any_phase)
-        found = [self._candidate(dry, start, left_out) for start in starts]
-        found.sort(key=lambda each: each.distance)
-        self._n_probes += sum(each.evaluations for each in found[N_KEPT:])
-        self._candidates = found[:N_KEPT]
+        candidates = [self._candidate(dry, start, left_out) for start in starts]
+        candidates.sort(key=lambda each: each.distance)
+        self._n_probes += sum(each.evaluations for each in candidates[N_KEPT:])
+        self._candidates = candidates[:N_KEPT]
         return self.summary()
 
     def advance(self, most_evaluations: int, target: float) -> Summary:
-        """Refine the starts: at first both, then the better one."""
+        """Refine both starts at first, then the better one."""
         if self._task.effect.plugin is not None:
             self._search_plugin(most_evaluations, target)
             return self.summary()
@@ -149,7 +149,7 @@ class EffectSearch:
         return Candidate(dry, self._pair.sample_rate, self._objective, stages, coordinates)
 
     def _probe(self, dry: Array) -> tuple[list[Start], list[str]]:
-        """Starts spread over the range, and the parameters that turn out to have no effect."""
+        """Return starting points over the complete range, and parameters without an effect."""
         effect, held = self._task.effect, self._task.held
         free = [p for p in effect.parameters if p.name not in held and not p.choices]
         base = effect.default_setting() | dict(held)
@@ -176,10 +176,10 @@ class EffectSearch:
             ]
             if changes and max(changes) < NO_CHANGE:
                 left_out.append(parameter.name)
-        return _spread_starts(effect, N_SOBOL) + self._echo_starts(dry), left_out
+        return _sobol_starts(effect, N_SOBOL) + self._echo_starts(dry), left_out
 
     def _echo_starts(self, dry: Array) -> list[Start]:
-        """Times of a plugin at the largest echoes of the impulse response."""
+        """Start the time parameters of a plugin at the largest echoes of the impulse response."""
         effect, rate = self._task.effect, self._pair.sample_rate
         times = [p for p in effect.parameters if p.unit == "ms" and "time" in p.name]
         response = Pair(dry, self._pair.wet, rate).impulse_response
@@ -195,42 +195,42 @@ class EffectSearch:
         return starts
 
     def _search_plugin(self, most_evaluations: int, target: float) -> None:
-        """Refine, try the switches, begin again elsewhere, for as many evaluations as there are."""
+        """Refine, try the choices, and restart from random points, up to most_evaluations."""
         end = self._evaluations() + most_evaluations
         while self._evaluations() < end and self._best().distance ** 2 > target:
             best = self._best()
             if not best.finished:
                 best.advance(end - self._evaluations(), target)
             elif not self._try_switches(best):
-                self._begin_elsewhere(best)
+                self._restart(best)
         if self._n_restarts > MOST_RESTARTS:
             self._is_exhausted = True
 
     def _try_switches(self, best: Candidate) -> bool:
-        """Try every value of every switch at the best point; keep the best one if it helps."""
+        """Try every choice of every parameter at the best point; keep the best if it is better."""
         if best.switches_tried:
             return False
         best.switches_tried = True
-        stage, found = best.best[0], best
+        stage, better = best.best[0], best
         for parameter in self._task.effect.parameters:
             if not parameter.choices or parameter.name in self._task.held:
                 continue
             for value in range(min(len(parameter.choices), MOST_CHOICES)):
                 if value != round(stage.setting[parameter.name]):
                     changed = dict(stage.setting) | {parameter.name: float(value)}
-                    tried = self._again((replace(stage, setting=changed), *best.best[1:]))
-                    if tried.distance < found.distance:
-                        found = tried
-        if found is best:
+                    tried = self._new_candidate((replace(stage, setting=changed), *best.best[1:]))
+                    if tried.distance < better.distance:
+                        better = tried
+        if better is best:
             return False
-        self._keep(found)
+        self._keep(better)
         return True
 
-    def _begin_elsewhere(self, best: Candidate) -> None:
-        """Refine the best of a few random points: every other one is near the best so far."""
+    def _restart(self, best: Candidate) -> None:
+        """Refine the best of a few random points; in every other restart they are near the best."""
         self._n_restarts += 1
         points = []
-        for _ in range(N_ELSEWHERE):
+        for _ in range(N_RANDOM):
             setting = dict(best.best[0].setting)
             is_near = self._n_restarts % 2 == 0
             for p in self._task.effect.parameters:
@@ -241,11 +241,13 @@ class EffectSearch:
                     setting[p.name] = p.from_normalised(float(np.clip(moved, 0, 1)))
                 else:
                     setting[p.name] = p.sample(self._rng)
-            points.append(self._again((replace(best.best[0], setting=setting), *best.best[1:])))
+            points.append(
+                self._new_candidate((replace(best.best[0], setting=setting), *best.best[1:]))
+            )
         self._keep(min(points, key=lambda each: each.distance), always=True)
 
-    def _again(self, stages: tuple[Stage, ...]) -> Candidate:
-        """A new candidate with the coordinates of the first one."""
+    def _new_candidate(self, stages: tuple[Stage, ...]) -> Candidate:
+        """Create a candidate with the coordinates of the first one."""
         first = self._candidates[0]
         self._n_probes += 1
         return Candidate(
@@ -253,10 +255,13 @@ class EffectSearch:
         )
 
     def _keep(self, candidate: Candidate, always: bool = False) -> None:
-        """Add a candidate, to be refined first; drop the worst one."""
-        self._n_probes -= 1  # it counts its own evaluations from here on
+        """Add a candidate and drop the worst one.
+
+        always  refine it a little first, so that it is not dropped at once
+        """
+        self._n_probes -= 1  # counted by the candidate itself from now on
         if always:
-            candidate.advance(PLUGIN_TRIAL, 0.0)
+            candidate.advance(RESTART_EVALUATIONS, 0.0)
         self._candidates.append(candidate)
         if len(self._candidates) > MOST_KEPT:
             worst = max(self._candidates, key=lambda each: each.distance)
@@ -271,7 +276,7 @@ class EffectSearch:
 
 
 class Searcher:
-    """The searches of one process."""
+    """Hold the searches of one process."""
 
     def __init__(self, pair: Pair, objective: Objective) -> None:
         self._pair, self._objective = pair, objective
@@ -279,7 +284,7 @@ class Searcher:
         self._joint: dict[int, Candidate] = {}
 
     def answer(self, request: Request) -> Summary:
-        """Begin or advance a search; return what it has reached."""
+        """Start or continue a search, and return its summary."""
         if request.task is not None:
             if isinstance(request.task, JointTask):
                 self._joint[request.key] = Candidate(
@@ -299,14 +304,15 @@ class Searcher:
         return self._searches[request.key].advance(request.evaluations, request.target)
 
 
-def _loosened(start: Start) -> Start:
+def _widen(start: Start) -> Start:
+    """Increase the deviations of a start, except those of rates and frequencies."""
     wide = {name: max(3 * d, 0.05) if d else d for name, d in start.deviations.items()}
     tight = {name: start.deviations[name] for name in ("rate", "frequency") if name in wide}
     return replace(start, deviations=wide | tight)
 
 
-def _spread_starts(effect: Effect, n: int) -> list[Start]:
-    """The defaults, and Sobol points over the ranges and choices of all parameters."""
+def _sobol_starts(effect: Effect, n: int) -> list[Start]:
+    """Return the defaults, and Sobol points over the ranges and choices of all parameters."""
     free = [p for p in effect.parameters if p.maximum > p.minimum]
     starts = [Start(effect)]
     if free:
@@ -319,12 +325,12 @@ def _spread_starts(effect: Effect, n: int) -> list[Start]:
 
 
 def _value(parameter: Parameter, share: float) -> float:
-    """A value at a share of the range, or of the choices."""
+    """Return the value at a share (0 to 1) of the range or of the choices."""
     if parameter.choices:
         return float(min(int(share * len(parameter.choices)), len(parameter.choices) - 1))
     return parameter.from_normalised(share)
 
 
 def has_oscillator(effect: Effect) -> bool:
-    """Whether an effect has an oscillator that starts with the audio."""
+    """Return whether an effect has an oscillator that starts with the audio."""
     return effect.plugin is None and effect.name in OSCILLATOR

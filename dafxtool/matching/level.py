@@ -1,4 +1,4 @@
-"""Give a chain the level of its reference, which the search does not hear."""
+"""Adjust the level of a chain to its reference, because the search ignores the level."""
 
 from __future__ import annotations
 
@@ -13,18 +13,18 @@ from dafxtool.matching.candidate import LEVEL_PARAMETERS
 from dafxtool.matching.chain import Stage, render_chain
 from dafxtool.matching.objective import SILENT_RMS, Array, rms
 
-SAME_LEVEL_DB = 0.1  # less than this needs no gain
+SAME_LEVEL_DB = 0.1  # smaller differences get no gain stage
 
 
 def level_difference_db(audio: Array, reference: Array) -> float:
-    """Return by how many dB the reference is louder, as RMS levels; 0 where one is silent."""
-    ours, theirs = rms(audio), rms(reference)
-    if min(ours, theirs) < SILENT_RMS:
+    """Return the RMS level of the reference over that of the audio in dB; 0 if one is silent."""
+    own, expected = rms(audio), rms(reference)
+    if min(own, expected) < SILENT_RMS:
         return 0.0
-    return float(20 * np.log10(theirs / ours))
+    return float(20 * np.log10(expected / own))
 
 
-def settle_level(
+def match_level(
     stages: Sequence[Stage],
     dry: Array,
     reference: Array,
@@ -32,35 +32,35 @@ def settle_level(
     held: Sequence[str] = (),
     start: int = 0,
 ) -> tuple[Stage, ...]:
-    """Set the last stage's own level parameter so that the levels agree; the rest is a gain.
+    """Set the level parameter of the last stage so that the levels agree; add a gain for the rest.
 
-    held   parameters of the last stage that stay as they are
+    held   parameters of the last stage that are fixed
     start  first sample that counts
     """
-    settled = list(stages)
+    result = list(stages)
     difference = level_difference_db(
-        render_chain(settled, dry, sample_rate)[start:], reference[start:]
+        render_chain(result, dry, sample_rate)[start:], reference[start:]
     )
-    if settled and settled[-1].effect.plugin is None:
-        names = LEVEL_PARAMETERS.get(settled[-1].effect.name, ())
+    if result and result[-1].effect.plugin is None:
+        names = LEVEL_PARAMETERS.get(result[-1].effect.name, ())
         if names and not set(names) & set(held):
-            settled[-1], taken = _raised(settled[-1], names, difference)
-            difference -= taken
+            result[-1], change = _raise_level(result[-1], names, difference)
+            difference -= change
     if abs(difference) > SAME_LEVEL_DB:
         gain = builtin_effects()["gain"]
         limits = gain.parameter("gain")
         value = to_float32(float(np.clip(difference, limits.minimum, limits.maximum)))
-        settled.append(Stage(gain, {"gain": value}))
-    return tuple(settled)
+        result.append(Stage(gain, {"gain": value}))
+    return tuple(result)
 
 
-def _raised(stage: Stage, names: Sequence[str], difference: float) -> tuple[Stage, float]:
+def _raise_level(stage: Stage, names: Sequence[str], difference: float) -> tuple[Stage, float]:
     """Raise the parameters together by as much of the difference as their ranges allow."""
     low, high = -np.inf, np.inf
     for name in names:
         parameter = stage.effect.parameter(name)
         low = max(low, parameter.minimum - stage.setting[name])
         high = min(high, parameter.maximum - stage.setting[name])
-    taken = float(np.clip(difference, min(low, 0.0), max(high, 0.0)))
-    changed = {name: to_float32(stage.setting[name] + taken) for name in names}
-    return replace(stage, setting=dict(stage.setting) | changed), taken
+    change = float(np.clip(difference, min(low, 0.0), max(high, 0.0)))
+    changed = {name: to_float32(stage.setting[name] + change) for name in names}
+    return replace(stage, setting=dict(stage.setting) | changed), change

@@ -1,4 +1,4 @@
-"""Match recordings on disk: the search, the matched recording, a sheet and a JSON file."""
+"""Match recordings on disk, and write the matched recording, a sheet and a JSON file."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ SHEET_FFT, SHEET_HOP = 2048, 512  # samples
 
 @dataclass(frozen=True, repr=False)
 class Match(notebook.Displayed):
-    """An answer and the files that were written."""
+    """The answer of a match, and the files that were written."""
 
     answer: Answer
     outputs: tuple[Path, ...]
@@ -73,7 +73,7 @@ class Match(notebook.Displayed):
 def choices_from(
     names: Sequence[str], plugins: Sequence[Path], sample_rate: int, progress: Progress = SILENT
 ) -> list[Choice] | None:
-    """Read the candidates that `--effect` and `--plugin` name; None is every built-in effect.
+    """Return the candidates of `--effect` and `--plugin`; None stands for every built-in effect.
 
     A plugin is a candidate beside the built-in effects unless --effect names candidates.
     """
@@ -96,13 +96,13 @@ def match_files(
     progress: Progress = SILENT,
     channel: str | None = None,
 ) -> Match:
-    """Find the chain that turns one recording into another; write what it makes of the first.
+    """Find the chain that turns one recording into another, apply it to the first, and write it.
 
     output    the matched recording; the sheet and the JSON file are named like it
     names     candidate effects as `--effect` takes them
     strength  share of the effect in the matched recording, 0 to 1
-    channel   that the search reads of both recordings; None is the first, or the mean where that
-              fits better. The chain is applied to all channels
+    channel   of both recordings, for the search; None takes the first, or the mean if it fits
+              better. The chain is applied to all channels
     """
     paths = check_match_outputs(output, overwrite)
     prepared = prepare_files(dry, wet, None if plugins else HIGHEST_RATE, channel)
@@ -110,7 +110,7 @@ def match_files(
     answer = match_pair(prepared, replace(options, effects=effects), progress)
     write_matched(dry, output, answer.best.stages, strength, overwrite)
     draw_match(paths[1], prepared, answer, (shown_name(dry), shown_name(wet)), overwrite)
-    return _finished(answer, paths, overwrite)
+    return _write_json(answer, paths, overwrite)
 
 
 def match_like_files(
@@ -127,46 +127,48 @@ def match_like_files(
 ) -> Match:
     """Find the chain that makes a recording sound like references with other content.
 
-    references  files and folders; the rest is as in match_files
+    references  files and folders; other arguments as in match_files
     """
     paths = check_match_outputs(output, overwrite)
-    ours = _read(dry, channel)
+    own = _read(dry, channel)
     files = find_recordings(references)
-    theirs = [_read(path, channel) for path in files]
+    others = [_read(path, channel) for path in files]
     effects = choices_from(names, plugins, SAMPLE_RATE, progress)
-    answer = match_like(ours, theirs, replace(options, effects=effects), progress)
+    answer = match_like(own, others, replace(options, effects=effects), progress)
     write_matched(dry, output, answer.best.stages, strength, overwrite)
     n_samples = round(SHEET_SECONDS * SAMPLE_RATE)
-    matched = render_chain(answer.best.stages, ours, SAMPLE_RATE)
-    begin, end = loudest_window(ours, 0, ours.size, n_samples, SAMPLE_RATE)
-    first, last = loudest_window(theirs[0], 0, theirs[0].size, n_samples, SAMPLE_RATE)
+    matched = render_chain(answer.best.stages, own, SAMPLE_RATE)
+    start, end = loudest_window(own, 0, own.size, n_samples, SAMPLE_RATE)
+    first, last = loudest_window(others[0], 0, others[0].size, n_samples, SAMPLE_RATE)
     shown = [
-        _as_long(each, n_samples)
-        for each in (ours[begin:end], theirs[0][first:last], matched[begin:end])
+        _fit_length(each, n_samples)
+        for each in (own[start:end], others[0][first:last], matched[start:end])
     ]
     level = rms(shown[1])
     panels = [Panel(_magnitude(_at_level(each, level))) for each in shown]
     labels = (f"dry\n{shown_name(dry)}", f"reference\n{shown_name(files[0])}", "matched")
     draw_match_sheet(paths[1], panels, SAMPLE_RATE, labels, answer, overwrite)
-    return _finished(answer, paths, overwrite)
+    return _write_json(answer, paths, overwrite)
 
 
 def _read(path: Path, channel: str | None) -> Array:
-    """Read a channel, if the recording has several."""
+    """Read a channel of a recording; of a mono recording the only one."""
     mono = channel is None or read_info(path).n_channels == 1
     return read_recording(path, SAMPLE_RATE, "first" if mono else str(channel))
 
 
-def _as_long(samples: Array, n_samples: int) -> Array:
+def _fit_length(samples: Array, n_samples: int) -> Array:
+    """Cut samples, or pad them with zeros."""
     return np.pad(samples[:n_samples], (0, max(0, n_samples - samples.size)))
 
 
-def _finished(answer: Answer, paths: Sequence[Path], overwrite: bool) -> Match:
-    found = Match(answer, tuple(paths))
+def _write_json(answer: Answer, paths: Sequence[Path], overwrite: bool) -> Match:
+    """Return the match, and write it as the last of the paths."""
+    result = Match(answer, tuple(paths))
     with atomic_write(paths[-1], overwrite) as temporary:
-        text = json.dumps(found.to_dict(), indent=2, ensure_ascii=False)
+        text = json.dumps(result.to_dict(), indent=2, ensure_ascii=False)
         temporary.write_text(text + "\n", "utf-8")
-    return found
+    return result
 
 
 def write_matched(
@@ -186,7 +188,7 @@ def write_matched(
     if peak > 1 and output.suffix.lower() != ".wav":
         raise InputError(
             f"{output}: the matched recording peaks at {20 * np.log10(peak):+.1f} dBFS, which "
-            "FLAC cannot hold. Write a .wav file."
+            "FLAC cannot store. Write a .wav file."
         )
     save_audio(output, matched, info.sample_rate, overwrite)
 
@@ -194,7 +196,7 @@ def write_matched(
 def draw_match(
     path: Path, prepared: Prepared, answer: Answer, names: tuple[str, str], overwrite: bool
 ) -> None:
-    """Draw dry, reference, matched and their difference, all at the reference's level."""
+    """Draw dry, reference, matched and their difference, all at the level of the reference."""
     n_samples = round(SHEET_SECONDS * prepared.sample_rate)
     pair = prepared.excerpt(n_samples)
     matched = render_chain(answer.best.stages, pair.dry, prepared.sample_rate)
@@ -222,7 +224,7 @@ def draw_match_sheet(
     answer: Answer,
     overwrite: bool,
 ) -> None:
-    """Draw panels side by side under the answer."""
+    """Draw panels side by side, with the answer as title."""
     n_frames = np.asarray(panels[0].magnitude).shape[1]
     sheet = Sheet(
         [list(panels)],
@@ -240,8 +242,8 @@ def _title(stages: Sequence[Stage]) -> str:
 
 
 def _at_level(samples: Array, level: float) -> Array:
-    own = rms(samples)
-    return samples * np.float32(level / own) if own > SILENT_RMS else samples
+    current = rms(samples)
+    return samples * np.float32(level / current) if current > SILENT_RMS else samples
 
 
 def _magnitude(samples: Array) -> NDArray[np.float32]:

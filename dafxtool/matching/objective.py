@@ -1,9 +1,10 @@
-"""The distance that a search minimises: level-free, in about 5 ms for 5 s of audio.
+"""Compute the distance that a search minimises, in about 5 ms for 5 s of audio.
 
-Two STFTs, magnitudes raised to 60 dB below the loudest bin of the reference and to the power of
-0.25, mean absolute difference over the mean. The floor matters: without it, noise 50 dB below the
-peak is taken for a bit-crusher. Audio is brought to the RMS level of the reference first: after
-peak normalisation a compressor's first transient would decide.
+The distance is the mean absolute difference of the magnitudes to the power of 0.25, of two STFTs,
+divided by their mean. Bins more than 60 dB below the loudest bin of the reference are raised to
+that floor; without it, noise at -50 dB would be explained by a bit-crusher. Audio gets the RMS
+level of the reference first. After peak normalisation, the first transient of a compressor would
+decide.
 """
 
 from __future__ import annotations
@@ -52,8 +53,8 @@ class Objective:
     """Distance of audio to one reference; 0 is equal.
 
     reference   (n_samples,)
-    start       first sample that counts: what lies before it is there to be heard by the effects
-    highest     share of half the sample rate up to which bins count
+    start       first sample that counts; earlier samples only fill the memory of the effects
+    highest     highest frequency that counts, as a share of half the sample rate
     """
 
     def __init__(self, reference: Array, start: int = 0, highest: float = 1.0) -> None:
@@ -67,7 +68,7 @@ class Objective:
         self._means = [float(r.mean()) for r in self._reference]
 
     def _powers(self, audio: Array) -> list[Array]:
-        """Power (n_frames, n_bins) of the bins that count, for each STFT."""
+        """Compute the power (n_frames, n_bins) of the bins that count, for each STFT."""
         scored = audio[self.start :]
         return [
             _power(scored, length, hop)[:, :n]
@@ -75,7 +76,7 @@ class Objective:
         ]
 
     def residuals(self, audio: Array) -> list[Array]:
-        """Differences of the compressed magnitudes over the reference's mean, per STFT."""
+        """Compute the differences of compressed magnitudes, over the mean, of each STFT."""
         powers = self._powers(audio)
         level = float(powers[0].sum(dtype=np.float64))
         gain = self._level / level if level > SILENT_POWER else 0.0
@@ -87,20 +88,20 @@ class Objective:
         return powers
 
     def distance(self, audio: Array) -> float:
-        """Mean absolute residual, mean over the STFTs."""
+        """Return the mean absolute residual, averaged over the STFTs."""
         return distance_of(self.residuals(audio))
 
 
 def distance_of(residuals: list[Array]) -> float:
-    """Mean absolute value of each array, mean over the arrays."""
+    """Return the mean absolute value of each array, averaged over the arrays."""
     return float(np.mean([np.abs(r).mean() for r in residuals]))
 
 
 def outer_distance(audio: Array, reference: Array) -> float:
-    """Multi-resolution STFT distance at equal RMS levels, with the same floor; 0 is equal.
+    """Compute the multi-resolution STFT distance at equal RMS levels; 0 is equal.
 
-    The measure that is reported; ten times as slow as the objective. Its logarithms would
-    otherwise compare the rounding of 16 bits with digital silence.
+    This distance is reported; it takes ten times as long as the objective. The floor is the same,
+    because logarithms would otherwise compare 16-bit rounding with digital silence.
     """
     from dafxtool.spectrogram.metrics import LOWEST_MAGNITUDE, multi_resolution_distance
 
@@ -114,7 +115,7 @@ def outer_distance(audio: Array, reference: Array) -> float:
 
 
 def as_vector(residuals: list[Array]) -> Array:
-    """All residuals in one vector whose squared norm is the mean of the STFTs' mean squares."""
+    """Join residuals to a vector whose squared norm is the mean square, averaged over the STFTs."""
     parts = [r.ravel() * np.float32((r.size * len(residuals)) ** -0.5) for r in residuals]
     return np.concatenate(parts)
 
@@ -127,7 +128,7 @@ def _power(audio: Array, length: int, hop: int) -> Array:
 
 
 def _compress(power: Array, floor: float) -> Array:
-    """Turn |X| ** 2 into |X| ** 0.25, in place."""
+    """Convert |X| ** 2 to |X| ** 0.25, in place."""
     np.maximum(power, np.float32(floor), out=power)
     for _ in range(3):
         np.sqrt(power, out=power)

@@ -11,11 +11,14 @@ from dafxtool.utils.outputs import check_outputs
 
 
 def check_match_outputs(output: Path, overwrite: bool) -> tuple[Path, Path, Path]:
-    """Return the names of recording, sheet and JSON file; refuse those that exist."""
+    """Return the paths of recording, sheet and JSON file, after checking them.
+
+    InputError for another suffix; OutputExistsError.
+    """
     if output.suffix.lower() not in BIT_DEPTHS:
         raise InputError(
-            f"{output}: unknown kind of recording (expected .wav or .flac). Choose another "
-            "--output."
+            f"{output}: unknown suffix of a recording (found {output.suffix!r}, expected .wav or "
+            ".flac). Choose another --output."
         )
     paths = (output, output.with_suffix(".png"), output.with_suffix(".json"))
     check_outputs(paths[1], overwrite=overwrite)

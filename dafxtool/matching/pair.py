@@ -1,6 +1,6 @@
-"""A dry and a wet recording of the same performance, aligned, with what hints read off them.
+"""Hold an aligned dry and wet recording, with the features that hints are computed from.
 
-Audio is float32 (n_samples,) at one rate. Everything is computed once, when first asked for.
+Audio is float32 (n_samples,) at one rate. Features are computed once, on first use.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ REGULARISATION = 1e-4  # of the mean power of the dry spectrum
 class Pair:
     """Dry and wet audio of equal length.
 
-    start  first sample whose match counts: effects hear the samples before it as well
+    start  first sample that counts; earlier samples only fill the memory of the effects
     """
 
     def __init__(self, dry: Array, wet: Array, sample_rate: int, start: int = 0) -> None:
@@ -35,7 +35,7 @@ class Pair:
 
     @cached_property
     def impulse_response(self) -> NDArray[np.float64]:
-        """Regularised deconvolution wet / dry; negative times are at the end of the array."""
+        """Impulse response by regularised deconvolution; negative times are at the end."""
         n_fft = scipy.fft.next_fast_len(2 * self.dry.size, real=True)
         dry, wet = (scipy.fft.rfft(x.astype(np.float64), n_fft) for x in (self.dry, self.wet))
         power = dry.real**2 + dry.imag**2
@@ -53,7 +53,7 @@ class Pair:
         return spectrum(self.wet, FRAME, HOP)
 
     def local_gain(self, length: int, hop: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        """Least-squares gain wet / dry of each frame, and the frame's dry energy."""
+        """Compute the least-squares gain from dry to wet of each frame, and its dry energy."""
         dry, wet = self.dry.astype(np.float64), self.wet.astype(np.float64)
         window = hann(length).astype(np.float64)
         cross = _smoothed(dry * wet, window, hop)
@@ -68,7 +68,10 @@ def _smoothed(signal: NDArray[np.float64], window: NDArray[np.float64], hop: int
 
 
 class Response:
-    """Frequency response from one signal to another: gain in dB, and how far it can be trusted.
+    """Estimate the frequency response from one signal to another.
+
+    gain_db    (n_bins,)
+    weight     (n_bins,) reliability of each bin
 
     coherence  share of the output's energy that the response explains, 0 to 1
     """
@@ -82,7 +85,7 @@ class Response:
         explained = np.square(np.abs(cross)) / (self.source_power + floor)
         total = max(float(result_power.sum()), 1e-30)
         self.coherence = float(explained.sum()) / total
-        # Weighted as the objective hears: every bin alike, as far as it is above the floor.
+        # As in the objective, all bins above the floor have the same weight.
         self.bin_coherence = np.clip(
             explained / (result_power + 1e-9 * result_power.max() + 1e-30), 0, 1
         )

@@ -1,4 +1,4 @@
-"""Match a wet recording of the same performance: hints, race, decision."""
+"""Match a wet recording of the same performance: search, choose and describe."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from dafxtool.matching.chain import Stage, render_chain
 from dafxtool.matching.chains import extend
 from dafxtool.matching.effect_search import Searcher
 from dafxtool.matching.intervals import Interval, intervals_of
-from dafxtool.matching.level import level_difference_db, settle_level
+from dafxtool.matching.level import level_difference_db, match_level
 from dafxtool.matching.objective import (
     Array,
     Objective,
@@ -37,10 +37,10 @@ from dafxtool.matching.prepare import EXCERPT_SAMPLES, Prepared
 from dafxtool.matching.race import BUDGETS, UNCLEAR, Race
 from dafxtool.utils.progress import SILENT, Progress
 
-N_CANDIDATES = 2  # that are told besides the answer
-MOST_MEASURED_SECONDS = 60.0  # of the recordings, for the final distances
+N_CANDIDATES = 2  # reported besides the answer
+MAX_SCORED_SECONDS = 60.0  # of the recordings, for the final distances
 EXCERPTS = {"fast": 131_072, "default": EXCERPT_SAMPLES, "thorough": 2 * EXCERPT_SAMPLES}
-EFFECT_LATENCY_SECONDS = 0.05  # what looks like latency may be an effect's own delay up to here
+EFFECT_LATENCY_SECONDS = 0.05  # shorter latencies may be the delay of an effect
 DELAYING = frozenset({"chorus", "flanger", "vibrato", "delay", "pitch-shift"})
 
 Choice = tuple[Effect, Mapping[str, float]]
@@ -48,11 +48,11 @@ Choice = tuple[Effect, Mapping[str, float]]
 
 @dataclass(frozen=True)
 class Options:
-    """How to search.
+    """Options of a search.
 
-    effects  candidates with the values that are held; None is every built-in effect
-    chain    most effects in series
-    level    "match" brings the answer to the reference's level, "keep" leaves it
+    effects  candidates with their fixed values; None takes every built-in effect
+    chain    maximum number of effects in series
+    level    "match" adjusts the answer to the level of the reference, "keep" does not
     """
 
     effects: Sequence[Choice] | None = None
@@ -81,8 +81,8 @@ def usable_effects(choices: Sequence[Choice] | None, sample_rate: int) -> list[C
 
 def match_pair(prepared: Prepared, options: Options, progress: Progress = SILENT) -> Answer:
     """Find the chain that makes the dry recording sound like the wet one."""
-    started = time.monotonic()
-    with threadpool_limits(1):  # small products, which several threads only slow down
+    start_time = time.monotonic()
+    with threadpool_limits(1):  # several threads would slow small products down
         search = _Search(prepared, options, progress)
         search.run()
         latency = prepared.latency_samples / prepared.sample_rate
@@ -93,10 +93,12 @@ def match_pair(prepared: Prepared, options: Options, progress: Progress = SILENT
                 other.run()
                 other.evaluations += search.evaluations
                 search = other if other.best < 0.9 * search.best else search
-        return search.answer(started)
+        return search.answer(start_time)
 
 
 class _Search:
+    """Search one pair, and build the answer."""
+
     def __init__(self, prepared: Prepared, options: Options, progress: Progress) -> None:
         self.prepared, self.options, self.progress = prepared, options, progress
         self.pair = prepared.excerpt(EXCERPTS[options.budget])
@@ -111,16 +113,16 @@ class _Search:
 
     @property
     def best(self) -> float:
-        """Smallest distance of a candidate."""
+        """Return the smallest distance of a candidate."""
         return min((s.distance for s in self.summaries), default=self.unprocessed)
 
     @property
     def share(self) -> float:
-        """The smallest distance over that of the recording as it is."""
+        """Return the smallest distance over that of the unprocessed recording."""
         return self.best / max(self.unprocessed, 1e-12)
 
     def run(self) -> None:
-        """Search single effects, then chains as far as they are asked for and needed."""
+        """Search single effects, then chains if they are allowed and needed."""
         if self.unprocessed < ALIKE:
             return
         budget = BUDGETS[self.options.budget]
@@ -133,45 +135,48 @@ class _Search:
         self.progress.finish()
         self.summaries = summaries
 
-    def answer(self, started: float) -> Answer:
+    def answer(self, start_time: float) -> Answer:
         """Choose among the candidates and describe the choice."""
         by_name: dict[str, tuple[Explanation, Summary]] = {}
         for summary in self.summaries:
             if not np.isfinite(summary.distance):
                 continue
             share = summary.distance / max(self.unprocessed, 1e-12)
-            found = Explanation(summary.stages, summary.distance, share)
-            if found.name not in by_name or found.distance < by_name[found.name][0].distance:
-                by_name[found.name] = (found, summary)
+            each = Explanation(summary.stages, summary.distance, share)
+            if each.name not in by_name or each.distance < by_name[each.name][0].distance:
+                by_name[each.name] = (each, summary)
         ordered = choose(
-            [each for each, _ in by_name.values()],
+            [explanation for explanation, _ in by_name.values()],
             self.unprocessed,
             lambda stages: complexity(self._at_level(stages)),
         )
         best, distance, unprocessed = self._first_that_helps(ordered)
         intervals: list[Interval] = []
-        trading: list[tuple[str, str]] = []
+        compensating: list[tuple[str, str]] = []
         if best.stages:
-            intervals, trading = intervals_of(by_name[best.name][1], self.unprocessed_norm)
+            intervals, compensating = intervals_of(by_name[best.name][1], self.unprocessed_norm)
         others = [e for e in ordered if e.name != best.name][:N_CANDIDATES]
         level_db = level_difference_db(self._scored(self.prepared.dry), self._scored_wet())
         verdict = verdict_of(best, level_db)
         return Answer(
-            self._settled(best),
-            tuple(self._settled(e) for e in others),
+            self._with_level(best),
+            tuple(self._with_level(e) for e in others),
             distance,
             unprocessed,
             self.evaluations,
-            time.monotonic() - started,
+            time.monotonic() - start_time,
             verdict,
             tuple(intervals),
-            tuple(trading),
+            tuple(compensating),
             self.prepared.latency_samples,
             self.prepared.remarks,
         )
 
     def _first_that_helps(self, ordered: Sequence[Explanation]) -> tuple[Explanation, float, float]:
-        """The first explanation that is no worse than nothing on the complete recording."""
+        """Return the first explanation that is better than no effect on the complete recording.
+
+        Also its distance, and that of the unprocessed recording.
+        """
         unprocessed = self._distance(())
         for explanation in ordered:
             if not explanation.stages:
@@ -185,31 +190,31 @@ class _Search:
         return Explanation((), self.unprocessed, 1.0), unprocessed, unprocessed
 
     def _distance(self, stages: Sequence[Stage]) -> float:
-        """Level-matched multi-resolution STFT distance of the complete recording."""
-        dry = self.prepared.dry[: self._measured_end()]
+        """Compute the reported distance on the complete recording."""
+        dry = self.prepared.dry[: self._scored_end()]
         matched = render_chain(stages, dry, self.prepared.sample_rate)
         return outer_distance(self._scored(matched), self._scored_wet())
 
-    def _measured_end(self) -> int:
-        most = round(MOST_MEASURED_SECONDS * self.prepared.sample_rate)
+    def _scored_end(self) -> int:
+        most = round(MAX_SCORED_SECONDS * self.prepared.sample_rate)
         return min(self.prepared.last, self.prepared.first + most)
 
     def _scored(self, audio: Array) -> Array:
-        return audio[self.prepared.first : self._measured_end()]
+        return audio[self.prepared.first : self._scored_end()]
 
     def _scored_wet(self) -> Array:
         return self._scored(self.prepared.wet)
 
-    def _settled(self, explanation: Explanation) -> Explanation:
+    def _with_level(self, explanation: Explanation) -> Explanation:
         if self.options.level == "keep":
             return explanation
         return replace(explanation, stages=self._at_level(explanation.stages))
 
     def _at_level(self, stages: Sequence[Stage]) -> tuple[Stage, ...]:
-        """The chain with the level of the reference."""
-        end = self._measured_end()
+        """Adjust a chain to the level of the reference."""
+        end = self._scored_end()
         held = self.held.get(stages[-1].effect.name, {}) if stages else {}
-        return settle_level(
+        return match_level(
             stages,
             self.prepared.dry[:end],
             self.prepared.wet[:end],

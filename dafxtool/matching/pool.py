@@ -1,8 +1,7 @@
-"""Work on the candidates of a match in several processes, with the same result as in one.
+"""Search the candidates of a match in several processes, with the same result as in one.
 
-Each candidate lives in one process, chosen by its number; a round waits for all of them. Plugins
-are searched from the calling process, which runs them in a child of their own: a crash costs one
-evaluation.
+The number of a candidate determines its process. A round waits for all processes. The calling
+process searches plugins, which run in child processes of their own: a crash costs one evaluation.
 """
 
 from __future__ import annotations
@@ -33,7 +32,7 @@ Done = Callable[[Summary], None]
 
 
 class Task(Protocol):
-    """What a searcher can begin: an effect between fixed stages."""
+    """A task for a searcher: an effect between fixed stages."""
 
     @property
     def effect(self) -> Effect: ...
@@ -47,24 +46,24 @@ class Task(Protocol):
 
 @dataclass(frozen=True)
 class Request:
-    """Begin a task, or advance one that has begun."""
+    """Start a task, or continue one."""
 
     key: int
-    task: Task | None = None  # to begin
+    task: Task | None = None  # to start
     evaluations: int = 0
     target: float = 0.0
 
 
 class Searcher(Protocol):
-    """The candidates of one process."""
+    """Search the candidates of one process."""
 
     def answer(self, request: Request) -> Summary:
-        """Do what is requested and return what the candidate has reached."""
+        """Start or continue a search, and return its summary."""
 
 
-def begin_search(make: Callable[..., Searcher], arguments: tuple[Any, ...]) -> Answer:
-    """Answer lists of requests in a child process; each summary is sent as soon as it is there."""
-    threadpool_limits(1)  # a small product takes thirty times as long on several threads
+def start_search(make: Callable[..., Searcher], arguments: tuple[Any, ...]) -> Answer:
+    """Answer lists of requests in a child process; each summary is sent at once."""
+    threadpool_limits(1)  # small products take thirty times as long on several threads
     searcher = make(*arguments)
 
     def work(requests: Sequence[Request], send: Send) -> None:
@@ -75,9 +74,9 @@ def begin_search(make: Callable[..., Searcher], arguments: tuple[Any, ...]) -> A
 
 
 class Pool:
-    """Processes that work on the candidates of one match; with 1 worker, only this one.
+    """Search the candidates of one match in several processes; with one worker, in this one.
 
-    make, arguments  make(*arguments) is the searcher of each process
+    make, arguments  make(*arguments) returns the searcher of a process
     """
 
     def __init__(
@@ -105,46 +104,48 @@ class Pool:
     def run(
         self, requests: Sequence[Request], done: Done = lambda summary: None
     ) -> dict[int, Summary]:
-        """Answer all requests; done is called with each summary as it comes."""
-        found: dict[int, Summary] = {}
+        """Answer all requests; done is called with each summary on arrival."""
+        summaries: dict[int, Summary] = {}
         for request in requests:
             if request.task is not None:
                 plugin = request.task.effect.plugin is not None
                 stages = (*request.task.before, *request.task.behind)
                 plugin |= any(stage.effect.plugin is not None for stage in stages)
                 self._is_plugin[request.key] = plugin
-        here = [r for r in requests if self._is_plugin[r.key] or not self._n_children]
-        away = [r for r in requests if r not in here]
-        busy = self._hand_out(away)
-        for request in here:
+        local = [r for r in requests if self._is_plugin[r.key] or not self._n_children]
+        remote = [r for r in requests if r not in local]
+        busy = self._distribute(remote)
+        for request in local:
             signals.check()
-            found[request.key] = self._here.answer(request)
-            done(found[request.key])
-        self._collect(busy, found, done)
-        return found
+            summaries[request.key] = self._here.answer(request)
+            done(summaries[request.key])
+        self._collect(busy, summaries, done)
+        return summaries
 
-    def _hand_out(self, requests: Sequence[Request]) -> list[ChildProcess]:
+    def _distribute(self, requests: Sequence[Request]) -> list[ChildProcess]:
+        """Send requests to the child processes; return those that have to answer."""
         if not requests:
             return []
         while len(self._children) < self._n_children:
-            self._children.append(ChildProcess(begin_search, self._arguments, inbox=self._inbox))
-        shares: Mapping[int, list[Request]] = {i: [] for i in range(self._n_children)}
+            self._children.append(ChildProcess(start_search, self._arguments, inbox=self._inbox))
+        by_child: Mapping[int, list[Request]] = {i: [] for i in range(self._n_children)}
         for request in requests:
-            shares[request.key % self._n_children].append(request)
+            by_child[request.key % self._n_children].append(request)
         busy = []
-        for index, share in shares.items():
-            if share:
-                self._send(self._children[index], share)
+        for index, part in by_child.items():
+            if part:
+                self._send(self._children[index], part)
                 busy.append(self._children[index])
         return busy
 
-    def _send(self, child: ChildProcess, share: Sequence[Request]) -> None:
+    def _send(self, child: ChildProcess, requests: Sequence[Request]) -> None:
         try:
-            child.send(share)
+            child.send(requests)
         except ChildDied as death:
             raise _died(death) from death
 
-    def _collect(self, busy: list[ChildProcess], found: dict[int, Summary], done: Done) -> None:
+    def _collect(self, busy: list[ChildProcess], summaries: dict[int, Summary], done: Done) -> None:
+        """Receive the summaries of all requests that were sent."""
         while busy:
             signals.check()
             try:
@@ -156,11 +157,11 @@ class Pool:
                 raise _died(death) from death
             if kind == "said":
                 key, summary = content
-                found[key] = summary
+                summaries[key] = summary
                 done(summary)
             elif kind == "done":
                 busy.remove(child)
 
 
 def _died(death: ChildDied) -> PluginError:
-    return PluginError(f"A worker process crashed while matching ({death}). Use --workers 1.")
+    return PluginError(f"a worker process crashed while matching ({death}). Use --workers 1.")

@@ -1,8 +1,8 @@
-"""Which effect, with which setting: successive halving over the candidates.
+"""Choose effect and setting by successive halving over the candidates.
 
-Every effect gets its hints and a few evaluations, the better ones are refined, the best ones
-refined longer. Effects whose hints take long are begun only where the others leave something
-unexplained, other phases of the oscillators only after that.
+Every effect starts with its hints and a few evaluations. The better ones are refined, the best ones
+longer. Effects with slow hints start only if the others leave a part unexplained, and other phases
+of the oscillators only after that.
 """
 
 from __future__ import annotations
@@ -18,21 +18,21 @@ from dafxtool.matching.hints.registry import SLOW
 from dafxtool.matching.pool import Pool, Request
 from dafxtool.utils.progress import SILENT, Progress
 
-SOLVED = 0.01  # of the unprocessed recording's distance: nothing else is looked for
-EXACT = 5e-4  # of it: no further evaluation
-UNCLEAR = 0.15  # of it: above this, other phases of the oscillators are tried
+SOLVED = 0.01  # of the unprocessed distance; below it the search stops
+EXACT = 5e-4  # of the unprocessed distance; below it a candidate is not refined
+UNCLEAR = 0.15  # of the unprocessed distance; above it other phases are tried
 
 
 @dataclass(frozen=True)
 class Budget:
-    """Evaluations of each round, and how many candidates take part in it."""
+    """Number of evaluations and candidates of each round."""
 
     first: int = 16
     n_first: int = 6
     second: int = 40
     n_second: int = 3
     last: int = 60
-    plugin: int = 4  # times the evaluations: a plugin has more parameters and no hints
+    plugin: int = 4  # factor for plugins, which have more parameters and no hints
 
 
 BUDGETS = {
@@ -44,9 +44,9 @@ BUDGETS = {
 
 @dataclass
 class Race:
-    """All candidates of one pair.
+    """Search all candidates of one pair.
 
-    unprocessed  distance of the recording as it is
+    unprocessed  distance of the unprocessed recording
     """
 
     pool: Pool
@@ -87,7 +87,7 @@ class Race:
         return [self.summaries[key] for key in self._ranked(keys)]
 
     def start(self, tasks: Sequence[Task]) -> list[Summary]:
-        """Begin tasks without refining them."""
+        """Start tasks without refining them."""
         return [self.summaries[key] for key in self._begin(tasks)]
 
     def refine_jointly(self, tasks: Sequence[JointTask], evaluations: int) -> list[Summary]:
@@ -98,7 +98,7 @@ class Race:
 
     @property
     def evaluations(self) -> int:
-        """How often a candidate was rendered and compared."""
+        """Return how many times a candidate was rendered and compared."""
         return sum(summary.evaluations for summary in self.summaries.values())
 
     def _refine(self, keys: list[int]) -> None:
@@ -126,10 +126,10 @@ class Race:
     def _run(self, requests: Sequence[Request]) -> None:
         if not requests:
             return
-        found = self.pool.run(requests, lambda summary: self._tell(summary))
+        found = self.pool.run(requests, lambda summary: self._report(summary))
         self.summaries |= found
 
-    def _tell(self, summary: Summary) -> None:
+    def _report(self, summary: Summary) -> None:
         best = min([summary, *self.summaries.values()], key=lambda each: each.distance)
         share = best.distance / max(self.unprocessed, 1e-12)
         name = best.stages[-1].effect.name if best.stages else "clean"

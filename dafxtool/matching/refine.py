@@ -1,9 +1,9 @@
 """Refine a setting by least squares: Levenberg-Marquardt with Broyden's updates.
 
-The residual is the vector of all spectral differences, so a few renders give the slope in every
-parameter at once; afterwards each further step costs one render (Broyden 1965). Coordinates are
-normalised values over their standard deviations: a delay time that is known to the sample moves
-by a hair, a mix by a tenth of its range.
+The residual is the vector of all spectral differences. One render for each parameter gives its
+slope; each further step costs one render (Broyden 1965). Coordinates are normalised values divided
+by their standard deviations, so a delay time that is known to the sample moves by much less than a
+mix that may be off by a tenth of its range.
 
 Moré 1978, "The Levenberg-Marquardt algorithm: implementation and theory".
 """
@@ -19,51 +19,51 @@ Vector = NDArray[np.float64]
 Residual = Callable[[Vector], "NDArray[np.float32] | None"]  # None: cannot be rendered
 
 STEP = 0.2  # of the standard deviation, for finite differences
-LARGEST_STEP = 3.0  # standard deviations
+MAX_STEP = 3.0  # standard deviations
 
 
 class Refinement:
     """A search that can be continued.
 
-    position   (n,) normalised values of the best point so far
+    point      (n,) normalised values of the best point so far
     cost       squared norm of its residual; infinite if it cannot be rendered
-    finished   no further gain is to be expected
+    finished   whether no further gain is expected
     """
 
-    def __init__(self, residual: Residual, position: Vector, deviation: Vector) -> None:
+    def __init__(self, residual: Residual, point: Vector, deviation: Vector) -> None:
         self._residual, self._deviation = residual, deviation
         self._left = 1
-        self.position = np.clip(position, 0.0, 1.0)
+        self.point = np.clip(point, 0.0, 1.0)
         self._jacobian: NDArray[np.float32] | None = None
-        self._current = self._evaluate(self.position)
+        self._current = self._evaluate(self.point)
         self.cost = _squared(self._current)
         self._step = STEP
         self._damping = 1e-2
         self._is_fresh = False
         self._n_small = 0
-        self.finished = self._current is None or not len(position)
+        self.finished = self._current is None or not len(point)
 
     def jacobian(self) -> NDArray[np.float32] | None:
-        """Slope (n_residuals, n) of the residual per unit of the normalised values."""
+        """Return the slope (n_residuals, n) of the residual per unit of normalised values."""
         if self._jacobian is None:
             return None
         return np.divide(self._jacobian, self._deviation, dtype=np.float32)
 
     def advance(self, most_evaluations: int, tolerance: float = 2e-3, target: float = 0.0) -> None:
-        """Continue for at most so many evaluations, or until gains stay below the tolerance.
+        """Continue for up to most_evaluations, or until gains stay below the tolerance.
 
-        target  cost at which it ends
+        target  cost at which the search stops
         """
         self._left = most_evaluations
         while not self.finished and self._left > 0:
             if self.cost <= target:
                 return
             if self._jacobian is None:
-                if self._left <= len(self.position):
+                if self._left <= len(self.point):
                     return
                 self._differentiate()
-            moved, gain = self._try_step()
-            if moved:
+            is_taken, gain = self._try_step()
+            if is_taken:
                 self._is_fresh = False
                 self._n_small = self._n_small + 1 if gain < tolerance else 0
                 self.finished = self._n_small >= 2
@@ -74,24 +74,24 @@ class Refinement:
                 self._damping = 1e-2
                 self._jacobian = None
 
-    def _evaluate(self, position: Vector) -> NDArray[np.float32] | None:
+    def _evaluate(self, point: Vector) -> NDArray[np.float32] | None:
         self._left -= 1
-        return self._residual(position)
+        return self._residual(point)
 
     def _differentiate(self) -> None:
         assert self._current is not None
         columns = []
         for i, deviation in enumerate(self._deviation):
             step = self._step * deviation
-            moved = self.position.copy()
+            moved = self.point.copy()
             moved[i] += step if moved[i] + step <= 1 else -step
             moved = np.clip(moved, 0.0, 1.0)
-            change = (moved[i] - self.position[i]) / deviation
-            found = self._evaluate(moved) if change else None
-            if found is None:
+            change = (moved[i] - self.point[i]) / deviation
+            residual = self._evaluate(moved) if change else None
+            if residual is None:
                 columns.append(np.zeros_like(self._current))
             else:
-                columns.append((found - self._current) / np.float32(change))
+                columns.append((residual - self._current) / np.float32(change))
         self._jacobian = np.stack(columns, axis=1)
         self._is_fresh = True
 
@@ -99,29 +99,29 @@ class Refinement:
         """Try one step; return whether it was taken, and its relative gain."""
         assert self._jacobian is not None and self._current is not None
         step = self._solve()
-        proposed = np.clip(self.position + step * self._deviation, 0.0, 1.0)
-        step = (proposed - self.position) / self._deviation
+        proposed = np.clip(self.point + step * self._deviation, 0.0, 1.0)
+        step = (proposed - self.point) / self._deviation
         length = float(step @ step)
         if length < 1e-12:
             self._damping *= 100
             return False, 0.0
-        found = self._evaluate(proposed)
-        if found is None:
+        residual = self._evaluate(proposed)
+        if residual is None:
             self._damping *= 10
             return False, 0.0
-        surprise = found - self._current - self._jacobian @ step.astype(np.float32)
-        self._jacobian += np.outer(surprise, (step / length).astype(np.float32))
-        cost = _squared(found)
+        error = residual - self._current - self._jacobian @ step.astype(np.float32)
+        self._jacobian += np.outer(error, (step / length).astype(np.float32))
+        cost = _squared(residual)
         if cost >= self.cost:
             self._damping *= 8
             return False, 0.0
         gain = 1 - cost / self.cost
-        self.position, self._current, self.cost = proposed, found, cost
+        self.point, self._current, self.cost = proposed, residual, cost
         self._damping = max(self._damping / 5, 1e-5)
         return True, gain
 
     def _solve(self) -> Vector:
-        """The damped Gauss-Newton step; coordinates that would leave the range stay out."""
+        """Compute the damped Gauss-Newton step, without coordinates that would leave the range."""
         assert self._jacobian is not None and self._current is not None
         normal = (self._jacobian.T @ self._jacobian).astype(np.float64)
         slope = (self._jacobian.T @ self._current).astype(np.float64)
@@ -135,14 +135,12 @@ class Refinement:
             matrix = normal[np.ix_(index, index)] + self._damping * np.diag(scale[index])
             step[:] = 0.0
             step[index] = np.linalg.lstsq(matrix, -slope[index], rcond=None)[0]
-            beyond = self.position + step * self._deviation
-            stuck = free & (
-                ((self.position <= 0) & (beyond < 0)) | ((self.position >= 1) & (beyond > 1))
-            )
+            beyond = self.point + step * self._deviation
+            stuck = free & (((self.point <= 0) & (beyond < 0)) | ((self.point >= 1) & (beyond > 1)))
             if not stuck.any():
                 break
             free &= ~stuck
-        return np.clip(step, -LARGEST_STEP, LARGEST_STEP)
+        return np.clip(step, -MAX_STEP, MAX_STEP)
 
 
 def _squared(residual: NDArray[np.float32] | None) -> float:

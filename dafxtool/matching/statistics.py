@@ -1,7 +1,7 @@
-"""Statistics of one recording in which effects show, whatever is being played or said.
+"""Compute statistics of a recording that depend on the effect more than on the content.
 
-None depends on the level. They come in groups; a group's values are divided by how much they vary
-between dry segments, so that a distance of 1 is what other words of the same voice make.
+They do not depend on the level. Each value is divided by its variation between dry segments, so a
+distance of 1 is that between other words of the same voice.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ ACTIVE_DB = 35.0  # below the loudest frame: quieter frames are left out
 MODULATION_HZ = (0.5, 24.0)
 N_MODULATIONS = 24
 N_LAGS = 96  # of the cepstrum, 10 ms to 1 s
-FEWEST_SCALES = 0.25  # of a group's mean scale: no single value counts for more than four
+MIN_SCALE = 0.25  # of the mean scale of a group, so that no value counts more than four times
 
 Groups = dict[str, NDArray[np.float64]]
 
@@ -52,12 +52,12 @@ def statistics_of(audio: Array) -> Groups:
     bands = 10 * np.log10(power @ _bands() + 1e-7)
     frame_level = 10 * np.log10(power.mean(axis=1) + 1e-9)
     active = frame_level > frame_level.max() - ACTIVE_DB
-    heard = bands[active]
+    active_bands = bands[active]
     return {
-        "mean": heard.mean(axis=0),
-        "deviation": heard.std(axis=0),
-        "low": np.percentile(heard, 10, axis=0) - heard.mean(axis=0),
-        "high": np.percentile(heard, 90, axis=0) - heard.mean(axis=0),
+        "mean": active_bands.mean(axis=0),
+        "std": active_bands.std(axis=0),
+        "low": np.percentile(active_bands, 10, axis=0) - active_bands.mean(axis=0),
+        "high": np.percentile(active_bands, 90, axis=0) - active_bands.mean(axis=0),
         "movement": np.abs(np.diff(bands, axis=0))[active[:-1] | active[1:]].mean(axis=0),
         "roughness": _roughness(magnitude[active]),
         "cepstrum": _cepstrum(audio),
@@ -68,14 +68,14 @@ def statistics_of(audio: Array) -> Groups:
 
 
 def _roughness(magnitude: Array) -> NDArray[np.float64]:
-    """Mean bend of the log spectrum along frequency, in 16 regions."""
+    """Compute the mean curvature of the log spectrum along frequency, in 16 regions."""
     log = np.log(magnitude + 1e-4)
     bend = np.abs(np.diff(log, n=2, axis=1)).mean(axis=0)
     return np.array([part.mean() for part in np.array_split(bend, 16)])
 
 
 def _cepstrum(audio: Array) -> NDArray[np.float64]:
-    """Largest cepstral value in each of N_LAGS logarithmic spans of 10 ms to 1 s: echoes."""
+    """Compute the largest cepstral value in N_LAGS logarithmic spans of 10 ms to 1 s (echoes)."""
     n_fft = scipy.fft.next_fast_len(2 * audio.size, real=True)
     size = np.abs(scipy.fft.rfft(audio, n_fft))
     log = np.log(size + 1e-2 * size.mean() + 1e-9)
@@ -88,7 +88,7 @@ def _cepstrum(audio: Array) -> NDArray[np.float64]:
 
 
 def echo_times_ms(audios: Sequence[Array], n: int) -> list[float]:
-    """The n likeliest echo times: largest peaks of the mean cepstrum from 20 ms to 1 s."""
+    """Return the n most likely echo times: peaks of the mean cepstrum from 20 ms to 1 s."""
     total = np.zeros(SAMPLE_RATE + 1)
     for audio in audios:
         n_fft = scipy.fft.next_fast_len(max(2 * audio.size, 2 * SAMPLE_RATE + 2), real=True)
@@ -107,9 +107,9 @@ def echo_times_ms(audios: Sequence[Array], n: int) -> list[float]:
 
 
 def _modulation(bands: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Spectrum of the level's movement in 4 regions of frequency: tremolo, phaser, chorus."""
+    """Compute the modulation spectrum in 4 regions of frequency: tremolo, phaser, chorus."""
     rate = SAMPLE_RATE / HOP
-    found = []
+    spectra = []
     for region in np.array_split(np.maximum(bands, bands.max() - 60), 4, axis=1):
         envelope = region - region.mean(axis=0)
         window = np.hanning(len(envelope))[:, None]
@@ -119,12 +119,12 @@ def _modulation(bands: NDArray[np.float64]) -> NDArray[np.float64]:
         index = np.searchsorted(frequencies, edges)
         sums = [power[a : max(b, a + 1)].mean() for a, b in pairwise(index)]
         log = np.log(np.array(sums) + 1e-6)
-        found.append(log - log.mean())
-    return np.concatenate(found)
+        spectra.append(log - log.mean())
+    return np.concatenate(spectra)
 
 
 def _levels(frame_level: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Percentiles of the level over time, and of its rises and falls, in dB."""
+    """Compute percentiles of the level over time, and of its changes, in dB."""
     relative = np.maximum(frame_level - frame_level.max(), -60)
     steps = np.diff(relative)
     shares = (5, 10, 20, 30, 40, 50, 60, 70, 80, 90)
@@ -134,7 +134,7 @@ def _levels(frame_level: NDArray[np.float64]) -> NDArray[np.float64]:
 
 
 def _waveform(audio: Array) -> NDArray[np.float64]:
-    """How samples are distributed below the peak and around the RMS, in log shares."""
+    """Compute log histograms of samples relative to the peak and to the RMS, and kurtosis."""
     size = np.abs(audio)
     peak = float(size.max()) + 1e-9
     over_peak = np.histogram(size / peak, bins=16, range=(0, 1))[0]
@@ -151,18 +151,18 @@ def mean_of(groups: Sequence[Groups]) -> Groups:
 
 
 def scales_of(groups: Sequence[Groups]) -> Groups:
-    """How much each statistic varies between segments of one recording."""
+    """Compute the variation of each statistic between segments of one recording."""
     scales = {}
     for name in groups[0]:
         values = np.stack([each[name] for each in groups])
-        spread = values.std(axis=0, ddof=1) if len(values) > 1 else np.ones(values.shape[1])
-        typical = float(spread.mean()) + 1e-9
-        # Few segments know the scale of a group better than that of each value.
+        std = values.std(axis=0, ddof=1) if len(values) > 1 else np.ones(values.shape[1])
+        typical = float(std.mean()) + 1e-9
+        # Few segments give a better estimate for the group than for each value.
         trust = len(values) / (len(values) + 8)
-        scales[name] = np.maximum(trust * spread + (1 - trust) * typical, FEWEST_SCALES * typical)
+        scales[name] = np.maximum(trust * std + (1 - trust) * typical, MIN_SCALE * typical)
     return scales
 
 
 def statistics_distance(ours: Groups, theirs: Groups, scales: Groups) -> float:
-    """Mean absolute difference over the scale, mean over the groups."""
+    """Compute the mean absolute difference in units of scales, averaged over the groups."""
     return float(np.mean([np.abs((ours[n] - theirs[n]) / scales[n]).mean() for n in ours]))

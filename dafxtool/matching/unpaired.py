@@ -1,9 +1,9 @@
-"""Match references with other content: compare statistics, not sounds.
+"""Match references with other content by the statistics of their spectra.
 
-Settings over the range of each effect are tried on segments of the recording. Below the content's
-own variation a finer search fits the words, so an effect's answer is the mean of what was tried,
-weighted by exp(-(distance - smallest) / 0.05), and "leave it" wins unless the distance falls by a
-fifth.
+Settings over the range of each effect are tried on segments of the recording. A finer search would
+fit the content, not the effect. So the answer of an effect is the mean of the tried settings,
+weighted by exp(-(distance - smallest) / 0.05). No effect is the answer unless the distance falls by
+a fifth.
 """
 
 from __future__ import annotations
@@ -25,9 +25,9 @@ from dafxtool.matching.answer import (
     complexity,
     verdict_of,
 )
-from dafxtool.matching.candidate import HELD_FOR_LEVEL, Summary
+from dafxtool.matching.candidate import LEVEL_PARAMETER, Summary
 from dafxtool.matching.chain import Stage, render_stage
-from dafxtool.matching.level import settle_level
+from dafxtool.matching.level import match_level
 from dafxtool.matching.objective import Array, rms
 from dafxtool.matching.paired import N_CANDIDATES, Options, usable_effects
 from dafxtool.matching.pool import Pool, Request
@@ -43,22 +43,22 @@ from dafxtool.matching.statistics import (
 )
 from dafxtool.utils.progress import SILENT, Progress
 
-WORTH_IT = 0.8  # of the unprocessed distance: what an effect has to fall below
-NEAR = 0.02  # of the unprocessed distance: a simpler effect that is so near the best one wins
+WORTH_IT = 0.8  # of the unprocessed distance; an effect has to fall below it
+NEAR = 0.02  # of the unprocessed distance: a simpler effect this near to the best is chosen
 TEMPERATURE = 0.05  # of the weights, in distances
-N_POINTS = {"fast": 16, "default": 32, "thorough": 64}  # powers of 2, as Sobol points want
-N_AGAIN = 5  # effects that are tried again around their better points
+N_POINTS = {"fast": 16, "default": 32, "thorough": 64}  # powers of 2, for Sobol points
+N_REFINED = 5  # effects that are tried again near their better points
 N_ECHOES = 2
 NARROW = frozenset({"time", "rate", "frequency", "delay", "centre", "semitones"})
-LEAST_SPREAD = 0.02  # of the range
+MIN_STD = 0.02  # of the range
 N_TRIED_SEGMENTS = {"fast": 2, "default": 4, "thorough": 8}
 MOST_REFERENCE_SEGMENTS = 48
-SILENT_SHARE = 0.1  # of the loudest segment's RMS: quieter segments are left out
+SILENT_SHARE = 0.1  # of the RMS of the loudest segment; quieter ones are left out
 
 
 @dataclass(frozen=True)
 class Trial:
-    """An effect whose settings are to be tried, with held values."""
+    """An effect whose settings are tried, with fixed values."""
 
     effect: Effect
     held: Mapping[str, float] = field(default_factory=dict)
@@ -67,7 +67,7 @@ class Trial:
 
 
 def segments_of(audio: Array, most: int) -> list[Array]:
-    """Cut up to `most` segments with sound out of audio at 24 kHz, evenly over its length."""
+    """Cut up to `most` segments that are not silent from audio at 24 kHz, evenly spaced."""
     if audio.size <= SEGMENT_SAMPLES:
         return [audio]
     n = max(1, min(4 * most, (audio.size - SEGMENT_SAMPLES) // (SEGMENT_SAMPLES // 2) + 1))
@@ -80,9 +80,9 @@ def segments_of(audio: Array, most: int) -> list[Array]:
 
 
 class Tryer:
-    """Tries settings of effects on the segments of one recording.
+    """Try settings of effects on the segments of one recording.
 
-    echo_times_ms  likeliest echoes of the references
+    echo_times_ms  most likely echo times of the references
     """
 
     def __init__(
@@ -98,7 +98,7 @@ class Tryer:
         self._tried: dict[int, _Tried] = {}
 
     def answer(self, request: Request) -> Summary:
-        """Try settings of one effect, over its range or around what was tried before."""
+        """Try settings of one effect, over its range or near its better points."""
         if request.task is not None:
             assert isinstance(request.task, Trial)
             tried = self._tried[request.key] = _Tried(request.task)
@@ -111,7 +111,7 @@ class Tryer:
         return self._settled(tried)
 
     def _settled(self, tried: _Tried) -> Summary:
-        """The weighted mean, or the best point where the mean is clearly worse."""
+        """Return the weighted mean, or the best point if the mean is clearly worse."""
         best = tried.best()
         if not np.isfinite(best[1]):
             return Summary((tried.stage_at(best[0]),), np.inf, len(tried.distances), finished=True)
@@ -132,11 +132,11 @@ class Tryer:
 
 
 class _Tried:
-    """The points of one effect that were tried, with their distances."""
+    """The settings of one effect that were tried, with their distances."""
 
     def __init__(self, trial: Trial) -> None:
         effect = trial.effect
-        level = HELD_FOR_LEVEL.get(effect.name) if effect.plugin is None else None
+        level = LEVEL_PARAMETER.get(effect.name) if effect.plugin is None else None
         self.effect = effect
         self.free = [p for p in effect.parameters if p.name not in trial.held and p.name != level]
         self._base = effect.default_setting() | dict(trial.held)
@@ -144,7 +144,7 @@ class _Tried:
         self.distances: NDArray[np.float64] = np.empty(0)
 
     def stage_at(self, point: NDArray[np.float64]) -> Stage:
-        """The stage at normalised values."""
+        """Return the stage at shares (0 to 1) of the usual ranges."""
         values = {}
         for p, share in zip(self.free, point, strict=True):
             low, high = p.usual_ends()
@@ -152,37 +152,37 @@ class _Tried:
         return Stage(self.effect, self._base | values)
 
     def add(self, points: NDArray[np.float64], distances: Sequence[float]) -> None:
-        """Note points and their distances."""
+        """Add points with their distances."""
         self.points = np.vstack([self.points, points])
         self.distances = np.concatenate([self.distances, distances])
 
     def best(self) -> tuple[NDArray[np.float64], float]:
-        """The nearest point and its distance."""
+        """Return the point with the smallest distance, and that distance."""
         index = int(np.argmin(self.distances))
         return self.points[index], float(self.distances[index])
 
     def mean(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        """Weighted mean and standard deviation of the points."""
+        """Return the weighted mean and standard deviation of the points."""
         weights = np.exp(-(self.distances - self.distances.min()) / TEMPERATURE)
         weights /= weights.sum()
         mean = weights @ self.points
-        spread = np.sqrt(weights @ np.square(self.points - mean))
-        # Between two echo times that fit lies one that does not.
+        std = np.sqrt(weights @ np.square(self.points - mean))
+        # The mean of two echo times that fit does not fit.
         narrow = np.array([p.name in NARROW for p in self.free], dtype=bool)
         mean[narrow] = self.best()[0][narrow]
-        spread[narrow] = np.minimum(spread[narrow], LEAST_SPREAD)
-        return mean, spread
+        std[narrow] = np.minimum(std[narrow], MIN_STD)
+        return mean, std
 
     def nearby(self, n: int) -> NDArray[np.float64]:
-        """Points around the mean, as far apart as the good ones are."""
-        mean, spread = self.mean()
+        """Return points near the mean, with the standard deviation of the good ones."""
+        mean, std = self.mean()
         normal = norm.ppf(_points(len(self.free), n))
-        return np.clip(mean + np.maximum(spread, LEAST_SPREAD) * normal, 0.0, 1.0)
+        return np.clip(mean + np.maximum(std, MIN_STD) * normal, 0.0, 1.0)
 
     def with_echoes(
         self, points: NDArray[np.float64], times_ms: Sequence[float]
     ) -> list[NDArray[np.float64]]:
-        """Points of a delay whose time is one of the references' echoes."""
+        """Return points of a delay whose time is an echo time of the references."""
         names = [p.name for p in self.free]
         if self.effect.name != "delay" or "time" not in names:
             return []
@@ -236,7 +236,7 @@ def match_like(
         with Pool(Tryer, arguments, options.workers) as pool:
             requests = [Request(key, trial) for key, trial in enumerate(trials)]
             found = pool.run(requests, lambda summary: progress.advance(1))
-            ranked = sorted(found, key=lambda key: (found[key].distance, key))[:N_AGAIN]
+            ranked = sorted(found, key=lambda key: (found[key].distance, key))[:N_REFINED]
             n_more = N_POINTS[options.budget] // 2
             found |= pool.run([Request(key, None, n_more) for key in ranked])
         progress.finish()
@@ -249,9 +249,9 @@ def match_like(
 def _at_level(
     explanation: Explanation, ours: Sequence[Array], theirs: Sequence[Array]
 ) -> Explanation:
-    """Bring the answer to the level of the references' segments."""
+    """Adjust the answer to the level of the references."""
     dry, reference = np.concatenate(ours), np.concatenate(theirs)
-    stages = settle_level(explanation.stages, dry, reference, SAMPLE_RATE)
+    stages = match_level(explanation.stages, dry, reference, SAMPLE_RATE)
     return replace(explanation, stages=stages)
 
 
@@ -280,7 +280,7 @@ def _decide(summaries: Sequence[Summary], unprocessed: float, started: float) ->
         time.monotonic() - started,
         verdict_of(best, 0.0),
         remarks=(
-            "The distance compares statistics in units of what differs between segments of the "
+            "The distance compares statistics, in units of their variation between segments of the "
             "recording.",
         ),
     )

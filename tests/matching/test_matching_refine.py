@@ -20,15 +20,15 @@ def test_a_linear_residual_is_solved_in_a_few_evaluations():
     minimum, calls = np.array([0.3, 0.6, 0.45]), []
     search = Refinement(quadratic(minimum, calls), np.full(3, 0.5), np.full(3, 0.2))
     search.advance(20)
-    np.testing.assert_allclose(search.position, minimum, atol=1e-4)
+    np.testing.assert_allclose(search.point, minimum, atol=1e-4)
     assert len(calls) <= 20
 
 
 def test_a_minimum_beyond_the_range_ends_at_its_border():
     search = Refinement(quadratic(np.array([1.4, 0.5]), []), np.full(2, 0.5), np.full(2, 0.2))
     search.advance(40)
-    assert search.position[0] == 1.0
-    assert 0 <= search.position[1] <= 1
+    assert search.point[0] == 1.0
+    assert 0 <= search.point[1] <= 1
 
 
 def test_a_curved_valley_is_followed():
@@ -38,7 +38,7 @@ def test_a_curved_valley_is_followed():
 
     search = Refinement(residual, np.array([0.1, 0.9]), np.full(2, 0.1))
     search.advance(300)
-    np.testing.assert_allclose(search.position, [0.5, 0.5], atol=1e-2)
+    np.testing.assert_allclose(search.point, [0.5, 0.5], atol=1e-2)
 
 
 def test_a_search_that_is_continued_never_gets_worse():
@@ -56,7 +56,7 @@ def test_points_that_cannot_be_rendered_are_avoided():
 
     search = Refinement(residual, np.array([0.5]), np.array([0.1]))
     search.advance(30)
-    assert 0.5 <= search.position[0] <= 0.55
+    assert 0.5 <= search.point[0] <= 0.55
 
 
 def test_a_start_that_cannot_be_rendered_is_finished_at_once():

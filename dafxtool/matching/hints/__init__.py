@@ -1,1 +1,1 @@
-"""Starting points read off a pair in closed form, one module for each kind of effect."""
+"""Estimate starting points from a pair in closed form, one module for each kind of effect."""

@@ -1,7 +1,7 @@
-"""Echoes: peaks of the impulse response from dry to wet.
+"""Estimate delays from the peaks of the impulse response from dry to wet.
 
 For y[n] = (1 - m) x[n] + m (x[n - d] + f x[n - 2d] + ...) the response is 1 - m at 0, m at d and
-m f at 2 d. With its level unknown, the ratios still give mix m and feedback f.
+m f at 2 d. The ratios give mix m and feedback f, whatever the level.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from dafxtool.matching.hints.start import Start, clipped
 from dafxtool.matching.pair import Pair
 
 N_PEAKS = 3
-SHORTEST_MS = 5.0  # nearer peaks are those of a filter
+SHORTEST_MS = 5.0  # earlier peaks are those of a filter
 
 
 def starts(pair: Pair, effect: Effect) -> list[Start]:
@@ -26,7 +26,7 @@ def starts(pair: Pair, effect: Effect) -> list[Start]:
         return []
     direct = float(response[0])
     size = np.abs(response[first:last]).copy()
-    found = []
+    proposed = []
     for _ in range(N_PEAKS):
         peak = int(np.argmax(size))
         lag = first + peak
@@ -36,6 +36,8 @@ def starts(pair: Pair, effect: Effect) -> list[Start]:
         feedback = float(np.clip(second / echo if echo else 0.0, -1, 1))
         setting = {"time": 1000 * lag / rate, "feedback": 100 * feedback, "mix": 100 * mix}
         deviations = {"time": 0.0, "feedback": 0.03, "mix": 0.02}
-        found.append(Start(effect, clipped(effect, setting), deviations, score=-float(size[peak])))
+        proposed.append(
+            Start(effect, clipped(effect, setting), deviations, score=-float(size[peak]))
+        )
         size[max(0, peak - 8) : peak + 9] = 0.0
-    return found
+    return proposed

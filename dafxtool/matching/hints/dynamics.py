@@ -1,4 +1,4 @@
-"""Compressor, limiter, gate and multiband: level in against level out."""
+"""Estimate thresholds and ratios of dynamics effects from the levels of dry and wet frames."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ FRAME_SECONDS = 0.02
 
 
 def levels(pair: Pair) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Level in dB of dry and wet in frames that hold sound."""
+    """Compute the levels of dry and wet in dB (n_frames,), in frames that are not silent."""
     length = max(16, round(FRAME_SECONDS * pair.sample_rate))
     n = pair.dry.size // length
     both = np.stack([pair.dry, pair.wet])[:, : n * length].astype(np.float64)
     level = 10 * np.log10(np.square(both.reshape(2, n, length)).mean(axis=2) + 1e-12)
-    kept = level[0] > level[0].max(initial=-120) - 50
-    return level[0][kept], level[1][kept]
+    is_active = level[0] > level[0].max(initial=-120) - 50
+    return level[0][is_active], level[1][is_active]
 
 
 def fit_knee(
@@ -41,13 +41,13 @@ def fit_knee(
 
 
 def compressor_starts(pair: Pair, effect: Effect) -> list[Start]:
-    """Propose threshold and ratio, with quick and slow time constants."""
+    """Propose threshold and ratio, with fast and slow time constants."""
     dry, wet = levels(pair)
     if len(dry) < 8:
         return [Start(effect)]
     threshold, slope, _, error = fit_knee(dry, wet - dry, above=True)
     ratio = 1 / max(1 + min(slope, 0.0), 0.05)
-    # The detector follows peaks, which lie above the frame's RMS level.
+    # The detector follows peaks, which are louder than the RMS level of a frame.
     threshold += 6.0
     deviations = {"threshold": 0.15, "ratio": 0.15, "attack": 0.2, "release": 0.2}
     names = {p.name for p in effect.parameters}
@@ -75,7 +75,7 @@ def gate_starts(pair: Pair, effect: Effect) -> list[Start]:
 
 
 def limiter_starts(pair: Pair, effect: Effect) -> list[Start]:
-    """Propose how far the audio is driven beyond the ceiling: only the difference is heard."""
+    """Propose how far the audio is driven beyond the ceiling; only the difference matters."""
     dry, wet = levels(pair)
     if len(dry) < 8:
         return [Start(effect)]
@@ -95,6 +95,6 @@ def multiband_starts(pair: Pair, effect: Effect) -> list[Start]:
         shape | {"low-crossover": low, "high-crossover": high}
         for low, high in ((150.0, 2000.0), (250.0, 3500.0), (450.0, 5000.0))
     ]
-    # One band holds less than all of them.
+    # A single band is quieter than the sum.
     settings += [s | {"threshold": s["threshold"] - 6} for s in settings if "threshold" in s]
     return [Start(effect, clipped(effect, s), deviations) for s in settings]

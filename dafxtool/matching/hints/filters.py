@@ -1,9 +1,9 @@
-"""Linear effects, and static nonlinearities in front of linear ones, from the response.
+"""Fit filters, and static nonlinearities in front of filters, to the frequency response.
 
-The response from dry to wet is estimated over all frames and compared with the response of the
-effect to a quiet impulse, which takes well under a millisecond. Where an effect drives a
-nonlinearity first, the drive whose output explains most of the wet recording is taken (Hammerstein
-model), and the filters behind it are fitted to the response that remains.
+The response from dry to wet is estimated over all frames. It is compared with the response of the
+effect to a quiet impulse, which takes less than a millisecond. If the effect starts with a
+nonlinearity (Hammerstein model), the drive is chosen that explains most of the wet recording. The
+filters behind it are then fitted to the remaining response.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from dafxtool.matching.pair import (
 )
 
 IMPULSE_SAMPLES = 2048
-QUIET = 1e-4  # height of the impulse: so far below full scale nothing saturates
+QUIET = 1e-4  # amplitude of the impulse, where nothing saturates
 N_FIRST = 32  # Sobol points
 N_DESCENTS = 6
 N_DRIVES = 9
@@ -49,25 +49,25 @@ def driven_starts(
     """Propose a setting of an effect that drives a nonlinearity into filters.
 
     drive  parameter in front of the nonlinearity
-    held   parameters that change nothing but the level
+    held   parameters that change only the level
     """
     parameter = effect.parameter(drive)
     base = effect.default_setting()
 
-    def explained(position: float) -> tuple[float, Response, dict[str, float]]:
-        setting = base | {drive: parameter.from_normalised(position)}
+    def try_drive(normalised: float) -> tuple[float, Response, dict[str, float]]:
+        setting = base | {drive: parameter.from_normalised(normalised)}
         driven = apply_effect(effect, pair.dry, pair.sample_rate, setting)
         response = Response(spectrum(driven, FRAME, HOP), pair.wet_frames)
         return _mean_coherence(response), response, setting
 
-    positions = list(np.linspace(0, 1, N_DRIVES))
-    scored = [explained(p) for p in positions]
+    drives = list(np.linspace(0, 1, N_DRIVES))
+    scored = [try_drive(value) for value in drives]
     best = int(np.argmax([s[0] for s in scored]))
     for step in (0.5, 0.25):
         for side in (-1, 1):
-            position = float(np.clip(positions[best] + side * step / (N_DRIVES - 1), 0, 1))
-            positions.append(position)
-            scored.append(explained(position))
+            normalised = float(np.clip(drives[best] + side * step / (N_DRIVES - 1), 0, 1))
+            drives.append(normalised)
+            scored.append(try_drive(normalised))
         best = int(np.argmax([s[0] for s in scored]))
     score, response, reference = scored[best]
     fixed = {drive: reference[drive]} | {name: base[name] for name in held}
@@ -88,23 +88,23 @@ def fit_response(
     sample_rate: int,
     reference: Mapping[str, float] | None = None,
 ) -> tuple[dict[str, float], float]:
-    """Find the setting whose response has the measured magnitude, whatever its level.
+    """Fit a setting to the measured magnitude response, ignoring the level.
 
-    fixed      values that are not looked for
-    reference  setting whose response the measured one counts from; None for the dry audio
-    returns    the setting, and the weighted standard deviation that is left, in dB
+    fixed      values that are not fitted
+    reference  setting that the source of the response was rendered with; None for dry audio
+    returns    the setting, and the weighted standard deviation of the residual in dB
     """
     free = [p for p in effect.parameters if p.name not in fixed]
     weight = np.sqrt(response.weight / max(response.weight.sum(), 1e-12))
     before = gain_db(effect, reference, sample_rate) if reference else 0.0
     measured = response.gain_db + before
 
-    def setting_at(position: NDArray[np.float64]) -> dict[str, float]:
-        found = {p.name: p.from_normalised(u) for p, u in zip(free, position, strict=True)}
-        return effect.complete(dict(fixed) | found)
+    def setting_at(normalised: NDArray[np.float64]) -> dict[str, float]:
+        values = {p.name: p.from_normalised(u) for p, u in zip(free, normalised, strict=True)}
+        return effect.complete(dict(fixed) | values)
 
-    def residual(position: NDArray[np.float64]) -> NDArray[np.float64]:
-        difference = gain_db(effect, setting_at(position), sample_rate) - measured
+    def residual(normalised: NDArray[np.float64]) -> NDArray[np.float64]:
+        difference = gain_db(effect, setting_at(normalised), sample_rate) - measured
         difference -= float((weight**2) @ difference)
         return weight * np.clip(difference, -30, 30)
 
@@ -113,13 +113,13 @@ def fit_response(
     points = qmc.Sobol(len(free), scramble=False).random(N_FIRST) * 0.9 + 0.05
     points = np.vstack([_largest_bend(measured, response.weight, free, sample_rate), points])
     errors = [float(np.linalg.norm(residual(p))) for p in points]
-    best_position, best_error = points[int(np.argmin(errors))], min(errors)
+    best, best_error = points[int(np.argmin(errors))], min(errors)
     for index in np.argsort(errors, kind="stable")[:N_DESCENTS]:
-        found = least_squares(residual, points[index], bounds=(0, 1), diff_step=1e-3, max_nfev=12)
-        error = float(np.linalg.norm(found.fun))
+        fit = least_squares(residual, points[index], bounds=(0, 1), diff_step=1e-3, max_nfev=12)
+        error = float(np.linalg.norm(fit.fun))
         if error < best_error:
-            best_position, best_error = found.x, error
-    return setting_at(best_position), best_error
+            best, best_error = fit.x, error
+    return setting_at(best), best_error
 
 
 def _largest_bend(
@@ -128,14 +128,14 @@ def _largest_bend(
     free: Sequence[Parameter],
     sample_rate: int,
 ) -> NDArray[np.float64]:
-    """Points with cutoff and gain where the measured response differs most from its median."""
+    """Return points with cutoff and gain where the response differs most from its median."""
     audible = np.flatnonzero(weight > 0)
     names = [p.name for p in free]
     if "gain" not in names or "cutoff" not in names or not len(audible):
         return np.empty((0, len(free)))
     bend = measured - np.median(measured[audible])
-    place = audible[np.argmax(np.abs(bend[audible]))]
-    values = {"gain": bend[place], "cutoff": place * sample_rate / FRAME}
+    index = audible[np.argmax(np.abs(bend[audible]))]
+    values = {"gain": bend[index], "cutoff": index * sample_rate / FRAME}
     point = [
         p.to_normalised(min(max(values[p.name], p.minimum), p.maximum)) if p.name in values else 0.0
         for p in free
@@ -148,9 +148,9 @@ def _largest_bend(
 
 
 def gain_db(effect: Effect, setting: Mapping[str, float], sample_rate: int) -> NDArray[np.float64]:
-    """Gain (n_bins,) of an effect for quiet sounds."""
+    """Compute the gain (n_bins,) of an effect in dB for quiet audio."""
     impulse: Array = np.zeros(IMPULSE_SAMPLES, dtype=np.float32)
     impulse[0] = QUIET
-    heard = apply_effect(effect, impulse, sample_rate, setting) / QUIET
-    response = np.fft.rfft(heard)[:: IMPULSE_SAMPLES // FRAME]
+    output = apply_effect(effect, impulse, sample_rate, setting) / QUIET
+    response = np.fft.rfft(output)[:: IMPULSE_SAMPLES // FRAME]
     return 20 * np.log10(np.abs(response) + 1e-9)

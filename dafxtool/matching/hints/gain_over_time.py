@@ -1,4 +1,4 @@
-"""Tremolo and ring modulator: the wet recording is the dry one times a sinusoid and a constant."""
+"""Estimate tremolo and ring modulation: wet is dry times a sinusoid plus a constant."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from dafxtool.effects.effect import Effect
 from dafxtool.matching.hints.start import Start, clipped
 from dafxtool.matching.pair import Pair
 
-PADDING = 4  # zeros behind the signal, for a finer spectrum
-QUIET = 0.05  # of the mean energy: quieter parts say little
-IN_PHASE = 0.03  # cycles: nearer to the oscillator's own start is that start
+PADDING = 4  # factor of zero padding, for a finer spectrum
+QUIET = 0.05  # of the mean energy; quieter parts have a small weight
+IN_PHASE = 0.03  # cycles; smaller phases are rounded to 0
 
 
 def tremolo_starts(pair: Pair, effect: Effect) -> list[Start]:
-    """Propose rate and depth of a level that goes up and down."""
+    """Propose rate and depth of a periodic change of level."""
     hop = max(1, pair.sample_rate // 400)
     gain, energy = pair.local_gain(2 * hop, hop)
     weight = _saturated(energy)
@@ -27,9 +27,9 @@ def tremolo_starts(pair: Pair, effect: Effect) -> list[Start]:
     swing = float(np.hypot(cosine, sine))
     ratio = min(swing / max(abs(constant), 1e-12), 1.0)
     depth = 200 * ratio / (1 + ratio)
-    # Frames are centred one hop behind their first sample.
+    # The centre of a frame is one hop after its first sample.
     at_zero = np.arctan2(-sine, cosine) - 2 * np.pi * rate * hop / pair.sample_rate
-    phase = _settled(at_zero / (2 * np.pi))
+    phase = _round_phase(at_zero / (2 * np.pi))
     setting = clipped(effect, {"rate": rate, "depth": depth})
     return [Start(effect, setting, {"rate": 0.002, "depth": 0.02}, phase, error)]
 
@@ -46,17 +46,18 @@ def ring_modulator_starts(pair: Pair, effect: Effect) -> list[Start]:
     swing = float(np.hypot(cosine, sine))
     mix = 100 * swing / max(swing + abs(constant), 1e-12)
     sign = -1.0 if constant < 0 and mix < 90 else 1.0
-    phase = _settled(np.arctan2(sign * cosine, sign * sine) / (2 * np.pi))
+    phase = _round_phase(np.arctan2(sign * cosine, sign * sine) / (2 * np.pi))
     setting = clipped(effect, {"frequency": frequency, "mix": mix})
     return [Start(effect, setting, {"frequency": 2e-4, "mix": 0.02}, phase, error)]
 
 
 def _saturated(energy: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Weights that rise with the energy and are alike where there is enough of it."""
+    """Compute weights that rise with the energy and saturate at 1."""
     return energy / (energy + QUIET * max(float(energy.mean()), 1e-30))
 
 
-def _settled(cycles: float) -> float:
+def _round_phase(cycles: float) -> float:
+    """Wrap a phase to 0 to 1 cycles; phases near 0 become 0."""
     cycles = float(cycles % 1.0)
     return 0.0 if min(cycles, 1 - cycles) < IN_PHASE else cycles
 
@@ -71,7 +72,7 @@ def _sinusoid(
     """Fit gain(t) = c + a cos(2 pi f t) + b sin(2 pi f t), weighted by the dry energy.
 
     cross, energy  (n,) products wet * dry and dry * dry, at `rate` Hz
-    returns        f, the share of energy left over, (c, a, b)
+    returns        f, the error relative to other frequencies, (c, a, b)
     """
     parameter = effect.parameter(name)
     low, high = parameter.minimum * 0.95, min(parameter.maximum * 1.05, 0.49 * rate)
@@ -86,19 +87,19 @@ def _sinusoid(
     time = np.arange(cross.size) / rate
     width = 1.0 / time[-1] if time[-1] else 1.0
 
-    def left_over(frequency: float) -> float:
+    def error_at(frequency: float) -> float:
         return _solve(frequency, time, cross, energy)[0]
 
-    # A coarse look around the peak, then a fine one: the error is a narrow valley.
+    # A coarse grid first, then a local search, because the error has a narrow minimum.
     grid = np.clip(start + np.linspace(-0.5, 0.5, 9) * width, low, high)
-    centre = float(grid[np.argmin([left_over(f) for f in grid])])
-    found = minimize_scalar(
-        left_over,
+    centre = float(grid[np.argmin([error_at(f) for f in grid])])
+    result = minimize_scalar(
+        error_at,
         bounds=(max(low, centre - width / 8), min(high, centre + width / 8)),
         method="bounded",
         options={"xatol": 1e-6 * centre, "maxiter": 24},
     )
-    frequency = float(found.x) if found.fun <= left_over(centre) else centre
+    frequency = float(result.x) if result.fun <= error_at(centre) else centre
     error, coefficients = _solve(frequency, time, cross, energy)
     return frequency, error, coefficients
 
@@ -114,6 +115,6 @@ def _solve(
     matrix = (basis * energy) @ basis.T
     right = basis @ cross
     solution = np.linalg.lstsq(matrix, right, rcond=None)[0]
-    # The energy of the wet audio is not needed: only what the fit explains changes.
+    # The error up to a constant, the energy of the wet audio.
     explained = float(solution @ right)
     return -explained, (float(solution[0]), float(solution[1]), float(solution[2]))

@@ -1,8 +1,8 @@
-"""Chorus, flanger and vibrato: a delay that follows a sine.
+"""Estimate chorus, flanger and vibrato: a delay that follows a sine.
 
-Cross-correlation of dry and wet, frame by frame, gives an image over time and delay in which the
-moving voice is a sinusoidal path. Sums along all paths of a grid find it (a Hough transform), as
-one frame's peak is often that of the signal's own period.
+The cross-correlation of dry and wet frames is an image over time and delay, in which the delayed
+voice is a sinusoidal path. Sums along all paths of a grid find it (Hough transform). The peak of a
+single frame is often that of the period of the signal.
 """
 
 from __future__ import annotations
@@ -24,11 +24,11 @@ from dafxtool.matching.pair import Array, Pair
 SWING_MS = 10.0  # of a depth of 100 %, to either side (JUCE's chorus)
 FRAME_SECONDS = 0.032
 HOP_SECONDS = 0.016
-N_PATHS = 7  # that are followed
+N_PATHS = 7  # paths that are refined
 N_STARTS = 3
 FEEDBACKS = (60.0, -60.0)  # %
-CLEAR = 0.1  # share of the voice that is missed along a path that is right
-REACHES_MS = (1.2, 0.8, 0.5, 0.3, 0.2)  # how far off the path is looked for, in turn
+CLEAR = 0.1  # share of the voice that the right path misses at most
+REACHES_MS = (1.2, 0.8, 0.5, 0.3, 0.2)  # largest correction of a path in each round
 N_PHASES = 12
 
 
@@ -53,9 +53,9 @@ class Grid:
 
 
 def starts(pair: Pair, effect: Effect, any_phase: bool = False) -> list[Start]:
-    """Propose rate, depth and centre of the moving voice.
+    """Propose rate, depth and centre of the delay.
 
-    any_phase  the oscillator need not start with the audio
+    any_phase  whether the oscillator may have any phase at the start of the audio
     """
     grid = _grid(effect, pair.seconds)
     longest = (grid.centres.max() + grid.depths.max() / 100 * SWING_MS) / 1000 + 1e-3
@@ -77,16 +77,16 @@ def _with_feedback(
     paths: Sequence[Path],
     tracked: Sequence[tuple[Path, float, float]],
 ) -> list[tuple[Path, float, float]]:
-    """The best path with feedback; if it is not clear, paths followed with feedback as well."""
+    """Return the best path with feedback; if it is not clear, refine paths with feedback."""
     best, misses, _ = tracked[0]
     if misses < CLEAR:
         return [(best, misses, feedback) for feedback in FEEDBACKS]
-    found = [
+    tracked_paths = [
         (*track(pair, path, effect, feedback), feedback)
         for path in paths[:N_STARTS]
         for feedback in FEEDBACKS
     ]
-    return sorted(found, key=lambda each: each[1])[:N_STARTS]
+    return sorted(tracked_paths, key=lambda each: each[1])[:N_STARTS]
 
 
 def _start(effect: Effect, path: Path, misses: float, feedback: float) -> Start:
@@ -100,10 +100,10 @@ def _start(effect: Effect, path: Path, misses: float, feedback: float) -> Start:
 def track(
     pair: Pair, path: Path, effect: Effect | None = None, feedback: float = 0.0
 ) -> tuple[Path, float]:
-    """Follow the moving voice: what is left between the path and the voice corrects the path.
+    """Refine a path by the lags between the delayed voice and the path.
 
-    effect, feedback  flanger whose voice is followed, and its feedback in %; None is a bare delay
-    returns  the path, and how poorly the voice is found along it
+    effect, feedback  flanger that renders the voice, and its feedback in %; None is a plain delay
+    returns  the path, and the share of the voice that it misses
     """
     misses = 1.0
     for reach in REACHES_MS:
@@ -129,7 +129,7 @@ def track(
 
 
 def _delayed(pair: Pair, path: Path) -> Array:
-    """The dry audio along the path alone."""
+    """Delay the dry audio along the path."""
     n = np.arange(pair.dry.size)
     wave = -np.sin(2 * np.pi * (path.rate / pair.sample_rate * n + path.phase))
     milliseconds = path.centre + path.depth / 100 * SWING_MS * wave
@@ -138,7 +138,7 @@ def _delayed(pair: Pair, path: Path) -> Array:
 
 
 def _voice(pair: Pair, path: Path, effect: Effect, feedback: float) -> Array:
-    """The dry audio through the effect, without direct sound."""
+    """Apply the effect to the dry audio, without direct sound."""
     mix = effect.parameter("mix").maximum
     values = {"rate": path.rate, "depth": path.depth, "delay": path.centre}
     setting = clipped(effect, values | {"feedback": feedback, "mix": mix})
@@ -149,7 +149,7 @@ def _voice(pair: Pair, path: Path, effect: Effect, feedback: float) -> Array:
 
 
 def _share(wet: Array, dry: Array, delayed: Array) -> np.float32:
-    """How much of the wet audio is direct sound, by least squares."""
+    """Return the gain of the direct sound in the wet audio, by least squares."""
     basis = np.stack([dry, delayed]).astype(np.float64)
     solution = np.linalg.lstsq(basis @ basis.T, basis @ wet, rcond=None)[0]
     return np.float32(solution[0])
@@ -158,7 +158,7 @@ def _share(wet: Array, dry: Array, delayed: Array) -> np.float32:
 def _lags(
     voice: Array, delayed: Array, rate: int, reach: float
 ) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
-    """Lag in ms of each frame of the voice within `reach` ms, its weight, the frame's centre."""
+    """Return lag in ms (within `reach` ms), weight and centre in s of each frame of the voice."""
     length, hop = round(FRAME_SECONDS * rate), round(HOP_SECONDS * rate)
     most = max(3, round(reach * rate / 1000))
     n_fft = scipy.fft.next_fast_len(length + most, real=True)
@@ -187,16 +187,20 @@ def _robust_fit(
     weight: NDArray[np.float64],
     reach: float,
 ) -> NDArray[np.float64]:
-    """Coefficients (3,) of a least-squares fit that large residuals have little say in."""
+    """Fit coefficients (3,) by least squares with small weights for large residuals."""
     scale = np.sqrt(np.square(basis).mean(axis=1)) + 1e-9
     scaled = basis / scale[:, None]
     solution = np.zeros(len(basis))
     width = 0.5 * reach
     for _ in range(8):
-        left = lags - solution @ scaled
-        trusted = weight / (1 + np.square(left / width)) ** 2
-        matrix = (scaled * trusted) @ scaled.T + 1e-9 * trusted.sum() * np.eye(len(basis))
-        solution = np.linalg.solve(matrix + 1e-12 * np.eye(len(basis)), (scaled * trusted) @ lags)
+        residual = lags - solution @ scaled
+        robust_weight = weight / (1 + np.square(residual / width)) ** 2
+        matrix = (scaled * robust_weight) @ scaled.T + 1e-9 * robust_weight.sum() * np.eye(
+            len(basis)
+        )
+        solution = np.linalg.solve(
+            matrix + 1e-12 * np.eye(len(basis)), (scaled * robust_weight) @ lags
+        )
         width = max(0.7 * width, 0.1 * reach)
     return solution / scale
 
@@ -216,9 +220,9 @@ def _grid(effect: Effect, seconds: float) -> Grid:
 
 
 def correlation_image(pair: Pair, longest: float) -> tuple[NDArray[np.float32], NDArray]:
-    """Correlation (n_frames, n_lags) of the wet frames with the dry audio before them.
+    """Correlate wet frames with the dry audio before them: (n_frames, n_lags).
 
-    longest  delay in seconds
+    longest  longest delay in seconds
     returns  the image, and the centre of each frame in seconds
     """
     rate = pair.sample_rate
@@ -232,12 +236,12 @@ def correlation_image(pair: Pair, longest: float) -> tuple[NDArray[np.float32], 
     size = np.square(np.abs(reference))
     whitened = np.sqrt(size) + 0.03 * np.sqrt(size.mean(axis=1, keepdims=True)) + 1e-9
     cross = scipy.fft.irfft(wet * reference.conj() / whitened / (np.abs(wet) ** 0.5 + 1e-6), n_fft)
-    # The wet frame lies n_lags behind the beginning of the dry one.
+    # A wet frame starts n_lags after the dry one.
     image = cross[:, (np.arange(n_lags) - n_lags) % n_fft]
     energy = np.sqrt(np.square(image).sum(axis=1, keepdims=True)) + 1e-9
-    # Frames count alike as far as they hold sound.
-    heard = np.sqrt(np.abs(wet).max(axis=1, keepdims=True))
-    image = image / energy * (heard / (heard + 0.3 * heard.mean() + 1e-9))
+    # All frames that are not silent have about the same weight.
+    loudness = np.sqrt(np.abs(wet).max(axis=1, keepdims=True))
+    image = image / energy * (loudness / (loudness + 0.3 * loudness.mean() + 1e-9))
     image -= image.mean(axis=0)  # the direct sound, which does not move
     scale = image.std(axis=0)  # short lags vary most: voices correlate with themselves there
     image /= scale + 0.3 * scale.mean() + 1e-9
@@ -279,12 +283,12 @@ def _dilated(image: NDArray[np.float32], width: int) -> NDArray[np.float32]:
 def _best(
     scores: NDArray[np.float32], grid: Grid, phases: tuple[float, ...], n: int
 ) -> list[tuple[float, float, float, float, float]]:
-    """The n highest scores that are not neighbours: (score, rate, depth, centre, phase)."""
+    """Return the n highest scores that are no neighbours: (score, rate, depth, centre, phase)."""
     scores = scores.copy()
-    found = []
+    best = []
     for _ in range(n):
         i, j, k, m = np.unravel_index(int(np.argmax(scores)), scores.shape)
-        found.append(
+        best.append(
             (
                 float(scores[i, j, k, m]),
                 float(grid.rates[i]),
@@ -294,4 +298,4 @@ def _best(
             )
         )
         scores[max(0, i - 1) : i + 2, :, max(0, k - 1) : k + 2, max(0, m - 2) : m + 3] = -1
-    return found
+    return best

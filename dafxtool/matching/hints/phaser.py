@@ -1,8 +1,8 @@
-"""Phaser: notches that move along a sine on a logarithmic frequency axis.
+"""Estimate a phaser: notches that follow a sine on a logarithmic frequency axis.
 
-Each frame's gain over frequency is compared with the response of six all-pass filters at every
-centre frequency; the frames' errors form an image over time and centre, in which the oscillator is
-a sinusoidal path.
+The gain of each frame is compared with the response of six all-pass filters at every centre
+frequency. The errors are an image over time and centre, in which the oscillator is a sinusoidal
+path.
 """
 
 from __future__ import annotations
@@ -29,29 +29,28 @@ N_PHASES = 12
 
 
 def starts(pair: Pair, effect: Effect, any_phase: bool = False) -> list[Start]:
-    """Propose rate, depth, centre, feedback and mix of the moving notches.
+    """Propose rate, depth, centre, feedback and mix.
 
-    any_phase  the oscillator need not start with the audio
+    any_phase  whether the oscillator may have any phase at the start of the audio
     """
     scale = 2 ** round(np.log2(pair.sample_rate / 24_000))
     length, hop = round(LENGTH * scale), round(HOP * scale)
     gain, weight = _frame_gains(pair, length, hop)
     times = (np.arange(len(gain)) * hop + length / 2) / pair.sample_rate
     highest = min(HIGHEST_HZ, 0.49 * pair.sample_rate)
-    places = np.linspace(0, 1, N_CENTRES)
-    centres = LOWEST_HZ * (highest / LOWEST_HZ) ** places
+    centres = LOWEST_HZ * (highest / LOWEST_HZ) ** np.linspace(0, 1, N_CENTRES)
     frequencies = np.arange(gain.shape[1]) * pair.sample_rate / length
     phases = tuple(np.arange(N_PHASES) / N_PHASES) if any_phase else (0.0,)
     axes = Axes.over(effect, pair.seconds, phases)
-    found = []
+    coarse_paths = []
     for feedback, mix in itertools.product(FEEDBACKS, MIXES):
         templates = _responses_db(frequencies, centres, feedback, mix, pair.sample_rate)
         image = _errors(gain, weight, templates)
-        found.append((*_best_path(image, times, axes), image, feedback, mix))
-    found.sort(key=lambda each: each[0])
+        coarse_paths.append((*_best_path(image, times, axes), image, feedback, mix))
+    coarse_paths.sort(key=lambda each: each[0])
     deviations = {"rate": 2e-3, "depth": 0.04, "centre": 0.03, "feedback": 0.15, "mix": 0.15}
     proposed = []
-    for _, coarse, image, feedback, mix in found[:N_STARTS]:
+    for _, coarse, image, feedback, mix in coarse_paths[:N_STARTS]:
         error, (rate, depth, centre, phase) = _best_path(image, times, axes.near(*coarse))
         values = {"rate": rate, "depth": 100 * depth, "centre": centre}
         setting = clipped(effect, values | {"feedback": 100 * feedback, "mix": 100 * mix})
@@ -62,7 +61,7 @@ def starts(pair: Pair, effect: Effect, any_phase: bool = False) -> list[Start]:
 def _frame_gains(
     pair: Pair, length: int, hop: int
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Gain in dB of every frame and bin, its weighted mean removed, and the weights."""
+    """Compute the gain of every frame and bin in dB, less its weighted mean, and the weights."""
     dry, wet = (np.abs(spectrum(x, length, hop)) for x in (pair.dry, pair.wet))
     floor = 1e-3 * float(dry.max())
     gain = np.clip(20 * np.log10((wet + 1e-9) / (dry + 1e-9)), -40, 40).astype(np.float64)
@@ -78,7 +77,7 @@ def _responses_db(
     mix: float,
     sample_rate: int,
 ) -> NDArray[np.float64]:
-    """Gain (n_centres, n_bins) in dB of the phaser when it stands at each centre."""
+    """Compute the gain (n_centres, n_bins) in dB of a phaser that stays at each centre."""
     warped = [np.tan(np.pi * np.minimum(f / sample_rate, 0.49)) for f in (frequencies, centres)]
     ratio = warped[0][None, :] / warped[1][:, None]
     allpass = ((1 - 1j * ratio) / (1 + 1j * ratio)) ** N_STAGES
@@ -90,7 +89,7 @@ def _responses_db(
 def _errors(
     gain: NDArray[np.float64], weight: NDArray[np.float64], templates: NDArray[np.float64]
 ) -> NDArray[np.float64]:
-    """Weighted squared error (n_frames, n_centres) of each template against each frame."""
+    """Compute the weighted squared error (n_frames, n_centres) of each template and frame."""
     total = (weight * gain**2).sum(axis=1, keepdims=True)
     cross = (weight * gain) @ templates.T
     return total - 2 * cross + weight @ (templates**2).T
@@ -98,7 +97,7 @@ def _errors(
 
 @dataclass(frozen=True)
 class Axes:
-    """Values to try: rates in Hz, depths as shares, centres in Hz, phases in cycles."""
+    """A grid of rates in Hz, depths as shares, centres in Hz and phases in cycles."""
 
     rates: NDArray[np.float64]
     depths: NDArray[np.float64]
@@ -107,7 +106,7 @@ class Axes:
 
     @classmethod
     def over(cls, effect: Effect, seconds: float, phases: tuple[float, ...]) -> Axes:
-        """Cover the ranges of an effect."""
+        """Return a grid over the usual ranges of an effect."""
         rates, depths, centres = (
             usual_range(effect.parameter(name)) for name in ("rate", "depth", "centre")
         )
@@ -121,7 +120,7 @@ class Axes:
         )
 
     def near(self, rate: float, depth: float, centre: float, phase: float) -> Axes:
-        """A finer grid around one of the values of each axis."""
+        """Return a finer grid around one point."""
         steps = np.linspace(-1, 1, 9)
         rate_step = self.rates[1] - self.rates[0] if len(self.rates) > 1 else 0.0
         around = 0.5 / max(len(self.phases), 1) * steps[::2] if len(self.phases) > 1 else [0.0]
@@ -136,18 +135,18 @@ class Axes:
 def _best_path(
     image: NDArray[np.float64], times: NDArray[np.float64], axes: Axes
 ) -> tuple[float, tuple[float, float, float, float]]:
-    """Smallest error along a path, and its rate, depth, centre and phase."""
-    # JUCE places the centre on an axis up to 20 kHz, and reads it on one up to 0.49 of the rate.
+    """Return the smallest error along a path, and its rate, depth, centre and phase."""
+    # JUCE maps the centre to an axis up to 20 kHz, and back from one up to 0.49 of the rate.
     norms = np.log(axes.centres / LOWEST_HZ) / np.log(HIGHEST_HZ / LOWEST_HZ)
     rows = np.arange(len(image))[:, None, None]
     best = (np.inf, (1.0, 0.5, 1000.0, 0.0))
     for rate, phase in itertools.product(axes.rates, axes.phases):
         wave = -np.sin(2 * np.pi * (rate * times + phase))[:, None, None]
-        place = np.clip(norms[None, None, :] + 0.5 * axes.depths[None, :, None] * wave, 0, 1)
-        index = np.rint(place * (image.shape[1] - 1)).astype(np.int64)
+        position = np.clip(norms[None, None, :] + 0.5 * axes.depths[None, :, None] * wave, 0, 1)
+        index = np.rint(position * (image.shape[1] - 1)).astype(np.int64)
         errors = image[rows, index].sum(axis=0)
         i, j = np.unravel_index(int(np.argmin(errors)), errors.shape)
         if errors[i, j] < best[0]:
-            found = (float(rate), float(axes.depths[i]), float(axes.centres[j]), float(phase))
-            best = (float(errors[i, j]), found)
+            path = (float(rate), float(axes.depths[i]), float(axes.centres[j]), float(phase))
+            best = (float(errors[i, j]), path)
     return best

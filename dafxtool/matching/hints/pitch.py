@@ -1,4 +1,4 @@
-"""Pitch shift: the wet spectrum is the dry one moved along a logarithmic frequency axis."""
+"""Estimate a pitch shift from the shift of the spectrum on a logarithmic frequency axis."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ LOWEST_HZ = 80.0
 
 
 def starts(pair: Pair, effect: Effect) -> list[Start]:
-    """Propose the shift at which the frames' spectra correlate most."""
+    """Propose the shift with the largest correlation of the spectra."""
     shift, score = best_shift(pair, effect.parameter("semitones").maximum)
     setting = clipped(effect, {"semitones": shift})
     return [Start(effect, setting, {"semitones": 0.01}, score=-score)]
 
 
 def best_shift(pair: Pair, most: float) -> tuple[float, float]:
-    """Shift in semitones and its correlation, less that of no shift at all."""
+    """Return the best shift in semitones, and its correlation less that of no shift."""
     scale = 2 ** round(np.log2(pair.sample_rate / 24_000))
     length = round(LENGTH * scale)
     dry, wet = (
@@ -43,7 +43,7 @@ def best_shift(pair: Pair, most: float) -> tuple[float, float]:
 
 
 def _log_frequency(magnitude: NDArray[np.float32], sample_rate: int) -> NDArray[np.float64]:
-    """Compressed magnitude (n_frames, n_steps) at equal steps of pitch, per-frame mean removed."""
+    """Resample compressed magnitudes to equal steps of pitch, less the mean of each frame."""
     n_octaves = np.log2(0.45 * sample_rate / LOWEST_HZ)
     n_steps = int(12 * STEPS_PER_SEMITONE * n_octaves)
     frequencies = LOWEST_HZ * 2 ** (np.arange(n_steps) / (12 * STEPS_PER_SEMITONE))

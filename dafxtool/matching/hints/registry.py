@@ -1,4 +1,4 @@
-"""Which hint reads which effect off a pair."""
+"""Choose the hint of each effect."""
 
 from __future__ import annotations
 
@@ -48,17 +48,16 @@ HINTS: dict[str, Hint] = {
     "high-shelf": filters.filter_starts,
     "peak": filters.filter_starts,
 }
-# Hints that take long to compute: they are read only where the others have not explained the wet
-# recording.
+# Hints that take long. They are computed only if the others do not explain the wet recording.
 SLOW = frozenset(
     {"chorus", "flanger", "vibrato", "phaser", "ring-modulator", "bit-crusher", "pitch-shift"}
 )
 
 
 def starts_for(pair: Pair, effect: Effect, any_phase: bool = False) -> list[Start]:
-    """Propose starting points for an effect; its defaults where no hint knows it.
+    """Propose starting points for an effect; its defaults if it has no hint.
 
-    any_phase  an oscillator need not start with the audio
+    any_phase  whether the oscillator may have any phase at the start of the audio
     """
     if effect.plugin is not None or effect.name not in HINTS:
         return [Start(effect)]

@@ -1,4 +1,4 @@
-"""A starting point of the search for one effect."""
+"""Describe a starting point of the search for one effect."""
 
 from __future__ import annotations
 
@@ -8,17 +8,17 @@ from dataclasses import dataclass, field
 from dafxtool.effects.effect import Effect
 from dafxtool.effects.parameter import Parameter
 
-DEVIATION = 0.1  # of a coordinate that nothing is known about, in parts of the range
+DEVIATION = 0.1  # expected error of a parameter without a hint, as a share of the range
 
 
 @dataclass(frozen=True)
 class Start:
-    """Values to start from, and how far off each may be.
+    """A setting to start from, and the expected error of each value.
 
-    setting     values of all or some parameters; the default stands for the others
-    deviations  standard deviation of a parameter in parts of its range; 0 holds it
+    setting     values of all or some parameters; others have their default
+    deviations  standard deviation of a parameter as a share of its range; 0 fixes it
     phase       of the oscillator, in cycles
-    score       the hint's own error, to choose between starts of one effect; lower is better
+    score       error of the hint, to choose between starts of one effect; lower is better
     """
 
     effect: Effect
@@ -29,7 +29,7 @@ class Start:
 
 
 def clipped(effect: Effect, setting: Mapping[str, float]) -> dict[str, float]:
-    """Return the values moved to the nearest end of their range where they lie beyond it."""
+    """Clip values to the ranges of their parameters."""
     limits = {p.name: p for p in effect.parameters}
     return {
         name: float(min(max(value, limits[name].minimum), limits[name].maximum))
@@ -38,6 +38,6 @@ def clipped(effect: Effect, setting: Mapping[str, float]) -> dict[str, float]:
 
 
 def usual_range(parameter: Parameter) -> tuple[float, float]:
-    """Return the values between which settings are mostly set."""
+    """Return the ends of the usual range of a parameter, in its unit."""
     low, high = parameter.usual_ends()
     return parameter.from_normalised(low), parameter.from_normalised(high)
