@@ -34,6 +34,7 @@ _HOMES = {
     "match": "dafxtool.api.match",
     "invert": "dafxtool.api.invert",
     "report": "dafxtool.api.report",
+    "explore": "dafxtool.api.explore",
 }
 __all__ = list(_HOMES)
 
@@ -44,6 +45,7 @@ if TYPE_CHECKING:
     from dafxtool.api.effects import list_effects as list_effects
     from dafxtool.api.embed import embed as embed
     from dafxtool.api.evaluate import evaluate as evaluate
+    from dafxtool.api.explore import explore as explore
     from dafxtool.api.interpolate import interpolate as interpolate
     from dafxtool.api.invert import invert as invert
     from dafxtool.api.latent_map import latent_map as latent_map

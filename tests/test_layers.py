@@ -26,7 +26,7 @@ LAYERS: tuple[frozenset[str], ...] = (
     frozenset({"models"}),
     frozenset({"training", "latents"}),
     frozenset({"evaluation", "matching"}),
-    frozenset({"web"}),
+    frozenset({"web", "explorer"}),
     frozenset({"api"}),
     frozenset({"demo", "doctor"}),
     frozenset({"cli"}),
@@ -37,6 +37,7 @@ WITHIN = {
     ("storage", "config"),
     ("dataset", "spectrogram"),
     ("training", "latents"),
+    ("explorer", "web"),
     ("demo", "doctor"),
 }
 
@@ -61,6 +62,8 @@ USERS = {
     "tensorboard": {"training"},
     "wandb": {"training"},
     "distributed": {"utils"},
+    "starlette": {"explorer"},
+    "uvicorn": {"explorer"},
 }
 
 

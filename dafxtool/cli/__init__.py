@@ -26,7 +26,9 @@ from dafxtool.utils.text import printable
 GROUPS = {
     "Dataset": ("effects", "render", "spectrogram"),
     "Model": ("train", "evaluate", "report"),
-    "Look and listen": ("interpolate", "reconstruct", "map", "sweep", "match", "embed", "invert"),
+    "Look and listen": (
+        *("explore", "interpolate", "reconstruct", "map", "sweep", "match", "embed", "invert"),
+    ),
     "Start here": ("demo", "doctor"),
 }
 COMMANDS = tuple(name for names in GROUPS.values() for name in names)

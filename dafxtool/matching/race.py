@@ -133,6 +133,7 @@ class Race:
         best = min([summary, *self.summaries.values()], key=lambda each: each.distance)
         share = best.distance / max(self.unprocessed, 1e-12)
         name = best.stages[-1].effect.name if best.stages else "clean"
+        self.progress.found(best)
         self.progress.advance(1, best=name, distance=f"{100 * share:.1f} %")
 
     def _ranked(self, keys: Sequence[int]) -> list[int]:

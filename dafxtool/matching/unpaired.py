@@ -235,7 +235,7 @@ def match_like(
         arguments = (tried, target, scales, N_POINTS[options.budget], echoes)
         with Pool(Tryer, arguments, options.workers) as pool:
             requests = [Request(key, trial) for key, trial in enumerate(trials)]
-            found = pool.run(requests, lambda summary: progress.advance(1))
+            found = pool.run(requests, lambda summary: _report(summary, progress))
             ranked = sorted(found, key=lambda key: (found[key].distance, key))[:N_REFINED]
             n_more = N_POINTS[options.budget] // 2
             found |= pool.run([Request(key, None, n_more) for key in ranked])
@@ -244,6 +244,11 @@ def match_like(
     if options.level == "keep":
         return answer
     return replace(answer, best=_at_level(answer.best, tried, theirs_cut))
+
+
+def _report(summary: Summary, progress: Progress) -> None:
+    progress.found(summary)
+    progress.advance(1)
 
 
 def _at_level(

@@ -134,6 +134,12 @@ def colour_table(name: str = SPECTROGRAM_COLOURS) -> NDArray[np.uint8]:
     return np.asarray(colours[:, :3], dtype=np.uint8)
 
 
+def difference_table(n_colours: int = 255) -> NDArray[np.uint8]:
+    """Return the colours of differences as RGB; of an odd number, the middle one is white."""
+    colours = _difference_colours()(np.linspace(0, 1, n_colours), bytes=True)
+    return np.asarray(colours[:, :3], dtype=np.uint8)
+
+
 def _difference_colours() -> LinearSegmentedColormap:
     # An odd number of colours, so that the middle one is white.
     return LinearSegmentedColormap.from_list("difference", DIFFERENCE_COLOURS, N=257)

@@ -45,6 +45,9 @@ class Progress:
     def detail(self, text: str) -> None:
         """Print one line with --verbose: a decision and its reason."""
 
+    def found(self, result: Any) -> None:
+        """Take an intermediate result, such as the best candidate of a search so far."""
+
 
 SILENT = Progress()
 

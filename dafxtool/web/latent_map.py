@@ -118,15 +118,8 @@ def map_fragment(
     silent_reason  sentence for the reader of a map without audio
     """
     data: dict[str, Any] = {
-        "map": {
-            "x": _rounded(projection.points[:, 0]),
-            "y": _rounded(projection.points[:, 1]),
-            "colourings": _colourings(latents, map_audio),
-            "valueColours": _hex_colours(colour_table(VALUE_COLOURS)),
-            "darkValueColours": _hex_colours(_lightened(colour_table(VALUE_COLOURS))),
-            "axisNames": [_printable(name) for name in projection.axis_names],
-        },
-        "points": _descriptions(latents),
+        "map": map_data(latents, projection, map_audio),
+        "points": point_descriptions(latents),
         "audio": _audio_data(map_audio, sample_rate) if map_audio else None,
         "colours": pack(colour_table()),
         "floorDb": FLOOR_DB,
@@ -147,6 +140,20 @@ def map_fragment(
     )
     style = read_asset("point_map.css") + read_asset("map.css")
     return Fragment(content, style, (bundle("latent_map.js"),))
+
+
+def map_data(
+    latents: Latents, projection: Projection, map_audio: MapAudio | None = None
+) -> dict[str, Any]:
+    """Return the MapData of point_map.js: coordinates and colourings."""
+    return {
+        "x": _rounded(projection.points[:, 0]),
+        "y": _rounded(projection.points[:, 1]),
+        "colourings": _colourings(latents, map_audio),
+        "valueColours": _hex_colours(colour_table(VALUE_COLOURS)),
+        "darkValueColours": _hex_colours(_lightened(colour_table(VALUE_COLOURS))),
+        "axisNames": [_printable(name) for name in projection.axis_names],
+    }
 
 
 def _rounded(values: NDArray[np.float32]) -> list[float]:
@@ -172,7 +179,7 @@ def _printable(text: str) -> str:
 # --- descriptions -----------------------------------------------------------------------------
 
 
-def _descriptions(latents: Latents) -> dict[str, Any]:
+def point_descriptions(latents: Latents) -> dict[str, Any]:
     """Describe each point: effect and setting, recording, and excerpt of the recording."""
     labels = latents.labels
     names = [shown_name(Path(str(each["path"]))) for each in labels.recordings]

@@ -76,7 +76,7 @@ export function drawOverlay(map) {
   context.setTransform(pixelRatio, 0, 0, pixelRatio, 0, 0);
   context.clearRect(0, 0, view.width, view.height);
   drawAxisNames(map, context);
-  drawTrail(map, context, ink);
+  drawTrail(map, context, ink, styleOf(map, "--background"));
   for (const { point, text } of map.marks)
     if (map.visible[point]) drawMark(map, context, point, text);
   if (map.active !== null && map.visible[map.active]) drawActive(map, context, map.active);
@@ -112,8 +112,9 @@ function drawAxisNames(map, context) {
  * @param {PointMap} map
  * @param {Context} context
  * @param {string} ink
+ * @param {string} background
  */
-function drawTrail({ trail, view }, context, ink) {
+function drawTrail({ trail, view }, context, ink, background) {
   if (!trail.length) return;
   context.beginPath();
   for (const [x, y] of trail) context.lineTo(view.left(x), view.top(y));
@@ -122,9 +123,12 @@ function drawTrail({ trail, view }, context, ink) {
   context.stroke();
   const [x, y] = trail[trail.length - 1];
   context.beginPath();
-  context.arc(view.left(x), view.top(y), 5, 0, 2 * Math.PI);
+  context.arc(view.left(x), view.top(y), 7, 0, 2 * Math.PI);
   context.fillStyle = ink;
   context.fill();
+  context.strokeStyle = background; // stands out among points of any colour
+  context.lineWidth = 2;
+  context.stroke();
 }
 
 /**

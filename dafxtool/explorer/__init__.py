@@ -1,0 +1,1 @@
+"""A local server and page: effects, latent map and interpolation, live."""

@@ -1,0 +1,212 @@
+"""The web application: the page, its files, and the requests that the page sends.
+
+Requests are JSON or an upload, answers are binary messages (see messages). A tab names itself in
+the header X-Session. Errors of the user are answered with status 400 and one sentence.
+"""
+
+from __future__ import annotations
+
+import json
+import traceback
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
+from typing import Any
+from urllib.parse import unquote
+
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.requests import Request as HttpRequest
+from starlette.responses import HTMLResponse, JSONResponse, Response, StreamingResponse
+from starlette.routing import Route
+
+from dafxtool.errors import DafxError, InputError
+from dafxtool.explorer import actions
+from dafxtool.explorer.lanes import Closed, Lane, Superseded
+from dafxtool.explorer.messages import pack
+from dafxtool.explorer.page import opening_data, page_html, static_file
+from dafxtool.explorer.recordings import LARGEST_UPLOAD_BYTES
+from dafxtool.explorer.workspace import Session, Workspace
+
+LARGEST_REQUEST_BYTES = 1 << 20
+MESSAGES = "application/octet-stream"
+
+
+class Application:
+    """The handlers of one server, and the threads in which they work."""
+
+    def __init__(self, workspace: Workspace, opening: dict[str, Any]) -> None:
+        self.workspace, self.opening = workspace, opening
+        self.live = Lane("live")  # built-in effects and the model
+        self.plugins = Lane("plugins")  # a plugin that hangs must not stop other tabs
+        self.background = Lane("background")
+        # Not a thread of its own for each map: a plugin's process ends with the thread that
+        # started it (PR_SET_PDEATHSIG).
+        self.mapping = Lane("map")
+
+    def routes(self) -> list[Route]:
+        """Return the routes of the server."""
+        return [
+            Route("/", self.index),
+            Route("/static/{name}", self.static),
+            Route("/opening", self.open, methods=["POST"]),
+            Route("/recordings", self.upload, methods=["POST"]),
+            *(
+                Route(f"/{name}", self.answer(name, action), methods=["POST"])
+                for name, action in actions.ANSWERS.items()
+            ),
+            *(
+                Route(f"/{name}", self.streamed(name, action), methods=["POST"])
+                for name, action in actions.STREAMS.items()
+            ),
+            *(
+                Route(f"/{name}", self.file(action, kind), methods=["POST"])
+                for name, (action, kind) in actions.FILES.items()
+            ),
+        ]
+
+    async def index(self, request: HttpRequest) -> Response:
+        """Send the page."""
+        return HTMLResponse(page_html())
+
+    async def open(self, request: HttpRequest) -> Response:
+        """Send what the page shows at first."""
+        session = self._session(request)
+        content = opening_data(self.workspace, session, self.opening)
+        return Response(pack(content), media_type=MESSAGES)
+
+    async def static(self, request: HttpRequest) -> Response:
+        """Send a script or a style sheet."""
+        found = static_file(request.path_params["name"])
+        if found is None:
+            raise HTTPException(404)
+        content, kind = found
+        return Response(content, media_type=kind)
+
+    async def upload(self, request: HttpRequest) -> Response:
+        """Store an upload, whose name is in the header X-Name, and answer with its outline."""
+        session = self._session(request)
+        content = await _read_body(request, LARGEST_UPLOAD_BYTES)
+        name = unquote(request.headers.get("x-name", ""))
+        config = self.workspace.configuration.segments
+
+        def work() -> bytes:
+            source = session.uploads.add(name, content, config)
+            return actions.describe_recording(self.workspace, source)
+
+        return Response(await self.background.run(work), media_type=MESSAGES)
+
+    def answer(self, name: str, action: actions.Answer) -> Callable[..., Awaitable[Response]]:
+        """Return a handler in which the newest request of a tab replaces those that wait."""
+
+        async def handle(request: HttpRequest) -> Response:
+            session, body = self._session(request), await _read_json(request)
+            lane = self._lane(body)
+            message = await session.queue(name).run(
+                lane, lambda: action(self.workspace, session, body)
+            )
+            return Response(message, media_type=MESSAGES)
+
+        return handle
+
+    def streamed(self, name: str, action: actions.Stream) -> Callable[..., Awaitable[Response]]:
+        """Return a handler that streams messages; it ends when the page closes the stream."""
+
+        async def handle(request: HttpRequest) -> Response:
+            session, body = self._session(request), await _read_json(request)
+            lanes = {"map": self.mapping, "between": self.background}
+            lane = lanes.get(name) or Lane(name)
+
+            def work(emit: actions.Emit) -> None:
+                action(self.workspace, session, body, emit)
+
+            stream: AsyncIterator[bytes] = lane.stream(work)
+            return StreamingResponse(_with_errors(stream), media_type=MESSAGES)
+
+        return handle
+
+    def file(self, action: actions.Answer, kind: str) -> Callable[..., Awaitable[Response]]:
+        """Return a handler that answers with a file."""
+
+        async def handle(request: HttpRequest) -> Response:
+            session, body = self._session(request), await _read_json(request)
+            lane = self.plugins if self._is_plugin(body) else self.background
+            content = await lane.run(lambda: action(self.workspace, session, body))
+            return Response(content, media_type=kind)
+
+        return handle
+
+    def _session(self, request: HttpRequest) -> Session:
+        return self.workspace.session(request.headers.get("x-session", ""))
+
+    def _lane(self, body: Any) -> Lane:
+        return self.plugins if self._is_plugin(body) else self.live
+
+    def _is_plugin(self, body: Any) -> bool:
+        named = body.get("effect") if isinstance(body, dict) else None
+        return self.workspace.renderer.uses_plugin(named) if isinstance(named, str) else False
+
+
+async def _with_errors(stream: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+    """Send an error as the last message of a stream: its status is sent already."""
+    try:
+        async for each in stream:
+            yield each
+    except Closed:
+        return
+    except DafxError as error:
+        yield pack({"kind": "error", "error": str(error)})
+    except Exception as error:
+        traceback.print_exception(error)
+        yield pack({"kind": "error", "error": _bug(error)})
+
+
+async def _read_body(request: HttpRequest, most_bytes: int) -> bytes:
+    """Read a body up to a limit, whatever length it announces."""
+    too_large = InputError(f"the upload is too large (expected at most {most_bytes >> 20} MiB).")
+    announced = request.headers.get("content-length", "0")
+    if announced.isdecimal() and int(announced) > most_bytes:
+        raise too_large
+    content = bytearray()
+    async for block in request.stream():
+        content += block
+        if len(content) > most_bytes:
+            raise too_large
+    return bytes(content)
+
+
+async def _read_json(request: HttpRequest) -> Any:
+    content = await _read_body(request, LARGEST_REQUEST_BYTES)
+    try:
+        return json.loads(content)
+    except ValueError as error:
+        raise InputError("the page sent an incomplete request. Reload it.") from error
+
+
+def _bug(error: Exception) -> str:
+    return f"a bug in dafxtool ({type(error).__name__}); the terminal shows more."
+
+
+async def _refuse(request: HttpRequest, error: Exception) -> Response:
+    return JSONResponse({"error": str(error)}, 400)
+
+
+async def _superseded(request: HttpRequest, error: Exception) -> Response:
+    return JSONResponse({"superseded": True}, 409)
+
+
+async def _report_bug(request: HttpRequest, error: Exception) -> Response:
+    traceback.print_exception(error)
+    return JSONResponse({"error": _bug(error)}, 500)
+
+
+def build_app(workspace: Workspace, opening: dict[str, Any]) -> Starlette:
+    """Build the application of a workspace.
+
+    opening  recording, start, effect and setting that the page opens with, if any
+    """
+    handlers: dict[Any, Any] = {
+        DafxError: _refuse,
+        Superseded: _superseded,
+        Exception: _report_bug,
+    }
+    routes: Iterable[Route] = Application(workspace, opening).routes()
+    return Starlette(routes=list(routes), exception_handlers=handlers)

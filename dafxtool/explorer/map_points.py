@@ -1,0 +1,195 @@
+"""The latent map of a run, and where a new pair lies on it.
+
+The points are the pairs that the run's training has not seen, or, where their file is not here,
+built-in recordings with the run's effects at random settings. A new pair is placed at the weighted
+mean of its nearest points, because t-SNE has no formula for new latents. The inverse, from a place
+to a latent, is the weighted mean of the points near that place.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dafxtool import storage
+from dafxtool.dataset.pair import render_pair
+from dafxtool.effects.effect import Effect, EffectChoice, sample_setting
+from dafxtool.errors import DafxError, FormatError, InputError
+from dafxtool.explorer.recordings import Source, read_segment
+from dafxtool.latents.embed import embed
+from dafxtool.latents.latent_map import latent_map
+from dafxtool.latents.projection import Projection
+from dafxtool.latents.table import Latents, about, held_out_of, labels_of
+from dafxtool.models.run import Run
+from dafxtool.utils.progress import Progress
+from dafxtool.web.map_audio import ReadAudio, audio_reader
+
+MOST_POINTS = 1500
+N_RENDERED = 360  # points that are made where there is no pairs file
+N_NAMED = 5  # neighbours that are named
+N_VOTING = 15  # neighbours that say which effect it is
+N_PLACING = 6  # neighbours that a new point lies between
+
+
+@dataclass(frozen=True)
+class Placement:
+    """Where a pair lies: coordinates, its nearest points, and shares of effects among N_VOTING."""
+
+    x: float
+    y: float
+    neighbours: list[int]
+    shares: list[tuple[str, float]]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain JSON types."""
+        return {
+            "x": self.x,
+            "y": self.y,
+            "neighbours": self.neighbours,
+            "shares": [[name, share] for name, share in self.shares],
+            "voting": N_VOTING,
+        }
+
+
+class LatentMap:
+    """The points of a map, their latents and audio."""
+
+    def __init__(
+        self, run: Run, latents: Latents, projection: Projection, read_audio: ReadAudio
+    ) -> None:
+        self.run, self.latents, self.projection = run, latents, projection
+        self._read_audio = read_audio
+        self._part = latents.effect_part.astype(np.float32)
+
+    def place(self, latent: NDArray[np.float32]) -> Placement:
+        """Place a latent (n_latent,) on the map."""
+        part = replace(self.latents, latent=latent[None]).effect_part[0]
+        distances = np.linalg.norm(self._part - part, axis=1)
+        nearest = np.argsort(distances, kind="stable")
+        weights = _weights(distances[nearest[:N_PLACING]])
+        x, y = weights @ self.projection.points[nearest[:N_PLACING]]
+        names = [self.latents.labels.effect_of(row) for row in nearest[:N_VOTING].tolist()]
+        shares = [(name, n / len(names)) for name, n in Counter(names).most_common(3)]
+        return Placement(float(x), float(y), nearest[:N_NAMED].tolist(), shares)
+
+    def latent_at(self, x: float, y: float) -> NDArray[np.float32]:
+        """Return the latent (n_latent,) that belongs to a place: the mean of the points near it."""
+        distances = np.linalg.norm(self.projection.points - np.array([x, y], np.float32), axis=1)
+        nearest = np.argsort(distances, kind="stable")[:N_PLACING]
+        weights = _weights(distances[nearest])
+        return np.asarray(weights @ self.latents.latent[nearest], dtype=np.float32)
+
+    def audio(self, row: int) -> NDArray[np.float32]:
+        """Return dry and wet audio (2, n_samples) of a point."""
+        if not 0 <= row < len(self.latents):
+            raise InputError(f"the map has no point {row} (found {len(self.latents)} points).")
+        return np.asarray(self._read_audio(np.array([row]))[0], dtype=np.float32)
+
+
+def _weights(distances: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Return weights of distances that sum to 1; a distance of 0 takes all.
+
+    Shepard 1968, "A two-dimensional interpolation function for irregularly-spaced data".
+    """
+    scale = max(float(np.median(distances)), 1e-12)
+    weights = np.maximum(distances / scale, 1e-4) ** -4.0
+    return np.asarray(weights / weights.sum(), dtype=np.float32)
+
+
+def build_map(
+    run: Run, pairs: Path | None, built_in: Sequence[Source], progress: Progress
+) -> LatentMap:
+    """Embed and project the points of a map.
+
+    pairs     pairs file of the run; None makes pairs of built-in recordings
+    progress  reports the embedding and messages
+    """
+    if pairs is not None:
+        splits = held_out_of(pairs)
+        latents = embed([pairs], run, splits=splits, progress=progress)
+        read_audio = audio_reader(pairs, latents, run, splits)
+        assert read_audio is not None
+        if len(latents) > MOST_POINTS:
+            rows = np.sort(np.random.default_rng(0).permutation(len(latents))[:MOST_POINTS])
+            latents, read_all = latents.take(rows), read_audio
+
+            def read_audio(chosen: NDArray[np.int64]) -> NDArray[np.float32]:
+                return read_all(rows[chosen])
+    else:
+        latents = _rendered_latents(run, built_in, progress)
+        read_audio = audio_reader(built_in[0].path, latents, run, ())
+        assert read_audio is not None
+    progress.message(f"arranging {len(latents)} points")
+    return LatentMap(run, latents, latent_map(latents), read_audio)
+
+
+def pairs_file_of(run: Run, folder: Path = Path()) -> Path | None:
+    """Return the pairs file that a run was trained on, here or beside its spectrograms, or None."""
+    spectrograms = str(run.data.get("spectrograms") or "")
+    places = dict.fromkeys((folder, *([Path(spectrograms).parent] if spectrograms else [])))
+    for path in sorted(path for place in places for path in place.glob("*.h5")):
+        if path.name.startswith(".") or not path.is_file():
+            continue
+        if storage.kind_of(path) != storage.PAIRS:
+            continue
+        try:
+            with storage.Hdf5Reader(path, storage.PAIRS) as reader:
+                if reader.configuration == run.data.get("pairs"):
+                    return path
+        except FormatError:
+            continue
+    return None
+
+
+def _rendered_latents(run: Run, built_in: Sequence[Source], progress: Progress) -> Latents:
+    """Embed built-in recordings with the run's effects at random settings."""
+    config = run.configuration.segments
+    chosen = [
+        EffectChoice(Effect.from_dict(dict(each)).at(config.sample_rate), {})
+        for each in run.effects
+    ]
+    count = max(1, N_RENDERED // max(1, len(chosen)))
+    rng = np.random.default_rng(0)
+    rows, latents = [], []
+    progress.start("embedding", count * len(chosen), "segment")
+    for number in range(count):
+        pairs = []
+        for index, (effect, _) in enumerate(chosen):
+            source = (number * len(chosen) + index) * 7 % len(built_in)
+            setting = sample_setting(effect, rng)
+            try:
+                dry = read_segment(built_in[source].path, 0, config)
+                pair, effective = render_pair(dry, effect, setting, config)
+            except DafxError:  # a plugin that fails here
+                continue
+            pairs.append(pair)
+            rows.append((source, 0, index, effective))
+        if pairs:
+            latents.append(run.embed_audio(np.stack(pairs)))
+        progress.advance(len(chosen))
+    progress.finish()
+    if not latents:
+        raise InputError("none of the run's effects can be rendered here: there is no map.")
+    table = [_table_row(each, number, run) for number, each in enumerate(built_in)]
+    return Latents(np.concatenate(latents), labels_of(rows, table, chosen), *about(run))
+
+
+def _table_row(source: Source, track: int, run: Run) -> dict[str, Any]:
+    from dafxtool.audio.io import resampled_length
+
+    return {
+        "path": str(source.path),
+        "folder": source.path.parent.name,
+        "split": "test",
+        "sample_rate": source.info.sample_rate,
+        "n_channels": source.info.n_channels,
+        "n_samples_native": source.info.n_samples,
+        "n_samples": resampled_length(source.info, run.configuration.segments.sample_rate),
+        "track": track,
+    }

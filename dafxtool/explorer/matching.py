@@ -1,0 +1,143 @@
+"""Match a reference in a child process that sends each better answer as soon as it has it."""
+
+from __future__ import annotations
+
+import queue
+from collections.abc import Generator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from dafxtool.effects.effect import Effect
+from dafxtool.errors import DafxError, InputError
+from dafxtool.matching.answer import Answer
+from dafxtool.matching.candidate import Summary
+from dafxtool.matching.chain import Stage
+from dafxtool.matching.match import settings_of
+from dafxtool.matching.paired import Options, match_pair
+from dafxtool.matching.prepare import HIGHEST_RATE, prepare_files, read_recording
+from dafxtool.matching.statistics import SAMPLE_RATE
+from dafxtool.matching.unpaired import match_like
+from dafxtool.utils import child_process
+from dafxtool.utils.child_process import ChildDied, ChildProcess, ChildSilent
+from dafxtool.utils.progress import Progress
+
+SECONDS_BETWEEN_MESSAGES = 120.0
+SECONDS_BETWEEN_CHECKS = 0.2
+MODES = ("auto", "same", "other")
+
+
+@dataclass(frozen=True)
+class Task:
+    """A recording and its reference.
+
+    mode     "same": the reference is the same performance with the effect; "other": it has other
+             content; "auto": the first that holds
+    effects  candidates; None takes all built-in ones
+    """
+
+    dry: Path
+    reference: Path
+    mode: str = "auto"
+    effects: tuple[Effect, ...] | None = None
+
+
+class _Messages(Progress):
+    """Send the best chain whenever it improves, and how many candidates were tried."""
+
+    def __init__(self, send: child_process.Send) -> None:
+        self._send = send
+        self._best = float("inf")
+        self._n_done = 0
+
+    def advance(self, n: int = 1, **values: Any) -> None:
+        self._n_done += n
+        self._send({"kind": "progress", "done": self._n_done})
+
+    def message(self, text: str) -> None:
+        self._send({"kind": "message", "text": text})
+
+    def found(self, result: Any) -> None:
+        if isinstance(result, Summary) and result.stages and result.distance < self._best:
+            self._best = result.distance
+            self._send({"kind": "best", "stages": [_stage(each) for each in result.stages]})
+
+
+def _stage(stage: Stage) -> dict[str, Any]:
+    return {"effect": stage.effect.name, "setting": dict(stage.setting)}
+
+
+def start_matching() -> child_process.Answer:
+    """Return the function that answers a Task, in the child process."""
+
+    def answer(task: Task, send: child_process.Send) -> dict[str, Any]:
+        progress = _Messages(send)
+        options = Options(
+            effects=None if task.effects is None else [(each, {}) for each in task.effects],
+            budget="fast",
+        )
+        if task.mode != "other":
+            try:
+                prepared = prepare_files(task.dry, task.reference, _search_rate(task))
+            except InputError:
+                if task.mode == "same":
+                    raise
+            else:
+                return _described(match_pair(prepared, options, progress), "same")
+        send({"kind": "message", "text": "the reference has other content: matching its sound"})
+        ours, theirs = (read_recording(each, SAMPLE_RATE) for each in (task.dry, task.reference))
+        options = replace(options, level="keep")
+        return _described(match_like(ours, [theirs], options, progress), "other")
+
+    return answer
+
+
+def _search_rate(task: Task) -> int:
+    """Return the rate of the search in Hz: a plugin's ranges hold at one rate only."""
+    rates = [each.plugin.sample_rate for each in task.effects or () if each.plugin]
+    return rates[0] if rates else HIGHEST_RATE
+
+
+def _described(answer: Answer, mode: str) -> dict[str, Any]:
+    return {
+        "kind": "answer",
+        "mode": mode,
+        "stages": [_stage(each) for each in answer.best.stages],
+        "verdict": answer.verdict,
+        "distance": answer.distance,
+        "distanceUnprocessed": answer.distance_unprocessed,
+        "settings": [list(row) for row in settings_of(answer)],
+        "others": [[_stage(each) for each in other.stages] for other in answer.candidates],
+        "seconds": answer.seconds,
+    }
+
+
+def match(task: Task) -> Generator[dict[str, Any], None, None]:
+    """Yield messages while the search runs, and its answer at the end.
+
+    Closing the iterator ends the search at once. DafxError as of matching.
+    """
+    child = ChildProcess(start_matching)
+    try:
+        child.send(task, SECONDS_BETWEEN_MESSAGES)
+        while True:
+            try:
+                kind, content = child.receive(SECONDS_BETWEEN_CHECKS)
+            except queue.Empty:
+                yield {"kind": "alive"}
+                continue
+            if kind in ("said", "done"):
+                yield content
+            if kind == "done":
+                return
+    except ChildDied as death:
+        raise DafxError(f"the search crashed ({death}). Start it again.") from death
+    except ChildSilent as silence:
+        raise DafxError("the search does not answer. Start it again.") from silence
+    finally:
+        child.kill()
+
+
+def candidates(effects: Sequence[Effect]) -> tuple[Effect, ...] | None:
+    """Return the candidates that a selection of effects stands for; none selected is all."""
+    return tuple(effects) or None

@@ -1,0 +1,71 @@
+"""Plugins that crash, hang or print: a message, and everything else goes on."""
+
+import os
+import threading
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+from datasets import HELPERS
+from explorer_client import Client
+
+from dafxtool.api.explore import serve
+from dafxtool.effects.vst3 import isolation
+
+FAULTY_PLUGINS = Path(HELPERS) / "faulty_plugins"
+HANG_SECONDS = 2.0
+
+
+@pytest.fixture(scope="module")
+def faulty(recordings, tmp_path_factory):
+    """Serve plugins with faults; there is no run."""
+    folder = tmp_path_factory.mktemp("plugins")
+    paths = [folder / f"{fault}.vst3" for fault in ("crash", "hang", "print", "well")]
+    with pytest.MonkeyPatch.context() as patch:
+        inherited = os.environ.get("PYTHONPATH", "")
+        patch.setenv("PYTHONPATH", os.pathsep.join([str(FAULTY_PLUGINS), inherited]))
+        patch.setenv("DAFXTOOL_FAULTY_PLUGINS", "1")
+        patch.chdir(folder)
+        isolation.end_worker()
+        isolation.limit_time(HANG_SECONDS)
+        for path in paths:
+            path.touch()
+        with serve(recordings, plugins=paths) as server:
+            yield server
+        isolation.end_worker()
+        isolation.limit_time(isolation.PLUGIN_SECONDS)
+
+
+def test_a_crash_is_a_message_and_the_next_setting_is_rendered(faulty):
+    client = Client(faulty)
+    assert "crashed" in client.refusal("/render", **client.scene("crash"))
+    answer, arrays = client.ask("/render", **client.scene("well"))
+    np.testing.assert_array_equal(arrays["wet"], arrays["dry"] / 2)
+    assert answer["line"].startswith("--plugin ")
+    assert client.ask("/render", **client.scene("delay"))
+
+
+def test_while_a_plugin_hangs_other_effects_and_tabs_go_on(faulty):
+    client, other = Client(faulty), Client(faulty, "fedcba9876543210")
+    client.ask("/render", **client.scene("delay"))
+    sentences = []
+    hanging = threading.Thread(
+        target=lambda: sentences.append(client.refusal("/render", **client.scene("hang")))
+    )
+    hanging.start()
+    time.sleep(0.3)
+    started = time.monotonic()
+    assert other.ask("/render", **other.scene("delay", time=99))
+    assert time.monotonic() - started < HANG_SECONDS / 2
+    hanging.join(60)
+    assert f"more than {HANG_SECONDS:g} s" in sentences[0]
+    assert client.ask("/render", **client.scene("well"))
+
+
+def test_what_a_plugin_prints_does_not_reach_the_terminal(faulty, capfd):
+    client = Client(faulty)
+    _, arrays = client.ask("/render", **client.scene("print"))
+    np.testing.assert_array_equal(arrays["wet"], arrays["dry"] / 2)
+    printed = capfd.readouterr()
+    assert "faulty plugin" not in printed.out + printed.err
