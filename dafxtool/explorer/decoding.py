@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from dafxtool.explorer.images import Images, magnitude_images
 from dafxtool.explorer.map_points import LatentMap
 from dafxtool.explorer.renderer import Rendered
-from dafxtool.latents.examples import Example, source_of_pair
+from dafxtool.latents.examples import Example, analyse_pair
 from dafxtool.latents.interpolate import (
     Interpolation,
     draw_interpolation,
@@ -61,7 +61,7 @@ def decode_at(latent_map: LatentMap, x: float, y: float, rendered: Rendered) -> 
 def example_of(rendered: Rendered, run: Run, recording: str, start: int) -> Example:
     """Return a pair as the model sees it."""
     segments = run.configuration.segments
-    return source_of_pair(
+    return analyse_pair(
         run,
         rendered.pair(segments.level_dbfs),
         rendered.effect.name,

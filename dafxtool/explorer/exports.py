@@ -25,8 +25,8 @@ LONGEST_EXPORT_SECONDS = 900.0
 def effect_line(rendered: Rendered) -> str:
     """Return the option that repeats a setting: --effect 'delay:time=350,mix=50'."""
     line = f"--effect {shlex.quote(rendered.text)}"
-    plugin = rendered.effect.plugin
-    return f"--plugin {shlex.quote(plugin.path)} {line}" if plugin else line
+    paths = dict.fromkeys(file.path for file in rendered.effect.plugins)
+    return " ".join([*(f"--plugin {shlex.quote(path)}" for path in paths), line])
 
 
 def command_line(rendered: Rendered, source: Source, start: int, sample_rate: int) -> str:

@@ -25,7 +25,7 @@ from dafxtool.explorer.recordings import Source, read_segment
 from dafxtool.latents.embed import embed
 from dafxtool.latents.latent_map import latent_map
 from dafxtool.latents.projection import Projection
-from dafxtool.latents.table import Latents, about, held_out_of, labels_of
+from dafxtool.latents.table import Latents, held_out_of, labels_of, latent_parts
 from dafxtool.models.run import Run
 from dafxtool.utils.progress import Progress
 from dafxtool.web.map_audio import ReadAudio, audio_reader
@@ -164,7 +164,7 @@ def _rendered_latents(run: Run, built_in: Sequence[Source], progress: Progress) 
             source = (number * len(chosen) + index) * 7 % len(built_in)
             setting = sample_setting(effect, rng)
             try:
-                dry = read_segment(built_in[source].path, 0, config)
+                dry = read_segment(built_in[source], 0, config)
                 pair, effective = render_pair(dry, effect, setting, config)
             except DafxError:  # a plugin that fails here
                 continue
@@ -177,7 +177,7 @@ def _rendered_latents(run: Run, built_in: Sequence[Source], progress: Progress) 
     if not latents:
         raise InputError("none of the run's effects can be rendered here: there is no map.")
     table = [_table_row(each, number, run) for number, each in enumerate(built_in)]
-    return Latents(np.concatenate(latents), labels_of(rows, table, chosen), *about(run))
+    return Latents(np.concatenate(latents), labels_of(rows, table, chosen), *latent_parts(run))
 
 
 def _table_row(source: Source, track: int, run: Run) -> dict[str, Any]:

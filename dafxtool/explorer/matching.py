@@ -94,7 +94,7 @@ def start_matching() -> child_process.Answer:
 
 def _search_rate(task: Task) -> int:
     """Return the rate of the search in Hz: a plugin's ranges hold at one rate only."""
-    rates = [each.plugin.sample_rate for each in task.effects or () if each.plugin]
+    rates = [file.sample_rate for each in task.effects or () for file in each.plugins]
     return rates[0] if rates else HIGHEST_RATE
 
 
@@ -139,5 +139,6 @@ def match(task: Task) -> Generator[dict[str, Any], None, None]:
 
 
 def candidates(effects: Sequence[Effect]) -> tuple[Effect, ...] | None:
-    """Return the candidates that a selection of effects stands for; none selected is all."""
-    return tuple(effects) or None
+    """Return the candidates that effects stand for: a chain its stages, no effect all."""
+    parts = [part for each in effects for part in ([s.effect for s in each.stages] or [each])]
+    return tuple({each.name: each for each in parts}.values()) or None

@@ -67,7 +67,8 @@ def opening_data(workspace: Workspace, session: Session, first: dict[str, Any]) 
         "sampleRate": renderer.sample_rate,
         "nSamples": workspace.configuration.segments.n_samples,
         "style": image_style(workspace.configuration.spectrogram),
-        "effects": [describe_effect(each) for each in renderer.effects.values()],
+        "effects": [describe_effect(each) for each in renderer.builtin],
+        "plugins": renderer.plugin_names,  # described when they are chosen: loading takes time
         "recordings": [each.to_dict() for each in sources],
         "run": described,
         "first": first,

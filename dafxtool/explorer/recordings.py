@@ -19,7 +19,6 @@ from numpy.typing import NDArray
 from dafxtool.audio.example_recordings import CLIPS, HELD_OUT
 from dafxtool.audio.io import AudioInfo, load_segment, read_info, resampled_length
 from dafxtool.config import SegmentConfig
-from dafxtool.dataset.segments import cut_recording
 from dafxtool.errors import DafxError, InputError, RecordingError
 from dafxtool.utils.progress import SILENT, Progress
 from dafxtool.utils.text import shown_name
@@ -147,11 +146,15 @@ def _safe_suffix(name: str) -> str:
     return suffix if suffix[1:].isalnum() and len(suffix) <= 6 else ""
 
 
-@lru_cache(maxsize=8)
+@lru_cache(maxsize=4)  # of half an hour at 24 kHz each takes 170 MB
 def read_samples(path: Path, info: AudioInfo, config: SegmentConfig) -> NDArray[np.float32]:
-    """Read one channel of a recording at the rate of segments: (n_samples,)."""
+    """Read one channel of a recording at the rate of segments: (n_samples,).
+
+    A run may have been trained on the first channels; here the loudest one is read, because a
+    recording with its sound on another channel would be silence.
+    """
     n_samples = resampled_length(info, config.sample_rate)
-    return load_segment(path, 0, n_samples, config.sample_rate, config.channel, info)
+    return load_segment(path, 0, n_samples, config.sample_rate, "loudest", info)
 
 
 @lru_cache(maxsize=64)
@@ -173,7 +176,18 @@ def _loudest_start(samples: NDArray[np.float32], config: SegmentConfig) -> int:
     return int(starts[np.argmax(energy[ends] - energy[starts])])
 
 
-@lru_cache(maxsize=16)
-def read_segment(path: Path, start: int, config: SegmentConfig) -> NDArray[np.float32]:
-    """Read a segment (n_samples,) as rendering does: as loud as in the recording."""
-    return cut_recording(path, start, config)
+def read_segment(source: Source, start: int, config: SegmentConfig) -> NDArray[np.float32]:
+    """Read a segment (n_samples,) as rendering does: as loud as in the recording.
+
+    InputError for a start outside of the recording.
+    """
+    samples = read_samples(source.path, source.info, config)
+    if not 0 <= start < len(samples):
+        raise InputError(
+            f"{source.name}: a segment cannot start there (found {start}, expected 0 to "
+            f"{len(samples) - 1} samples). Choose an earlier start."
+        )
+    segment = np.zeros(config.n_samples, dtype=np.float32)
+    part = samples[start : start + config.n_samples]
+    segment[: len(part)] = part
+    return segment

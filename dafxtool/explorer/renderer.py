@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from dafxtool.audio.level import is_silent, level_db, normalise_peak
 from dafxtool.config import Configuration
 from dafxtool.effects.apply import apply_resolved, known_effects, parse_effect
+from dafxtool.effects.builtin import builtin_effects
 from dafxtool.effects.effect import Effect
 from dafxtool.errors import EffectError, InputError
 from dafxtool.explorer.images import Images, pair_images
@@ -21,6 +22,7 @@ from dafxtool.explorer.recordings import Source, read_segment
 from dafxtool.utils.progress import SILENT, Progress
 
 Audio = NDArray[np.float32]
+MOST_EFFECTS = 500  # chains that are remembered
 
 
 @dataclass(frozen=True)
@@ -74,30 +76,34 @@ class Renderer:
     ) -> None:
         self.configuration = configuration
         self.sample_rate = configuration.segments.sample_rate
-        self.effects: dict[str, Effect] = {}
-        for name, effect in known_effects(plugins, self.sample_rate, progress).items():
+        self.known = known_effects(plugins, self.sample_rate, progress)
+        self.plugin_names = [name for name in self.known if name not in builtin_effects()]
+        self._effects: dict[str, Effect] = {}
+        for name in builtin_effects():
             try:
-                self.effects[name] = effect.at(self.sample_rate)
+                self._effects[name] = self.known[name].at(self.sample_rate)
             except EffectError as error:
                 progress.message(f"{error} It is left out.")
+        self.builtin = list(self._effects.values())
         self._last: tuple[Any, Rendered] | None = None
 
     def effect(self, text: str) -> Effect:
-        """Return the effect of a name, or of a chain "a > b" of names."""
-        if text in self.effects:
-            return self.effects[text]
-        return parse_effect(text, self.effects).effect.at(self.sample_rate)
+        """Return the effect of a name, or of a chain "a > b" of names; plugins are loaded now."""
+        if text not in self._effects:
+            if len(self._effects) > MOST_EFFECTS:
+                self._effects = {each.name: each for each in self.builtin}
+            self._effects[text] = parse_effect(text, self.known).effect.at(self.sample_rate)
+        return self._effects[text]
 
     def parse(self, text: str) -> tuple[str, dict[str, float]]:
         """Return the name of an effect as the page uses it, and its complete setting."""
-        choice = parse_effect(text, self.effects)
+        choice = parse_effect(text, self.known)
         effect = choice.effect.at(self.sample_rate)
         return effect.name, effect.complete(choice.fixed)
 
     def uses_plugin(self, text: str) -> bool:
-        """Return whether an effect or a part of a chain is a plugin."""
-        named = (self.effects.get(part.strip()) for part in text.split(">"))
-        return any(effect is not None and effect.plugin is not None for effect in named)
+        """Return whether an effect or a stage of a chain is a plugin."""
+        return any(part.strip() in self.plugin_names for part in text.split(">"))
 
     def render(self, request: Request) -> Rendered:
         """Render a segment; EffectError, PluginError and RecordingError as of the steps."""
@@ -116,14 +122,14 @@ class Renderer:
     def dry(self, source: Source, start: int) -> Audio:
         """Return a segment at the peak level that effects get."""
         segments = self.configuration.segments
-        segment = read_segment(source.path, start, segments)
+        segment = read_segment(source, start, segments)
         if is_silent(segment):
             raise InputError(f"{source.name}: silent at this place. Choose another segment.")
         return normalise_peak(segment, segments.level_dbfs)
 
     def gain(self, request: Request) -> float:
         """Return the factor by which a segment was raised to the peak level of segments."""
-        segment = read_segment(request.source.path, request.start, self.configuration.segments)
+        segment = read_segment(request.source, request.start, self.configuration.segments)
         return float(np.abs(self.dry(request.source, request.start)).max() / np.abs(segment).max())
 
     def images(self, rendered: Rendered) -> Images:
@@ -134,8 +140,10 @@ class Renderer:
 def describe_effect(effect: Effect) -> dict[str, Any]:
     """Return an effect for the page: its parameters with ranges, units, scales and defaults."""
     described = effect.to_dict()
-    plugin = described.pop("plugin")
-    described["isPlugin"] = plugin is not None
+    for name in ("plugin", "stages"):
+        described.pop(name, None)
+    described["isPlugin"] = bool(effect.plugins)
+    described["stages"] = [stage.label for stage in effect.stages]
     for parameter, given in zip(effect.parameters, described["parameters"], strict=True):
         given["usualEnds"] = list(parameter.usual_ends())
         given["rangeText"] = parameter.range_text()

@@ -30,7 +30,7 @@ def faulty(recordings, tmp_path_factory):
         isolation.end_worker()
         isolation.limit_time(HANG_SECONDS)
         for path in paths:
-            path.touch()
+            path.write_text(str(path))  # audits are remembered by content
         with serve(recordings, plugins=paths) as server:
             yield server
         isolation.end_worker()

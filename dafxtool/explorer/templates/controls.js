@@ -4,8 +4,11 @@ import { build, byId, selectById } from "./dom.js";
 import {
   completeSetting,
   fromNormalised,
+  inSeries,
   parseValue,
   randomSetting,
+  shortName,
+  stagesOf,
   toNormalised,
   valueText,
 } from "./parameters.js";
@@ -20,7 +23,7 @@ const HOLD_MS = 250; // a shorter press is a click
 /**
  * @typedef {object} ControlCallbacks
  * @property {() => void} onChange a value has changed
- * @property {(name: string) => void} onEffect another effect was chosen
+ * @property {(name: string, setting?: Setting) => void} onEffect another effect was chosen
  * @property {(parameter: Parameter) => void} onSweep a parameter's name is held
  * @property {() => void} onSweepEnd
  */
@@ -28,30 +31,37 @@ const HOLD_MS = 250; // a shorter press is a click
 /** Shows an effect's parameters and keeps its setting. */
 export class EffectControls {
   /** @type {Effect} */
-  effect = { name: "", summary: "", isPlugin: false, parameters: [] };
+  effect = { name: "", summary: "", isPlugin: false, stages: [], parameters: [] };
   /** @type {Setting} */
   setting = {};
   /** @type {Map<string, { slider: HTMLInputElement | null, field: HTMLInputElement | HTMLSelectElement }>} */
   #fields = new Map();
 
   /**
-   * @param {Effect[]} effects
+   * @param {Effect[]} effects that are built in
+   * @param {string[]} plugins names of effects that are described when they are chosen
    * @param {ControlCallbacks} callbacks
    */
-  constructor(effects, callbacks) {
+  constructor(effects, plugins, callbacks) {
+    /** @type {Map<string, Effect>} effects that were described, chains too */
     this.effects = new Map(effects.map((each) => [each.name, each]));
     this.callbacks = callbacks;
+    const names = { "Built-in": effects.map((each) => each.name), Plugins: plugins };
     const select = selectById("effect");
-    const groups = [
-      ["Built-in", effects.filter((each) => !each.isPlugin)],
-      ["Plugins", effects.filter((each) => each.isPlugin)],
-    ];
-    for (const [label, members] of /** @type {[string, Effect[]][]} */ (groups)) {
+    const next = selectById("then");
+    for (const [label, members] of Object.entries(names)) {
       if (!members.length) continue;
-      const options = members.map((each) => build("option", { value: each.name }, each.name));
-      select.append(build("optgroup", { label }, ...options));
+      for (const each of [select, next]) {
+        const options = members.map((name) => build("option", { value: name }, name));
+        each.append(build("optgroup", { label }, ...options));
+      }
     }
     select.addEventListener("change", () => callbacks.onEffect(select.value));
+    next.addEventListener("change", () => {
+      this.#setStages([...this.stages, { effect: next.value, setting: {} }]);
+      next.value = "";
+    });
+    byId("remove-stage").addEventListener("click", () => this.#setStages(this.stages.slice(0, -1)));
     byId("reset").addEventListener("click", () => this.reset());
     byId("randomise").addEventListener("click", () => this.randomise());
   }
@@ -66,7 +76,13 @@ export class EffectControls {
     this.effect = effect;
     this.setting = completeSetting(effect, setting);
     const select = selectById("effect");
+    document.getElementById("chain")?.remove();
+    if (effect.stages.length) {
+      const option = build("option", { value: effect.name }, effect.name);
+      select.append(build("optgroup", { label: "Chain", id: "chain" }, option));
+    }
     select.value = effect.name;
+    byId("remove-stage").hidden = effect.stages.length < 2;
     byId("effect-summary").textContent = effect.summary;
     if (!isSame) this.#build();
     this.#update();
@@ -87,9 +103,28 @@ export class EffectControls {
     this.set(randomSetting(this.effect));
   }
 
+  /** The effects in series, with their settings. */
+  get stages() {
+    return stagesOf(this.effect, this.setting);
+  }
+
+  /** @param {import("./parameters.js").Stage[]} stages */
+  #setStages(stages) {
+    const { effect, setting } = inSeries(stages);
+    this.callbacks.onEffect(effect, setting);
+  }
+
   #build() {
     this.#fields.clear();
-    const rows = this.effect.parameters.map((each) => this.#row(each));
+    /** @type {HTMLElement[]} */
+    const rows = [];
+    let stage = "";
+    for (const each of this.effect.parameters) {
+      const own = this.effect.stages.length ? each.name.split(".")[0] : "";
+      if (own !== stage) rows.push(build("h3", { class: "stage" }, own));
+      stage = own;
+      rows.push(this.#row(each));
+    }
     const none = build("p", { class: "quiet" }, "This effect has no parameters.");
     byId("parameters").replaceChildren(...(rows.length ? rows : [none]));
   }
@@ -98,7 +133,7 @@ export class EffectControls {
   #row(parameter) {
     const { name, choices, description } = parameter;
     const title = `${description ? `${description}. ` : ""}${parameter.rangeText}. Hold to sweep.`;
-    const label = build("button", { type: "button", class: "sweep", title }, name);
+    const label = build("button", { type: "button", class: "sweep", title }, shortName(parameter));
     this.#listenToHold(label, parameter);
     const row = build("div", { class: "parameter", "data-parameter": name });
     if (choices.length) {

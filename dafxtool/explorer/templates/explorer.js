@@ -9,7 +9,7 @@ import { KeptSettings, stepsAround } from "./kept.js";
 import { MapPanel } from "./map_panel.js";
 import { MatchPanel } from "./match_panel.js";
 import { Latest, ServerError } from "./messages.js";
-import { completeSetting, settingText } from "./parameters.js";
+import { completeSetting, inSeries, settingText } from "./parameters.js";
 import { RecordingList } from "./recordings.js";
 import { readSessionFile, remember } from "./session.js";
 import { Sweep } from "./sweep.js";
@@ -24,7 +24,7 @@ import { Waveform } from "./waveform.js";
 /** @typedef {import("./kept.js").Kept} Kept */
 /** @typedef {import("./kept.js").Scene} Scene */
 /** @typedef {import("./kept.js").Step} Step */
-/** @typedef {import("./match_panel.js").Stage} Stage */
+/** @typedef {import("./parameters.js").Stage} Stage */
 /** @typedef {import("./session.js").State} State */
 /**
  * @typedef {object} Opening
@@ -33,6 +33,7 @@ import { Waveform } from "./waveform.js";
  * @property {number} nSamples
  * @property {import("./images.js").ImageStyle} style
  * @property {Effect[]} effects
+ * @property {string[]} plugins names of effects of plugins
  * @property {Recording[]} recordings
  * @property {{ name: string, effects: string[] } | null} run
  * @property {Partial<Scene>} first
@@ -74,9 +75,9 @@ export class Explorer {
       onFile: (name, content) => this.takeFile(name, content),
       onError: (error) => this.showError(error),
     });
-    this.controls = new EffectControls(opening.effects, {
+    this.controls = new EffectControls(opening.effects, opening.plugins, {
       onChange: () => this.changed(),
-      onEffect: (name) => this.chooseEffect(name),
+      onEffect: (name, setting) => this.chooseEffect(name, setting),
       onSweep: (parameter) => this.#sweep.start(parameter),
       onSweepEnd: () => this.#sweep.stop(),
     });
@@ -250,11 +251,14 @@ export class Explorer {
 
   // --- rendering --------------------------------------------------------------------------------
 
-  /** @param {string} name */
-  async chooseEffect(name) {
+  /**
+   * @param {string} name of an effect or a chain
+   * @param {import("./parameters.js").Setting} [setting] by default that of the defaults
+   */
+  async chooseEffect(name, setting) {
     const effect = await this.describe(name);
+    this.controls.show(effect ?? this.controls.effect, effect ? setting : this.controls.setting);
     if (!effect) return;
-    this.controls.show(effect);
     this.map.startTrail();
     this.changed();
   }
@@ -429,9 +433,9 @@ export class Explorer {
    * @param {Stage[]} stages
    */
   async adopt(stages) {
-    // The level is matched by ear and by the player; an added gain says nothing of the effect.
-    const audible = stages.filter((each) => each.effect !== "gain");
-    const stage = audible[0] ?? stages[0];
+    // A gain at the end only settles the level, which the player matches.
+    const audible = stages.filter((each, index) => index === 0 || each.effect !== "gain");
+    const stage = inSeries(audible);
     const effect = await this.describe(stage.effect);
     if (!effect) return;
     this.controls.show(effect, completeSetting(effect, stage.setting));

@@ -4,7 +4,7 @@ import { build, byId, press, selectById } from "./dom.js";
 import { isAudioDrop } from "./recordings.js";
 
 /** @typedef {import("./messages.js").Message} Message */
-/** @typedef {{ effect: string, setting: Record<string, number> }} Stage */
+/** @typedef {import("./parameters.js").Stage} Stage */
 /**
  * @typedef {object} MatchCallbacks
  * @property {(file: File) => Promise<{ key: string, name: string }>} upload

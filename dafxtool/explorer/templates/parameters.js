@@ -20,9 +20,11 @@
  * @property {string} name
  * @property {string} summary
  * @property {boolean} isPlugin
- * @property {Parameter[]} parameters
+ * @property {string[]} stages labels of a chain's effects, such as overdrive and delay2; else empty
+ * @property {Parameter[]} parameters those of a chain have the stage before their name: "delay2.time"
  */
 /** @typedef {Record<string, number>} Setting */
+/** @typedef {{ effect: string, setting: Setting }} Stage */
 
 /** @type {Record<string, string>} */
 const LARGER_UNITS = { Hz: "kHz", ms: "s" };
@@ -152,6 +154,50 @@ export function randomSetting(effect) {
 }
 
 /**
+ * Return a parameter's name without the stage of a chain.
+ * @param {Parameter} parameter
+ */
+export function shortName({ name }) {
+  return name.slice(name.indexOf(".") + 1);
+}
+
+/**
+ * Put stages in series: the name of the chain and its setting.
+ * @param {Stage[]} stages
+ * @returns {Stage}
+ */
+export function inSeries(stages) {
+  if (stages.length === 1) return stages[0];
+  /** @type {Setting} */
+  const setting = {};
+  /** @type {Set<string>} */
+  const labels = new Set();
+  for (const { effect, setting: part } of stages) {
+    let label = effect;
+    for (let number = 2; labels.has(label); number++) label = `${effect}${number}`;
+    labels.add(label);
+    for (const [name, value] of Object.entries(part)) setting[`${label}.${name}`] = value;
+  }
+  return { effect: stages.map((each) => each.effect).join(" > "), setting };
+}
+
+/**
+ * Divide an effect into its stages; a single effect is one.
+ * @param {Effect} effect
+ * @param {Setting} setting
+ * @returns {Stage[]}
+ */
+export function stagesOf(effect, setting) {
+  if (!effect.stages.length) return [{ effect: effect.name, setting }];
+  const names = effect.name.split(" > ");
+  return effect.stages.map((label, index) => {
+    const own = Object.entries(setting).filter(([name]) => name.startsWith(`${label}.`));
+    const part = own.map(([name, value]) => [name.slice(label.length + 1), value]);
+    return { effect: names[index], setting: Object.fromEntries(part) };
+  });
+}
+
+/**
  * Format a setting in a few words: "350 ms, feedback 40 %".
  * @param {Effect} effect
  * @param {Setting} setting
@@ -163,6 +209,6 @@ export function settingText(effect, setting, most = 3) {
   const shown = [...effect.parameters].sort((a, b) => moved(b) - moved(a)).slice(0, most);
   return effect.parameters
     .filter((each) => shown.includes(each))
-    .map((each) => `${each.name} ${valueText(each, setting[each.name])}`)
+    .map((each) => `${shortName(each)}\u00a0${valueText(each, setting[each.name])}`)
     .join(", ");
 }
