@@ -39,7 +39,8 @@ class EffectTable(display.Displayed):
         """Return a row for each effect, followed by a row for each of its parameters."""
         rows: list[tuple[str, ...]] = []
         for effect in self.effects:
-            rows.append((effect.name, "", "", "", "", effect.summary))
+            remarks = [remark for file in effect.plugins for remark in file.remarks]
+            rows.append((effect.name, "", "", "", "", "; ".join([effect.summary, *remarks])))
             for p in effect.parameters:
                 default = p.value_text(p.default)
                 rows.append((f"  {p.name}", _ends(p), p.unit, default, _scale(p), _description(p)))

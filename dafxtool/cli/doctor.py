@@ -87,13 +87,15 @@ def _described(effect: Effect) -> list[str | Table]:
     file = effect.plugin
     assert file is not None
     rows = [(p.name, p.text(p.default), p.range_text()) for p in effect.parameters]
-    channels = "mono" if file.n_channels == 1 else "stereo only: mono is given on both channels"
+    stereo = f"stereo only: mono is given on both channels, the {file.output_channel} one is kept"
+    channels = "mono" if file.n_channels == 1 else stereo
     shown: list[str | Table] = [
         f"{effect.name}: {effect.summary}, version {file.version}",
         f"  file        {file.path}",
         f"  SHA-256     {file.sha256}",
         f"  channels    {channels}",
         f"  repeatable  {'yes' if file.repeatable else 'no'}",
+        *(f"  remark      {remark}" for remark in file.remarks),
     ]
     if rows:
         shown.append(Table((f"parameter at {file.sample_rate} Hz", "default", "range"), rows))

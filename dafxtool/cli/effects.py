@@ -75,6 +75,7 @@ def _described(effect: Effect) -> dict[str, Any]:
         "name": effect.name,
         "summary": effect.summary,
         "plugin": effect.plugin.path if effect.plugin else None,
+        "remarks": [remark for file in effect.plugins for remark in file.remarks],
         "stages": [stage.effect.name for stage in effect.stages],
         "parameters": [{key: getattr(p, key) for key in PARAMETER_KEYS} for p in effect.parameters],
     }

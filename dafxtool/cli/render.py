@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import rich_click as click
 
@@ -28,6 +28,9 @@ from dafxtool.cli._options import (
     workers_option,
 )
 from dafxtool.cli._output import Table, failure_lines, progress_from, report, skipped_lines
+
+if TYPE_CHECKING:
+    from dafxtool.dataset.render import RenderResult
 
 SEGMENT_OPTIONS = ("sample_rate", "channel", "short", "min_mean_square", "level")
 SPLIT_OPTIONS = ("validation", "test", "validation_match", "test_match")
@@ -159,11 +162,7 @@ def command(recordings: tuple[Path, ...], as_json: bool, **options: Any) -> None
         vars(result),
         as_json,
         [
-            Table(
-                ("effect", "pairs"),
-                [(name, str(n)) for name, n in result.pairs_per_effect.items()],
-                right=("pairs",),
-            ),
+            _effect_table(result),
             f"{result.n_pairs} pairs ({splits}), {result.seconds / 60:.1f} minutes "
             f"-> {result.path}",
             *skipped_lines(result.skipped),
@@ -173,3 +172,14 @@ def command(recordings: tuple[Path, ...], as_json: bool, **options: Any) -> None
             *([f"output of plugins -> {result.printed}"] if result.printed else []),
         ],
     )
+
+
+def _effect_table(result: RenderResult) -> Table:
+    """Count pairs by effect, and those without an effect if there are any."""
+    unchanged = result.unchanged_per_effect
+    columns = ("effect", "pairs", "wet = dry") if any(unchanged.values()) else ("effect", "pairs")
+    rows = [
+        (name, str(n), str(unchanged.get(name, 0)))[: len(columns)]
+        for name, n in result.pairs_per_effect.items()
+    ]
+    return Table(columns, rows, right=columns[1:])

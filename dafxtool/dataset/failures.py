@@ -1,4 +1,4 @@
-"""Find settings shared by all failed pairs of a plugin.
+"""Find what is wrong with pairs: settings shared by all failed ones, effects that do nothing.
 
 One choice may silence a plugin whatever its other parameters are: a freeze that is switched on
 before the first sound, or a muted output. Only a comparison of all pairs shows which choice it is.
@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import shlex
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from dafxtool.dataset.pair import Pair
 from dafxtool.effects.effect import Effect
+from dafxtool.utils.text import counted
 
 MIN_FAILED_PAIRS = 2  # a single failed pair would blame each of its choices
 
@@ -72,3 +73,26 @@ class FailureSummary:
             for p in self._effects[pair.effect].parameters
             if p.choices
         ]
+
+
+def unchanged_warnings(
+    effects: Sequence[Effect], unchanged: Mapping[str, int], n_pairs: Mapping[str, int]
+) -> list[str]:
+    """Return a sentence for each effect with pairs whose wet segment is the dry one.
+
+    unchanged, n_pairs  such pairs, and all pairs, by name of the effect
+
+    An effect without parameters that does nothing is meant so.
+    """
+    sentences = []
+    for effect in effects:
+        count, total = unchanged[effect.name], n_pairs[effect.name]
+        if not count or (not effect.parameters and not effect.plugins):
+            continue
+        is_stereo = any(file.n_channels == 2 for file in effect.plugins)
+        others = "other settings or another --plugin-channel" if is_stereo else "other settings"
+        sentences.append(
+            f"{effect.name}: in {count} of {counted(total, 'pair')} the wet segment is the dry one "
+            f"within -80 dB, apart from its level. Choose {others}, or leave it out."
+        )
+    return sentences

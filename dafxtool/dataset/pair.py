@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from dafxtool.audio.level import (
     factor_db,
     full_scale_factor,
+    is_same_audio,
     is_silent,
     normalise_peak,
     peak_factor,
@@ -39,6 +40,7 @@ class Pair:
     recording  index of the recording
     offset     samples from the start of the recording
     gains_db   (dry, wet) as of `render_with_gains`; NaN for a failed pair
+    unchanged  whether the wet segment is the dry one, as of `is_unchanged`
     """
 
     audio: NDArray[np.float32]
@@ -48,6 +50,16 @@ class Pair:
     offset: int
     split: str
     gains_db: tuple[float, float] = (np.nan, np.nan)
+    unchanged: bool = False
+
+
+def is_unchanged(audio: NDArray[np.float32], effect: Effect) -> bool:
+    """Return whether wet is dry within -80 dB, apart from level, sign and reported latency.
+
+    audio  (2, n_samples), dry first
+    """
+    latency_samples = sum(file.latency_samples for file in effect.plugins)
+    return is_same_audio(audio[0], audio[1], {0, latency_samples})
 
 
 def render_pair(
@@ -215,7 +227,9 @@ class PairRenderer:
         audio, effective, gains_db = render_with_gains(
             segment.audio, plan.effects[index][0], setting, plan.segments
         )
-        pair = Pair(audio, index, effective, segment.recording, segment.offset, split, gains_db)
+        unchanged = is_unchanged(audio, plan.effects[index][0])
+        labels = (index, effective, segment.recording, segment.offset, split)
+        pair = Pair(audio, *labels, gains_db, unchanged)
         return pair, unreadable
 
 

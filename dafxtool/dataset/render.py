@@ -21,7 +21,7 @@ from dafxtool import __version__, storage
 from dafxtool.audio.find_recordings import SUFFIXES
 from dafxtool.audio.io import AudioInfo
 from dafxtool.config import SPLITS, SegmentConfig, SplitConfig
-from dafxtool.dataset.failures import FailedPair, FailureSummary
+from dafxtool.dataset.failures import FailedPair, FailureSummary, unchanged_warnings
 from dafxtool.dataset.pair import PairRenderer, render_pair
 from dafxtool.dataset.plan import RenderPlan, make_plan
 from dafxtool.dataset.recordings import Recording, RecordingSet, Track, recording_rows
@@ -52,6 +52,7 @@ class RenderResult(notebook.Displayed):
     """Summary of a render.
 
     seconds   of dry audio
+    unchanged_per_effect  pairs whose wet segment is the dry one within -80 dB, apart from level
     skipped   (path, reason) of recordings that could not be used
     silent    (path, reason) of recordings that were tried and gave no segment
     failed    (row, effect and setting, reason) of failed pairs
@@ -64,6 +65,7 @@ class RenderResult(notebook.Displayed):
     pairs_per_effect: dict[str, int]
     pairs_per_split: dict[str, int]
     seconds: float
+    unchanged_per_effect: dict[str, int] = field(default_factory=dict)
     skipped: list[tuple[str, str]] = field(default_factory=list)
     silent: list[tuple[str, str]] = field(default_factory=list)
     failed: list[tuple[int, str, str]] = field(default_factory=list)
@@ -174,6 +176,7 @@ class _Outcome:
     failed: list[FailedPair]
     skipped: dict[str, str]
     summary: FailureSummary
+    unchanged: dict[str, int] = field(default_factory=dict)  # pairs by effect
 
 
 def _write_batches(
@@ -203,6 +206,10 @@ def _write_batches(
             outcome.summary.count(batch.pairs, [each.pair for each in batch.failed])
             progress.advance(len(batch.pairs) + len(batch.failed))
     progress.finish()
+    counts = Counter(
+        plan.effect_of(row).name for row in np.flatnonzero(writer.unchanged()).tolist()
+    )
+    outcome.unchanged = {effect.name: counts[effect.name] for effect, _ in plan.effects}
     return outcome
 
 
@@ -224,11 +231,13 @@ def _result(
         pairs_per_effect={effect.name: per_effect[effect.name] for effect, _ in plan.effects},
         pairs_per_split={split: per_split[split] for split in SPLITS if per_split[split]},
         seconds=len(rendered) * plan.segments.n_samples / plan.segments.sample_rate,
+        unchanged_per_effect=outcome.unchanged,
         skipped=sorted(outcome.skipped.items()),
         silent=silent,
         failed=[(each.row, _setting_text(plan, each), each.reason) for each in failed],
         printed=printed.path if printed.written else None,
-        warnings=outcome.summary.warnings(),
+        warnings=outcome.summary.warnings()
+        + unchanged_warnings([effect for effect, _ in plan.effects], outcome.unchanged, per_effect),
     )
 
 

@@ -29,9 +29,10 @@ from dafxtool.utils.locks import check_unlocked, sole_writer
 from dafxtool.utils.progress import SILENT, Progress
 
 TABLE, DESCRIPTION, FAILED_TABLE = "pairs.csv", "pairs.json", "lost.csv"
+UNCHANGED = "unchanged"  # array of a pairs file, and column of the table
 PAIR_COLUMNS = (
     *("row", "effect", "setting", "recording", "offset", "split"),
-    *(*storage.GAINS, "dry", "wet"),
+    *(*storage.GAINS, UNCHANGED, "dry", "wet"),
 )
 FAILED_COLUMNS = ("row", "effect", "setting", "split", "reason")
 AUDIO_NAME = re.compile(r"[0-9]{6,}_(dry|wet)\.(wav|flac)")
@@ -55,6 +56,10 @@ class PairWriter(Protocol):
 
     def recordings(self) -> NDArray[np.int64]:
         """Return the index of the recording of each row (n_rows,), -1 where there is no pair."""
+        ...
+
+    def unchanged(self) -> NDArray[np.bool_]:
+        """Return in which rows the wet segment is the dry one (n_rows,)."""
         ...
 
     def put(
@@ -86,6 +91,9 @@ class _Hdf5PairWriter:
         recordings[list(self.failed())] = -1
         return recordings
 
+    def unchanged(self) -> NDArray[np.bool_]:
+        return self.writer.read(UNCHANGED).astype(bool) & self.done()
+
     def put(
         self, rows: NDArray[np.int64], pairs: Sequence[Pair], failed: Sequence[FailedPair]
     ) -> None:
@@ -116,6 +124,7 @@ class _Hdf5PairWriter:
             dry_gain_db=np.array([pair.gains_db[0] for pair in pairs]),
             wet_gain_db=np.array([pair.gains_db[1] for pair in pairs]),
             lost=storage.encode_texts(reasons, storage.LONGEST_REASON),
+            unchanged=np.array([pair.unchanged for pair in pairs], np.uint8),
             **columns,
         )
 
@@ -137,7 +146,10 @@ def open_hdf5_writer(
     with storage.open_writer(
         output,
         storage.PAIRS,
-        columns={"audio": ((2, plan.segments.n_samples), np.float32)},
+        columns={
+            "audio": ((2, plan.segments.n_samples), np.float32),
+            UNCHANGED: ((), np.uint8),
+        },
         effect=np.arange(plan.n_rows) % len(effects),
         configuration=configuration,
         effects=effects,
@@ -277,7 +289,7 @@ def _export_pairs(
     progress: Progress,
 ) -> list[tuple[Any, ...]]:
     """Write the audio of each pair. Return the lines of the table."""
-    labels, lines = pairs.labels, []
+    labels, lines, unchanged = pairs.labels, [], pairs.column(UNCHANGED)
     progress.start("exporting", len(rows), "pair")
     for index, row in enumerate(rows):
         names = _names(row, suffix)
@@ -292,6 +304,7 @@ def _export_pairs(
                 int(labels.offset[index]),
                 labels.split_of(index),
                 *(f"{gain:.6f}" for gain in labels.gains_db[index]),
+                int(unchanged[index]),
                 *names,
             )
         )
@@ -328,6 +341,7 @@ class _CompleteFolder:
     n_rows: int
     reasons: dict[int, str]
     recording: NDArray[np.int64]
+    is_unchanged: NDArray[np.bool_]
 
     def done(self) -> NDArray[np.bool_]:
         return np.ones(self.n_rows, dtype=bool)
@@ -337,6 +351,9 @@ class _CompleteFolder:
 
     def recordings(self) -> NDArray[np.int64]:
         return self.recording
+
+    def unchanged(self) -> NDArray[np.bool_]:
+        return self.is_unchanged
 
     def put(
         self, rows: NDArray[np.int64], pairs: Sequence[Pair], failed: Sequence[FailedPair]
@@ -373,6 +390,8 @@ def _open_complete(
         )
     index_of = {each.path: i for i, each in enumerate(plan.catalogue.recordings)}
     recording = np.full(plan.n_rows, -1)
+    unchanged = np.zeros(plan.n_rows, dtype=bool)
     for row in table:
         recording[int(row[0])] = index_of.get(row[PAIR_COLUMNS.index("recording")], -1)
-    return _CompleteFolder(plan.n_rows, reasons, recording)
+        unchanged[int(row[0])] = row[PAIR_COLUMNS.index(UNCHANGED)] == "1"
+    return _CompleteFolder(plan.n_rows, reasons, recording, unchanged)

@@ -148,7 +148,6 @@ class Sometimes(FakePlugin):
         (Distortion, "left", []),
         (LaterThanReported, "left", []),
         (Generator, "left", [behaviour.GENERATOR]),
-        (Sometimes, "left", []),
         (HiddenAmount, "left", []),
     ],
 )
@@ -165,7 +164,9 @@ def test_the_audit_counts_the_trials_without_effect():
     for kind, n_unchanged in ((Meter, 4), (Late, 4), (Distortion, 0), (DryLeft, 0)):
         result = audit(kind)
         assert (result.n_unchanged, result.n_trials) == (n_unchanged, 4)
-    assert 0 < audit(Sometimes).n_unchanged < 4
+    result = audit(Sometimes)
+    assert 0 < result.n_unchanged < 4
+    assert result.remarks == (behaviour.SOMETIMES.format(result.n_unchanged, 4),)
 
 
 def apply_to_ramp(effect):

@@ -30,6 +30,7 @@ GENERATOR = "generator: the output does not depend on the input"
 METER = "meter: it gives the input back"
 LEVEL_ONLY = "it changes nothing but the level in all trials"
 IMAGE_ONLY = "it changes nothing but the stereo image in all trials"
+SOMETIMES = "in {} of {} trials the output is the input, apart from its level"
 HEARD_IN = "the effect is in the {} output, which is kept"
 
 
@@ -75,6 +76,8 @@ def examine_behaviour(
         remarks.append(GENERATOR)
     elif wets and n_unchanged == len(wets):
         remarks.append(_remark_on_unchanged(render, sounding, dry, latencies))
+    elif n_unchanged:
+        remarks.append(SOMETIMES.format(n_unchanged, len(wets)))
     if best != "left":
         remarks.append(HEARD_IN.format(best))
     return Behaviour(best, n_unchanged, len(wets), tuple(remarks))
