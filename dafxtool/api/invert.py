@@ -25,6 +25,7 @@ def invert(
     method: str = "fast",
     iterations: int | None = None,
     phase_from: PathLike | None = None,
+    phase_channel: str | int = "first",
     seed: int = 0,
     device: str = "auto",
     overwrite: bool = False,
@@ -42,11 +43,15 @@ def invert(
                 does not state them
     method      "griffin-lim", "fast" or "best"
     iterations  None takes the method's
-    phase_from  a recording whose phase is the start: the dry one
+    phase_from  a recording whose phase is the start: the dry one. An array that does not state its
+                sample rate has that of the recording
+    phase_channel
+                of that recording: "first", "mean", "loudest" or a number from 1
 
     InputError, FormatError, RecordingError, OutputExistsError, DiskError.
     """
     checks.check_settings(device)
+    checks.check_reading(phase_channel, None)
     checks.check_recordings(as_path(phase_from))
     if run is not None:
         checks.check_run(Path(run))
@@ -70,4 +75,5 @@ def invert(
         device,
         overwrite,
         progress,
+        str(phase_channel),
     )

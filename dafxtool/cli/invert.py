@@ -55,6 +55,13 @@ UNSTATED = "of an array that does not state it."
     metavar="FILE",
     help="Recording whose phase to start from: the dry one.",
 )
+@click.option(
+    "--phase-channel",
+    metavar="first|mean|loudest|N",
+    default="first",
+    show_default=True,
+    help="Channel of the recording of --phase-from.",
+)
 @click.option("--n-fft", type=TRANSFORM_LENGTH, help=f"Transform length in samples, {UNSTATED}")
 @click.option("--hop-length", type=click.IntRange(min=1), help=f"Hop in samples, {UNSTATED}")
 @click.option("--window-length", type=TRANSFORM_LENGTH, help=f"Window in samples, {UNSTATED}")
@@ -71,7 +78,8 @@ def command(source: Path | None, as_json: bool, **options: Any) -> None:
 
     Without SOURCE, the newest spectrograms file here. Prints the spectral convergence in dB of the
     result's own magnitudes against those given; lower is better. Where the dry recording is known,
-    --phase-from improves the result more than any method.
+    --phase-from improves the result more than any method. Arrays hold linear magnitudes, 0 or more,
+    bins first. Settings that an array does not state are assumed and printed.
 
     \b
     Examples:
@@ -90,8 +98,10 @@ def command(source: Path | None, as_json: bool, **options: Any) -> None:
         **options,
     )
     rows = [
-        (str(each.path), f"{each.seconds:.2f} s", f"{each.convergence_db:.1f} dB")
+        (str(each.path), f"{each.seconds:.2f} s", f"{each.sample_rate} Hz", each.convergence_text)
         for each in written
     ]
-    numbers = ("length", "spectral convergence")
-    report({"sounds": written}, as_json, [Table(("audio", *numbers), rows, right=numbers)])
+    numbers = ("length", "sample rate", "spectral convergence")
+    notes = dict.fromkeys(f"{each.path.name}: {note}" for each in written for note in each.notes)
+    table = Table(("audio", *numbers), rows, right=numbers)
+    report({"sounds": written}, as_json, [table, *notes])

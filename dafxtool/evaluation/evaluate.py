@@ -20,7 +20,7 @@ from dafxtool import storage
 from dafxtool.evaluation.features import EvaluationData
 from dafxtool.evaluation.level import level_scores
 from dafxtool.evaluation.midpoints import midpoint_scores
-from dafxtool.evaluation.results import Evaluation
+from dafxtool.evaluation.results import Evaluation, remarks_on
 from dafxtool.evaluation.tasks import (
     audio_scores,
     leakage_scores,
@@ -63,6 +63,7 @@ def evaluate(
             *leakage_scores(data),
             *midpoint_scores(data, midpoints_per_effect, seed, progress),
         ]
+        data.remarks += remarks_on(scores)
         return Evaluation(
             run=str(run.path),
             preset=run.configuration.preset,

@@ -15,7 +15,7 @@ from dafxtool import storage
 from dafxtool.audio.level import level_db
 from dafxtool.dataset.pair import effect_level_db
 from dafxtool.errors import InputError
-from dafxtool.evaluation.probes import ProbeSplits, principal_features
+from dafxtool.evaluation.probes import EQUAL, ProbeSplits, principal_features
 from dafxtool.latents.table import Latents, latent_parts, seen_in_training
 from dafxtool.models.descriptors import Descriptors
 from dafxtool.models.residual import ResidualVAE
@@ -125,6 +125,14 @@ class EvaluationData:
         latents = Latents(np.concatenate(latent), self.labels, *latent_parts(self.run))
         self.latent = latents.latent
         self.effect_part, n_content = latents.effect_part, latents.n_content
+        if (
+            np.ptp(self.effect_part, axis=0).max(initial=0.0)
+            <= EQUAL * np.abs(self.effect_part).max()
+        ):
+            self.remarks.append(
+                "the effect part of the latent is the same for every segment: low leakage and "
+                "drift mean nothing"
+            )
         self.content_part = latents.latent[:, :n_content] if n_content else None
         self.mel = np.concatenate(mel)
         self.descriptors = np.concatenate(descriptors)

@@ -25,6 +25,15 @@ from dafxtool.spectrogram.transform import linear_magnitude
 from dafxtool.utils.progress import Progress
 
 DRIFT_STEPS = 5
+SAME_ERROR = 1e-12  # squared error in standardised units of spectrograms that are the same
+IGNORES_LATENT = (
+    "no drift: the decoder returns the same dry channel for two recordings, so it cannot drift"
+)
+DRIFTS = (
+    ("two settings", "model"),
+    ("two effects", "model"),
+    ("two settings", "other recording"),
+)
 DIFFERENCE = "detailed less cross-fade"
 MIDDLE = np.array([0.5], dtype=np.float32)
 
@@ -112,7 +121,7 @@ def _scores(results: _Results) -> list[Score]:
     for (subject, method), values in results.drifts.items():
         is_known = np.isfinite(values)
         if is_known.any():
-            estimate = mean_estimate(np.array(values)[is_known], all_groups[is_known])
+            estimate = mean_estimate(np.array(values), all_groups)
             scores.append(Score("drift", subject, method, estimate, int(is_known.sum())))
     return scores
 
@@ -198,6 +207,8 @@ def _midpoint_errors(
         "nearer end": min(true_a, true_b, key=lambda end: float(channel_mse(end, truth))),
     }
     errors = {name: float(channel_mse(estimate, truth)) for name, estimate in estimates.items()}
+    if float(channel_mse(true_a, true_b)) < SAME_ERROR:  # any method is perfect between equal ends
+        errors = dict.fromkeys(errors, float("nan"))
     errors[DIFFERENCE] = errors["detailed"] - errors["cross-fade"]
     return errors
 
@@ -214,14 +225,17 @@ def _drifts(
         return float(channel_mse(steps[1:, :1], steps[:1, :1]).mean())
 
     nan = float("nan")
+    other = drift(_decode_path(data, case, OTHER_RECORDING)) if case.is_other_recording else nan
+    if other < SAME_ERROR:
+        if IGNORES_LATENT not in data.remarks:
+            data.remarks.append(IGNORES_LATENT)
+        return dict.fromkeys(DRIFTS, nan)
     return {
         ("two settings", "model"): drift(path),
         ("two effects", "model"): (
             drift(_decode_path(data, case, OTHER_EFFECT)) if case.is_other_effect else nan
         ),
-        ("two settings", "other recording"): (
-            drift(_decode_path(data, case, OTHER_RECORDING)) if case.is_other_recording else nan
-        ),
+        ("two settings", "other recording"): other,
     }
 
 

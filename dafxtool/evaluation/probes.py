@@ -8,6 +8,7 @@ recordings: rows of one recording are not independent, so recordings are resampl
 
 from __future__ import annotations
 
+import math
 import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -20,6 +21,7 @@ N_NEIGHBOURS = 5
 STRENGTHS = (1e-4, 1e-3, 1e-2, 1e-1, 1.0)  # inverse regularisation of the logistic regression
 RIDGES = tuple(float(10.0**power) for power in range(-1, 7))  # on standardised features
 N_RESAMPLES = 1000
+EQUAL = 1e-6  # standard deviation relative to the largest value, of values that are equal
 N_FOLDS = 5
 
 
@@ -75,7 +77,11 @@ def estimate(
 def mean_estimate(
     values: NDArray[np.float64], groups: NDArray[np.int64], seed: int = 0
 ) -> Estimate:
-    """Estimate the mean of values (n,) and its interval."""
+    """Estimate the mean of values (n,) and its interval; NaN values have no weight."""
+    finite = np.isfinite(values)
+    if not finite.any():
+        return Estimate(float("nan"), float("nan"), float("nan"))
+    values, groups = values[finite], groups[finite]
     return estimate(lambda rows: float(np.mean(values[rows])), groups, seed)
 
 
@@ -134,7 +140,13 @@ def classify_by_neighbours(
 def recall(
     predicted: NDArray[np.int64], classes: NDArray[np.int64], groups: NDArray[np.int64], label: int
 ) -> Estimate:
-    """Estimate the recall of one class: the share of its rows that were predicted as it."""
+    """Estimate the recall of one class: the share of its rows that were predicted as it.
+
+    NaN if every row has the same prediction but not the same class: the recall of that class would
+    be 1 without any recognition.
+    """
+    if len(np.unique(predicted)) == 1 < len(np.unique(classes)):
+        return Estimate(float("nan"), float("nan"), float("nan"))
     rows = np.flatnonzero(classes == label)
     return mean_estimate((predicted[rows] == label).astype(np.float64), groups[rows])
 
@@ -224,9 +236,9 @@ def r_squared(predicted: NDArray[np.float64], values: NDArray[np.float64]) -> fl
 def r_squared_terms(
     predicted: NDArray[np.float64], values: NDArray[np.float64]
 ) -> NDArray[np.float64]:
-    """Return 1 - squared error / variance (n,), with mean R²; NaN for equal values."""
+    """Return 1 - squared error / variance (n,), with mean R²; NaN for values equal to rounding."""
     variance = float(np.var(values))
-    if variance == 0:
+    if math.sqrt(variance) <= EQUAL * float(np.abs(values).max(initial=0.0)):
         return np.full(len(values), np.nan)
     terms: NDArray[np.float64] = 1.0 - np.square(predicted - values) / variance
     return terms

@@ -16,6 +16,19 @@ from dafxtool.utils.outputs import write_table
 from dafxtool.utils.text import counted
 
 MEAN = "mean"
+MOST_NAMES = 4  # of scores in a remark
+REASON = "the values are constant or silent"
+REASONS = {
+    "spectral": "the wet segments are silent",
+    "sound": "the wet segments are silent",
+    "linear": "every segment has the same prediction",
+    "neighbours": "every segment has the same prediction",
+    "settings": "the values are constant",
+    "leakage": "the levels are equal, or every segment has the same prediction",
+    "midpoint": "both settings give the same audio",
+    "detail": "both settings give the same audio",
+}
+WITHOUT_BASIS = "-"  # a score that has no value
 
 
 @dataclass(frozen=True)
@@ -184,6 +197,19 @@ class Evaluation(notebook.Displayed):
         return {**vars(self), "scores": scores, "confusion": confusion}
 
 
+def remarks_on(scores: Sequence[Score]) -> list[str]:
+    """Explain the scores without a value, in one sentence for each section that has some."""
+    without: dict[str, list[str]] = {}
+    for score in scores:
+        if not np.isfinite(score.estimate.value):
+            without.setdefault(score.section, []).append(f"{score.what} ({score.method})")
+    return [
+        f"{SECTIONS[section].title}: '{WITHOUT_BASIS}' for {', '.join(names[:MOST_NAMES])}"
+        f"{', ...' if len(names) > MOST_NAMES else ''}, because {REASONS.get(section, REASON)}"
+        for section, names in without.items()
+    ]
+
+
 def _table(section: Section, scores: Sequence[Score]) -> Table:
     methods = list(dict.fromkeys(score.method for score in scores))
     cells = {(score.what, score.method): score.estimate for score in scores}
@@ -197,8 +223,10 @@ def _table(section: Section, scores: Sequence[Score]) -> Table:
 
 
 def _cell(estimate: Estimate | None) -> str:
-    if estimate is None or not np.isfinite(estimate.value):
+    if estimate is None:
         return ""
+    if not np.isfinite(estimate.value):
+        return WITHOUT_BASIS
     digits = 4 if abs(estimate.value) < 0.1 else 3 if abs(estimate.value) < 10 else 2
     value, low, high = (f"{x:.{digits}f}" for x in vars(estimate).values())
     if low == high == value or "nan" in (low, high):

@@ -7,6 +7,7 @@ magnitude only. Pickled objects are never loaded. torch is imported after all in
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,10 +18,17 @@ from numpy.typing import NDArray
 
 from dafxtool import storage
 from dafxtool.audio.find_recordings import find_recordings
-from dafxtool.audio.io import load_audio
+from dafxtool.audio.io import read_info
 from dafxtool.audio.writer import audio_paths, save_audio
 from dafxtool.config import SpectrogramConfig
 from dafxtool.errors import ConfigError, FormatError, InputError
+from dafxtool.latents.magnitude_checks import (
+    assumed_settings,
+    check_shape,
+    check_values,
+    load_phase,
+    phase_notes,
+)
 from dafxtool.models.checkpoint import find_checkpoint
 from dafxtool.spectrogram.compute import read_magnitudes
 from dafxtool.spectrogram.transform import linear_magnitude
@@ -36,31 +44,44 @@ class Magnitude:
     """A linear magnitude spectrogram (n_bins, n_frames) and the name of its audio file.
 
     is_decoded  a decoder computed it, so it is smoothed and no audio has exactly this magnitude
+    note        settings that were assumed
     """
 
     name: str
     values: NDArray[np.float32]
     config: SpectrogramConfig
     is_decoded: bool = False
+    note: str = ""
 
 
 @dataclass(frozen=True, repr=False)
 class InvertedFile(notebook.Displayed):
     """An audio file that was written.
 
-    convergence_db  spectral convergence: distance of its magnitudes from the given ones
+    convergence_db  spectral convergence: distance of its magnitudes from the given ones; NaN for
+                    magnitudes of silence
+    sample_rate     Hz
+    notes           settings that were assumed, and what does not fit
     """
 
     path: Path
     seconds: float
     convergence_db: float
+    sample_rate: int
+    notes: tuple[str, ...] = ()
+
+    @property
+    def convergence_text(self) -> str:
+        """Return the convergence with its unit; "-" for silence."""
+        return "-" if math.isnan(self.convergence_db) else f"{self.convergence_db:.1f} dB"
 
     def __repr__(self) -> str:
-        size = f"{self.seconds:.2f} s, {self.convergence_db:.1f} dB"
+        size = f"{self.seconds:.2f} s, {self.convergence_text}"
         return f"InvertedFile({str(self.path)!r}, {size})"
 
     def _parts(self) -> Iterator[str]:
-        title = f"{self.path}, spectral convergence {self.convergence_db:.1f} dB"
+        title = f"{self.path}, spectral convergence {self.convergence_text}"
+        yield from map(notebook.paragraph, self.notes)
         if self.path.is_file():
             media_type = f"audio/{self.path.suffix[1:].lower()}"
             yield notebook.audio_player(title, self.path.read_bytes(), media_type)
@@ -82,6 +103,7 @@ def invert_file(
     device: str = "cpu",
     overwrite: bool = False,
     progress: Progress = SILENT,
+    phase_channel: str = "first",
 ) -> list[InvertedFile]:
     """Reconstruct audio from magnitudes and write one file for each row and channel.
 
@@ -91,7 +113,10 @@ def invert_file(
     channels    "dry", "wet" or both, of an HDF5 file
     run         decodes the latents of a latents.h5; None takes the run that the file names
     stft        STFT_KEYS that replace those in an array's file
-    phase_from  dry recording; it has to start where the magnitude starts
+    phase_from  dry recording; it has to start where the magnitude starts. An array that does not
+                state its sample rate has that of the recording
+    phase_channel
+                channel of that recording
 
     Returns the files in the order of rows, then channels. Errors as in check_inversion.
     """
@@ -99,10 +124,11 @@ def invert_file(
     paths = check_inversion(source, output, rows, channels, run, phase_from, overwrite)
     from dafxtool.spectrogram.phase_retrieval import invert
 
-    magnitudes = list(_read(source, rows, channels, run, stft or {}))
+    own_rate = {} if phase_from is None else {"sample_rate": read_info(phase_from).sample_rate}
+    magnitudes = list(_read(source, rows, channels, run, stft or {}, own_rate))
     dry = None
     if phase_from is not None:
-        dry = load_audio(phase_from, magnitudes[0].config.sample_rate)[0]
+        dry = load_phase(phase_from, magnitudes[0].config, phase_channel)
     written = []
     progress.start("inverting", len(magnitudes), "file")
     for path, each in zip(paths, magnitudes, strict=True):
@@ -118,8 +144,14 @@ def invert_file(
             consistent=not each.is_decoded,
         )
         save_audio(path, result.audio, each.config.sample_rate, overwrite=overwrite)
-        seconds = len(result.audio) / each.config.sample_rate
-        written.append(InvertedFile(path, seconds, result.convergence_db))
+        notes = [each.note] if each.note else []
+        if dry is not None and phase_from is not None:
+            notes += phase_notes(phase_from, dry, each.values, each.config)
+        if not result.audio.any():
+            notes.append("silence: the magnitude is 0 everywhere, so there is no convergence.")
+        rate = each.config.sample_rate
+        seconds, convergence = len(result.audio) / rate, result.convergence_db
+        written.append(InvertedFile(path, seconds, convergence, rate, tuple(notes)))
         progress.advance()
     progress.finish()
     return written
@@ -195,10 +227,14 @@ def _read(
     channels: Sequence[str],
     run: Path | None,
     stft: Mapping[str, int],
+    fallback: Mapping[str, int],
 ) -> Iterator[Magnitude]:
-    """Yield the magnitude of each row and channel."""
+    """Yield the magnitude of each row and channel.
+
+    fallback  STFT settings where an array does not state them
+    """
     if _is_array(source):
-        yield from _from_array(source, rows, stft)
+        yield from _from_array(source, rows, stft, fallback)
         return
     if storage.kind_of(source) == storage.SPECTROGRAMS:
         values, config = read_magnitudes(source, rows)
@@ -237,13 +273,20 @@ def _rows(
             yield Magnitude(name, pair[CHANNELS.index(channel)], config, is_decoded)
 
 
-def _from_array(source: Path, rows: Sequence[int], stft: Mapping[str, int]) -> Iterator[Magnitude]:
+def _from_array(
+    source: Path, rows: Sequence[int], stft: Mapping[str, int], fallback: Mapping[str, int]
+) -> Iterator[Magnitude]:
     """Yield rows of an array, whose STFT settings are in its file or in `stft`."""
     values, stored = _load(source)
+    stated = {**fallback, **stored, **stft}
+    check_shape(source, values.shape, stated)
     values = values[None] if values.ndim == 2 else values
-    config = _config(source, values.shape[-2:], {**stored, **stft})
+    config = _config(source, values.shape[-2:], stated)
+    note = assumed_settings(stated, config)
     for row in _check_rows(rows, len(values), source):
-        yield Magnitude(_name(source, row), np.asarray(values[row], dtype=np.float32), config)
+        magnitude = np.asarray(values[row], dtype=np.float32)
+        check_values(source, magnitude)
+        yield Magnitude(_name(source, row), magnitude, config, note=note)
 
 
 def _load(source: Path) -> tuple[NDArray[Any], dict[str, int]]:

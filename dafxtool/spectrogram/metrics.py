@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 
 from dafxtool.spectrogram.stft import pad_mode
 
+LOWEST_PEAK = 1e-10  # of a magnitude: lower ones are silence
 FLOOR_DB = 80.0  # bins this far below the loudest one count as equal to the floor
 LOWEST_MAGNITUDE = 1e-5  # lower limit of bins before the logarithm
 # Window lengths and hops of Yamamoto, Song & Kim 2020, "Parallel WaveGAN", arXiv:1910.11480.
@@ -22,12 +23,15 @@ def log_spectral_distance_db(
     magnitude, reference  (..., n_bins, n_frames) linear; values more than 80 dB below the loudest
                           bin of the reference are raised to that floor
 
+    NaN for a silent reference: it has no bin to compare.
+
     Gray & Markel 1976, "Distance measures for speech processing".
     """
     peak = reference.max(axis=(-2, -1), keepdims=True).astype(np.float64)
     floor = np.maximum(peak * 10 ** (-FLOOR_DB / 20), 1e-10)
     difference = 20 * np.log10(np.maximum(magnitude, floor) / np.maximum(reference, floor))
-    return np.sqrt(np.mean(np.square(difference), axis=-2)).mean(axis=-1)
+    distance = np.sqrt(np.mean(np.square(difference), axis=-2)).mean(axis=-1)
+    return np.where(peak[..., 0, 0] > LOWEST_PEAK, distance, np.nan)
 
 
 def multi_resolution_distance(audio: NDArray[np.float32], reference: NDArray[np.float32]) -> float:
@@ -38,11 +42,15 @@ def multi_resolution_distance(audio: NDArray[np.float32], reference: NDArray[np.
 
     audio, reference  (n_samples,)
 
+    NaN for a reference without a bin above LOWEST_MAGNITUDE: any quiet audio would equal it.
+
     Yamamoto, Song & Kim 2020, arXiv:1910.11480, equations 4 to 6.
     """
     total = 0.0
     for n_fft, hop, window in RESOLUTIONS:
         estimate, target = (_magnitude(x, n_fft, hop, window) for x in (audio, reference))
+        if float(target.max()) <= LOWEST_MAGNITUDE:
+            return float("nan")
         error = torch.linalg.norm(target - estimate)
         convergence = error / torch.linalg.norm(target).clamp_min(1e-9)
         total += float(convergence + (target.log() - estimate.log()).abs().mean())

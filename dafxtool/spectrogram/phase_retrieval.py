@@ -111,7 +111,7 @@ class Inversion:
     """Result of `invert`.
 
     audio           float32 (n_samples,)
-    convergence_db  spectral convergence of its magnitude with the one given, in dB
+    convergence_db  spectral convergence of its magnitude with the one given, in dB; NaN for silence
     """
 
     audio: NDArray[np.float32]
@@ -182,7 +182,7 @@ def invert(
     scale = float(target.max())
     if scale == 0:
         silence = np.zeros(length, dtype=np.float32)
-        return Inversion(silence, EXACT_DB, method, n_iterations)
+        return Inversion(silence, math.nan, method, n_iterations)
     target = target / scale
     transform = FastStft(config, length, target.device)
     angle = _initial_phase(target, transform, chosen, phase_from, phase, seed)
@@ -205,7 +205,7 @@ def spectral_convergence_db(audio: Array, magnitude: Array, config: SpectrogramC
 
     magnitude  linear (n_bins, n_frames)
 
-    Silence has 0 dB; lower is better.
+    Silent audio has 0 dB; lower is better. NaN for the magnitude of silence.
     """
     target = _check_magnitude(magnitude, config)
     samples = as_audio(audio).to(target.device)
@@ -215,9 +215,9 @@ def spectral_convergence_db(audio: Array, magnitude: Array, config: SpectrogramC
 
 def _convergence_db(magnitude: Tensor, target: Tensor) -> float:
     error, norm = float(torch.linalg.norm(magnitude - target)), float(torch.linalg.norm(target))
-    if error == 0:
-        return EXACT_DB
-    return 20 * math.log10(error / norm) if norm > 0 else math.inf
+    if norm == 0:
+        return math.nan
+    return 20 * math.log10(error / norm) if error > 0 else EXACT_DB
 
 
 def _check_magnitude(magnitude: Array, config: SpectrogramConfig) -> Tensor:

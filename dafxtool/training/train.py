@@ -139,6 +139,11 @@ def train(
                     + (f", {group.size} processes" if group.size > 1 else "")
                     + (f"; from step {trainer.step_number}" if trainer.step_number else "")
                 )
+                if not len(reader.labels.rows_of(("validation",))):
+                    progress.message(
+                        "no validation rows: the validation error is that of training rows. Render "
+                        "with --validation above 0."
+                    )
         limit = TimeLimit(configuration.training.max_minutes, started, trainer.seconds)
         keeper = _TrainingLoop(trainer, folder, training, validation, observers, progress, limit)
         return _fit(trainer, training, keeper, run)

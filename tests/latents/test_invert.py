@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import numpy as np
 import pytest
 from datasets import N_SAMPLES, RATE, SPECTROGRAM
@@ -13,6 +15,7 @@ from dafxtool.errors import (
     DafxError,
     FormatError,
     InputError,
+    RecordingError,
 )
 from dafxtool.latents.embed import embed
 from dafxtool.latents.invert import fit_length, invert_file
@@ -104,6 +107,89 @@ def test_contradictory_settings_are_refused(tmp_path, contents, error, message):
     assert message in str(caught.value)
     assert "\n" not in str(caught.value)
     assert not (tmp_path / "m.wav").exists()
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        (20 * np.log10(noise_magnitude() + 1e-4), "decibels"),
+        (np.log(noise_magnitude() + 0.1), "logarithms or standardised"),
+        (np.random.default_rng(0).uniform(-np.pi, np.pi, (129, 65)), "phase"),
+        (np.where(np.eye(129, 65), np.nan, 1.0), "NaN"),
+        (noise_magnitude()[:, :, None], "Remove the last axis"),
+        (noise_magnitude()[:, :1], "too few frames"),
+        (np.ones((173, 1025)), "Transpose"),
+        (np.ones((129, 65), complex), "not a magnitude spectrogram"),
+    ],
+)
+def test_arrays_that_are_no_magnitudes_are_refused(tmp_path, values, message):
+    np.save(tmp_path / "m.npy", values)
+    with pytest.raises(InputError, match=message):
+        invert_file(tmp_path / "m.npy", tmp_path / "m.wav")
+    assert not (tmp_path / "m.wav").exists()
+
+
+def test_silence_has_no_convergence(tmp_path, invoke):
+    np.savez(tmp_path / "m.npz", magnitude=np.zeros((129, 65)), **SETTINGS)
+    (written,) = invert_file(tmp_path / "m.npz", tmp_path / "m.wav")
+    assert np.isnan(written.convergence_db)
+    assert any("silence" in note for note in written.notes)
+    result = invoke("invert", tmp_path / "m.npz", "-o", tmp_path / "c.wav", "--json", "-q")
+    assert json.loads(result.stdout)["sounds"][0]["convergence_db"] is None
+    shown = invoke("invert", tmp_path / "m.npz", "-o", tmp_path / "c.wav", "-q", "--overwrite")
+    assert "silence" in shown.stdout
+    assert "200" not in shown.stdout
+
+
+def test_assumed_settings_are_told_and_a_rate_comes_from_the_phase(tmp_path):
+    rate = 22_050
+    np.savez(tmp_path / "m.npz", magnitude=noise_magnitude())
+    (written,) = invert_file(tmp_path / "m.npz", tmp_path / "a.wav")
+    assert written.sample_rate == 24_000
+    assert any("sample rate 24000" in note for note in written.notes)
+    (stated,) = invert_file(tmp_path / "m.npz", tmp_path / "b.wav", stft=SETTINGS)
+    assert stated.notes == (
+        "not stated, assumed: window length 256 samples. Another value: --window-length.",
+    )
+    save_audio(tmp_path / "dry.wav", noise(), rate)
+    dry = tmp_path / "dry.wav"
+    (known,) = invert_file(tmp_path / "m.npz", tmp_path / "c.wav", phase_from=dry)
+    assert known.sample_rate == load_audio(tmp_path / "c.wav")[1] == rate
+    assert not any("sample rate" in note for note in known.notes)
+
+
+def test_a_recording_without_a_phase_is_refused(tmp_path):
+    np.savez(tmp_path / "m.npz", magnitude=noise_magnitude(), **SETTINGS)
+    dry, silence = noise(), np.zeros(N_SAMPLES, np.float32)
+    save_audio(tmp_path / "silent.wav", silence, RATE)
+    save_audio(tmp_path / "short.wav", dry[: N_SAMPLES // 10], RATE)
+    save_audio(tmp_path / "second.wav", np.stack([silence, dry]), RATE)
+    for name, message in (("silent", "silence"), ("short", "too short"), ("second", "channel 2")):
+        path = tmp_path / f"{name}.wav"
+        with pytest.raises(RecordingError, match=message):
+            invert_file(tmp_path / "m.npz", tmp_path / "m.wav", phase_from=path)
+    (written,) = invert_file(
+        tmp_path / "m.npz", tmp_path / "m.wav", phase_from=path, phase_channel="2", iterations=0
+    )
+    np.testing.assert_allclose(load_audio(written.path)[0], dry, atol=1e-5)
+
+
+def test_a_recording_that_does_not_fit_the_magnitude_is_told(tmp_path):
+    np.savez(tmp_path / "m.npz", magnitude=noise_magnitude(), **SETTINGS, window_length=256)
+    for name, audio in (("same", noise()), ("other", noise(7)), ("shifted", noise()[1000:])):
+        save_audio(tmp_path / f"{name}.wav", audio, RATE)
+    notes = {
+        name: invert_file(
+            tmp_path / "m.npz",
+            tmp_path / "m.wav",
+            phase_from=tmp_path / f"{name}.wav",
+            overwrite=True,
+        )[0].notes
+        for name in ("same", "other", "shifted")
+    }
+    assert notes["same"] == ()
+    assert "not like" in notes["other"][0]
+    assert any("covers" in note for note in notes["shifted"])
 
 
 def test_damaged_arrays_are_refused(tmp_path):
