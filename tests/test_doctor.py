@@ -133,9 +133,9 @@ def test_a_plugin_that_does_not_load_is_broken_and_the_exit_status_is_1(
     assert result.exit_code == 1
     answer = json.loads(result.stdout)
     assert answer["ok"] is False
-    (check,) = [check for check in answer["checks"] if check["what"].endswith("text.vst3")]
+    (check,) = [check for check in answer["checks"] if check["subject"].endswith("text.vst3")]
     assert check["state"] == "broken"
-    assert "text.vst3" in check["found"]
+    assert "text.vst3" in check["result"]
 
 
 def test_the_check_of_a_plugin_lists_its_effects(plugin):

@@ -58,6 +58,16 @@ def report(result: Mapping[str, Any], as_json: bool, shown: Iterable[str | Table
             _print_line(_printable_lines(item))
 
 
+def audio_entries(files: Sequence[tuple[Path, float | None]]) -> list[dict[str, Any]]:
+    """Return audio files and their spectral convergence in dB for JSON."""
+    return [{"path": path, "convergence_db": convergence_db} for path, convergence_db in files]
+
+
+def skipped_entries(skipped: Iterable[tuple[str, str]]) -> list[dict[str, str]]:
+    """Return skipped recordings and the reasons for JSON."""
+    return [{"path": path, "reason": reason} for path, reason in skipped]
+
+
 def audio_line(files: Sequence[object], folder: Path | None) -> list[str]:
     """Return how many audio files were written beside a figure, if any."""
     return [f"{counted(len(files), 'audio file')} -> {folder}"] if files else []

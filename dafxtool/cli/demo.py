@@ -30,9 +30,9 @@ from dafxtool.cli._output import Table, progress_from, report
 def command(as_json: bool, **options: Any) -> None:
     """Run the whole pipeline on the built-in recordings: render, train, map, interpolate, invert.
 
-    Takes about three minutes on two cores and ends with a table of what was written. Every step is
-    what its command does; only the dataset is small. A second call completes what an interrupted
-    one left; --overwrite runs all steps again.
+    Takes about three minutes on two cores, and ends with a table of the files written. Every step
+    equals its command; only the dataset is small. A second call completes an interrupted one;
+    --overwrite runs all steps again.
 
     \b
     Examples:
@@ -49,14 +49,22 @@ def command(as_json: bool, **options: Any) -> None:
 
     result = demo(folder, progress=progress_from(options), **options)
     rows = [
-        (step, f"{seconds:.0f} s", str(path), what) for step, seconds, path, what in result.written
+        (step, f"{seconds:.0f} s", str(path), description)
+        for step, seconds, path, description in result.written
     ]
     total = sum(seconds for _, seconds, _, _ in result.written)
     report(
-        {"folder": result.folder, "written": result.written, "n_bytes": result.n_bytes},
+        {
+            "output": result.folder,
+            "steps": [
+                {"step": step, "seconds": seconds, "path": path, "description": description}
+                for step, seconds, path, description in result.written
+            ],
+            "n_bytes": result.n_bytes,
+        },
         as_json,
         [
-            Table(("step", "time", "written", "what it is"), rows, right=("time",)),
+            Table(("step", "time", "written", "description"), rows, right=("time",)),
             f"{total:.0f} s, {result.n_bytes / 1e6:.0f} MB in {folder}. See "
             f"{folder / 'interpolation-effects.png'}, hear {folder / 'interpolation-effects'}.",
         ],

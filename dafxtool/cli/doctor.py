@@ -72,9 +72,14 @@ def command(
             shown += ["", f"{check.what}:", *(f"  {line}" for line in check.details)]
         for effect in check.effects:
             shown += ["", *_described(effect)]
-    report({"ok": not broken, "checks": checks}, as_json, [*shown, "", verdict])
+    report({"ok": not broken, "checks": list(map(_json, checks))}, as_json, [*shown, "", verdict])
     if broken:
         raise Exit(1)
+
+
+def _json(check: Check) -> dict[str, Any]:
+    values = dict(vars(check))
+    return {"subject": values.pop("what"), "result": values.pop("found"), **values}
 
 
 def _line(check: Check, width: int) -> str:

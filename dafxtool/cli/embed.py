@@ -20,7 +20,7 @@ from dafxtool.cli._options import (
     split_option,
     strict_option,
 )
-from dafxtool.cli._output import progress_from, report, skipped_lines
+from dafxtool.cli._output import progress_from, report, skipped_entries, skipped_lines
 from dafxtool.utils.text import counted
 
 
@@ -56,12 +56,12 @@ def command(inputs: tuple[Path, ...], as_json: bool, **options: Any) -> None:
     n_latent = latents.latent.shape[1]
     report(
         {
-            "path": output,
+            "output": output,
             "run": latents.run,
             "n_segments": len(latents),
             "n_latent": n_latent,
             "effects": sorted(set(latents.effects())),
-            "skipped": latents.skipped,
+            "skipped": skipped_entries(latents.skipped),
         },
         as_json,
         [

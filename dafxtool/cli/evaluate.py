@@ -77,7 +77,7 @@ def command(run: Path | None, as_json: bool, **options: Any) -> None:
         shown += ["", table.title, *_wrapped(table.note)]
         shown.append(Table(table.header, table.rows, right=table.header[1:]))
     shown += ["", *result.remarks, f"figure -> {output}"]
-    report({"path": output, **result.to_dict()}, as_json, shown)
+    report({"output": output, **result.to_dict()}, as_json, shown)
 
 
 def _wrapped(text: str) -> list[str]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import rich_click as click
 
@@ -21,7 +21,13 @@ from dafxtool.cli._options import (
     reading_options,
     run_option,
 )
-from dafxtool.cli._output import Table, audio_line, progress_from, report
+from dafxtool.cli._output import Table, audio_entries, audio_line, progress_from, report
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from dafxtool.latents.examples import Example
 
 
 @click.command(short_help="Interpolate between two effects or two recordings.")
@@ -89,18 +95,14 @@ def command(recordings: tuple[Path, ...], as_json: bool, **options: Any) -> None
 
     output = options["output"] = options["output"] or Path("interpolation.png")
     result = dafxtool.interpolate(recordings, progress=progress_from(options), **options)
-    errors = [
-        None if e is None else e.tolist() for e in (result.steps.errors_a, result.steps.errors_b)
-    ]
-    keys = ("end", "recording", "start", "effect")
+    steps = result.steps
     report(
         {
-            "path": output,
+            "output": output,
             "run": result.run.path,
-            "ends": [dict(zip(keys, row, strict=False)) for row in result.rows()],
-            "errors": errors,
-            "rendered_errors": result.steps.rendered_errors,
-            "audio": result.audio_files,
+            "ends": [_end("a", steps.a, steps.errors_a), _end("b", steps.b, steps.errors_b)],
+            "rendered_errors": steps.rendered_errors,
+            "audio_files": audio_entries(result.audio_files),
         },
         as_json,
         [
@@ -110,3 +112,16 @@ def command(recordings: tuple[Path, ...], as_json: bool, **options: Any) -> None
             *audio_line(result.audio_files, options["audio"]),
         ],
     )
+
+
+def _end(name: str, example: Example, errors: NDArray[np.float64] | None) -> dict[str, Any]:
+    """Describe an end for JSON; errors are those of the decoder, None if nothing was decoded."""
+    dry, wet = (None, None) if errors is None else errors.tolist()
+    return {
+        "end": name,
+        "recording": example.recording,
+        "start_seconds": example.offset_seconds,
+        "effect": example.label,
+        "dry_error": dry,
+        "wet_error": wet,
+    }

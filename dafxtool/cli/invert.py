@@ -104,4 +104,4 @@ def command(source: Path | None, as_json: bool, **options: Any) -> None:
     numbers = ("length", "sample rate", "spectral convergence")
     notes = dict.fromkeys(f"{each.path.name}: {note}" for each in written for note in each.notes)
     table = Table(("audio", *numbers), rows, right=numbers)
-    report({"sounds": written}, as_json, [table, *notes])
+    report({"audio_files": written}, as_json, [table, *notes])

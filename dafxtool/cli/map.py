@@ -21,7 +21,7 @@ from dafxtool.cli._options import (
     seed_option,
     split_option,
 )
-from dafxtool.cli._output import progress_from, report, skipped_lines
+from dafxtool.cli._output import progress_from, report, skipped_entries, skipped_lines
 from dafxtool.utils.text import counted
 
 
@@ -81,28 +81,28 @@ def command(inputs: tuple[Path, ...], as_json: bool, **options: Any) -> None:
     output = options["output"] = options["output"] or Path("map.png")
     result = dafxtool.latent_map(inputs, progress=progress_from(options), **options)
     counts = result.counts()
-    heard: dict[str, Any] = {}
+    page: dict[str, Any] = {}
     if result.page_audio:
-        heard = {
-            "points_with_sound": len(result.page_audio.rows),
-            "step_error_db": result.page_audio.error_db,
+        page = {
+            "n_points_with_audio": len(result.page_audio.rows),
+            "interpolation_error_db": result.page_audio.error_db,
         }
     is_silent = result.is_page and not result.page_audio
     report(
         {
-            "path": output,
+            "output": output,
             "method": options["method"],
-            "segments": counts,
-            "identical": result.projection.n_identical,
-            **heard,
-            "skipped": result.latents.skipped,
+            "segments_per_effect": counts,
+            "n_identical": result.projection.n_identical,
+            **page,
+            "skipped": skipped_entries(result.latents.skipped),
         },
         as_json,
         [
             f"{counted(len(result.latents), 'segment')} "
             f"({', '.join(f'{n} {name}' for name, n in counts.items())}) -> {output}",
             *result.notes(),
-            *(["The page is silent: its input holds no audio."] if is_silent else []),
+            *(["The page has no audio, because its input has none."] if is_silent else []),
             *skipped_lines(result.latents.skipped),
         ],
     )

@@ -20,7 +20,7 @@ from dafxtool.cli._options import (
     run_option,
     split_option,
 )
-from dafxtool.cli._output import Table, audio_line, progress_from, report
+from dafxtool.cli._output import Table, audio_entries, audio_line, progress_from, report
 
 
 @click.command(short_help="Draw originals beside their reconstructions.")
@@ -73,10 +73,10 @@ def command(inputs: tuple[Path, ...], as_json: bool, **options: Any) -> None:
     result = dafxtool.reconstruct(inputs, progress=progress_from(options), **options)
     report(
         {
-            "path": output,
+            "output": output,
             "run": result.run.path,
-            "errors": {name: values for name, values in vars(result.errors).items() if values},
-            "audio": result.audio_files,
+            "errors": result.errors.records(),
+            "audio_files": audio_entries(result.audio_files),
         },
         as_json,
         [

@@ -27,13 +27,23 @@ from dafxtool.cli._options import (
     strict_option,
     workers_option,
 )
-from dafxtool.cli._output import Table, failure_lines, progress_from, report, skipped_lines
+from dafxtool.cli._output import (
+    Table,
+    failure_lines,
+    progress_from,
+    report,
+    skipped_entries,
+    skipped_lines,
+)
 
 if TYPE_CHECKING:
     from dafxtool.dataset.render import RenderResult
 
 SEGMENT_OPTIONS = ("sample_rate", "channel", "short", "min_mean_square", "level")
 SPLIT_OPTIONS = ("validation", "test", "validation_match", "test_match")
+
+if TYPE_CHECKING:
+    from dafxtool.dataset.render import RenderResult
 
 
 @click.command(short_help="Render recordings into pairs of dry and wet segments.")
@@ -159,7 +169,7 @@ def command(recordings: tuple[Path, ...], as_json: bool, **options: Any) -> None
     )
     splits = ", ".join(f"{n} {name}" for name, n in result.pairs_per_split.items())
     report(
-        vars(result),
+        _json(result),
         as_json,
         [
             _effect_table(result),
@@ -183,3 +193,22 @@ def _effect_table(result: RenderResult) -> Table:
         for name, n in result.pairs_per_effect.items()
     ]
     return Table(columns, rows, right=columns[1:])
+
+
+def _json(result: RenderResult) -> dict[str, Any]:
+    return {
+        "output": result.path,
+        "n_pairs": result.n_pairs,
+        "pairs_per_effect": result.pairs_per_effect,
+        "pairs_per_split": result.pairs_per_split,
+        "unchanged_per_effect": result.unchanged_per_effect,
+        "audio_seconds": result.seconds,
+        "skipped": skipped_entries(result.skipped),
+        "without_segment": skipped_entries(result.silent),
+        "failed": [
+            {"row": row, "setting": setting, "reason": reason}
+            for row, setting, reason in result.failed
+        ],
+        "warnings": result.warnings,
+        "plugin_log": result.printed,
+    }

@@ -69,7 +69,12 @@ def command(run: Path | None, as_json: bool, **options: Any) -> None:
     output = options["output"] = options["output"] or Path("report.html")
     result = dafxtool.report(run, progress=progress_from(options), **options)
     print_report(
-        vars(result),
+        {
+            "output": result.path,
+            "n_bytes": result.n_bytes,
+            "sections": result.sections,
+            "left_out": [{"section": title, "reason": why} for title, why in result.left_out],
+        },
         as_json,
         [
             *(f"left out: {title}: {reason}" for title, reason in result.left_out),

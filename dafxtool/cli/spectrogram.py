@@ -88,12 +88,20 @@ def command(pairs: Path | None, as_json: bool, **options: Any) -> None:
     if result.hint:
         progress.message(result.hint)
     report(
-        vars(result),
+        {
+            "output": result.path,
+            "n_pairs": result.n_pairs,
+            "shape": result.shape,
+            "mean": result.mean,
+            "std": result.std,
+            "n_bytes": result.n_bytes,
+            "warning": result.hint,
+        },
         as_json,
         [
             f"{result.n_pairs} spectrograms of {' x '.join(map(str, result.shape))} "
             f"(channels x bins x frames), mean {result.mean:.4f}, "
-            f"standard deviation {result.deviation:.4f}, {result.n_bytes / 1e6:.0f} MB "
+            f"standard deviation {result.std:.4f}, {result.n_bytes / 1e6:.0f} MB "
             f"-> {result.path}"
         ],
     )

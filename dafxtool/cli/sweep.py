@@ -21,7 +21,7 @@ from dafxtool.cli._options import (
     seed_option,
     strict_option,
 )
-from dafxtool.cli._output import Table, progress_from, report, skipped_lines
+from dafxtool.cli._output import Table, progress_from, report, skipped_entries, skipped_lines
 
 
 @click.command(short_help="Sweep each parameter of an effect through the latent space.")
@@ -87,12 +87,12 @@ def command(inputs: tuple[Path, ...], as_json: bool, **options: Any) -> None:
     skipped = result.sweeps[0].latents.skipped
     report(
         {
-            "paths": result.outputs,
-            "pairs": result.pair_plots,
+            "outputs": result.outputs,
+            "pair_plots": result.pair_plots,
             "run": result.run.path,
-            "segments": len(result.sweeps[0].default),
+            "n_segments": len(result.sweeps[0].default),
             "parameters": result.parameters,
-            "skipped": skipped,
+            "skipped": skipped_entries(skipped),
         },
         as_json,
         [

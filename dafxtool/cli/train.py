@@ -156,9 +156,14 @@ def command(data: Path | None, as_json: bool, **options: Any) -> None:
     result = dafxtool.train(data, training=training, progress=progress_from(options), **options)
     is_first = os.environ.get("RANK", "0") == "0"  # of torchrun's processes, the first reports
     if is_first:
-        report(vars(result), as_json, _lines(result))
+        report(_json(result), as_json, _lines(result))
     if result.ended == "interrupted":
         raise KeyboardInterrupt if is_first else ElsewhereError("the first process reports it")
+
+
+def _json(result: TrainingResult) -> dict[str, Any]:
+    values = dict(vars(result))
+    return {**values, "end_reason": values.pop("ended")}
 
 
 def _lines(result: TrainingResult) -> list[str | Table]:

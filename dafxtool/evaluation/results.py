@@ -186,7 +186,7 @@ class Evaluation(notebook.Displayed):
         scores = [
             {
                 "section": score.section,
-                "what": score.what,
+                "subject": score.what,
                 "method": score.method,
                 "n": score.n,
                 **asdict(score.estimate),
@@ -239,7 +239,7 @@ def write_scores(path: Path, evaluation: Evaluation, overwrite: bool = False) ->
     scores = evaluation.scores
     columns: dict[str, Sequence[Any]] = {
         "section": [score.section for score in scores],
-        "what": [score.what for score in scores],
+        "subject": [score.what for score in scores],
         "method": [score.method for score in scores],
         "value": [score.estimate.value for score in scores],
         "low": [score.estimate.low for score in scores],

@@ -52,6 +52,15 @@ class ReconstructionTable:
     row: list[int] = field(default_factory=list)
     setting: list[str] = field(default_factory=list)
 
+    def columns(self) -> dict[str, list[Any]]:
+        """Return the columns that are not empty."""
+        return {name: values for name, values in vars(self).items() if values}
+
+    def records(self) -> list[dict[str, Any]]:
+        """Return one dict for each line."""
+        columns = self.columns()
+        return [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
+
 
 def reconstruct(examples: Sequence[Example], run: Run) -> list[Reconstruction]:
     """Encode and decode each example."""
@@ -196,10 +205,7 @@ def write_reconstruction_table(
     path: Path, table: ReconstructionTable, overwrite: bool = False
 ) -> None:
     """Write the errors as CSV; errors as in outputs.write_table."""
-    columns: dict[str, Sequence[Any]] = {
-        name: values for name, values in vars(table).items() if values
-    }
-    write_table(path, columns, overwrite)
+    write_table(path, table.columns(), overwrite)
 
 
 def save_reconstruction_audio(

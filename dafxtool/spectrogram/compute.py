@@ -52,16 +52,16 @@ CACHE_BYTES = 256e6  # compressed magnitudes of the rows of the stats, kept unti
 class SpectrogramResult(Displayed):
     """Summary of a spectrograms file.
 
-    shape            (2, n_bins, n_frames) of one spectrogram
-    mean, deviation  mean and standard deviation of dataset standardisation, else 0 and 1
-    hint             warning that the magnitudes cannot be inverted well
+    shape      (2, n_bins, n_frames) of one spectrogram
+    mean, std  of dataset standardisation, else 0 and 1
+    hint       warning that the magnitudes cannot be inverted well
     """
 
     path: Path
     n_pairs: int
     shape: tuple[int, int, int]
     mean: float
-    deviation: float
+    std: float
     n_bytes: int
     hint: str | None
 

@@ -276,8 +276,14 @@ def test_reconstruct_writes_a_figure_with_its_numbers(
     assert is_figure(output)
     with table.open(newline="") as file:
         rows = list(csv.DictReader(file))
-    assert [row["effect"] for row in rows] == said["errors"]["effect"] == ["overdrive", "delay"]
-    assert [float(row["wet_error"]) for row in rows] == said["errors"]["wet_error"]
+    assert (
+        [row["effect"] for row in rows]
+        == [each["effect"] for each in said["errors"]]
+        == ["overdrive", "delay"]
+    )
+    assert [float(row["wet_error"]) for row in rows] == [
+        each["wet_error"] for each in said["errors"]
+    ]
 
 
 def test_reconstruct_takes_folders_of_recordings_and_writes_sound(
@@ -287,9 +293,9 @@ def test_reconstruct_takes_folders_of_recordings_and_writes_sound(
     said = succeed(
         "reconstruct", recordings / "plucks", "--run", run_folder, *arguments, "--json", "-q"
     )
-    assert said["errors"]["n_segments"] == [4]
-    assert len(said["audio"]) == len(list((tmp_path / "sounds").iterdir())) == 16
-    for path, _ in said["audio"]:
+    assert [each["n_segments"] for each in said["errors"]] == [4]
+    assert len(said["audio_files"]) == len(list((tmp_path / "sounds").iterdir())) == 16
+    for path in (each["path"] for each in said["audio_files"]):
         sound, rate = load_audio(Path(path))
         assert (len(sound), rate) == (N_SAMPLES, RATE)
 
@@ -304,10 +310,10 @@ def test_interpolate_between_two_recordings(succeed, pluck, other, run_folder, t
     assert is_figure(tmp_path / "i.svg")
     assert [end["recording"] for end in said["ends"]] == [pluck.name, other.name]
     if "--start-a" in arguments:
-        assert [end["start"] for end in said["ends"]] == ["0.50 s", "0.00 s"]
+        assert [end["start_seconds"] for end in said["ends"]] == [0.5, 0]
     with (tmp_path / "i.csv").open(newline="") as file:
         assert [float(row["t"]) for row in csv.DictReader(file)] == [0, 0.5, 1]
-    sounds = [Path(path) for path, _ in said["audio"]]
+    sounds = [Path(each["path"]) for each in said["audio_files"]]
     assert len(sounds) == 2 * 5 + 1
     for path in sounds[:-1]:
         sound, rate = load_audio(path)
@@ -320,7 +326,7 @@ def test_interpolate_between_two_effects_on_one_recording(succeed, pluck, run_fo
     named = succeed(*arguments, "-o", tmp_path / "a.pdf", "--effect", "gain", "--effect", "delay")
     assert is_figure(tmp_path / "a.pdf")
     assert [end["effect"].split()[0] for end in named["ends"]] == ["gain", "delay"]
-    assert len({end["start"] for end in named["ends"]}) == 1
+    assert len({end["start_seconds"] for end in named["ends"]}) == 1
     default = succeed(*arguments, "-o", tmp_path / "b.png")
     assert [end["effect"].split()[0] for end in default["ends"]] == ["overdrive,", "delay"]
 
@@ -334,8 +340,8 @@ def test_interpolate_in_detail(succeed, fail, pluck, other, tmp_path, monkeypatc
         *("interpolate", pluck, *arguments, *effects, "--audio", tmp_path / "s", "--json")
     )
     assert is_figure(tmp_path / "d.png")
-    assert len(said["audio"]) == 2 * 5 + 1 + 3  # and the three rendered settings
-    assert said["errors"] == [None, None]
+    assert len(said["audio_files"]) == 2 * 5 + 1 + 3  # and the three rendered settings
+    assert [end["wet_error"] for end in said["ends"]] == [None, None]
     assert len(said["rendered_errors"]) == 3
     again = (*arguments, "--overwrite")
     assert "found 2 recordings" in fail("interpolate", pluck, other, *again, status=2)
@@ -364,7 +370,9 @@ def test_map_writes_a_figure_and_its_points(succeed, pairs_file, run_folder, tmp
     assert is_figure(figure)
     with table.open(newline="") as file:
         effects = [row["effect"] for row in csv.DictReader(file)]
-    assert said["segments"] == {name: effects.count(name) for name in ("overdrive", "delay")}
+    assert said["segments_per_effect"] == {
+        name: effects.count(name) for name in ("overdrive", "delay")
+    }
     told = succeed(
         *("map", pairs_file, "--run", run_folder, "-o", tmp_path / "m.png", "--method", "pca"),
         *("--split", "all", "-q"),
@@ -410,7 +418,7 @@ def magnitude(seed: int = 0) -> np.ndarray:
 def test_invert_a_row_of_spectrograms(succeed, spectrograms_file, tmp_path, channel):
     output = tmp_path / "sound.wav"
     arguments = ("--row", 3, "--channel", channel, "-o", output, "-q", "--json")
-    (said,) = succeed("invert", spectrograms_file, *arguments)["sounds"]
+    (said,) = succeed("invert", spectrograms_file, *arguments)["audio_files"]
     sound, rate = load_audio(output)
     assert (len(sound), rate) == (N_SAMPLES, RATE)
     assert said["seconds"] == N_SAMPLES / RATE
@@ -423,8 +431,8 @@ def test_invert_a_row_of_spectrograms(succeed, spectrograms_file, tmp_path, chan
 def test_invert_several_rows_into_a_folder(succeed, fail, spectrograms_file, tmp_path):
     rows = ("--row", 1, "--row", 0, "--row", 1, "--channel", "both")
     said = succeed("invert", spectrograms_file, *rows, "-o", tmp_path / "all", "-q", "--json")
-    assert names_in(tmp_path / "all") == {Path(each["path"]).name for each in said["sounds"]}
-    assert len(said["sounds"]) == 4
+    assert names_in(tmp_path / "all") == {Path(each["path"]).name for each in said["audio_files"]}
+    assert len(said["audio_files"]) == 4
     told = fail("invert", spectrograms_file, *rows, "-o", tmp_path / "all.wav", "-q")
     assert "4 audio files to write" in told
     assert names_in(tmp_path) == {"all", *(f"all/{name}" for name in names_in(tmp_path / "all"))}
@@ -444,7 +452,7 @@ def test_invert_an_array_that_says_its_settings(succeed, tmp_path, method):
     output = tmp_path / "m.wav"
     (said,) = succeed(
         *("invert", tmp_path / "m.npz", "--method", method, "-o", output, "-q", "--json")
-    )["sounds"]
+    )["audio_files"]
     sound, rate = load_audio(output)
     assert (len(sound), rate) == (N_SAMPLES, RATE)
     assert said["convergence_db"] < -10

@@ -333,7 +333,7 @@ def test_the_command_sweeps_an_effect_that_training_has_not_seen(
     assert result.exit_code == 0, result.output
     answer = json.loads(result.stdout)
     assert [each["parameter"] for each in answer["parameters"]] == ["rate", "depth", "delay"]
-    assert answer["paths"] == [str(tmp_path / "s.svg")]
+    assert answer["outputs"] == [str(tmp_path / "s.svg")]
     assert (tmp_path / "s.svg").read_bytes().startswith(b"<?xml")
     assert (tmp_path / "p.pdf").read_bytes().startswith(b"%PDF")
     assert len((tmp_path / "n.csv").read_text().splitlines()) == 1 + 3 * 3 * 2

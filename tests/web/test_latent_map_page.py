@@ -357,8 +357,8 @@ def test_the_command_writes_a_page_with_audio(pairs_file, run_folder, tmp_path, 
     done = invoke(*command, "--points", 4, "-o", path, "--json")
     assert done.exit_code == 0, done.output
     printed = json.loads(done.stdout)
-    assert printed["points_with_sound"] == 4
-    assert printed["step_error_db"] == data_of(path)["audio"]["errorDb"]
+    assert printed["n_points_with_audio"] == 4
+    assert printed["interpolation_error_db"] == data_of(path)["audio"]["errorDb"]
     assert len(data_of(path)["audio"]["rows"]) == 4
     again = invoke(*command, "-o", path)
     assert again.exit_code == 1 and "--overwrite" in again.output
