@@ -108,23 +108,30 @@ def check_plugin(path: Path, sample_rate: int = 24_000) -> Check:
     from dafxtool.effects.vst3.examine import audited_file
 
     try:
-        audited = audited_file(path, sample_rate, is_fresh=True).effects
+        result = audited_file(path, sample_rate, is_fresh=True)
     except DafxError as error:
-        fix = "install a build of the plugin for this system, or leave it out"
+        fix = "install the VST3 version of the plugin for this system, or leave it out"
         found, details = _shorten(str(error))
         return Check(str(path), "broken", found, fix, details=details)
-    effects = tuple(effect for effect, _ in audited)
-    found = ", ".join(
+    effects = tuple(effect for effect, _ in result.effects)
+    lines = [
         f"{effect.name} ({_parameters(effect)}, {_channels(effect)}, latency "
         f"{audit.latency_samples}, loaded in {audit.seconds_to_load:.1f} s)"
-        for effect, audit in audited
-    )
+        for effect, audit in result.effects
+    ]
+    found, further = lines[0], list[str]()
+    if len(lines) > 1:  # a file may hold dozens
+        found, further = counted(len(lines), "effect"), lines
+    if result.left_out:
+        found += f", {counted(len(result.left_out), 'plugin')} left out"
+        further += [f"{name} left out ({reason})." for name, reason in result.left_out]
     warnings_of_effects = [text for effect in effects for text in plugin_warnings(effect)]
+    further += warnings_of_effects
     if warnings_of_effects:
         found += f"; {counted(len(warnings_of_effects), 'warning')}"
         fix = "use it with these restrictions, which the output file records, or another version"
-        return Check(str(path), "warning", found, fix, effects, tuple(warnings_of_effects))
-    return Check(str(path), "ok", found, effects=effects)
+        return Check(str(path), "warning", found, fix, effects, tuple(further))
+    return Check(str(path), "ok", found, effects=effects, details=tuple(further))
 
 
 def _shorten(message: str) -> tuple[str, tuple[str, ...]]:

@@ -186,6 +186,27 @@ def test_a_plugin_that_ignores_parameters_is_a_warning(invoke, monkeypatch):
     assert lines[start + 1 : start + 3] == [f"  {line}" for line in check.details]
 
 
+def test_a_file_of_many_plugins_is_one_short_line(monkeypatch):
+    from dafxtool.effects.effect import Effect, PluginFile
+    from dafxtool.effects.vst3 import examine
+    from dafxtool.effects.vst3.audit_result import Audit
+
+    file = PluginFile("x.vst3", "x", "1.0", "00", 2, 24_000)
+    audit = Audit(24_000, 2, (), (), (), True, "1.0", "", 7, 0.5)
+    effects = tuple((Effect(f"mda-effect-{n}", plugin=file), audit) for n in range(34))
+    left_out = (("mda Piano", examine.IS_INSTRUMENT), ("mda JX10", examine.IS_INSTRUMENT))
+    audited = examine.FileAudit(effects, left_out)
+    monkeypatch.setattr(examine, "audited_file", lambda *_, **__: audited)
+    check = doctor.check_plugin("x.vst3")
+    assert check.state == "ok" and len(check.found) < 80
+    assert "34 effects" in check.found and "2 plugins left out" in check.found
+    assert len(check.details) == 36
+    assert all(
+        effect.name in line for (effect, _), line in zip(effects, check.details[:34], strict=True)
+    )
+    assert "mda Piano" in check.details[34] and "instrument" in check.details[34]
+
+
 @pytest.mark.parametrize(
     "message", ["it crashed. " * 300, "in a worker process:\n" + "line\n" * 90]
 )

@@ -27,6 +27,17 @@ class FailedPair:
     reason: str
 
 
+def reason_of(error: Exception, effect: Effect) -> str:
+    """Return the message of an error without the setting at its start.
+
+    The setting is stored and shown beside the reason, and equal reasons are listed once.
+    """
+    start, colon, rest = str(error).partition(": ")
+    names = {effect.name, *(stage.effect.name for stage in effect.stages)}
+    is_setting = start in names or start.startswith(tuple(f"{name}:" for name in names))
+    return rest if colon and is_setting else str(error)
+
+
 class FailureSummary:
     """Counts of the choices in rendered and in failed pairs."""
 

@@ -17,7 +17,7 @@ from functools import partial
 import numpy as np
 from numpy.typing import NDArray
 
-from dafxtool.dataset.failures import FailedPair
+from dafxtool.dataset.failures import FailedPair, reason_of
 from dafxtool.dataset.pair import Pair, PairRenderer, Unreadable
 from dafxtool.dataset.plan import RenderPlan
 from dafxtool.effects.vst3.files import allow
@@ -151,11 +151,16 @@ def _render_batch(renderer: PairRenderer, rows: list[int], may_try_again: bool =
             row, rows = rows[0], rows[1:]
             second = _try_again(renderer, row) if may_try_again else None
             if second is None:
-                batch.failed.append(FailedPair(row, renderer.failed_pair(row), str(error)))
+                batch.failed.append(_failed(renderer, row, error))
             else:
                 rendered.append(row)
                 batch.pairs.append(second)
     return replace(batch, rows=np.array(rendered, dtype=np.int64))
+
+
+def _failed(renderer: PairRenderer, row: int, error: Exception) -> FailedPair:
+    reason = reason_of(error, renderer.plan.effect_of(row))
+    return FailedPair(row, renderer.failed_pair(row), reason)
 
 
 def _try_again(renderer: PairRenderer, row: int) -> Pair | None:
@@ -399,8 +404,8 @@ class _Pool:
         if isinstance(error, _WorkerDeath):  # other errors cost little time
             self.deaths_in_a_row[effect] += 1
             if self.deaths_in_a_row[effect] >= MAX_DEATHS_IN_A_ROW:
-                self.disabled_effects.setdefault(effect, str(error))
-        return FailedPair(row, self.renderer.failed_pair(row), str(error))
+                self.disabled_effects.setdefault(effect, reason_of(error, self.plan.effect_of(row)))
+        return _failed(self.renderer, row, error)
 
     def _drop_disabled(self) -> Iterator[Batch]:
         """Remove the waiting rows of disabled effects and yield them as failed."""

@@ -20,6 +20,9 @@ from dafxtool.errors import EffectError
 from dafxtool.utils.text import slug, unique_slugs
 
 SCALES = ("linear", "logarithmic", "tabulated")
+# Normalised distance from the default that is not shown. Plugins are moved by half of it, off the
+# values that they load with (NUDGE of vst3.host).
+SHOWN_AS_DEFAULT = 2.0**-15
 MOST_SETTINGS = 100_000  # in a grid
 LARGER_UNITS = {"Hz": "kHz", "ms": "s"}  # 1000 times the smaller unit
 
@@ -165,6 +168,8 @@ class Parameter:
         if self.choices:
             return self.choices[round(value)]
         unit = self.unit
+        if self._is_near_default(value):
+            value = self.default
         if abs(value) < 1e-6 * (self.maximum - self.minimum):
             value = 0.0  # a rounding error
         if abs(value) >= 1000 and unit in LARGER_UNITS:
@@ -204,6 +209,12 @@ class Parameter:
             low, high = (min(max(v, self.minimum), self.maximum) for v in self.usual)
             return self.to_normalised(low), self.to_normalised(high)
         return 0.0, 1.0
+
+    def _is_near_default(self, value: float) -> bool:
+        if not self.minimum <= value <= self.maximum:
+            return False
+        distance = self.to_normalised(value) - self.to_normalised(self.default)
+        return abs(distance) < SHOWN_AS_DEFAULT
 
     def _choice_positions(self) -> Sequence[float]:
         """Return the normalised value of each choice."""

@@ -4,12 +4,13 @@ import numpy as np
 import pytest
 from datasets import SEGMENTS, SPLIT, write_recordings
 
-from dafxtool.dataset.failures import FailureSummary
+from dafxtool.dataset.failures import FailureSummary, reason_of
 from dafxtool.dataset.pair import Pair
 from dafxtool.dataset.render import render
 from dafxtool.effects.apply import load_effects
 from dafxtool.effects.effect import Effect
 from dafxtool.effects.parameter import Parameter
+from dafxtool.errors import PluginError
 
 SWITCH = Parameter("freeze", "", choices=("Off", "On"), minimum=0.0, maximum=1.0, default=0.0)
 MODE = Parameter("mode", "", choices=("A", "B", "C"), minimum=0.0, maximum=2.0, default=0.0)
@@ -63,3 +64,13 @@ def test_a_plugin_that_one_switch_silences(plugin_named, tmp_path):
     fixed = [(grains, {"freeze": 0.0})]
     again = render([recordings], output, fixed, SEGMENTS, SPLIT, 8, seed=1, overwrite=True)
     assert len(again.failed) < len(result.failed) and again.warnings == []
+
+
+def test_a_reason_does_not_repeat_the_setting():
+    effect = GRAINS
+    setting = effect.setting_text({"freeze": 1.0, "mode": 2.0})
+    reason = "the output is silent. Choose another setting: any."
+    for start in (f"{setting}: ", f"{effect.name}: "):
+        assert reason_of(PluginError(start + reason), effect) == reason
+    for message in ("the plugin crashed (signal SIGSEGV)", f"other:{setting}: {reason}"):
+        assert reason_of(PluginError(message), effect) == message

@@ -14,6 +14,7 @@ from dafxtool.effects.effect import (
     sweep_settings,
 )
 from dafxtool.effects.parameter import Parameter, plain_text
+from dafxtool.effects.vst3.host import NUDGE
 from dafxtool.errors import EffectError, PluginError
 from dafxtool.utils.text import slug, unique_slugs
 
@@ -229,3 +230,23 @@ def test_an_effect_is_restored_from_json_and_pickle(effect):
     assert pickle.loads(pickle.dumps(effect)) == effect
     with pytest.raises(TypeError):
         Effect.from_dict(effect.to_dict() | {"colour": "red"})
+
+
+@pytest.mark.parametrize(
+    "parameter",
+    [
+        Parameter("mix", "%", 0, 100, 0),
+        Parameter("drive", "", 0, 1, 1),
+        Parameter("tone", "Hz", 20, 20_000, 1000, "logarithmic"),
+    ],
+)
+def test_an_inaudible_distance_from_the_default_is_not_shown(parameter):
+    """The host moves a plugin by it, off the values that it loads with."""
+    default = parameter.to_normalised(parameter.default)
+    sign = 1 if default < 0.5 else -1
+    nudged = parameter.from_normalised(default + sign * NUDGE)
+    assert nudged != parameter.default
+    assert parameter.text(nudged) == parameter.text(parameter.default)
+    assert parameter.parse(parameter.value_text(nudged), "x") == nudged  # still exact as a setting
+    far = parameter.from_normalised(default + sign * 0.01)
+    assert parameter.text(far) != parameter.text(parameter.default)

@@ -141,3 +141,12 @@ def test_frequencies_end_below_nyquist(text):
     for position in np.linspace(0, parameter.to_normalised(10_800), 20):
         assert parameter.from_normalised(position) == pytest.approx(text(position), rel=2e-3)
     assert limit_frequency(complete, 96_000) == complete
+
+
+def test_a_unit_of_the_label_is_dropped_where_the_text_is_the_raw_number():
+    for decimals in (2, 4, 6):
+        parameter = describe(lambda x, d=decimals: f"{x:.{d}f}", label="cents")
+        assert (parameter.unit, parameter.minimum, parameter.maximum) == ("", 0, 1)
+    assert describe(lambda x: f"{100 * x:.2f}", label="cents").unit == "cents"
+    assert describe(lambda x: f"{x:.2f} s", label="").unit == "s"  # the text itself has a unit
+    assert describe(lambda x: f"{x**2:.4f}", label="s").unit == "s"

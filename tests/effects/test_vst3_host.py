@@ -60,6 +60,14 @@ def test_other_files_are_refused_as_plugins(tmp_path):
             apply.load_effects(tmp_path / name)
 
 
+@pytest.mark.parametrize("name", ["Old.so", "Old.dll", "Old.vst", "New.clap", "Other.component"])
+def test_plugins_of_another_format_are_told_from_those_for_another_system(tmp_path, name):
+    (tmp_path / name / "Contents" / "MacOS").mkdir(parents=True)
+    with pytest.raises(PluginError, match="Install the VST3 version") as caught:
+        apply.load_effects(tmp_path / name)
+    assert "machine" not in str(caught.value)
+
+
 def make_bundle(folder, architecture, content=b"no library"):
     binary = folder / "Mine.vst3" / "Contents" / architecture / "Mine.so"
     binary.parent.mkdir(parents=True)

@@ -11,6 +11,14 @@ from pathlib import Path
 from dafxtool.effects.effect import Effect
 from dafxtool.errors import PluginError
 
+OTHER_FORMATS = {
+    ".so": "a VST2 or LADSPA plugin",
+    ".dll": "a VST2 plugin",
+    ".vst": "a VST2 plugin",
+    ".component": "an Audio Unit",
+    ".clap": "a CLAP plugin",
+    ".lv2": "an LV2 plugin",
+}
 _allowed: set[Path] = set()  # plugins that the user has named in this process
 
 
@@ -84,6 +92,11 @@ def plugin_binary(path: Path) -> Path:
     """
     if path.is_file() and path.suffix.lower() == ".vst3":
         return path
+    if other := OTHER_FORMATS.get(path.suffix.lower()):
+        raise PluginError(
+            f"{path}: not a VST3 plugin (found the name of {other}, expected .vst3). Install the "
+            "VST3 version of the plugin; no other format is loaded."
+        )
     contents = path / "Contents"
     if not contents.is_dir():
         raise PluginError(f"{path}: not a VST3 plugin. Give a .vst3 file or bundle.")

@@ -164,6 +164,8 @@ def _range_of_numbers(
         return None
     table_positions = [float(positions[0]), *(run[0] for run in runs[1:-1]), float(positions[-1])]
     resolution = 0.6 * 10.0 ** -max(_decimals(text) for text in texts)
+    if not unit and np.allclose(values, positions, rtol=0.0, atol=resolution):
+        label = ""  # the text is the raw number, which is not in the unit of the label
     return _tabulated(name, unit or label, table_positions, [run[1] for run in runs], resolution)
 
 
