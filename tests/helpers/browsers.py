@@ -28,6 +28,34 @@ def until(page: Any, condition: str, seconds: float = 10.0) -> None:
 
 
 @contextmanager
+def running_browser(*arguments: str) -> Iterator[Any]:
+    """Start Chromium for several pages."""
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(
+            executable_path=find_browser(),
+            args=["--no-sandbox", "--autoplay-policy=no-user-gesture-required", *arguments],
+        )
+        yield browser
+        browser.close()
+
+
+def complaints_of(page: Any, own: str) -> list[str]:
+    """Return a growing list of the errors of a page, and of its requests to others than `own`."""
+    complaints: list[str] = []
+
+    def requested(request: Any) -> None:
+        if not request.url.startswith(("data:", "blob:", own)):
+            complaints.append(f"loads {request.url[:200]}")
+
+    page.on("console", lambda m: complaints.append(m.text) if m.type == "error" else None)
+    page.on("pageerror", lambda error: complaints.append(str(error)))
+    page.on("request", requested)
+    return complaints
+
+
+@contextmanager
 def opened(
     path: Path, width: int = 1280, height: int = 900, touch: bool = False, **options: Any
 ) -> Iterator[tuple[Any, list[str]]]:
@@ -35,28 +63,13 @@ def opened(
 
     options  for playwright's new_page, such as device_scale_factor and color_scheme
     """
-    from playwright.sync_api import sync_playwright
-
-    complaints: list[str] = []
-
-    def requested(request: Any) -> None:
-        if not request.url.startswith(("data:", "blob:")) and request.url != path.as_uri():
-            complaints.append(f"loads {request.url[:200]}")
-
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(
-            executable_path=find_browser(),
-            args=["--no-sandbox", "--autoplay-policy=no-user-gesture-required"],
-        )
+    with running_browser() as browser:
         page = browser.new_page(
             viewport={"width": width, "height": height},
             has_touch=touch,
             is_mobile=touch,
             **options,
         )
-        page.on("console", lambda m: complaints.append(m.text) if m.type == "error" else None)
-        page.on("pageerror", lambda error: complaints.append(str(error)))
-        page.on("request", requested)
+        complaints = complaints_of(page, path.as_uri())
         page.goto(path.as_uri())
         yield page, complaints
-        browser.close()

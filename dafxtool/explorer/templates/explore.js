@@ -17,5 +17,5 @@ if (opened) {
   if (state) await explorer.restore(state);
   else await explorer.openScene(opening.first);
   document.body.classList.add("ready");
-  await explorer.loadMap();
+  await explorer.points.load();
 }

@@ -7,6 +7,7 @@ import { Spectrograms } from "./images.js";
 import { listenToKeys } from "./keyboard.js";
 import { KeptSettings, stepsAround } from "./kept.js";
 import { MapPanel } from "./map_panel.js";
+import { MapPoints } from "./map_points.js";
 import { MatchPanel } from "./match_panel.js";
 import { Latest, ServerError } from "./messages.js";
 import { completeSetting, inSeries, settingText } from "./parameters.js";
@@ -53,8 +54,8 @@ export class Explorer {
   nRequests = 0;
   #renders = new Latest();
   #places = new Latest();
-  #points = new Latest();
   #sweep = new Sweep(this);
+  points = new MapPoints(this);
 
   /**
    * @param {Server} server
@@ -82,8 +83,8 @@ export class Explorer {
       onSweepEnd: () => this.#sweep.stop(),
     });
     this.map = new MapPanel({
-      onPoint: (point) => this.playPoint(point),
-      onPlace: (x, y) => this.playPlace(x, y),
+      onPoint: (point) => this.points.playPoint(point),
+      onPlace: (x, y) => this.points.playPlace(x, y),
     });
     this.kept = new KeptSettings(Boolean(opening.run), {
       current: () => this.#currentKept(),
@@ -282,17 +283,23 @@ export class Explorer {
       if (!answer) return;
       this.showError(null);
       this.answer = answer;
-      this.#hear(answer, "");
+      this.hear(answer, "");
       this.lastAnswerMs = performance.now() - time;
       byId("effect-line").textContent = answer.content.line;
       byId("command-line").textContent = answer.content.command;
-      if (this.map.map) this.#places.run(() => this.#place(scene));
+      this.place();
     } catch (error) {
       this.showError(error);
     } finally {
       clearTimeout(busy);
       document.body.classList.remove("busy");
     }
+  }
+
+  /** Place the present setting on the map. */
+  place() {
+    const { scene } = this;
+    if (this.map.map) this.#places.run(() => this.#place(scene));
   }
 
   /** @param {Scene} scene */
@@ -310,7 +317,7 @@ export class Explorer {
    * @param {Message} answer
    * @param {string} title what is heard, if it is not the present setting
    */
-  #hear({ content, arrays }, title) {
+  hear({ content, arrays }, title) {
     this.kept.isActive = false;
     const dry = /** @type {Float32Array} */ (arrays.dry.values);
     const wet = /** @type {Float32Array} */ (arrays.wet.values);
@@ -330,68 +337,8 @@ export class Explorer {
 
   /** Hear the present setting again. */
   back() {
-    if (this.answer) this.#hear(this.answer, "");
+    if (this.answer) this.hear(this.answer, "");
     this.map.showPath(null);
-  }
-
-  // --- the map ----------------------------------------------------------------------------------
-
-  async loadMap() {
-    if (!this.opening.run) {
-      byId("map-message").textContent =
-        "No run, so no map. Train a model with 'dafxtool train', or name one with --run.";
-      return;
-    }
-    try {
-      const ending = new AbortController();
-      const take = (/** @type {Message} */ { content }) => {
-        if (content.kind === "progress") this.map.showProgress(`${content.text} …`, content.share);
-        if (content.kind === "map") this.map.show(content.map, content.points);
-      };
-      await this.server.stream("map", {}, take, ending.signal);
-      if (this.answer) this.#places.run(() => this.#place(this.scene));
-    } catch (error) {
-      this.map.showProgress("");
-      this.showError(error);
-    }
-  }
-
-  /** @param {number} point */
-  playPoint(point) {
-    this.#points.run(async () => {
-      try {
-        const answer = await this.server.ask("point", { point });
-        if (!answer) return;
-        const [label, recording] = this.map.describe(point);
-        this.map.mark(point);
-        this.#hear(answer, `${label} \u2013 ${recording}`);
-        this.transport.play();
-      } catch (error) {
-        this.showError(error);
-      }
-    });
-  }
-
-  /**
-   * Decode an empty place of the map for the present segment.
-   * @param {number} x
-   * @param {number} y
-   */
-  playPlace(x, y) {
-    this.#points.run(async () => {
-      document.body.classList.add("busy");
-      try {
-        const answer = await this.server.ask("decode", { ...this.scene, x, y });
-        if (!answer) return;
-        this.map.mark(null);
-        this.#hear(answer, "what the model decodes there, on this segment");
-        this.transport.play();
-      } catch (error) {
-        this.showError(error);
-      } finally {
-        document.body.classList.remove("busy");
-      }
-    });
   }
 
   // --- kept settings, paths, sweeps and matches ---------------------------------------------------

@@ -16,7 +16,7 @@ export class Player {
   gains = {};
   /** performance.now() of the last swap, for measurements */
   lastSwap = 0;
-  /** @type {Map<string, { source: AudioBufferSourceNode, gain: GainNode }>} */
+  /** @type {Map<string, Track>} */
   #nodes = new Map();
   #startTime = 0; // of the context, at position 0
   #offset = 0; // s, position while nothing plays
@@ -79,7 +79,7 @@ export class Player {
   setGains(gains) {
     this.gains = gains;
     const now = this.context.currentTime;
-    for (const [name, { gain }] of this.#nodes) ramp(gain, gains[name] ?? 0, now);
+    for (const [name, track] of this.#nodes) track.fade(gains[name] ?? 0, now);
   }
 
   play() {
@@ -144,12 +144,10 @@ export class Player {
       buffer: this.#buffer(this.tracks[name]),
       loop: this.isLooping,
     });
-    const gain = new GainNode(this.context, { gain: 0 });
-    gain.gain.setValueAtTime(0, time);
-    gain.gain.linearRampToValueAtTime(this.gains[name] ?? 0, time + SWAP_SECONDS);
-    source.connect(gain).connect(this.context.destination);
+    const track = new Track(source, new GainNode(this.context, { gain: 0 }));
+    track.fade(this.gains[name] ?? 0, time);
     source.start(time, position);
-    this.#nodes.set(name, { source, gain });
+    this.#nodes.set(name, track);
   }
 
   /**
@@ -170,25 +168,53 @@ export class Player {
 
   #fadeOut() {
     const now = this.context.currentTime + START_DELAY_SECONDS;
-    for (const { source, gain } of this.#nodes.values()) {
+    for (const track of this.#nodes.values()) {
+      const { source } = track;
       source.onended = null;
-      ramp(gain, 0, now);
+      track.fade(0, now);
       source.stop(now + SWAP_SECONDS + 0.01);
     }
     this.#nodes = new Map();
   }
 }
 
-/**
- * @param {GainNode} node
- * @param {number} target
- * @param {number} time of the context
- */
-function ramp({ gain }, target, time) {
-  if (gain.cancelAndHoldAtTime) gain.cancelAndHoldAtTime(time);
-  else {
-    gain.cancelScheduledValues(time); // Firefox; a swap within a swap may click there
-    gain.setValueAtTime(gain.value, time);
+/** A source and its gain, which knows its value at any time. */
+class Track {
+  #from = 0;
+  #to = 0;
+  #startTime = 0;
+
+  /**
+   * @param {AudioBufferSourceNode} source
+   * @param {GainNode} node whose gain is 0
+   */
+  constructor(source, node) {
+    this.source = source;
+    this.node = node;
+    source.connect(node).connect(node.context.destination);
   }
-  gain.linearRampToValueAtTime(target, time + SWAP_SECONDS);
+
+  /** @param {number} time of the context */
+  #valueAt(time) {
+    const share = Math.min(Math.max((time - this.#startTime) / SWAP_SECONDS, 0), 1);
+    return this.#from + share * (this.#to - this.#from);
+  }
+
+  /**
+   * Fade to another gain.
+   * @param {number} target
+   * @param {number} startTime of the context
+   */
+  fade(target, startTime) {
+    // Not cancelAndHoldAtTime: Firefox lacks it, and it holds nothing behind the end of a ramp, so
+    // that the next ramp would begin where the last one did.
+    const { gain, context } = this.node;
+    const now = context.currentTime;
+    const value = this.#valueAt(now);
+    gain.cancelScheduledValues(now);
+    gain.setValueAtTime(value, now);
+    gain.setValueAtTime(value, startTime);
+    gain.linearRampToValueAtTime(target, startTime + SWAP_SECONDS);
+    [this.#from, this.#to, this.#startTime] = [value, target, startTime];
+  }
 }
