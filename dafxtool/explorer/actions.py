@@ -70,10 +70,14 @@ def place(workspace: Workspace, session: Session, body: Any) -> bytes:
 
 
 def point(workspace: Workspace, session: Session, body: Any) -> bytes:
-    """Return the audio and spectrograms of a point of the map."""
-    dry, wet = _map(workspace).audio(int(_number(body, "point")))
+    """Return the audio, spectrograms, effect and setting of a point of the map."""
+    from dafxtool.explorer.map_points import setting_at
+
+    built, row = _map(workspace), int(_number(body, "point"))
+    dry, wet = built.audio(row)
     images = pair_images(dry, wet, workspace.configuration.spectrogram)
-    return pack({"limitDb": images.limit_db}, {"dry": dry, "wet": wet, **images.arrays()})
+    content = {"limitDb": images.limit_db, **setting_at(built.latents, row)}
+    return pack(content, {"dry": dry, "wet": wet, **images.arrays()})
 
 
 def decode(workspace: Workspace, session: Session, body: Any) -> bytes:

@@ -92,6 +92,12 @@ class LatentMap:
         return np.asarray(self._read_audio(np.array([row]))[0], dtype=np.float32)
 
 
+def setting_at(latents: Latents, row: int) -> dict[str, Any]:
+    """Return the effect and setting of a point, for the page to take over."""
+    labels = latents.labels
+    return {"effect": labels.effect_of(row), "setting": labels.setting_of(row)}
+
+
 def _weights(distances: NDArray[np.float32]) -> NDArray[np.float32]:
     """Return weights of distances that sum to 1; a distance of 0 takes all.
 

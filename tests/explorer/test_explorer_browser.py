@@ -331,8 +331,10 @@ def test_a_click_on_a_point_plays_it_and_on_an_empty_place_decodes_it(open_page,
     pair = Client(server).ask("/point", point=selected)[1]
     np.testing.assert_array_equal(heard(page), pair["wet"])
     np.testing.assert_array_equal(heard(page, "dry"), pair["dry"])
-    page.click("#back")
+    page.click("#use")
     settle(page, "document.getElementById('back').hidden")
+    stored = Client(server).ask("/point", point=selected)[0]
+    assert page.evaluate(SETTING) == pytest.approx(stored["setting"])
     # The emptiest of many places inside the plot.
     low, high = points.min(axis=0), points.max(axis=0)
     places = np.random.default_rng(0).uniform(low, high, (500, 2))

@@ -333,6 +333,7 @@ export class Explorer {
     const present = [build("strong", {}, effect.name), ` ${settingText(effect, setting, 4)}`];
     byId("now").replaceChildren(...(title ? [title] : present));
     byId("back").hidden = !title;
+    byId("use").hidden = true; // until a point of the map is heard
   }
 
   /** Hear the present setting again. */
@@ -401,6 +402,7 @@ export class Explorer {
 
   #listen() {
     byId("back").addEventListener("click", () => this.back());
+    byId("use").addEventListener("click", () => this.points.use());
     byId("close-error").addEventListener("click", () => this.showError(null));
     const keys = /** @type {HTMLDialogElement} */ (byId("keys"));
     byId("help").addEventListener("click", () => keys.showModal());

@@ -9,10 +9,17 @@ import { Latest } from "./messages.js";
 /** The audio behind the map. */
 export class MapPoints {
   #requests = new Latest();
+  /** @type {import("./parameters.js").Stage | null} effect and setting of the point that is heard */
+  stage = null;
 
   /** @param {Explorer} explorer */
   constructor(explorer) {
     this.explorer = explorer;
+  }
+
+  /** Take over the effect and setting of the point that is heard. */
+  use() {
+    if (this.stage) this.explorer.chooseEffect(this.stage.effect, this.stage.setting);
   }
 
   async load() {
@@ -69,8 +76,11 @@ export class MapPoints {
       try {
         const answer = await explorer.server.ask(path, body);
         if (!answer) return;
+        const { effect, setting } = answer.content;
+        this.stage = effect ? { effect, setting } : null;
         explorer.map.mark(point);
         explorer.hear(answer, title);
+        byId("use").hidden = !this.stage;
         explorer.transport.play();
       } catch (error) {
         explorer.showError(error);
