@@ -95,15 +95,13 @@ def test_invert_silence_is_silence(succeed, tmp_path):
     assert not load_audio(tmp_path / "zero.wav")[0].any()
 
 
-def test_invert_takes_short_and_negative_magnitudes(succeed, tmp_path):
+def test_invert_takes_magnitudes_shorter_than_a_window(succeed, tmp_path):
     np.save(tmp_path / "short.npy", magnitude()[:, :2])
-    np.save(tmp_path / "negative.npy", magnitude() - 0.1)
-    for name, n_frames in (("short", 2), ("negative", N_FRAMES)):
-        source, output = tmp_path / f"{name}.npy", tmp_path / f"{name}.wav"
-        succeed("invert", source, "--hop-length", 64, "-o", output, "-q")
-        audio = load_audio(output)[0]
-        assert len(audio) == (n_frames - 1) * 64
-        assert np.isfinite(audio).all()
+    output = tmp_path / "short.wav"
+    succeed("invert", tmp_path / "short.npy", "--hop-length", 64, "-o", output, "-q")
+    audio = load_audio(output)[0]
+    assert len(audio) == 64
+    assert np.isfinite(audio).all()
 
 
 @pytest.mark.parametrize(
@@ -111,6 +109,7 @@ def test_invert_takes_short_and_negative_magnitudes(succeed, tmp_path):
     [
         (np.full((N_BINS, 8), np.nan), "NaN"),
         (np.full((N_BINS, 8), np.inf), "NaN"),
+        (np.full((N_BINS, 8), -0.1), "negative"),
         (np.zeros((N_BINS, 8), complex), "real numbers"),
         (np.zeros(8), "of shape (8,)"),
         (np.zeros((2, 8)), "at least 3"),
