@@ -21,9 +21,11 @@ from dafxtool.effects.apply import known_effects, parse_effect
 from dafxtool.effects.effect import Effect, EffectChoice
 from dafxtool.errors import ConfigError, FormatError, InputError
 from dafxtool.spectrogram.compute import compute_spectrograms
+from dafxtool.storage.layout import COMMAND_FOR
 from dafxtool.utils.device import n_cuda_devices
 from dafxtool.utils.files import disk_errors, unused_name
 from dafxtool.utils.progress import SILENT, Progress
+from dafxtool.utils.text import counted
 
 if TYPE_CHECKING:
     from dafxtool.models.run import Run
@@ -39,14 +41,23 @@ def configuration_for(
     overrides: Mapping[str, Mapping[str, Any]],
     progress: Progress = SILENT,
 ) -> Configuration:
-    """The configuration; without a preset and without CUDA the small one."""
+    """Build the configuration; without a preset and a CUDA device from the preset small."""
     fallback = "default" if n_cuda_devices() else "small"
-    made = presets.configure(preset, file, overrides, fallback)
+    configuration = presets.configure(preset, file, overrides, fallback)
     if preset is None and file is None and fallback == "small":
-        progress.message("no CUDA device and no --preset: taking the preset 'small'")
-    over = f", {file} over it" if file else ""
-    progress.detail(f"configuration: preset {made.preset}{over}, then single options")
-    return made
+        progress.message("no CUDA device and no --preset: using the preset 'small'")
+    by_file = f", overridden by {file}" if file else ""
+    by_options = [
+        f"{section}.{name} = {value}"
+        for section, values in overrides.items()
+        for name, value in values.items()
+        if value is not None
+    ]
+    progress.detail(
+        f"configuration: preset {configuration.preset}{by_file}; options: "
+        f"{', '.join(by_options) or 'none'}"
+    )
+    return configuration
 
 
 def chosen_effects(
@@ -56,19 +67,23 @@ def chosen_effects(
     default: Sequence[str] = DEFAULT_EFFECTS,
     progress: Progress = SILENT,
 ) -> list[EffectChoice]:
-    """Parse effects; plugins without a named effect stand for all of their effects."""
+    """Parse effects; without names, all effects of the plugins, else the default ones."""
     known = known_effects(plugin_files, sample_rate, progress)
     if not names and plugin_files:
         names = known.plugin_names()
     if not names:
         names = default
-        progress.message(f"no --effect: taking {' and '.join(default)}")
+        if default:
+            progress.message(f"no --effect: using {' and '.join(default)}")
     chosen = [
         each if isinstance(each, EffectChoice) else parse_effect(each, known) for each in names
     ]
     known.check_presets()
     for path in known.unused_files():
         progress.message(f"{path.name}: not used, because --effect names none of its effects.")
+    for effect, fixed in chosen:
+        values = effect.setting_text(fixed).partition(":")[2] if fixed else ""
+        progress.detail(f"effect {effect.name}: {values or 'no parameter'} fixed")
     return chosen
 
 
@@ -79,87 +94,90 @@ def effects_of_run(
     sample_rate: int,
     progress: Progress = SILENT,
 ) -> list[EffectChoice]:
-    """The effects named, else those described: what a run was trained on, plugins too."""
+    """Return the named effects, else those that a run was trained on, with its plugins.
+
+    described  effects of the run as of Effect.to_dict()
+    """
     if names or plugin_files:
         return chosen_effects(names, plugin_files, sample_rate, progress=progress)
     effects = [Effect.from_dict(dict(each)) for each in described]
-    progress.message(f"no --effect: taking {' and '.join(effect.name for effect in effects)}")
+    progress.message(
+        f"no --effect: using {' and '.join(effect.name for effect in effects)}, as in training"
+    )
     return [EffectChoice(effect.at(sample_rate), {}) for effect in effects]
 
 
 def built_in_recordings(progress: Progress = SILENT) -> list[Path]:
-    """Copy the example recordings into a folder here, and a.wav and b.wav to try a model on.
+    """Copy the example recordings to a folder here; also write a.wav and b.wav to try a model on.
 
-    A copy, because a pairs file refers to its recordings: the folder moves with it, and an
-    installation may be updated or removed.
+    They are copied because a pairs file refers to its recordings, and an installation may be
+    updated or removed.
     """
     folder = BUILT_IN_FOLDER
     if not folder.is_dir():
         _copy_clips(folder)
-    message = f"no recordings named: taking the built-in ones, {folder}/"
+    message = f"no recordings named: using the built-in ones in {folder}/"
     missing = {name: clip for name, clip in TRY_ON.items() if not Path(name).exists()}
     for name, clip in missing.items():
         clip.write_wav(Path(name))
     if missing:
-        message += f"; {' and '.join(missing)}, written too, are there to try a model on"
+        message += f"; wrote {' and '.join(missing)} to try a model on"
     progress.message(message)
     return [folder]
 
 
 def _copy_clips(folder: Path) -> None:
-    """Write all clips or none: an incomplete folder would be used as it is the next time."""
+    """Write all clips or none, because an incomplete folder would be used the next time."""
     with disk_errors(folder), TemporaryDirectory(prefix=".", dir=folder.absolute().parent) as place:
         write_clips(Path(place) / folder.name)
         (Path(place) / folder.name).rename(folder)
 
 
-def newest_file(kinds: Sequence[str], folder: Path = Path()) -> Path:
-    """The newest complete file of these kinds in a folder."""
-    found = [
+def newest_file(kinds: Sequence[str], folder: Path = Path(), progress: Progress = SILENT) -> Path:
+    """Return the newest complete file of these kinds in a folder; InputError if there is none."""
+    files = [
         path
         for path in folder.glob("*.h5")
         if not path.name.startswith(".") and path.is_file() and storage.kind_of(path) in kinds
     ]
-    if not found:
+    if not files:
         others = [path for path in sorted(folder.glob("[!.]*.h5")) if path.is_file()]
         damaged = [path.name for path in others if not storage.kind_of(path)]
-        but = (
+        note = (
             f" ({', '.join(damaged)}: damaged, of another version, or not of dafxtool)"
             if damaged
             else ""
         )
-        first = (
-            storage.PAIRS if storage.PAIRS in kinds else kinds[0]
-        )  # the others are made of those
-        made_by = {
-            storage.PAIRS: "render",
-            storage.SPECTROGRAMS: "spectrogram",
-            storage.LATENTS: "embed",
-        }
+        first = storage.PAIRS if storage.PAIRS in kinds else kinds[0]  # others are computed from it
         raise InputError(
-            f"there is no {' or '.join(kinds)} file in this folder{but}: make one with 'dafxtool "
-            f"{made_by[first]}', or name one."
+            f"no {' or '.join(kinds)} file in this folder{note}. Create one with 'dafxtool "
+            f"{COMMAND_FOR[first]}', or name one."
         )
-    return max(found, key=lambda path: path.stat().st_mtime_ns)
+    newest = max(files, key=lambda path: path.stat().st_mtime_ns)
+    others_text = f", newest of {len(files)}" if len(files) > 1 else ""
+    progress.detail(f"no input named: using {newest} ({' or '.join(kinds)}{others_text})")
+    return newest
 
 
-def newest_with_sound(folder: Path = Path()) -> Path:
-    """The newest pairs file; where there is none the newest spectrograms, which are silent."""
+def newest_with_audio(progress: Progress = SILENT, folder: Path = Path()) -> Path:
+    """Return the newest pairs file; if there is none, the newest spectrograms (without audio)."""
     try:
-        return newest_file([storage.PAIRS], folder)
+        return newest_file([storage.PAIRS], folder, progress)
     except InputError:
-        return newest_file([storage.PAIRS, storage.SPECTROGRAMS], folder)
+        return newest_file([storage.PAIRS, storage.SPECTROGRAMS], folder, progress)
 
 
 def pairs_of_run(
     data: Mapping[str, Any], folder: Path = Path(), progress: Progress = SILENT
 ) -> Path:
-    """The pairs file that a run was trained on, here or beside its spectrograms; else the newest.
+    """Find the pairs file that a run was trained on, here or beside its spectrograms.
 
-    data  what the run tells of its data
+    If it is missing, the newest pairs file here is returned, with a message.
+
+    data  description of the training data in the run
     """
-    places = dict.fromkeys((folder, Path(data["spectrograms"]).parent))
-    for path in sorted(path for place in places for path in place.glob("*.h5")):
+    folders = dict.fromkeys((folder, Path(data["spectrograms"]).parent))
+    for path in sorted(path for each in folders for path in each.glob("*.h5")):
         if (
             path.is_file()
             and not path.name.startswith(".")
@@ -167,9 +185,10 @@ def pairs_of_run(
         ):
             with suppress(FormatError), storage.Hdf5Reader(path, storage.PAIRS) as reader:
                 if reader.configuration == data["pairs"]:
+                    progress.detail(f"no pairs named: using {path}, which the run was trained on")
                     return path
     path = newest_file([storage.PAIRS], folder)
-    progress.message(f"the pairs that the run was trained on are not here: taking {path}")
+    progress.message(f"the pairs that the run was trained on are missing: using {path}")
     return path
 
 
@@ -179,13 +198,16 @@ def spectrograms_for(
     device: str = "auto",
     progress: Progress = SILENT,
 ) -> Path:
-    """`source` itself where it holds spectrograms; of pairs, those made of them, or made now."""
+    """Return the spectrograms of a source, which are computed if they are missing.
+
+    source  a spectrograms or a pairs file
+    """
     if storage.kind_of(source) == storage.SPECTROGRAMS:
         return source
     with storage.Hdf5Reader(source, storage.PAIRS) as pairs:
-        made_of = pairs.configuration
-        segments = made_of["segments"]
-    wanted = presets.with_segments_of(
+        pairs_configuration = pairs.configuration
+        segments = pairs_configuration["segments"]
+    config = presets.with_segments_of(
         configuration, segments["sample_rate"], segments["n_samples"]
     ).spectrogram
     for path in source.parent.glob("*.h5"):
@@ -193,15 +215,18 @@ def spectrograms_for(
         if newer and storage.kind_of(path) == storage.SPECTROGRAMS:
             with suppress(FormatError), storage.Hdf5Reader(path, storage.SPECTROGRAMS) as reader:
                 saved = reader.configuration
-                if saved.get("pairs") == made_of and saved.get("spectrogram") == vars(wanted):
+                if saved.get("pairs") == pairs_configuration and saved.get("spectrogram") == vars(
+                    config
+                ):
+                    progress.detail(f"using {path}, the spectrograms of {source}")
                     return path
     output = unused_name(source.with_name("spectrograms.h5"))
-    progress.message(f"analysing {source} into {output}")
+    progress.message(f"computing the spectrograms of {source} -> {output}")
     arguments: dict[str, Any] = {"device": device, "progress": progress}
     try:
-        compute_spectrograms(source, output, wanted, resume=True, **arguments)
-    except ConfigError:  # what an earlier analysis left belongs to other pairs
-        compute_spectrograms(source, output, wanted, overwrite=True, **arguments)
+        compute_spectrograms(source, output, config, resume=True, **arguments)
+    except ConfigError:  # an interrupted file of other pairs
+        compute_spectrograms(source, output, config, overwrite=True, **arguments)
     return output
 
 
@@ -210,6 +235,7 @@ def loaded_run(
     device: str = "auto",
     channel: str | int | None = None,
     min_mean_square: float | None = None,
+    progress: Progress = SILENT,
 ) -> Run:
     """Return a run as it is, or load it; None is the newest run in runs/.
 
@@ -218,7 +244,14 @@ def loaded_run(
     from dafxtool.models.run import load_run
 
     if run is None or isinstance(run, (str, os.PathLike)):
+        import torch
+
+        reason = ", the newest run" if run is None else ""
         run = load_run(as_path(run), device)
+        progress.detail(
+            f"run {run.path}{reason}, on {run.device}, "
+            f"{counted(torch.get_num_threads(), 'thread')} of torch"
+        )
     return reading_as(run, channel, min_mean_square)
 
 

@@ -6,18 +6,16 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from dafxtool import storage
-from dafxtool.api import checks, defaults
 from dafxtool.api.arguments import (
     SILENT,
     Effects,
     PathLike,
     Paths,
     Progress,
-    as_effects,
     as_path,
-    as_paths,
     as_splits,
 )
+from dafxtool.api.run_arguments import RunArguments
 from dafxtool.config import SPLITS
 from dafxtool.utils.locks import sole_writer
 from dafxtool.utils.outputs import check_latents_path
@@ -59,22 +57,18 @@ def embed(
 
     InputError, RecordingError, FormatError, OutputExistsError, DiskError.
     """
-    names, plugin_files, path = as_effects(effects), as_paths(plugins), as_path(output)
-    checks.check_settings(device)
-    checks.check_run(defaults.named_run(run))
-    checks.check_reading(channel, min_mean_square)
-    checks.check_effects(names, plugin_files)
+    arguments = RunArguments.check(
+        run, effects, plugins, channel, min_mean_square, device, progress
+    )
     splits = as_splits(split) or SPLITS
-    sources = as_paths(inputs) or [defaults.newest_file(KINDS)]
-    checks.check_sources(sources, KINDS)
+    sources, path = arguments.sources(inputs, KINDS), as_path(output)
     if path:
         check_latents_path(path, sources, overwrite)
     from dafxtool.latents.embed import embed as embed_inputs
     from dafxtool.latents.table import write_latents
 
-    loaded = defaults.loaded_run(run, device, channel, min_mean_square)
-    rate = loaded.configuration.segments.sample_rate
-    chosen = defaults.chosen_effects(names, plugin_files, rate, default=(), progress=progress)
+    loaded = arguments.load()
+    chosen = arguments.chosen_effects(loaded)
     if path is None:
         return embed_inputs(sources, loaded, chosen, splits, strict, progress)
     with sole_writer(path):

@@ -49,7 +49,7 @@ def evaluate(
     from dafxtool.evaluation.figure import draw_results
     from dafxtool.evaluation.results import write_scores
 
-    loaded = defaults.loaded_run(run, device)
+    loaded = defaults.loaded_run(run, device, progress=progress)
     source = as_path(pairs) or defaults.pairs_of_run(loaded.data, progress=progress)
     result = evaluate_run(loaded, source, midpoints, sounds, seed, progress)
     if figure:

@@ -20,6 +20,7 @@ from dafxtool.api.arguments import (
     as_path,
     as_paths,
 )
+from dafxtool.api.run_arguments import RunArguments
 from dafxtool.effects.effect import EffectChoice
 from dafxtool.errors import ArgumentError
 from dafxtool.presets import PRESETS
@@ -132,17 +133,15 @@ def interpolate(
     InputError, RecordingError, EffectError, OutputExistsError, DiskError.
     """
     paths = as_paths(recordings) + as_paths(b)
-    names, plugin_files = as_effects(effects), as_paths(plugins)
     figure, folder, table = as_path(output), as_path(audio), as_path(csv)
     wets = (as_path(wet_a), as_path(wet_b))
-    _check_arguments(paths, wets, names, plugin_files)
+    _check_arguments(paths, wets, as_effects(effects), as_paths(plugins))
     if detailed:
         _check_detailed(paths, spherical, table)
-    checks.check_settings(device)
-    if run is not None or not detailed:
-        checks.check_run(defaults.named_run(run))
-    checks.check_reading(channel, min_mean_square)
-    checks.check_effects(names, plugin_files)
+    needs_run = not detailed
+    arguments = RunArguments.check(
+        run, effects, plugins, channel, min_mean_square, device, progress, needs_run
+    )
     checks.check_recordings(*paths, *wets)
     check_outputs(figure, table, folder, overwrite)
     from dafxtool.latents import interpolate as stage
@@ -154,8 +153,8 @@ def interpolate(
         loaded = without_training(PRESETS["small"])  # for its analysis only
         loaded = defaults.reading_as(loaded, channel, min_mean_square)
     else:
-        loaded = defaults.loaded_run(run, device, channel, min_mean_square)
-    chosen = _effects(paths, wets, names, plugin_files, loaded, progress)
+        loaded = arguments.load()
+    chosen = _effects(paths, wets, arguments, loaded)
     if len(paths) == 1 and start_b is None:
         start_b = start_a
     ends = [
@@ -224,16 +223,13 @@ def _check_detailed(paths: Sequence[Path], spherical: bool, table: Path | None) 
 def _effects(
     paths: Sequence[Path],
     wets: tuple[Path | None, Path | None],
-    names: Sequence[EffectLike],
-    plugins: Sequence[Path],
+    arguments: RunArguments,
     run: Run,
-    progress: Progress,
 ) -> tuple[EffectChoice | None, EffectChoice | None]:
     """Return the effect of each end; None if both ends have wet recordings."""
     if all(wets):
         return None, None
     least = _least_effects(paths, wets)
-    rate = run.configuration.segments.sample_rate
-    chosen = defaults.effects_of_run(run.effects[:least], names, plugins, rate, progress)
+    chosen = arguments.effects_or(run.effects[:least], run)
     _check_number(len(chosen), paths, wets)  # a run or a plugin may have others
     return chosen[0], chosen[-1]

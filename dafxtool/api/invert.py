@@ -55,7 +55,7 @@ def invert(
     checks.check_recordings(as_path(phase_from))
     if run is not None:
         checks.check_run(Path(run))
-    path = as_path(source) or defaults.newest_file([storage.SPECTROGRAMS])
+    path = as_path(source) or defaults.newest_file([storage.SPECTROGRAMS], progress=progress)
     from dafxtool.latents.invert import CHANNELS, invert_file
 
     channels = CHANNELS if channel == "both" else (channel,)

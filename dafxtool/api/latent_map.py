@@ -16,12 +16,11 @@ from dafxtool.api.arguments import (
     PathLike,
     Paths,
     Progress,
-    as_effects,
     as_path,
-    as_paths,
     as_splits,
     is_hdf5,
 )
+from dafxtool.api.run_arguments import RunArguments
 from dafxtool.errors import ArgumentError
 from dafxtool.latents.projection import Projection, check_method
 from dafxtool.utils.outputs import check_outputs, check_page_path, is_page
@@ -29,17 +28,17 @@ from dafxtool.utils.outputs import check_outputs, check_page_path, is_page
 if TYPE_CHECKING:
     from dafxtool.latents.table import Latents
     from dafxtool.models.run import Run
-    from dafxtool.web.map_audio import MapAudio
+    from dafxtool.web.map_audio import MapAudio, ReadAudio
 
 KINDS = (storage.PAIRS, storage.SPECTROGRAMS, storage.LATENTS)
 
 
 @dataclass(frozen=True, repr=False)
 class MapResult(display.Displayed):
-    """Latents, their places in the plane, and what was written.
+    """Latents, their points on the map, and the file that was written.
 
-    points      (n, 2)
-    page_audio  what a page plays; None for a figure or a silent page
+    projection  points (n, 2)
+    page_audio  audio of a page; None for a figure and for a page without audio
     """
 
     latents: Latents
@@ -71,7 +70,7 @@ class MapResult(display.Displayed):
         yield from map(display.paragraph, self.notes())
 
     def notes(self) -> list[str]:
-        """Return what a reader of the map has to know: segments that share one place."""
+        """Return sentences on segments that share one point."""
         from dafxtool.latents.latent_map import identical_lines
 
         return identical_lines(self.projection)
@@ -114,25 +113,23 @@ def latent_map(
 
     InputError, RecordingError, FormatError, OutputExistsError, DiskError.
     """
-    names, plugin_files = as_effects(effects), as_paths(plugins)
     path, table = as_path(output), as_path(csv)
     as_page = path is not None and is_page(path)
-    checks.check_settings(device)
     check_method(method)
-    checks.check_reading(channel, min_mean_square)
-    checks.check_effects(names, plugin_files)
+    arguments = RunArguments.check(
+        run, effects, plugins, channel, min_mean_square, device, progress, needs_run=False
+    )
     if path and as_page:
         check_page_path(path, overwrite)
     elif points:
         raise ArgumentError("points are those of a page. Choose an output that ends in .html.")
     check_outputs(None if as_page else path, table, overwrite=overwrite)
-    sources = as_paths(inputs) or [defaults.newest_with_sound()]
-    checks.check_sources(sources, KINDS)
+    sources = arguments.sources(inputs, KINDS, defaults.newest_with_audio)
     is_embedded = is_hdf5(sources[0]) and storage.kind_of(sources[0]) == storage.LATENTS
-    if run is not None or not is_embedded:
-        checks.check_run(defaults.named_run(run))
+    if not is_embedded:
+        checks.check_run(arguments.run)
     from dafxtool.latents import latent_map as stage
-    from dafxtool.latents.table import held_out, held_out_of, read_latents
+    from dafxtool.latents.table import held_out, read_latents
 
     loaded, read_audio = None, None
     if is_embedded:
@@ -140,16 +137,8 @@ def latent_map(
         rows = latents.labels.rows_of(as_splits(split) or held_out(latents.labels))
         latents = latents.take(rows)
     else:
-        from dafxtool.latents.embed import embed
-        from dafxtool.web.map_audio import audio_reader
-
-        loaded = defaults.loaded_run(run, device, channel, min_mean_square)
-        rate = loaded.configuration.segments.sample_rate
-        chosen = defaults.chosen_effects(names, plugin_files, rate, default=(), progress=progress)
-        splits = as_splits(split) or held_out_of(sources[0])
-        latents = embed(sources, loaded, chosen, splits, progress=progress)
-        if as_page:
-            read_audio = audio_reader(sources[0], latents, loaded, splits)
+        loaded = arguments.load()
+        latents, read_audio = _embed(arguments, sources, loaded, as_splits(split), as_page)
     progress.message(f"projecting {len(latents)} latents with {method}")
     projection = stage.latent_map(latents, method, seed, part)
     title = title or stage.map_title(latents)
@@ -158,7 +147,7 @@ def latent_map(
         from dafxtool.web.latent_map import write_map_page
         from dafxtool.web.map_audio import N_POINTS
 
-        silent = f"{sources[0].name} holds no audio. Map the pairs or the recordings to hear it."
+        silent = f"{sources[0].name} has no audio. Map the pairs or the recordings to hear it."
         page_audio = write_map_page(
             path,
             latents,
@@ -177,3 +166,21 @@ def latent_map(
     if table:
         stage.write_map_table(table, latents, projection, overwrite)
     return MapResult(latents, projection, title, path, as_page, page_audio)
+
+
+def _embed(
+    arguments: RunArguments,
+    sources: list[Path],
+    run: Run,
+    splits: tuple[str, ...] | None,
+    as_page: bool,
+) -> tuple[Latents, ReadAudio | None]:
+    """Embed recordings, pairs or spectrograms; for a page also return a function for audio."""
+    from dafxtool.latents.embed import embed
+    from dafxtool.latents.table import held_out_of
+    from dafxtool.web.map_audio import audio_reader
+
+    chosen = arguments.chosen_effects(run)
+    splits = splits or tuple(held_out_of(sources[0]))
+    latents = embed(sources, run, chosen, splits, progress=arguments.progress)
+    return latents, audio_reader(sources[0], latents, run, splits) if as_page else None

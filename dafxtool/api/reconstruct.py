@@ -9,19 +9,18 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from dafxtool import storage
-from dafxtool.api import checks, defaults, display
+from dafxtool.api import display
 from dafxtool.api.arguments import (
     SILENT,
     Effects,
     PathLike,
     Paths,
     Progress,
-    as_effects,
     as_path,
-    as_paths,
     as_splits,
     is_hdf5,
 )
+from dafxtool.api.run_arguments import RunArguments
 from dafxtool.audio.find_recordings import find_recordings
 from dafxtool.errors import ArgumentError
 from dafxtool.utils.outputs import check_outputs
@@ -109,14 +108,11 @@ def reconstruct(
 
     InputError, RecordingError, FormatError, OutputExistsError, DiskError.
     """
-    names, plugin_files = as_effects(effects), as_paths(plugins)
     figure, folder, table_path = as_path(output), as_path(audio), as_path(csv)
-    checks.check_settings(device)
-    checks.check_run(defaults.named_run(run))
-    checks.check_reading(channel, min_mean_square)
-    checks.check_effects(names, plugin_files)
-    sources = as_paths(inputs) or [defaults.newest_file([storage.PAIRS])]
-    checks.check_sources(sources, (storage.PAIRS,))
+    arguments = RunArguments.check(
+        run, effects, plugins, channel, min_mean_square, device, progress
+    )
+    sources = arguments.sources(inputs, (storage.PAIRS,))
     if rows and not is_hdf5(sources[0]):
         raise ArgumentError("rows are those of a pairs file. Leave them out for recordings.")
     if rows and split is not None:
@@ -125,14 +121,13 @@ def reconstruct(
     from dafxtool.latents import reconstruct as stage
     from dafxtool.latents.examples import load_example
 
-    loaded = defaults.loaded_run(run, device, channel, min_mean_square)
+    loaded = arguments.load()
     if is_hdf5(sources[0]):
         reconstructions, table = stage.reconstruct_pairs(
             sources[0], loaded, as_splits(split), examples, rows, progress
         )
     else:
-        rate = loaded.configuration.segments.sample_rate
-        chosen = defaults.effects_of_run(loaded.effects[:2], names, plugin_files, rate, progress)
+        chosen = arguments.effects_or(loaded.effects[:2], loaded)
         paths = find_recordings(sources)
         reconstructions = stage.reconstruct(
             [load_example(path, loaded, effect) for path in paths for effect in chosen], loaded

@@ -47,7 +47,7 @@ def report(
     check_page_path(path, overwrite)
     from dafxtool.web.report import write_report
 
-    loaded = defaults.loaded_run(run, device)
+    loaded = defaults.loaded_run(run, device, progress=progress)
     source = as_path(pairs) or defaults.pairs_of_run(loaded.data, progress=progress)
     return write_report(
         path, loaded, source, points, without, title or "", seed, overwrite, progress

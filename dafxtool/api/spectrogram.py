@@ -43,7 +43,7 @@ def compute_spectrograms(
     InputError, FormatError, ConfigError, OutputExistsError, DiskError.
     """
     checks.check_settings(device, as_path(config))
-    source = as_path(pairs) or defaults.newest_file([storage.PAIRS])
+    source = as_path(pairs) or defaults.newest_file([storage.PAIRS], progress=progress)
     values = {
         "n_fft": n_fft,
         "hop_length": hop_length,

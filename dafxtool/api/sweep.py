@@ -9,17 +9,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from dafxtool import storage
-from dafxtool.api import checks, defaults, display
+from dafxtool.api import display
 from dafxtool.api.arguments import (
     SILENT,
     Effects,
     PathLike,
     Paths,
     Progress,
-    as_effects,
     as_path,
-    as_paths,
 )
+from dafxtool.api.run_arguments import RunArguments
 from dafxtool.effects.apply import parse_effect
 from dafxtool.utils.outputs import check_figure_path, check_outputs
 from dafxtool.utils.text import unique_slugs
@@ -104,30 +103,25 @@ def sweep(
 
     InputError, RecordingError, EffectError, OutputExistsError, DiskError.
     """
-    effect_names, plugin_files = as_effects(effects), as_paths(plugins)
     figure, pair_plot, table = as_path(output), as_path(pairs), as_path(csv)
-    checks.check_settings(device)
-    checks.check_run(defaults.named_run(run))
-    checks.check_reading(channel, min_mean_square)
-    checks.check_effects(effect_names, plugin_files)
-    sources = as_paths(inputs) or [defaults.newest_file([storage.PAIRS])]
-    checks.check_sources(sources, (storage.PAIRS,))
+    arguments = RunArguments.check(
+        run, effects, plugins, channel, min_mean_square, device, progress
+    )
+    sources = arguments.sources(inputs, (storage.PAIRS,))
     check_outputs(None, table, overwrite=overwrite)
     for path in filter(None, (figure, pair_plot)):
         check_figure_path(path)
-        typed = [] if plugin_files else [each for each in effect_names if isinstance(each, str)]
-        for named in _named(path, [parse_effect(each).effect.name for each in typed]):
+        texts = [each for each in arguments.effects if isinstance(each, str)]
+        texts = [] if arguments.plugins else texts  # whose effects are not known yet
+        for named in _named(path, [parse_effect(each).effect.name for each in texts]):
             check_outputs(named, overwrite=overwrite)
     from dafxtool.latents import sweep as stage
     from dafxtool.latents import sweep_results
 
-    loaded = defaults.loaded_run(run, device, channel, min_mean_square)
-    config = loaded.configuration.segments
+    loaded = arguments.load()
     with_parameters = [effect for effect in loaded.effects if effect["parameters"]]
-    chosen = defaults.effects_of_run(
-        with_parameters, effect_names, plugin_files, config.sample_rate, progress
-    )
-    chosen = stage.check_effects(chosen, values, segments, config)
+    chosen = arguments.effects_or(with_parameters, loaded)
+    chosen = stage.check_effects(chosen, values, segments, loaded.configuration.segments)
     names = [choice.effect.name for choice in chosen]
     figures, pair_plots = _named(figure, names), _named(pair_plot, names)
     for path in (*figures, *pair_plots):

@@ -83,7 +83,8 @@ def train(
         )
         if wandb and group.first:
             begin_wandb(run, configuration)
-        progress.message(f"training on {source} into {run}")
+        progress.message(f"training on {source} -> {run}")
+        progress.detail(f"device {group.device}")
         if minutes and steps is None and epochs is None:
             limit = configuration.training
             progress.message(
@@ -176,7 +177,10 @@ def _plan(
     started: float,
     progress: Progress,
 ) -> tuple[Path, Path, Configuration]:
-    """Return the spectrograms to train on, computed where needed, the run's folder, and how."""
+    """Return the spectrograms to train on, the folder of the run, and the configuration.
+
+    The spectrograms are computed if they are missing.
+    """
     run = _run_folder(output, resume)
     last = _resumed(run, resume)
     if last:
@@ -194,7 +198,8 @@ def _plan(
         data = data or (saved_data if saved_data.exists() else None)
     else:
         configuration = defaults.configuration_for(preset, config, overrides, progress)
-    data = data or defaults.newest_file([storage.SPECTROGRAMS, storage.PAIRS])
+    kinds = (storage.SPECTROGRAMS, storage.PAIRS)
+    data = data or defaults.newest_file(kinds, progress=progress)
     run = run or checkpoints.new_run_path(configuration.preset)
     source = defaults.spectrograms_for(data, configuration, device, progress)
     _check_time_left(source, configuration, started)

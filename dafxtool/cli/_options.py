@@ -96,7 +96,8 @@ _verbose_option = click.option(
     "-v",
     "--verbose",
     is_flag=True,
-    help="Also print the configuration and the number of workers that were chosen.",
+    help="Also print what was chosen: configuration, input files, run, effects, device, threads, "
+    "workers, and each skipped file with the reason.",
 )
 
 

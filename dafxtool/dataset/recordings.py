@@ -89,6 +89,7 @@ def build_catalogue(
         except RecordingError as error:
             if strict:
                 raise
+            progress.detail(f"skipped {error}")
             skipped.append((str(path), str(error)))
         progress.advance()
     progress.finish()

@@ -47,7 +47,7 @@ def choose_segments(
         return _from_pairs(hdf5[0], run, count, rng)
     config = run.configuration.segments
     catalogue = build_catalogue(inputs, config, SplitConfig("recording", 0, 0), 0, strict, progress)
-    return _from_recordings(catalogue, config, count, rng, strict)
+    return _from_recordings(catalogue, config, count, rng, strict, progress)
 
 
 def _from_pairs(path: Path, run: Run, count: int, rng: np.random.Generator) -> SweepSegments:
@@ -80,6 +80,7 @@ def _from_recordings(
     count: int,
     rng: np.random.Generator,
     strict: bool,
+    progress: Progress,
 ) -> SweepSegments:
     """Draw one segment of each track in turn, until there are enough or no new ones."""
     skipped = dict(catalogue.skipped)
@@ -95,6 +96,7 @@ def _from_recordings(
             except RecordingError as error:
                 if strict:
                     raise
+                progress.detail(f"skipped {error}")
                 skipped[catalogue.recordings[track.recordings[0]].path] = str(error)
                 tracks.remove(track)
                 continue

@@ -98,6 +98,7 @@ def compute_spectrograms(
         labels, fingerprint = pairs.labels, pairs.fingerprint()
         _check_sizes(pairs, config)
         device = pick_device(device if cluster is None else "cpu")
+        progress.detail(f"computing spectrograms on {device}")
         batch_size = max(1, int(BATCH_BYTES // (2 * config.n_bins * config.n_frames * 8)))
         with threads_for(device) as threads:
             analysis = _Analysis(pairs, config, device, threads, batch_size, cluster)

@@ -1,4 +1,4 @@
-"""What is taken when nothing is said."""
+"""Check the defaults of omitted arguments, and the messages that report them."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from dafxtool.api.defaults import (
     configuration_for,
     effects_of_run,
     newest_file,
-    newest_with_sound,
+    newest_with_audio,
     pairs_of_run,
     spectrograms_for,
 )
@@ -27,7 +27,7 @@ from dafxtool.errors import DiskError, InputError
 from dafxtool.utils.progress import Progress, TerminalProgress
 
 
-class Told(Progress):
+class Messages(Progress):
     def __init__(self) -> None:
         self.lines: list[str] = []
 
@@ -36,8 +36,8 @@ class Told(Progress):
 
 
 @pytest.fixture
-def told() -> Told:
-    return Told()
+def messages() -> Messages:
+    return Messages()
 
 
 @pytest.fixture
@@ -47,28 +47,27 @@ def here(tmp_path, monkeypatch) -> Path:
 
 
 def aged(path: Path, source: Path, seconds: float) -> Path:
-    """A copy of source that is so many seconds old."""
+    """Copy a file, and set its age in seconds."""
     path.write_bytes(source.read_bytes())
     moment = source.stat().st_mtime - seconds
     os.utime(path, (moment, moment))
     return path
 
 
-def test_pairs_are_taken_before_newer_spectrograms(here, pairs_file, spectrograms_file):
-    """They have the sound."""
+def test_pairs_are_preferred_to_newer_spectrograms(here, pairs_file, spectrograms_file):
     (here / "s.h5").symlink_to(spectrograms_file)
-    assert newest_with_sound() == Path("s.h5")
+    assert newest_with_audio() == Path("s.h5")
     (here / "p.h5").symlink_to(pairs_file)
-    assert newest_with_sound() == Path("p.h5")
+    assert newest_with_audio() == Path("p.h5")
 
 
-def test_a_damaged_file_is_not_said_to_be_missing(here):
+def test_a_damaged_file_is_named(here):
     (here / "pairs.h5").write_bytes(b"no HDF5")
     with pytest.raises(InputError, match=r"no pairs file in this folder \(pairs.h5: damaged"):
         newest_file([storage.PAIRS])
 
 
-def test_the_newest_file_of_a_kind_is_taken(here, pairs_file, spectrograms_file):
+def test_the_newest_file_of_a_kind_is_used(here, pairs_file, spectrograms_file):
     aged(here / "old.h5", pairs_file, 100)
     aged(here / "new.h5", pairs_file, 50)
     aged(here / "analysed.h5", spectrograms_file, 10)
@@ -88,88 +87,88 @@ def test_the_newest_file_of_a_kind_is_taken(here, pairs_file, spectrograms_file)
         newest_file([storage.LATENTS])
 
 
-def test_pairs_are_analysed_once(here, pairs_file, told):
+def test_pairs_are_analysed_once(here, pairs_file, messages):
     pairs = aged(here / "pairs.h5", pairs_file, 10)
-    made = spectrograms_for(pairs, CONFIGURATION, "cpu", told)
-    assert made == here / "spectrograms.h5"
-    assert told.lines == [f"analysing {pairs} into {made}"]
+    spectrograms = spectrograms_for(pairs, CONFIGURATION, "cpu", messages)
+    assert spectrograms == here / "spectrograms.h5"
+    assert len(messages.lines) == 1 and str(spectrograms) in messages.lines[0]
     (here / "folder.h5").mkdir()
-    assert spectrograms_for(pairs, CONFIGURATION, "cpu", told) == made
-    assert spectrograms_for(made, CONFIGURATION, "cpu", told) == made
-    assert len(told.lines) == 1
+    assert spectrograms_for(pairs, CONFIGURATION, "cpu", messages) == spectrograms
+    assert spectrograms_for(spectrograms, CONFIGURATION, "cpu", messages) == spectrograms
+    assert len(messages.lines) == 1
     other = presets.override(CONFIGURATION, {"spectrogram": {"hop_length": 32}})
-    assert spectrograms_for(pairs, other, "cpu", told) == here / "spectrograms-2.h5"
+    assert spectrograms_for(pairs, other, "cpu", messages) == here / "spectrograms-2.h5"
 
 
-def test_a_damaged_file_beside_the_right_one_stops_nothing(here, pairs_file, told):
+def test_damaged_files_are_ignored(here, pairs_file, messages):
     pairs = aged(here / "pairs.h5", pairs_file, 10)
-    made = spectrograms_for(pairs, CONFIGURATION, "cpu", told)
-    for name, source in (("a-pairs.h5", pairs), ("a-made.h5", made)):
+    spectrograms = spectrograms_for(pairs, CONFIGURATION, "cpu", messages)
+    for name, source in (("a-pairs.h5", pairs), ("a-spectrograms.h5", spectrograms)):
         shutil.copyfile(source, here / name)
         with h5py.File(here / name, "r+") as file:
             file["split"][0] = 99
-    assert spectrograms_for(pairs, CONFIGURATION, "cpu", told) == made
+    assert spectrograms_for(pairs, CONFIGURATION, "cpu", messages) == spectrograms
     with storage.Hdf5Reader(pairs, storage.PAIRS) as reader:
-        data = {"pairs": reader.configuration, "spectrograms": str(made)}
-    assert pairs_of_run(data, here, told) == pairs
+        data = {"pairs": reader.configuration, "spectrograms": str(spectrograms)}
+    assert pairs_of_run(data, here, messages) == pairs
 
 
-def test_the_built_in_recordings_are_written_once_and_own_files_are_kept(here, told):
+def test_the_built_in_recordings_are_written_once_and_replace_no_file(here, messages):
     (here / "a.wav").write_text("mine")
-    assert built_in_recordings(told) == [Path("built-in-recordings")]
+    assert built_in_recordings(messages) == [Path("built-in-recordings")]
     clips = list(here.glob("built-in-recordings/*/*.flac"))
     written = {path: path.stat().st_mtime_ns for path in (*clips, here / "a.wav", here / "b.wav")}
     assert len(clips) == 20
     assert (here / "a.wav").read_text() == "mine"
-    assert "b.wav" in told.lines[0]
-    assert "a.wav" not in told.lines[0]
-    built_in_recordings(told)
+    assert "b.wav" in messages.lines[0]
+    assert "a.wav" not in messages.lines[0]
+    built_in_recordings(messages)
     assert {path: path.stat().st_mtime_ns for path in written} == written
     assert {path.name for path in here.iterdir()} == {"built-in-recordings", "a.wav", "b.wav"}
 
 
-def test_an_interrupted_copy_of_the_clips_leaves_nothing(here, monkeypatch):
+def test_an_interrupted_copy_of_the_clips_leaves_no_file(here, monkeypatch):
     complete = example_recordings.write_clips
 
-    def stopped(folder: Path) -> None:
+    def fail(folder: Path) -> None:
         complete(folder)
         raise DiskError("full")
 
-    monkeypatch.setattr(defaults, "write_clips", stopped)
+    monkeypatch.setattr(defaults, "write_clips", fail)
     with pytest.raises(DiskError):
         built_in_recordings()
     assert list(here.iterdir()) == []
 
 
-def test_without_a_gpu_and_a_preset_the_small_one_is_taken_and_said(monkeypatch, told):
+def test_the_small_preset_is_used_and_reported_without_a_gpu(monkeypatch, messages):
     monkeypatch.setattr("dafxtool.api.defaults.n_cuda_devices", lambda: 0)
-    assert configuration_for(None, None, {}, told).preset == "small"
-    assert "'small'" in told.lines[0]
-    assert configuration_for("week6", None, {}, told).preset == "week6"
-    assert len(told.lines) == 1
+    assert configuration_for(None, None, {}, messages).preset == "small"
+    assert "'small'" in messages.lines[0]
+    assert configuration_for("week6", None, {}, messages).preset == "week6"
+    assert len(messages.lines) == 1
     monkeypatch.setattr("dafxtool.api.defaults.n_cuda_devices", lambda: 1)
-    assert configuration_for(None, None, {}, told).preset == "default"
+    assert configuration_for(None, None, {}, messages).preset == "default"
 
 
-def test_effects_are_the_named_ones_else_the_default_which_is_said(told):
-    ((effect, fixed),) = chosen_effects(["delay:mix=25"], (), RATE, progress=told)
+def test_named_effects_are_used_or_the_default_is_reported(messages):
+    ((effect, fixed),) = chosen_effects(["delay:mix=25"], (), RATE, progress=messages)
     assert (effect.name, fixed) == ("delay", {"mix": 25})
-    assert told.lines == []
-    names = [effect.name for effect, _ in chosen_effects((), (), RATE, progress=told)]
+    assert messages.lines == []
+    names = [effect.name for effect, _ in chosen_effects((), (), RATE, progress=messages)]
     assert names == ["overdrive", "delay"]
-    assert "overdrive and delay" in told.lines[0]
+    assert "overdrive and delay" in messages.lines[0]
 
 
-def test_effects_of_a_run_are_those_it_was_trained_on(told):
+def test_effects_of_a_run_are_those_it_was_trained_on(messages):
     described = [effect.to_dict() for effect, _ in chosen("gain", "reverb")]
-    taken = effects_of_run(described, (), (), RATE, told)
-    assert [effect.to_dict() for effect, _ in taken] == described
-    assert "gain and reverb" in told.lines[0]
-    ((named, _),) = effects_of_run(described, ["peak"], (), RATE, told)
+    effects = effects_of_run(described, (), (), RATE, messages)
+    assert [effect.to_dict() for effect, _ in effects] == described
+    assert "gain and reverb" in messages.lines[0]
+    ((named, _),) = effects_of_run(described, ["peak"], (), RATE, messages)
     assert named.name == "peak"
 
 
-def test_a_plugin_alone_means_all_of_its_effects(plugin):
+def test_a_plugin_without_named_effects_gives_all_of_them(plugin):
     names = [effect.name for effect, _ in chosen_effects((), [plugin], RATE)]
     assert names == ["zamtube"]
 

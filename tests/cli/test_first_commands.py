@@ -16,8 +16,8 @@ def test_the_first_three_lines_work_in_an_empty_folder(
     result = invoke("render", "--pairs-per-effect", 6, "--workers", 1)
     assert result.exit_code == 0, result.output
     assert "pairs.h5" in result.stdout
-    assert "taking the built-in ones, built-in-recordings/" in result.stderr
-    assert "taking overdrive and delay" in result.stderr
+    assert "using the built-in ones in built-in-recordings/" in result.stderr
+    assert "using overdrive and delay" in result.stderr
     assert {path.name for path in tmp_path.iterdir()} == {
         *("pairs.h5", "built-in-recordings", "a.wav", "b.wav")
     }
@@ -28,7 +28,7 @@ def test_the_first_three_lines_work_in_an_empty_folder(
 
     result = invoke("train", "--steps", 3, "--device", "cpu")
     assert result.exit_code == 0, result.output
-    assert "analysing pairs.h5 into spectrograms.h5" in result.stderr
+    assert "pairs.h5 -> spectrograms.h5" in result.stderr
     assert "run -> runs/small-1" in result.stdout
     assert {"config.toml", "metrics.csv", "checkpoints"} <= {
         path.name for path in Path("runs/small-1").iterdir()
@@ -36,7 +36,7 @@ def test_the_first_three_lines_work_in_an_empty_folder(
 
     result = invoke("interpolate", "a.wav", "b.wav", "--steps", 3)
     assert result.exit_code == 0, result.output
-    assert "taking overdrive" in result.stderr
+    assert "using overdrive" in result.stderr
     assert "interpolation.png" in result.stdout
     assert is_figure(Path("interpolation.png"))
 
