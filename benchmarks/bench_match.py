@@ -12,9 +12,12 @@ random settings.
 from __future__ import annotations
 
 import argparse
+import shutil
+import subprocess
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import numpy as np
 import scipy.fft
@@ -23,10 +26,12 @@ from numpy.typing import NDArray
 from dafxtool.audio.find_recordings import find_recordings
 from dafxtool.audio.io import load_audio
 from dafxtool.audio.resample import resample
+from dafxtool.audio.writer import save_audio
+from dafxtool.effects.apply import known_effects
 from dafxtool.effects.builtin import builtin_effects
 from dafxtool.effects.effect import sample_setting
 from dafxtool.errors import DafxError
-from dafxtool.matching.chain import Stage, render_chain
+from dafxtool.matching.chain import OSCILLATOR, Stage, render_chain
 from dafxtool.matching.objective import (
     Objective,
     frames,
@@ -35,7 +40,7 @@ from dafxtool.matching.objective import (
     rms,
 )
 from dafxtool.matching.paired import Options, match_pair
-from dafxtool.matching.prepare import Prepared
+from dafxtool.matching.prepare import Prepared, align
 from dafxtool.matching.unpaired import match_like
 
 RATE, N_SAMPLES = 24_000, 131_072
@@ -46,16 +51,24 @@ IN_CHAINS = (
     *("overdrive", "distortion", "bit-crusher", "delay", "reverb", "chorus", "flanger", "phaser"),
     *("tremolo", "compressor", "combo", "low-pass", "high-pass", "low-shelf", "high-shelf", "peak"),
 )
+LOSSY = {"mp3": ("-b:a", "128k"), "ogg": ("-q:a", "4")}
+PLUGINS = ("ZamDelay", "ZamComp", "ZamTube")
+PLUGIN_FOLDER = Path("/usr/lib/vst3")
 EXACT = frozenset({"time", "rate", "frequency"})  # expected within a thousandth
 Array = NDArray[np.float32]
 
 
 class Recordings:
-    """Dry segments of a folder's recordings, chosen by number."""
+    """Dry segments of a folder's recordings, chosen by number.
 
-    def __init__(self, folder: Path) -> None:
-        self.files = find_recordings([folder])
+    seconds  duration of dry recording and reference with other content
+    budget   length of the searches of unpaired recordings and of plugins
+    """
+
+    def __init__(self, folders: Sequence[Path], seconds: float, budget: str) -> None:
+        self.files = find_recordings(folders)
         self.folders = sorted({path.parent for path in self.files})
+        self.seconds, self.budget = seconds, budget
 
     def dry(self, number: int, n_samples: int = N_SAMPLES) -> Array:
         """Join recordings of one folder; the result peaks at -12 dBFS."""
@@ -163,13 +176,17 @@ def chains(recordings: Recordings, n_pairs: int) -> None:
         )
 
 
-def unpaired(recordings: Recordings, n_pairs: int, seconds: float = 60.0) -> None:
-    """Measure references with other words of the same voice, effect known and unknown."""
-    n_samples = round(seconds * RATE)
+def unpaired(recordings: Recordings, n_pairs: int) -> None:
+    """Measure references with other words of the same voice, effect known and unknown.
+
+    The oscillators of an answer start where they start: their phase cannot be known. Effects
+    without one are therefore also shown by themselves.
+    """
     candidates = [name for name in REAL if name != "pitch-shift"]
+    n_samples = round(recordings.seconds * RATE)
     for is_known in (True, False):
         rows = []
-        for number in range(n_pairs * len(candidates) // 4):
+        for number in range(max(1, n_pairs * len(candidates) // 4)):
             name = candidates[number % len(candidates)]
             rng = np.random.default_rng(50 + number)
             stage = Stage(EFFECTS[name], sample_setting(EFFECTS[name], rng))
@@ -179,15 +196,51 @@ def unpaired(recordings: Recordings, n_pairs: int, seconds: float = 60.0) -> Non
             reference = render_chain([stage], other, RATE)
             names = [name] if is_known else candidates
             effects = [(EFFECTS[each], {}) for each in names]
-            answer = match_like(dry, [reference], Options(effects=effects, level="keep"))
+            options = Options(effects=effects, level="keep", budget=recordings.budget)
+            answer = match_like(dry, [reference], options)
             ours = render_chain(answer.best.stages, dry[: 2 * N_SAMPLES], RATE)
             ratio = outer_distance(ours, truth) / outer_distance(dry[: 2 * N_SAMPLES], truth)
-            rows.append((name, answer.best.name == name, ratio))
-        worse = np.mean([row[2] > 1.001 for row in rows])
+            rows.append((name, answer.best.name == name, ratio, not answer.best.stages))
+            print(f"  {name}: {answer.best.name}, MRSTFT ratio {ratio:.2f}", flush=True)
+        for kind, part in {
+            "all": rows,
+            "without an oscillator": [row for row in rows if row[0] not in OSCILLATOR],
+        }.items():
+            worse = np.mean([row[2] > 1.001 for row in part])
+            print(
+                f"unpaired, effect {'known' if is_known else 'unknown'}, {kind}, {len(part)} "
+                f"triples: right {_share(part, 1)}, left as it is {_share(part, 3)}, MRSTFT ratio "
+                f"to the truth {_median(part, 2):.2f}, worse than no effect {worse:.2f}",
+                flush=True,
+            )
+
+
+def plugin(recordings: Recordings, n_pairs: int) -> None:
+    """Measure pairs with plugins of zam-plugins, where they are installed."""
+    for name in PLUGINS:
+        path = PLUGIN_FOLDER / f"{name}.vst3"
+        if not path.exists():
+            print(f"  {name}: not installed")
+            continue
+        effects = [e for e in known_effects([path], RATE).values() if e.plugin]
+        rows = []
+        for number in range(n_pairs):
+            rng = np.random.default_rng(300 + number)
+            effect = effects[0]
+            dry = recordings.dry(number)
+            wet = render_chain([Stage(effect, sample_setting(effect, rng))], dry, RATE)
+            if Objective(wet).distance(dry) < AUDIBLE:
+                continue
+            pair = Prepared(dry, wet, RATE, 1.0, 0, 0, dry.size)
+            answer = match_pair(pair, Options(effects=[(effect, {})], budget=recordings.budget))
+            rows.append((name, answer.distance / answer.distance_unprocessed, answer.evaluations))
+            print(
+                f"  {name}: MRSTFT ratio {rows[-1][1]:.3f}, {rows[-1][2]} evaluations", flush=True
+            )
         print(
-            f"unpaired, effect {'known' if is_known else 'unknown'}, {len(rows)} triples: right "
-            f"{_share(rows, 1)}, MRSTFT ratio to the truth {_median(rows, 2):.2f}, worse than "
-            f"no effect {worse:.2f}",
+            f"plugin {name}, {len(effects[0].parameters)} parameters, {len(rows)} pairs: MRSTFT "
+            f"ratio median {_median(rows, 1):.3f}, worst {_worst(rows, 1):.2f}, evaluations "
+            f"{_median(rows, 2):.0f}",
             flush=True,
         )
 
@@ -205,14 +258,36 @@ def no_effect(recordings: Recordings, n_pairs: int) -> None:
             "16 bits": (np.round(dry * 32768).astype(np.float32) / 32768, 1.0),
             "resampled": (np.pad(lower, (0, dry.size - lower.size)), 0.63),
         }
+        for name, options in LOSSY.items():
+            copy = _lossy_copy(dry, name, options)
+            if copy is not None:
+                kinds[name] = (copy, 1.0)
         for kind, (wet, highest) in kinds.items():
-            answer = match_pair(Prepared(dry, wet, RATE, highest, 0, 0, dry.size), Options())
+            # A copy may be early or late by the delay of its encoder.
+            pair = align(dry, wet, RATE, highest, ("dry", kind))
+            answer = match_pair(pair, Options())
             left = not [s for s in answer.best.stages if s.effect.name != "gain"]
             rows.append((kind, left))
+            if not left:
+                print(f"  {kind}: {answer.best.text} ({answer.verdict})", flush=True)
     for kind in dict.fromkeys(row[0] for row in rows):
         part = [row for row in rows if row[0] == kind]
         print(f"  {kind}: left {_share(part, 1)} of {len(part)}")
     print(f"no effect, {len(rows)} pairs: left {_share(rows, 1)}")
+
+
+def _lossy_copy(dry: Array, suffix: str, options: Sequence[str]) -> Array | None:
+    """Return dry after encoding and decoding with ffmpeg; None where it is not installed."""
+    if shutil.which("ffmpeg") is None:
+        return None
+    with TemporaryDirectory() as folder:
+        source, copy, back = (Path(folder) / name for name in ("a.wav", f"b.{suffix}", "c.wav"))
+        save_audio(source, dry, RATE)
+        for arguments in ([source, *options, copy], [copy, "-ar", str(RATE), back]):
+            command = ["ffmpeg", "-v", "error", "-y", "-i", *map(str, arguments)]
+            subprocess.run(command, check=True)
+        samples = load_audio(back, RATE)[0]
+    return np.pad(samples[: dry.size], (0, max(0, dry.size - samples.size)))
 
 
 # --- baselines ----------------------------------------------------------------------------------
@@ -287,16 +362,26 @@ def _worst(rows: Sequence[tuple], column: int) -> float:
     return float(max(row[column] for row in rows)) if rows else float("nan")
 
 
-PARTS = {"paired": paired, "chains": chains, "unpaired": unpaired, "no-effect": no_effect}
+PARTS = {
+    "paired": paired,
+    "chains": chains,
+    "unpaired": unpaired,
+    "plugin": plugin,
+    "no-effect": no_effect,
+}
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("recordings", type=Path, help="folder with a folder per speaker")
+    parser.add_argument(
+        "recordings", type=Path, nargs="+", help="folders with a folder per speaker"
+    )
     parser.add_argument("--part", choices=PARTS, help="[all of them]")
     parser.add_argument("--pairs", type=int, default=20, help="pairs of each effect or kind [20]")
+    parser.add_argument("--seconds", type=float, default=60, help="of unpaired recordings [60]")
+    parser.add_argument("--budget", default="default", help="fast, default or thorough [default]")
     arguments = parser.parse_args()
-    recordings = Recordings(arguments.recordings)
+    recordings = Recordings(arguments.recordings, arguments.seconds, arguments.budget)
     for name in [arguments.part] if arguments.part else PARTS:
         PARTS[name](recordings, arguments.pairs)
 

@@ -163,6 +163,20 @@ def scales_of(groups: Sequence[Groups]) -> Groups:
     return scales
 
 
+def scaled(groups: Groups, scales: Groups) -> NDArray[np.float64]:
+    """Put all statistics over their scales in one vector (n_statistics,).
+
+    Each group has the same share of a distance, however many values it has.
+    """
+    n = len(groups)
+    return np.concatenate([groups[name] / scales[name] / groups[name].size / n for name in groups])
+
+
+def scaled_distances(theirs: NDArray[np.float64], ours: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Distances (n,) of scaled statistics (n, n_statistics) to others (n_statistics,)."""
+    return np.abs(theirs - ours).sum(axis=1)
+
+
 def statistics_distance(ours: Groups, theirs: Groups, scales: Groups) -> float:
     """Compute the mean absolute difference in units of scales, averaged over the groups."""
-    return float(np.mean([np.abs((ours[n] - theirs[n]) / scales[n]).mean() for n in ours]))
+    return float(np.abs(scaled(ours, scales) - scaled(theirs, scales)).sum())

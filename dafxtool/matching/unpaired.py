@@ -1,9 +1,11 @@
 """Match references with other content by the statistics of their spectra.
 
-Settings over the range of each effect are tried on segments of the recording. A finer search would
-fit the content, not the effect. So the answer of an effect is the mean of the tried settings,
-weighted by exp(-(distance - smallest) / 0.05). No effect is the answer unless the distance falls by
-a fifth.
+Settings over the range of each effect are tried on a few segments of the recording. The difference
+between the statistics of these segments and of the complete dry recording is added (a control
+variate). A finer search would fit the content, not the effect. So the answer of an effect is the
+mean of the tried settings, weighted by exp(-(distance - smallest) / TEMPERATURE). No effect is the
+answer unless the distance falls by a tenth, and the answer is likely to be nearer to the truth than
+the unprocessed recording.
 """
 
 from __future__ import annotations
@@ -37,15 +39,19 @@ from dafxtool.matching.statistics import (
     Groups,
     echo_times_ms,
     mean_of,
+    scaled,
+    scaled_distances,
     scales_of,
     statistics_distance,
     statistics_of,
 )
 from dafxtool.utils.progress import SILENT, Progress
 
-WORTH_IT = 0.8  # of the unprocessed distance; an effect has to fall below it
-NEAR = 0.02  # of the unprocessed distance: a simpler effect this near to the best is chosen
-TEMPERATURE = 0.05  # of the weights, in distances
+WORTH_IT = 0.9  # of the unprocessed distance; an effect has to fall below it
+NEAR = 0.01  # of the unprocessed distance: a simpler effect this near to the best is chosen
+TEMPERATURE = 0.015  # of the weights, in distances
+LIKELY = 6.0  # temperatures above the smallest distance: settings beyond have no weight
+HIGHEST_RISK = 0.3  # probability that the answer is farther from the truth than no effect
 N_POINTS = {"fast": 16, "default": 32, "thorough": 64}  # powers of 2, for Sobol points
 N_REFINED = 5  # effects that are tried again near their better points
 N_ECHOES = 2
@@ -79,9 +85,24 @@ def segments_of(audio: Array, most: int) -> list[Array]:
     return [cut[i] for i in kept]
 
 
+@dataclass(frozen=True)
+class Trials(Summary):
+    """Best setting of an effect, and all of its likely settings.
+
+    distances   (n,) of the likely settings to the references
+    statistics  (n, n_statistics) with these settings, as of `scaled`
+    answer      (n_statistics,) with the best setting
+    """
+
+    distances: NDArray[np.float64] = field(default_factory=lambda: np.empty(0))
+    statistics: NDArray[np.float64] = field(default_factory=lambda: np.empty((0, 0)))
+    answer: NDArray[np.float64] = field(default_factory=lambda: np.empty(0))
+
+
 class Tryer:
     """Try settings of effects on the segments of one recording.
 
+    offset         statistics of the complete recording minus those of the segments
     echo_times_ms  most likely echo times of the references
     """
 
@@ -90,10 +111,12 @@ class Tryer:
         segments: Sequence[Array],
         target: Groups,
         scales: Groups,
+        offset: Groups,
         n_points: int,
         echo_times_ms: Sequence[float] = (),
     ) -> None:
         self._segments, self._target, self._scales = segments, target, scales
+        self._offset = offset
         self._n_points, self._echo_times_ms = n_points, echo_times_ms
         self._tried: dict[int, _Tried] = {}
 
@@ -107,28 +130,43 @@ class Tryer:
         else:
             tried = self._tried[request.key]
             points = tried.nearby(request.evaluations)
-        tried.add(points, [self._distance(tried.stage_at(point)) for point in points])
+        for point in points:
+            self._try(tried, point)
         return self._settled(tried)
 
-    def _settled(self, tried: _Tried) -> Summary:
+    def _settled(self, tried: _Tried) -> Trials:
         """Return the weighted mean, or the best point if the mean is clearly worse."""
-        best = tried.best()
-        if not np.isfinite(best[1]):
-            return Summary((tried.stage_at(best[0]),), np.inf, len(tried.distances), finished=True)
-        mean = tried.mean()[0]
-        at_mean = self._distance(tried.stage_at(mean))
-        tried.add(mean[None], [at_mean])
-        point, distance = (mean, at_mean) if at_mean <= best[1] + TEMPERATURE else best
-        return Summary((tried.stage_at(point),), distance, len(tried.distances), finished=True)
+        chosen = int(np.argmin(tried.distances))
+        if np.isfinite(tried.distances[chosen]):
+            at_mean = self._try(tried, tried.mean()[0])
+            if at_mean <= tried.distances[chosen] + TEMPERATURE:
+                chosen = len(tried.distances) - 1
+        limit = tried.distances.min() + LIKELY * TEMPERATURE
+        likely = np.flatnonzero(tried.distances < limit)
+        return Trials(
+            (tried.stage_at(tried.points[chosen]),),
+            float(tried.distances[chosen]),
+            len(tried.distances),
+            finished=True,
+            distances=tried.distances[likely],
+            statistics=np.array([tried.statistics[i] for i in likely.tolist()]),
+            answer=tried.statistics[chosen],
+        )
 
-    def _distance(self, stage: Stage) -> float:
+    def _try(self, tried: _Tried, point: NDArray[np.float64]) -> float:
+        """Add a point; return its distance, infinite if it cannot be rendered."""
+        stage = tried.stage_at(point)
         try:
-            found = [
-                statistics_of(render_stage(stage, each, SAMPLE_RATE)) for each in self._segments
-            ]
+            found = mean_of(
+                [statistics_of(render_stage(stage, each, SAMPLE_RATE)) for each in self._segments]
+            )
         except EffectError:
+            tried.add(point, float("inf"), np.empty(0))
             return float("inf")
-        return statistics_distance(mean_of(found), self._target, self._scales)
+        found = {name: values + self._offset[name] for name, values in found.items()}
+        distance = statistics_distance(found, self._target, self._scales)
+        tried.add(point, distance, scaled(found, self._scales))
+        return distance
 
 
 class _Tried:
@@ -142,6 +180,7 @@ class _Tried:
         self._base = effect.default_setting() | dict(trial.held)
         self.points: NDArray[np.float64] = np.empty((0, len(self.free)))
         self.distances: NDArray[np.float64] = np.empty(0)
+        self.statistics: list[NDArray[np.float64]] = []
 
     def stage_at(self, point: NDArray[np.float64]) -> Stage:
         """Return the stage at shares (0 to 1) of the usual ranges."""
@@ -151,10 +190,13 @@ class _Tried:
             values[p.name] = p.from_normalised(low + (high - low) * float(share))
         return Stage(self.effect, self._base | values)
 
-    def add(self, points: NDArray[np.float64], distances: Sequence[float]) -> None:
-        """Add points with their distances."""
-        self.points = np.vstack([self.points, points])
-        self.distances = np.concatenate([self.distances, distances])
+    def add(
+        self, point: NDArray[np.float64], distance: float, statistics: NDArray[np.float64]
+    ) -> None:
+        """Add a point with its distance and its scaled statistics."""
+        self.points = np.vstack([self.points, point])
+        self.distances = np.append(self.distances, distance)
+        self.statistics.append(statistics)
 
     def best(self) -> tuple[NDArray[np.float64], float]:
         """Return the point with the smallest distance, and that distance."""
@@ -221,9 +263,9 @@ def match_like(
         scales = scales_of(ours if len(ours) > 1 else [*ours, *theirs])
         target = mean_of(theirs)
         tried = segments_of(dry, n_segments)
-        unprocessed = statistics_distance(
-            mean_of([statistics_of(each) for each in tried]), target, scales
-        )
+        complete, part = mean_of(ours), mean_of([statistics_of(each) for each in tried])
+        offset = {name: complete[name] - part[name] for name in complete}
+        unprocessed = statistics_distance(complete, target, scales)
         effects = usable_effects(options.effects, SAMPLE_RATE)
         trials = [
             Trial(effect, held)
@@ -232,7 +274,7 @@ def match_like(
         ]
         progress.start("matching", len(trials), "effect")
         echoes = echo_times_ms(theirs_cut, N_ECHOES)
-        arguments = (tried, target, scales, N_POINTS[options.budget], echoes)
+        arguments = (tried, target, scales, offset, N_POINTS[options.budget], echoes)
         with Pool(Tryer, arguments, options.workers) as pool:
             requests = [Request(key, trial) for key, trial in enumerate(trials)]
             found = pool.run(requests, lambda summary: _report(summary, progress))
@@ -240,7 +282,8 @@ def match_like(
             n_more = N_POINTS[options.budget] // 2
             found |= pool.run([Request(key, None, n_more) for key in ranked])
         progress.finish()
-    answer = _decide([found[key] for key in sorted(found)], unprocessed, started)
+    reached = [each for _, each in sorted(found.items()) if isinstance(each, Trials)]
+    answer = _decide(reached, scaled(complete, scales), unprocessed, started)
     if options.level == "keep":
         return answer
     return replace(answer, best=_at_level(answer.best, tried, theirs_cut))
@@ -260,28 +303,51 @@ def _at_level(
     return replace(explanation, stages=stages)
 
 
-def _decide(summaries: Sequence[Summary], unprocessed: float, started: float) -> Answer:
-    explanations = sorted(
-        (
-            Explanation(s.stages, s.distance, s.distance / max(unprocessed, 1e-12))
-            for s in summaries
-            if np.isfinite(s.distance)
-        ),
-        key=lambda each: each.distance,
-    )
+def risk_of(
+    answer: NDArray[np.float64], unprocessed: NDArray[np.float64], trials: Sequence[Trials]
+) -> float:
+    """Return the probability that an answer is farther from the truth than the recording as it is.
+
+    answer, unprocessed  (n_statistics,) in units of their scale
+    trials               of all effects; the truth is one of them, with a probability proportional
+                         to exp(-distance / TEMPERATURE)
+    """
+    distances = np.concatenate([each.distances for each in trials])
+    truths = np.concatenate([each.statistics for each in trials if len(each.distances)])
+    weights = np.exp(-(distances - distances.min()) / TEMPERATURE)
+    ours, nothing = (scaled_distances(truths, each) for each in (answer, unprocessed))
+    return float(weights @ (ours > nothing) / weights.sum())
+
+
+def _decide(
+    trials: Sequence[Trials],
+    statistics: NDArray[np.float64],
+    unprocessed: float,
+    started: float,
+) -> Answer:
+    """Choose among the effects' answers and "leave it".
+
+    statistics  (n_statistics,) of the recording as it is, in units of their scale
+    """
+    usable = sorted((t for t in trials if np.isfinite(t.distance)), key=lambda t: t.distance)
+    explanations = [
+        Explanation(t.stages, t.distance, t.distance / max(unprocessed, 1e-12)) for t in usable
+    ]
     bypass = Explanation((), unprocessed, 1.0)
     best = bypass
     if explanations and explanations[0].distance < WORTH_IT * unprocessed:
         limit = explanations[0].distance + NEAR * unprocessed
-        near = [e for e in explanations if e.distance <= limit]
-        best = min(near, key=lambda each: (complexity(each.stages), each.distance))
+        near = [i for i, e in enumerate(explanations) if e.distance <= limit]
+        first = min(near, key=lambda i: (complexity(explanations[i].stages), i))
+        if risk_of(usable[first].answer, statistics, usable) <= HIGHEST_RISK:
+            best = explanations[first]
     others = [e for e in (*explanations, bypass) if e is not best][:N_CANDIDATES]
     return Answer(
         best,
         tuple(others),
         best.distance,
         unprocessed,
-        1 + sum(s.evaluations for s in summaries),
+        1 + sum(each.evaluations for each in trials),
         time.monotonic() - started,
         verdict_of(best, 0.0),
         remarks=(
