@@ -22,6 +22,7 @@ _HOMES = {
     "list_effects": "dafxtool.api.effects",
     "apply_effect": "dafxtool.api.effects",
     "render": "dafxtool.api.render",
+    "import_pairs": "dafxtool.api.import_pairs",
     "compute_spectrograms": "dafxtool.api.spectrogram",
     "train": "dafxtool.api.train",
     "load_run": "dafxtool.api.train",
@@ -46,6 +47,7 @@ if TYPE_CHECKING:
     from dafxtool.api.embed import embed as embed
     from dafxtool.api.evaluate import evaluate as evaluate
     from dafxtool.api.explore import explore as explore
+    from dafxtool.api.import_pairs import import_pairs as import_pairs
     from dafxtool.api.interpolate import interpolate as interpolate
     from dafxtool.api.invert import invert as invert
     from dafxtool.api.latent_map import latent_map as latent_map

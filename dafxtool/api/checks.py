@@ -15,10 +15,12 @@ from dafxtool import presets, storage
 from dafxtool.api.arguments import EffectLike, is_hdf5, reading_values
 from dafxtool.audio.find_recordings import find_recordings
 from dafxtool.config import SegmentConfig
+from dafxtool.dataset.pair_files import TABLE_SUFFIXES, holds_pairs
+from dafxtool.dataset.rendered_folder import is_rendered_folder
 from dafxtool.effects.apply import parse_effect
 from dafxtool.effects.vst3.files import find_plugin, plugin_binary
 from dafxtool.effects.vst3.preset import class_id, is_preset
-from dafxtool.errors import ArgumentError
+from dafxtool.errors import ArgumentError, InputError
 from dafxtool.models.checkpoint import find_checkpoint, newest_run
 from dafxtool.utils.device import check_device
 
@@ -101,17 +103,44 @@ def check_recordings(*paths: Path | None) -> None:
         find_recordings(named)
 
 
+def check_no_pairs(paths: Sequence[Path]) -> None:
+    """Refuse folders of dry and wet recordings: wet ones would be taken for dry ones."""
+    for path in paths:
+        if is_rendered_folder(path) or holds_pairs(path):
+            raise InputError(
+                f"{path}: holds pairs of dry and wet recordings. Import them first with 'dafxtool "
+                "import', and give the pairs file. To use a side as it is, name its files."
+            )
+
+
 def check_file(path: Path, kinds: Sequence[str]) -> None:
     """Refuse an HDF5 file that is missing, damaged or of another kind."""
+    check_no_folder(path)
     kind = storage.kind_of(path)
     with storage.Hdf5Reader(path, kind if kind and kind in kinds else kinds[0]):
         pass
+
+
+def check_no_folder(path: Path) -> None:
+    """Refuse a folder in place of a pairs file, and a table of pairs; say how to make the file."""
+    if path.is_dir():
+        check_no_pairs([path])
+        raise InputError(
+            f"{path}: a folder, expected a file. Make it with 'dafxtool render', or with "
+            "'dafxtool import' from recordings of dry and wet."
+        )
+    if path.suffix.lower() in TABLE_SUFFIXES and path.is_file():
+        raise InputError(
+            f"{path}: a table, expected a pairs file. Import the recordings that it lists with "
+            "'dafxtool import'."
+        )
 
 
 def check_sources(paths: Sequence[Path], kinds: Sequence[str]) -> None:
     """Refuse inputs that are missing: one HDF5 file of one of these kinds, or recordings."""
     if not any(map(is_hdf5, paths)):
         find_recordings(paths)
+        check_no_pairs(paths)
     elif len(paths) > 1:
         raise ArgumentError(
             f"{len(paths)} inputs, one of them an HDF5 file. Name one HDF5 file alone, or "

@@ -44,6 +44,7 @@ def compute_spectrograms(
     """
     checks.check_settings(device, as_path(config))
     source = as_path(pairs) or defaults.newest_file([storage.PAIRS], progress=progress)
+    checks.check_no_folder(source)
     values = {
         "n_fft": n_fft,
         "hop_length": hop_length,

@@ -11,6 +11,7 @@ import errno
 import re
 from importlib import import_module
 from importlib.util import find_spec
+from keyword import iskeyword
 from typing import IO, Any
 
 import rich_click as click
@@ -24,7 +25,7 @@ from dafxtool.utils.files import disk_sentence
 from dafxtool.utils.text import printable
 
 GROUPS = {
-    "Dataset": ("effects", "render", "spectrogram"),
+    "Dataset": ("effects", "render", "import", "spectrogram"),
     "Model": ("train", "evaluate", "report"),
     "Look and listen": (
         *("explore", "interpolate", "reconstruct", "map", "sweep", "match", "embed", "invert"),
@@ -32,6 +33,12 @@ GROUPS = {
     "Start here": ("demo", "doctor"),
 }
 COMMANDS = tuple(name for names in GROUPS.values() for name in names)
+
+
+def module_of(command: str) -> str:
+    """Return the name of a command's module; a keyword of Python gets an underscore."""
+    return f"{command}_" if iskeyword(command) else command
+
 
 HELP_STYLE = click.RichHelpConfiguration(
     width=100,
@@ -68,12 +75,12 @@ class DafxGroup(click.RichGroup):
     main = Group.main
 
     def list_commands(self, ctx: click.Context) -> list[str]:
-        return [name for name in COMMANDS if find_spec(f"{__name__}.{name}")]
+        return [name for name in COMMANDS if find_spec(f"{__name__}.{module_of(name)}")]
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         if cmd_name not in self.list_commands(ctx):
             return None
-        command: click.Command = import_module(f"{__name__}.{cmd_name}").command
+        command: click.Command = import_module(f"{__name__}.{module_of(cmd_name)}").command
         command.name = cmd_name  # its function is called `command` in every module
         return command
 

@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
 from dafxtool.config import SegmentConfig, SplitConfig
 from dafxtool.dataset.recordings import RecordingSet, build_catalogue, split_pattern
@@ -65,6 +66,11 @@ class RenderPlan:
     @property
     def max_parameters(self) -> int:
         return max(1, *(len(effect.parameters) for effect, _ in self.effects))
+
+    @property
+    def effect_indices(self) -> NDArray[np.int64]:
+        """Index of the effect of each row (n_rows,)."""
+        return np.arange(self.n_rows) % len(self.effects)
 
     def effect_of(self, row: int) -> Effect:
         """Return the effect of a row."""

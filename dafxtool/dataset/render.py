@@ -342,6 +342,11 @@ def rerender_row(path: Path, row: int) -> NDArray[np.float32]:
             raise InputError(
                 f"{path} was not written by 'dafxtool render'. Its rows cannot be rendered again."
             )
+        if saved.get("settings") == storage.IMPORTED:
+            raise InputError(
+                f"{path}: its pairs were imported, so they cannot be rendered again. Import them "
+                "again with 'dafxtool import'."
+            )
     config = SegmentConfig(**saved["segments"])
     recordings = tuple(_recording(r) for r in labels.recordings)
     first, offset = int(labels.recording[index]), int(labels.offset[index])

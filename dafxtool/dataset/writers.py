@@ -18,11 +18,12 @@ from numpy.typing import NDArray
 
 from dafxtool import storage
 from dafxtool.audio.writer import save_audio
-from dafxtool.config import SPLITS
+from dafxtool.config import SPLITS, SegmentConfig
 from dafxtool.dataset.failures import FailedPair
 from dafxtool.dataset.pair import Pair, PairRenderer
 from dafxtool.dataset.plan import RenderPlan
-from dafxtool.dataset.recordings import recording_rows
+from dafxtool.dataset.recordings import RecordingSet, recording_rows
+from dafxtool.effects.effect import EffectChoice
 from dafxtool.errors import DiskError, OutputExistsError
 from dafxtool.utils import files
 from dafxtool.utils.locks import check_unlocked, sole_writer
@@ -42,6 +43,23 @@ STAGING = ".dafxtool-export-"  # prefix of the temporary folder of an export
 
 # The name of a recording may be any bytes, which are written unchanged.
 CSV_FILE: dict[str, Any] = {"newline": "", "encoding": "utf-8", "errors": "surrogateescape"}
+
+
+class PairPlan(Protocol):
+    """What a pairs file has to know before its first row: of a render, or of an import."""
+
+    @property
+    def effects(self) -> Sequence[EffectChoice]: ...
+    @property
+    def segments(self) -> SegmentConfig: ...
+    @property
+    def catalogue(self) -> RecordingSet: ...
+    @property
+    def n_rows(self) -> int: ...
+    @property
+    def max_parameters(self) -> int: ...
+    @property
+    def effect_indices(self) -> NDArray[np.int64]: ...
 
 
 class PairWriter(Protocol):
@@ -78,7 +96,7 @@ class _Hdf5PairWriter:
     """Writer of a pairs file; converts pairs to columns."""
 
     writer: storage.Hdf5Writer
-    plan: RenderPlan
+    plan: PairPlan
 
     def done(self) -> NDArray[np.bool_]:
         return self.writer.done()
@@ -133,14 +151,14 @@ class _Hdf5PairWriter:
         )
 
 
-def _setting_text(plan: RenderPlan, pair: Pair) -> str:
+def _setting_text(plan: PairPlan, pair: Pair) -> str:
     return plan.effects[pair.effect][0].setting_text(pair.setting)
 
 
 @contextmanager
 def open_hdf5_writer(
     output: Path,
-    plan: RenderPlan,
+    plan: PairPlan,
     configuration: dict[str, Any],
     resume: bool,
     overwrite: bool,
@@ -155,7 +173,7 @@ def open_hdf5_writer(
             UNCHANGED: ((), np.uint8),
             **({RIGHT: ((plan.segments.n_samples,), np.float32)} if plan.stereo else {}),
         },
-        effect=np.arange(plan.n_rows) % len(effects),
+        effect=plan.effect_indices,
         configuration=configuration,
         effects=effects,
         recordings=recording_rows(plan.catalogue),

@@ -115,6 +115,11 @@ def _apply_here(
     effect: Effect, dry: Audio, sample_rate: int, setting: dict[str, float]
 ) -> tuple[Audio, dict[str, float]]:
     """Apply an effect in this process: a plugin that crashes ends it."""
+    if effect.is_recorded:
+        raise EffectError(
+            f"{effect.name}: cannot be applied, because its pairs were imported. Name a built-in "
+            "effect or a plugin with --effect."
+        )
     if effect.stages:
         return _apply_chain(effect, dry, sample_rate, setting)
     if effect.plugin is None:

@@ -62,7 +62,8 @@ class Stage(NamedTuple):
 class Effect:
     """A named effect and its parameters. It describes settings; `effects.apply` renders them.
 
-    stages  of a chain, see `effects.chain`; empty for a single effect
+    stages       of a chain, see `effects.chain`; empty for a single effect
+    is_recorded  whether its pairs were imported: it has settings, but cannot be applied
     """
 
     name: str
@@ -70,6 +71,7 @@ class Effect:
     summary: str = ""
     plugin: PluginFile | None = None
     stages: tuple[Stage, ...] = ()
+    is_recorded: bool = False
 
     @property
     def plugins(self) -> tuple[PluginFile, ...]:
@@ -101,6 +103,8 @@ class Effect:
         if self.stages:
             stages = tuple(Stage(each.label, each.effect.at(sample_rate)) for each in self.stages)
             return replace(self, stages=stages, parameters=stage_parameters(stages))
+        if self.is_recorded:
+            return self
         highest_hz = HIGHEST_FREQUENCY * sample_rate
         parameters = tuple(_limit_frequency(p, highest_hz, self.name) for p in self.parameters)
         return replace(self, parameters=parameters)
@@ -152,7 +156,7 @@ class Effect:
         return self.name + "".join(texts) + (", ..." if len(shown) < len(given) else "")
 
     def to_dict(self) -> dict[str, Any]:
-        """Return plain JSON types; "stages" for a chain only."""
+        """Return plain JSON types; "stages" for a chain, "is_recorded" for an imported effect."""
         stages = [{"label": each.label, "effect": each.effect.to_dict()} for each in self.stages]
         return {
             "name": self.name,
@@ -160,6 +164,7 @@ class Effect:
             "parameters": [parameter.to_dict() for parameter in self.parameters],
             "plugin": self.plugin.to_dict() if self.plugin else None,
             **({"stages": stages} if stages else {}),
+            **({"is_recorded": True} if self.is_recorded else {}),
         }
 
     @classmethod

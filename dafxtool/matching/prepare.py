@@ -6,9 +6,13 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
-import scipy.fft
-from numpy.typing import NDArray
 
+from dafxtool.audio.alignment import (
+    SAME_ENVELOPE,
+    correlation_peak,
+    envelope_correlation,
+    shifted,
+)
 from dafxtool.audio.io import AudioInfo, load_segment, read_info, resampled_length
 from dafxtool.config import SegmentConfig
 from dafxtool.dataset.silence import silence_reason
@@ -23,14 +27,6 @@ MOST_SECONDS = 600.0  # of a recording that are looked at
 EXCERPT_SAMPLES = 196_608  # that a search compares
 PRE_ROLL_SECONDS = 2.0  # heard before the excerpt, for echoes and detectors
 SILENT_RMS = 3e-5  # -90 dBFS
-EARLY_PEAK = 0.15  # of the largest peak of the response: an earlier one is the direct sound
-# Height of the largest peak over the RMS, of the impulse response and of the correlation with phase
-# transform: unrelated recordings reach 12 and 26, distorted ones of one performance 60 and 130.
-CLEAR_PEAKS = (14.0, 28.0)
-SAME_WAVEFORM = 0.6  # normalised correlation: the same performance
-SAME_ENVELOPE = 0.8  # correlation of the levels over time: the same performance
-ENVELOPE_SECONDS = 0.01
-LONGEST_LATENCY_SECONDS = 10.0
 
 
 @dataclass(frozen=True)
@@ -162,117 +158,6 @@ def align(
         last,
         tuple(remarks),
     )
-
-
-def shifted(wet: Array, lag: int, n_samples: int) -> tuple[Array, int, int]:
-    """Return wet[n + lag] for n in 0 to n_samples, and the span that wet covers."""
-    first, last = max(0, -lag), min(n_samples, wet.size - lag)
-    moved = np.zeros(n_samples, dtype=np.float32)
-    if last > first:
-        moved[first:last] = wet[first + lag : last + lag]
-    return moved, first, last
-
-
-def correlation_peak(dry: Array, wet: Array, sample_rate: int) -> tuple[int, float, float]:
-    """Find the lag of the direct sound of wet in dry.
-
-    returns  lag in samples, how clear it is (1 or more is the same performance), and the sign of
-             the direct sound
-
-    The impulse response from dry to wet comes first: its earliest large peak is the direct sound,
-    whatever echoes follow. Where it has no clear peak, the correlation with phase transform and
-    that over the energies decide (Knapp & Carter 1976, "The generalized correlation method for
-    estimation of time delay").
-    """
-    n_fft = scipy.fft.next_fast_len(dry.size + wet.size, real=True)
-    first, second = scipy.fft.rfft(wet, n_fft), scipy.fft.rfft(dry, n_fft)
-    cross = first * second.conj()
-    power = np.square(np.abs(second))
-    size = np.abs(cross)
-    weights = (power + 1e-4 * float(power.mean()) + 1e-20, size + 1e-3 * float(size.mean()) + 1e-20)
-    best = (0, 0.0, 1.0)
-    for weight, clear, is_causal in zip(weights, CLEAR_PEAKS, (True, False), strict=True):
-        lag, height, sign = _earliest_peak(
-            cross / weight, n_fft, dry.size, wet.size, sample_rate, is_causal
-        )
-        if height >= clear:
-            return lag, height / clear, sign
-        best = max(best, (lag, height / clear, sign), key=lambda each: each[1])
-    lag, likeness = _likest_place(cross, dry, wet, n_fft)
-    return (lag, 1.0, 1.0) if likeness >= SAME_WAVEFORM else best
-
-
-def _earliest_peak(
-    spectrum_of: NDArray[np.complex64],
-    n_fft: int,
-    n_dry: int,
-    n_wet: int,
-    sample_rate: int,
-    is_causal: bool,
-) -> tuple[int, float, float]:
-    """Lag, height over the RMS and sign of the first large peak of a correlation.
-
-    is_causal  echoes come after the direct sound; without that the largest peak is taken
-    """
-    correlation = scipy.fft.irfft(spectrum_of, n_fft)
-    longest = round(LONGEST_LATENCY_SECONDS * sample_rate)
-    most, least = min(longest, n_wet - 1), min(longest, n_dry - 1)
-    both = np.concatenate([correlation[n_fft - least :], correlation[: most + 1]])
-    strength = np.abs(both)
-    level = float(np.sqrt(np.mean(np.square(both)))) + 1e-20
-    top = int(np.argmax(strength))
-    early = top
-    if is_causal:
-        limit = max(EARLY_PEAK * float(strength[top]), 10 * level)
-        reach = max(0, top - round(1.1 * sample_rate))
-        loud = strength[reach : top + 1] >= limit
-        early = reach + int(np.argmax(loud)) if loud.any() else top
-        # The top of that peak, not its foot.
-        early += int(np.argmax(strength[early : min(early + 4, top + 1)]))
-    if strength[least] >= 0.5 * strength[early]:
-        early = least  # no latency at all is the likeliest
-    return early - least, float(strength[top] / level), float(np.sign(both[early]) or 1.0)
-
-
-def _likest_place(
-    cross: NDArray[np.complex64], dry: Array, wet: Array, n_fft: int
-) -> tuple[int, float]:
-    """Lag at which a shorter recording is most like a part of the other one, and how like."""
-    correlation = scipy.fft.irfft(cross, n_fft)
-    shorter, longer = (wet, dry) if wet.size <= dry.size else (dry, wet)
-    energy = np.concatenate([[0.0], np.cumsum(np.square(longer.astype(np.float64)))])
-    parts = energy[shorter.size :] - energy[: energy.size - shorter.size]
-    places = np.arange(parts.size)
-    lags = -places if wet.size <= dry.size else places
-    norm = np.sqrt(np.maximum(parts, 1e-6 * parts.max(initial=0.0)) * np.sum(np.square(shorter)))
-    values = correlation[lags % n_fft] / (norm + 1e-20)
-    best = int(np.argmax(values))
-    return int(lags[best]), float(values[best])
-
-
-def envelope_correlation(dry: Array, wet: Array, sample_rate: int) -> tuple[float, int]:
-    """Correlate the levels over time; return the largest value and its lag in samples."""
-    hop = round(ENVELOPE_SECONDS * sample_rate)
-    levels = [_levels(x, hop) for x in (dry, wet)]
-    n_fft = scipy.fft.next_fast_len(levels[0].size + levels[1].size, real=True)
-    first, second = (scipy.fft.rfft(x, n_fft) for x in (levels[1], levels[0]))
-    correlation = scipy.fft.irfft(first * second.conj(), n_fft)
-    norm = float(np.linalg.norm(levels[0]) * np.linalg.norm(levels[1])) + 1e-20
-    most = round(1.0 / ENVELOPE_SECONDS)
-    lags = np.arange(-most, most + 1)
-    values = correlation[lags % n_fft] / norm
-    at_once = float(values[most])
-    best = int(np.argmax(values))
-    if at_once > 0.95 * values[best]:
-        return at_once, 0
-    return float(values[best]), int(lags[best]) * hop
-
-
-def _levels(samples: Array, hop: int) -> NDArray[np.float64]:
-    n = samples.size // hop
-    power = np.square(samples[: n * hop].astype(np.float64).reshape(n, hop)).mean(axis=1)
-    level = 10 * np.log10(power + 1e-6 * power.max(initial=0.0) + 1e-20)
-    return level - level.mean()
 
 
 def loudest_window(

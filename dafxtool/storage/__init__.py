@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dafxtool.storage.layout import (
     GAINS,
+    IMPORTED,
     LATENTS,
     LONGEST_REASON,
     PAIRS,
@@ -24,6 +25,7 @@ from dafxtool.storage.writer import (
 
 __all__ = [
     "GAINS",
+    "IMPORTED",
     "LATENTS",
     "LONGEST_REASON",
     "PAIRS",

@@ -26,6 +26,7 @@ FORMAT_VERSION = 2
 PAIRS, SPECTROGRAMS, LATENTS = "pairs", "spectrograms", "latents"
 BULK = {PAIRS: "audio", SPECTROGRAMS: "spectrogram", LATENTS: "latent"}
 COMMAND_FOR = {PAIRS: "render", SPECTROGRAMS: "spectrogram", LATENTS: "embed"}
+IMPORTED = "imported"  # value of "settings" in the configuration of pairs that were imported
 SETTINGS = "settings"  # group with one table per effect
 ROW = "row"  # first column of these tables, and an array of spectrograms and latents
 MANY_PARAMETERS = "values"  # their second column, an array, for an effect with too many parameters

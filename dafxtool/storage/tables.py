@@ -37,8 +37,10 @@ EFFECTS: Columns = {
     "plugin_output": TEXT,
     "plugin_latency": "<i4",  # samples
     "plugin_remarks": TEXT,
+    "is_recorded": "u1",  # 1 for an imported effect, which cannot be applied
 }
-LATER_COLUMNS = ("plugin_output", "plugin_latency", "plugin_remarks")  # not in the first files
+# Columns that the first files do not have.
+LATER_COLUMNS = ("plugin_output", "plugin_latency", "plugin_remarks", "is_recorded")
 # The stages of chains. A chain has its own lines in the other tables; its parameters are those of
 # its stages in their order, with the stage and a point before their name.
 STAGES: Columns = {"effect": TEXT, "stage": TEXT, "n_parameters": "<i4", **EFFECTS}
@@ -130,6 +132,9 @@ def effect_tables(effects: Sequence[Mapping[str, Any]]) -> dict[str, NDArray[Any
         "effects": [_effect_line(effect) for effect in effects],
         **{name: [] for name in ("parameters", "choices", "curves", "left_out", "stages")},
     }
+    if any(effect.get("is_recorded") for effect in effects):
+        for line, effect in zip(lines["effects"], effects, strict=True):
+            line["is_recorded"] = effect.get("is_recorded", False)
     for effect in effects:
         name, indices = effect["name"], _plugin_indices(effect)
         for parameter, index in zip(effect["parameters"], indices, strict=True):
@@ -257,6 +262,8 @@ def read_effects(
             ],
             "plugin": _plugin(line, parameter_lines, left_out),
         }
+        if line.get("is_recorded"):
+            effect["is_recorded"] = True
         own_stages = [each for each in stages if each["effect"] == name]
         if own_stages:
             effect["stages"] = _stages(own_stages, effect, parameter_lines, left_out)

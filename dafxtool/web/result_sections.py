@@ -191,11 +191,12 @@ def between_recordings(pairs: Path, run: Run, seed: int, progress: Progress) -> 
 
 def _first_effects(run: Run, count: int) -> list[Effect]:
     rate = run.configuration.segments.sample_rate
-    effects = [Effect.from_dict(each).at(rate) for each in run.effects[:count]]
+    known = [Effect.from_dict(each) for each in run.effects]
+    effects = [each.at(rate) for each in known if not each.is_recorded][:count]
     if len(effects) < count:
         raise InputError(
-            f"{run.path}: too few effects (found {len(effects)}, expected {count}). Train a run on "
-            "more effects."
+            f"{run.path}: too few effects that can be applied (found {len(effects)}, expected "
+            f"{count}). Train a run on more effects."
         )
     return effects
 
@@ -263,7 +264,8 @@ def _interpolation(
 
 def sweep_blocks(pairs: Path, run: Run, seed: int, progress: Progress) -> list[Block]:
     """Show how the latents change with each parameter: a table, and figures of two effects."""
-    effects = [Effect.from_dict(each) for each in run.effects if each["parameters"]]
+    known = [Effect.from_dict(each) for each in run.effects if each["parameters"]]
+    effects = [effect for effect in known if not effect.is_recorded]
     rate = run.configuration.segments.sample_rate
     chosen = [EffectChoice(effect.at(rate), {}) for effect in effects]
     sweeps = sweep_effects([pairs], run, chosen, 8, 4, seed, progress=progress)

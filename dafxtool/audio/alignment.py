@@ -1,0 +1,318 @@
+"""Find by how much a wet recording is late, whether its polarity is inverted, and its clock drift.
+
+All arrays are mono float32 (n_samples,) at one sample rate.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+import scipy.fft
+from numpy.typing import NDArray
+
+from dafxtool.audio.resample import resample
+
+Array = NDArray[np.float32]
+
+EARLY_PEAK = 0.15  # of the largest peak of the response: an earlier one is the direct sound
+# Height of the largest peak over the RMS, of the impulse response and of the correlation with phase
+# transform: unrelated recordings reach 12 and 26, distorted ones of one performance 60 and 130.
+CLEAR_PEAKS = (14.0, 28.0)
+SAME_WAVEFORM = 0.6  # normalised correlation: the same performance
+SAME_ENVELOPE = 0.8  # correlation of the levels over time: the same performance
+# The same where the waveforms correlate: the largest reverb reaches 0.28, another performance 0.21.
+LIKE_LEVELS = 0.25
+ENVELOPE_SECONDS = 0.01
+LONGEST_LATENCY_SECONDS = 10.0
+WINDOW_SECONDS = 60.0  # of the dry recording that the latency is found in
+DRIFT_WINDOW_SECONDS = 3.0
+FEWEST_DRIFT_WINDOWS, MOST_DRIFT_WINDOWS = 4, 12
+LARGEST_DRIFT_SECONDS = 0.1  # over the recording
+SMOOTHING_SECONDS = 2e-4
+DRIFT_UNITS = 1_000_000  # a drift is undone to one part in a million
+CLEAR_SHIFT = 0.4  # normalised correlation of two impulse responses that differ by a shift
+CLEAR_VOTE, CLEAR_JUMP = 0.6, 0.8  # share of the pairs of windows that agree on a change
+LEAST_CHANGE_SECONDS = 3e-4  # of the latency over the recording: less is not noticed
+
+
+@dataclass(frozen=True)
+class Alignment:
+    """Result of align.
+
+    latency      samples by which wet is late; negative where its beginning is missing
+    is_inverted  whether the polarity of the direct sound is inverted
+    is_sharp     whether the waveforms correlate; else the latency comes from the levels over time,
+                 to about 10 ms, and the polarity is unknown
+    drift        growth of the latency in samples per sample, 0 where there is none or it is unknown
+    jump         change of the latency in samples that is no steady drift: samples were dropped
+    """
+
+    latency: int
+    is_inverted: bool = False
+    is_sharp: bool = True
+    drift: float = 0.0
+    jump: int = 0
+
+
+def align(dry: Array, wet: Array, sample_rate: int) -> Alignment | None:
+    """Align two recordings of one performance; None where they are not of the same one.
+
+    The direct sound decides: later echoes do not count. An effect whose output has none, such as a
+    delay of 100 % mix, is taken to be late by its delay.
+    """
+    found = _find_latency(dry, wet, sample_rate)
+    if found is None or not found.is_sharp:
+        return found
+    # A note that both happen to play is as sharp as a performance.
+    moved, first, last = shifted(wet, found.latency, dry.size)
+    if _likeness(dry[first:last], moved[first:last], sample_rate) < LIKE_LEVELS:
+        return None
+    drift, jump = _drift(dry, wet, found.latency, sample_rate)
+    if drift:  # it blurs the response over a long window
+        found = _find_latency(dry, undo_drift(wet, drift), sample_rate) or found
+    return replace(found, drift=drift, jump=jump)
+
+
+def _likeness(dry: Array, wet: Array, sample_rate: int) -> float:
+    """Correlate the levels over time of two recordings of equal length."""
+    hop = round(ENVELOPE_SECONDS * sample_rate)
+    if dry.size < 10 * hop:
+        return 1.0  # too short to tell
+    levels = [_levels(x, hop) for x in (dry, wet)]
+    norm = float(np.linalg.norm(levels[0]) * np.linalg.norm(levels[1])) + 1e-20
+    return float(levels[0] @ levels[1]) / norm
+
+
+def undo_drift(wet: Array, drift: float) -> Array:
+    """Resample a recording whose latency grows by `drift` samples per sample."""
+    return resample(wet, round((1 + drift) * DRIFT_UNITS), DRIFT_UNITS)
+
+
+def _find_latency(dry: Array, wet: Array, sample_rate: int) -> Alignment | None:
+    """Find latency and polarity in the window with most sound."""
+    first, last = _window(dry, round(WINDOW_SECONDS * sample_rate))
+    begin, excerpt = 0, wet
+    if last - first < dry.size:
+        reach = round(LONGEST_LATENCY_SECONDS * sample_rate)
+        begin = max(0, first - reach)
+        excerpt = wet[begin : last + reach]
+    if not np.any(excerpt) or not np.any(dry[first:last]):
+        return None
+    lag, clarity, sign = correlation_peak(dry[first:last], excerpt, sample_rate)
+    if clarity >= 1:
+        return Alignment(lag + begin - first, sign < 0)
+    likeness, lag = envelope_correlation(dry[first:last], excerpt, sample_rate)
+    if likeness < SAME_ENVELOPE:
+        return None
+    return Alignment(lag + begin - first, is_sharp=False)
+
+
+def _window(samples: Array, n_samples: int) -> tuple[int, int]:
+    """Return the span of n_samples with most sound, in steps of a quarter."""
+    if samples.size <= n_samples:
+        return 0, samples.size
+    hop = max(1, n_samples // 4)
+    starts = range(0, samples.size - n_samples + 1, hop)
+    energies = [float(np.abs(samples[s : s + n_samples]).sum(dtype=np.float64)) for s in starts]
+    first = starts[int(np.argmax(energies))]
+    return first, first + n_samples
+
+
+def _around(wet: Array, start: int, n_samples: int, margin: int) -> Array:
+    """Return n_samples of wet with a margin on both sides, zeros before its first sample."""
+    heard = wet[max(0, start - margin) : max(0, start + n_samples + margin)]
+    return np.pad(heard, (max(0, margin - start), 0))
+
+
+def _drift(dry: Array, wet: Array, latency: int, sample_rate: int) -> tuple[float, int]:
+    """Return the drift and the jump of Alignment, from windows over the recording.
+
+    The impulse responses of the windows are shifted copies of each other where only the clock
+    differs, whatever the effect is. All pairs of similar responses vote for no change, a steady
+    drift or a jump.
+    """
+    first, last = max(0, -latency), min(dry.size, wet.size - latency)
+    n_window = round(DRIFT_WINDOW_SECONDS * sample_rate)
+    n_windows = min(MOST_DRIFT_WINDOWS, (last - first) // n_window)
+    if n_windows < FEWEST_DRIFT_WINDOWS:
+        return 0.0, 0
+    margin = round(LARGEST_DRIFT_SECONDS * sample_rate)
+    starts = np.linspace(first, last - n_window, n_windows).astype(int).tolist()
+    responses = []
+    for start in starts:
+        part = dry[start : start + n_window]
+        heard = _around(wet, start + latency, n_window, margin)
+        if np.any(part) and np.any(heard):
+            responses.append((start, _local_response(part, heard, 2 * margin, sample_rate)))
+    pairs = [
+        (i, j, *_shift(responses[i][1], responses[j][1]))
+        for j in range(len(responses))
+        for i in range(j)
+    ]
+    pairs = [pair for pair in pairs if pair[3] >= CLEAR_SHIFT]
+    if len(pairs) < FEWEST_DRIFT_WINDOWS:
+        return 0.0, 0
+    left, right = (np.array([pair[k] for pair in pairs]) for k in (0, 1))
+    shifts, weights = (np.array([pair[k] for pair in pairs], np.float64) for k in (2, 3))
+    times = np.array([start for start, _ in responses], np.float64)
+    spans = times[right] - times[left]
+    least = LEAST_CHANGE_SECONDS * sample_rate
+
+    def votes(predicted: NDArray[np.float64]) -> float:
+        near = np.abs(shifts - predicted) <= np.maximum(least / 2, 0.1 * np.abs(predicted))
+        return float(weights[near].sum() / weights.sum())
+
+    slope = float(np.median(shifts / spans))
+    unchanged, drifting = votes(np.zeros_like(shifts)), votes(slope * spans)
+    steps = []
+    for k in range(1, len(times)):
+        across = (left < k) & (right >= k)
+        if across.any() and not across.all():
+            step = float(np.median(shifts[across]))
+            steps.append((votes(np.where(across, step, 0.0)), round(step)))
+    jumping, jump = max(steps, default=(0.0, 0))
+    has_change = abs(slope) * (times[-1] - times[0]) >= least
+    if has_change and drifting >= max(CLEAR_VOTE, 1.1 * unchanged, jumping):
+        return slope, 0
+    is_inside = abs(jump) < 0.9 * margin
+    has_jump = is_inside and abs(jump) >= least and jumping >= max(CLEAR_JUMP, 1.1 * unchanged)
+    return 0.0, jump if has_jump else 0
+
+
+def _local_response(dry: Array, wet: Array, n_lags: int, sample_rate: int) -> NDArray[np.float64]:
+    """Return the size of the impulse response from dry to wet at lags of 0 to n_lags, smoothed.
+
+    Smoothed, because a drift within the window blurs it, and windows differ in bandwidth.
+    """
+    n_fft = scipy.fft.next_fast_len(dry.size + wet.size, real=True)
+    source, result = (scipy.fft.rfft(x.astype(np.float64), n_fft) for x in (dry, wet))
+    power = np.square(np.abs(source))
+    response = result * source.conj() / (power + 1e-4 * power.mean() + 1e-30)
+    size = np.abs(scipy.fft.irfft(response, n_fft)[: n_lags + 1])
+    window = np.hanning(2 * round(SMOOTHING_SECONDS * sample_rate) + 1)
+    return np.convolve(np.square(size), window / window.sum(), "same")
+
+
+def _shift(first: NDArray[np.float64], second: NDArray[np.float64]) -> tuple[int, float]:
+    """Return by how many samples the second response is late, and how alike they are then."""
+    n_fft = scipy.fft.next_fast_len(2 * first.size, real=True)
+    spectra = [scipy.fft.rfft(x - x.mean(), n_fft) for x in (second, first)]
+    correlation = scipy.fft.irfft(spectra[0] * spectra[1].conj(), n_fft)
+    norm = float(np.std(first) * np.std(second)) * first.size + 1e-30
+    most = first.size // 2
+    lags = np.arange(-most, most + 1)
+    values = correlation[lags] / norm
+    best = int(np.argmax(values))
+    return int(lags[best]), float(values[best])
+
+
+def shifted(wet: Array, lag: int, n_samples: int) -> tuple[Array, int, int]:
+    """Return wet[n + lag] for n in 0 to n_samples, and the span that wet covers."""
+    first, last = max(0, -lag), min(n_samples, wet.size - lag)
+    moved = np.zeros(n_samples, dtype=np.float32)
+    if last > first:
+        moved[first:last] = wet[first + lag : last + lag]
+    return moved, first, last
+
+
+def correlation_peak(dry: Array, wet: Array, sample_rate: int) -> tuple[int, float, float]:
+    """Find the lag of the direct sound of wet in dry.
+
+    returns  lag in samples, how clear it is (1 or more is the same performance), and the sign of
+             the direct sound
+
+    The impulse response from dry to wet comes first: its earliest large peak is the direct sound,
+    whatever echoes follow. Where it has no clear peak, the correlation with phase transform and
+    that over the energies decide (Knapp & Carter 1976, "The generalized correlation method for
+    estimation of time delay").
+    """
+    n_fft = scipy.fft.next_fast_len(dry.size + wet.size, real=True)
+    first, second = scipy.fft.rfft(wet, n_fft), scipy.fft.rfft(dry, n_fft)
+    cross = first * second.conj()
+    power = np.square(np.abs(second))
+    size = np.abs(cross)
+    weights = (power + 1e-4 * float(power.mean()) + 1e-20, size + 1e-3 * float(size.mean()) + 1e-20)
+    best = (0, 0.0, 1.0)
+    for weight, clear, is_causal in zip(weights, CLEAR_PEAKS, (True, False), strict=True):
+        lag, height, sign = _earliest_peak(
+            cross / weight, n_fft, dry.size, wet.size, sample_rate, is_causal
+        )
+        if height >= clear:
+            return lag, height / clear, sign
+        best = max(best, (lag, height / clear, sign), key=lambda each: each[1])
+    lag, likeness = _likest_place(cross, dry, wet, n_fft)
+    return (lag, 1.0, 1.0) if likeness >= SAME_WAVEFORM else best
+
+
+def _earliest_peak(
+    spectrum_of: NDArray[np.complex64],
+    n_fft: int,
+    n_dry: int,
+    n_wet: int,
+    sample_rate: int,
+    is_causal: bool,
+) -> tuple[int, float, float]:
+    """Lag, height over the RMS and sign of the first large peak of a correlation.
+
+    is_causal  echoes come after the direct sound; without that the largest peak is taken
+    """
+    correlation = scipy.fft.irfft(spectrum_of, n_fft)
+    longest = round(LONGEST_LATENCY_SECONDS * sample_rate)
+    most, least = min(longest, n_wet - 1), min(longest, n_dry - 1)
+    both = np.concatenate([correlation[n_fft - least :], correlation[: most + 1]])
+    strength = np.abs(both)
+    level = float(np.sqrt(np.mean(np.square(both)))) + 1e-20
+    top = int(np.argmax(strength))
+    early = top
+    if is_causal:
+        limit = max(EARLY_PEAK * float(strength[top]), 10 * level)
+        reach = max(0, top - round(1.1 * sample_rate))
+        loud = strength[reach : top + 1] >= limit
+        early = reach + int(np.argmax(loud)) if loud.any() else top
+        # The top of that peak, not its foot.
+        early += int(np.argmax(strength[early : min(early + 4, top + 1)]))
+    if strength[least] >= 0.5 * strength[early]:
+        early = least  # no latency at all is the likeliest
+    return early - least, float(strength[top] / level), float(np.sign(both[early]) or 1.0)
+
+
+def _likest_place(
+    cross: NDArray[np.complex64], dry: Array, wet: Array, n_fft: int
+) -> tuple[int, float]:
+    """Lag at which a shorter recording is most like a part of the other one, and how like."""
+    correlation = scipy.fft.irfft(cross, n_fft)
+    shorter, longer = (wet, dry) if wet.size <= dry.size else (dry, wet)
+    energy = np.concatenate([[0.0], np.cumsum(np.square(longer.astype(np.float64)))])
+    parts = energy[shorter.size :] - energy[: energy.size - shorter.size]
+    places = np.arange(parts.size)
+    lags = -places if wet.size <= dry.size else places
+    norm = np.sqrt(np.maximum(parts, 1e-6 * parts.max(initial=0.0)) * np.sum(np.square(shorter)))
+    values = correlation[lags % n_fft] / (norm + 1e-20)
+    best = int(np.argmax(values))
+    return int(lags[best]), float(values[best])
+
+
+def envelope_correlation(dry: Array, wet: Array, sample_rate: int) -> tuple[float, int]:
+    """Correlate the levels over time; return the largest value and its lag in samples."""
+    hop = round(ENVELOPE_SECONDS * sample_rate)
+    levels = [_levels(x, hop) for x in (dry, wet)]
+    n_fft = scipy.fft.next_fast_len(levels[0].size + levels[1].size, real=True)
+    first, second = (scipy.fft.rfft(x, n_fft) for x in (levels[1], levels[0]))
+    correlation = scipy.fft.irfft(first * second.conj(), n_fft)
+    norm = float(np.linalg.norm(levels[0]) * np.linalg.norm(levels[1])) + 1e-20
+    most = round(1.0 / ENVELOPE_SECONDS)
+    lags = np.arange(-most, most + 1)
+    values = correlation[lags % n_fft] / norm
+    at_once = float(values[most])
+    best = int(np.argmax(values))
+    if at_once > 0.95 * values[best]:
+        return at_once, 0
+    return float(values[best]), int(lags[best]) * hop
+
+
+def _levels(samples: Array, hop: int) -> NDArray[np.float64]:
+    n = samples.size // hop
+    power = np.square(samples[: n * hop].astype(np.float64).reshape(n, hop)).mean(axis=1)
+    level = 10 * np.log10(power + 1e-6 * power.max(initial=0.0) + 1e-20)
+    return level - level.mean()

@@ -1,0 +1,165 @@
+"""dafxtool import: own recordings of dry and wet into a pairs file."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import rich_click as click
+
+from dafxtool.cli._options import (
+    FRACTION,
+    PATH,
+    SAMPLE_RATE,
+    Number,
+    config_option,
+    json_option,
+    output_option,
+    overwrite_option,
+    preset_option,
+    progress_options,
+    seed_option,
+    strict_option,
+)
+from dafxtool.cli._output import Table, progress_from, report, skipped_lines
+
+SEGMENT_OPTIONS = ("sample_rate", "channel", "short", "min_mean_square")
+SPLIT_OPTIONS = ("validation", "test", "validation_match", "test_match")
+
+
+class LatencyType(click.ParamType):
+    """auto, or a whole number of samples."""
+
+    name = "latency"
+
+    def get_metavar(self, param: click.Parameter, ctx: click.Context) -> str:
+        return "auto|SAMPLES"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        if value == "auto":
+            return value
+        try:
+            return int(value)
+        except ValueError:
+            self.fail(f"{value!r} is neither auto nor a number of samples", param, ctx)
+
+
+@click.command("import", short_help="Import dry and wet recordings that exist already.")
+@click.argument("dry", type=PATH)
+@click.argument("wet", required=False, type=PATH)
+@output_option("pairs.h5", "Pairs file.")
+@click.option(
+    "--effect",
+    metavar="NAME[:PARAMETER=VALUE,...]",
+    help="Name of the effect, and settings that hold for all recordings, with their unit: "
+    "'my-amp:gain=5 dB,channel=lead'.",
+)
+@click.option(
+    "--latency",
+    type=LatencyType(),
+    default="auto",
+    show_default=True,
+    help="Samples at the dry recording's rate by which wet recordings are late; auto finds it for "
+    "each pair.",
+)
+@click.option(
+    "--segment-seconds",
+    type=Number(min=0.01, max=3600),
+    help="Length of a segment in s.  [default: the preset's]",
+)
+@click.option(
+    "--sample-rate", type=SAMPLE_RATE, help="Sample rate of the pairs in Hz.  [default: 24000]"
+)
+@click.option(
+    "--channel",
+    metavar="first|mean|loudest|N",
+    help="Channel of both recordings to read: the first, the mean of all, the loudest, or a number "
+    "from 1.  [default: first]",
+)
+@click.option(
+    "--short",
+    type=click.Choice(("pad", "skip")),
+    help="Recordings shorter than a segment: pad or skip them.  [default: pad]",
+)
+@click.option(
+    "--min-mean-square",
+    type=Number(min=0),
+    help="Mean square below which a dry segment counts as silent and is dropped.  [default: 1e-5]",
+)
+@click.option(
+    "--split-by",
+    type=click.Choice(("recording", "folder")),
+    help="Unit of the split of the dry recordings.  [default: recording]",
+)
+@click.option(
+    "--validation",
+    type=FRACTION,
+    metavar="FRACTION",
+    help="Fraction of recordings for validation.  [default: the preset's]",
+)
+@click.option(
+    "--test",
+    type=FRACTION,
+    metavar="FRACTION",
+    help="Fraction of recordings for testing.  [default: the preset's]",
+)
+@click.option(
+    "--validation-match",
+    multiple=True,
+    metavar="PATTERN",
+    help="Dry files or folders for validation; repeat for more.",
+)
+@click.option(
+    "--test-match",
+    multiple=True,
+    metavar="PATTERN",
+    help="Dry files or folders for testing; repeat for more.",
+)
+@preset_option
+@config_option
+@seed_option()
+@overwrite_option
+@strict_option
+@json_option
+@progress_options
+def command(dry: Path, wet: Path | None, as_json: bool, **options: Any) -> None:
+    """Import recordings of DRY and WET that exist already, such as takes of an amplifier.
+
+    DRY and WET are two files, one dry file and a folder of wet ones, or two folders, whose files
+    are matched by name. Without WET, DRY is a table (.csv) with the columns dry, wet, effect and
+    settings ("gain [dB]"), a folder with both sides, or a folder that 'dafxtool render' wrote.
+
+    Each wet recording is aligned to its dry one: latency, clock drift and polarity are reported.
+    Both are cut into consecutive segments, levelled and split as by 'dafxtool render'. The effect
+    has a name and settings, but cannot be applied to other recordings.
+
+    \b
+    Examples:
+      dafxtool import di.wav amp.wav --effect my-amp:gain=5
+      dafxtool import dry-takes/ wet-takes/ --effect tape
+      dafxtool import pairs.csv -o pairs.h5
+      dafxtool import rendered-folder/
+    """
+    import dafxtool
+
+    segments = {name: options.pop(name) for name in SEGMENT_OPTIONS}
+    split = {"by": options.pop("split_by")} | {
+        name: options.pop(name) or None for name in SPLIT_OPTIONS
+    }
+    options["output"] = options["output"] or Path("pairs.h5")
+    result = dafxtool.import_pairs(
+        dry, wet, segments=segments, split=split, progress=progress_from(options), **options
+    )
+    splits = ", ".join(f"{n} {name}" for name, n in result.pairs_per_split.items())
+    lines = [Table(("dry", "wet", "setting", "latency", "segments", "split"), result.rows())]
+    report(
+        vars(result) | {"recordings": [vars(each) for each in result.recordings]},
+        as_json,
+        [
+            *(lines if result.recordings else []),
+            *result.remarks(),
+            f"{result.n_pairs} pairs ({splits}), {result.seconds / 60:.1f} minutes "
+            f"-> {result.path}",
+            *skipped_lines(result.skipped),
+        ],
+    )
