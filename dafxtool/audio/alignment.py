@@ -163,7 +163,8 @@ def _drift(dry: Array, wet: Array, latency: int, sample_rate: int) -> tuple[floa
         near = np.abs(shifts - predicted) <= np.maximum(least / 2, 0.1 * np.abs(predicted))
         return float(weights[near].sum() / weights.sum())
 
-    slope = float(np.median(shifts / spans))
+    is_long = spans >= 0.5 * spans.max()
+    slope = float(np.median(shifts[is_long] / spans[is_long]))
     unchanged, drifting = votes(np.zeros_like(shifts)), votes(slope * spans)
     steps = []
     for k in range(1, len(times)):
@@ -194,17 +195,19 @@ def _local_response(dry: Array, wet: Array, n_lags: int, sample_rate: int) -> ND
     return np.convolve(np.square(size), window / window.sum(), "same")
 
 
-def _shift(first: NDArray[np.float64], second: NDArray[np.float64]) -> tuple[int, float]:
+def _shift(first: NDArray[np.float64], second: NDArray[np.float64]) -> tuple[float, float]:
     """Return by how many samples the second response is late, and how alike they are then."""
     n_fft = scipy.fft.next_fast_len(2 * first.size, real=True)
     spectra = [scipy.fft.rfft(x - x.mean(), n_fft) for x in (second, first)]
     correlation = scipy.fft.irfft(spectra[0] * spectra[1].conj(), n_fft)
     norm = float(np.std(first) * np.std(second)) * first.size + 1e-30
     most = first.size // 2
-    lags = np.arange(-most, most + 1)
-    values = correlation[lags] / norm
+    values = correlation[np.arange(-most, most + 1)] / norm
     best = int(np.argmax(values))
-    return int(lags[best]), float(values[best])
+    below, top, above = (float(values[(best + k) % values.size]) for k in (-1, 0, 1))
+    bend = below - 2 * top + above  # of the parabola through the peak
+    between = 0.5 * (below - above) / bend if bend < 0 else 0.0
+    return best - most + between, top
 
 
 def shifted(wet: Array, lag: int, n_samples: int) -> tuple[Array, int, int]:

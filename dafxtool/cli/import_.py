@@ -8,10 +8,7 @@ from typing import Any
 import rich_click as click
 
 from dafxtool.cli._options import (
-    FRACTION,
     PATH,
-    SAMPLE_RATE,
-    Number,
     config_option,
     json_option,
     output_option,
@@ -22,9 +19,7 @@ from dafxtool.cli._options import (
     strict_option,
 )
 from dafxtool.cli._output import Table, progress_from, report, skipped_lines
-
-SEGMENT_OPTIONS = ("sample_rate", "channel", "short", "min_mean_square")
-SPLIT_OPTIONS = ("validation", "test", "validation_match", "test_match")
+from dafxtool.cli._segments import segment_options, take_segment_options
 
 
 class LatencyType(click.ParamType):
@@ -62,59 +57,7 @@ class LatencyType(click.ParamType):
     help="Samples at the dry recording's rate by which wet recordings are late; auto finds it for "
     "each pair.",
 )
-@click.option(
-    "--segment-seconds",
-    type=Number(min=0.01, max=3600),
-    help="Length of a segment in s.  [default: the preset's]",
-)
-@click.option(
-    "--sample-rate", type=SAMPLE_RATE, help="Sample rate of the pairs in Hz.  [default: 24000]"
-)
-@click.option(
-    "--channel",
-    metavar="first|mean|loudest|N",
-    help="Channel of both recordings to read: the first, the mean of all, the loudest, or a number "
-    "from 1.  [default: first]",
-)
-@click.option(
-    "--short",
-    type=click.Choice(("pad", "skip")),
-    help="Recordings shorter than a segment: pad or skip them.  [default: pad]",
-)
-@click.option(
-    "--min-mean-square",
-    type=Number(min=0),
-    help="Mean square below which a dry segment counts as silent and is dropped.  [default: 1e-5]",
-)
-@click.option(
-    "--split-by",
-    type=click.Choice(("recording", "folder")),
-    help="Unit of the split of the dry recordings.  [default: recording]",
-)
-@click.option(
-    "--validation",
-    type=FRACTION,
-    metavar="FRACTION",
-    help="Fraction of recordings for validation.  [default: the preset's]",
-)
-@click.option(
-    "--test",
-    type=FRACTION,
-    metavar="FRACTION",
-    help="Fraction of recordings for testing.  [default: the preset's]",
-)
-@click.option(
-    "--validation-match",
-    multiple=True,
-    metavar="PATTERN",
-    help="Dry files or folders for validation; repeat for more.",
-)
-@click.option(
-    "--test-match",
-    multiple=True,
-    metavar="PATTERN",
-    help="Dry files or folders for testing; repeat for more.",
-)
+@segment_options("pad", "skip")
 @preset_option
 @config_option
 @seed_option()
@@ -142,13 +85,9 @@ def command(dry: Path, wet: Path | None, as_json: bool, **options: Any) -> None:
     """
     import dafxtool
 
-    segments = {name: options.pop(name) for name in SEGMENT_OPTIONS}
-    split = {"by": options.pop("split_by")} | {
-        name: options.pop(name) or None for name in SPLIT_OPTIONS
-    }
     options["output"] = options["output"] or Path("pairs.h5")
     result = dafxtool.import_pairs(
-        dry, wet, segments=segments, split=split, progress=progress_from(options), **options
+        dry, wet, progress=progress_from(options), **take_segment_options(options), **options
     )
     splits = ", ".join(f"{n} {name}" for name, n in result.pairs_per_split.items())
     lines = [Table(("dry", "wet", "setting", "latency", "segments", "split"), result.rows())]

@@ -8,16 +8,11 @@ from typing import TYPE_CHECKING, Any
 import rich_click as click
 
 from dafxtool.cli._options import (
-    FRACTION,
     PATH,
-    SAMPLE_RATE,
-    Number,
-    channel_option,
     config_option,
     dask_option,
     effect_options,
     json_option,
-    min_mean_square_option,
     output_option,
     overwrite_option,
     preset_option,
@@ -35,12 +30,7 @@ from dafxtool.cli._output import (
     skipped_entries,
     skipped_lines,
 )
-
-if TYPE_CHECKING:
-    from dafxtool.dataset.render import RenderResult
-
-SEGMENT_OPTIONS = ("sample_rate", "channel", "short", "min_mean_square", "level")
-SPLIT_OPTIONS = ("validation", "test", "validation_match", "test_match")
+from dafxtool.cli._segments import segment_options, take_segment_options
 
 if TYPE_CHECKING:
     from dafxtool.dataset.render import RenderResult
@@ -72,57 +62,7 @@ if TYPE_CHECKING:
     show_default=True,
     help="Number of values of each parameter in a grid or sweep.",
 )
-@click.option(
-    "--segment-seconds",
-    type=Number(min=0.01, max=3600),
-    help="Length of a segment in s.  [default: the preset's]",
-)
-@click.option(
-    "--sample-rate", type=SAMPLE_RATE, help="Sample rate of the pairs in Hz.  [default: 24000]"
-)
-@channel_option("first")
-@click.option(
-    "--short",
-    type=click.Choice(("join", "pad", "skip")),
-    help="Recordings shorter than a segment: join them within their folder, pad or skip them.  "
-    "[default: join]",
-)
-@min_mean_square_option
-@click.option(
-    "--level",
-    type=click.Choice(("match", "keep")),
-    help="Level of the wet segment: match the peak of the dry one, or keep the level that the "
-    "effect gives it.  [default: match]",
-)
-@click.option(
-    "--split-by",
-    type=click.Choice(("recording", "folder")),
-    help="Unit of the split; folder where folders are speakers.  [default: recording]",
-)
-@click.option(
-    "--validation",
-    type=FRACTION,
-    metavar="FRACTION",
-    help="Fraction of recordings for validation.  [default: the preset's]",
-)
-@click.option(
-    "--test",
-    type=FRACTION,
-    metavar="FRACTION",
-    help="Fraction of recordings for testing.  [default: the preset's]",
-)
-@click.option(
-    "--validation-match",
-    multiple=True,
-    metavar="PATTERN",
-    help="Files or folders for validation, such as 'p3*'; repeat for more.",
-)
-@click.option(
-    "--test-match",
-    multiple=True,
-    metavar="PATTERN",
-    help="Files or folders for testing; repeat for more.",
-)
+@segment_options("join", "pad", "skip")
 @click.option(
     "--audio-format",
     type=click.Choice(("wav", "flac")),
@@ -167,13 +107,12 @@ def command(recordings: tuple[Path, ...], as_json: bool, **options: Any) -> None
     """
     import dafxtool
 
-    segments = {name: options.pop(name) for name in SEGMENT_OPTIONS}
-    split = {"by": options.pop("split_by")} | {
-        name: options.pop(name) or None for name in SPLIT_OPTIONS
-    }
     options["output"] = options["output"] or Path("pairs.h5")
     result = dafxtool.render(
-        recordings, segments=segments, split=split, progress=progress_from(options), **options
+        recordings,
+        progress=progress_from(options),
+        **take_segment_options(options),
+        **options,
     )
     splits = ", ".join(f"{n} {name}" for name, n in result.pairs_per_split.items())
     report(

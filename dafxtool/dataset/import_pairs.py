@@ -20,10 +20,10 @@ from numpy.typing import NDArray
 from dafxtool import storage
 from dafxtool.audio.alignment import Alignment, align, shifted, undo_drift
 from dafxtool.audio.io import load_audio
-from dafxtool.audio.level import is_silent, normalise_peak
+from dafxtool.audio.level import is_same_audio, is_silent
 from dafxtool.audio.resample import resample
 from dafxtool.config import SPLITS, SegmentConfig, SplitConfig
-from dafxtool.dataset.pair import Pair
+from dafxtool.dataset.pair import Pair, level_recordings
 from dafxtool.dataset.pair_files import PairFiles
 from dafxtool.dataset.recorded_effects import RecordedEffect, recorded_effects
 from dafxtool.dataset.recordings import RecordingSet, build_catalogue
@@ -436,10 +436,9 @@ def _batches(source: _Source, config: SegmentConfig) -> Iterator[list[Pair]]:
         stop = min(start + config.n_samples, last)
         cut = np.zeros((2, config.n_samples), np.float32)
         cut[:, : stop - start] = dry[start:stop], wet[start:stop]
-        audio = np.stack([normalise_peak(each, config.level_dbfs) for each in cut])
-        batch.append(
-            Pair(audio, source.effect, source.setting, source.recording, start, source.split)
-        )
+        audio, gains_db = level_recordings(cut[0], cut[1], config)
+        labels = (source.effect, source.setting, source.recording, start, source.split)
+        batch.append(Pair(audio, *labels, gains_db, is_same_audio(audio[0], audio[1], {0})))
         if len(batch) == SEGMENTS_WRITTEN_TOGETHER:
             yield batch
             batch = []

@@ -17,10 +17,11 @@ from dafxtool.config import SPLITS, SegmentConfig
 from dafxtool.dataset.import_pairs import ImportPlan, ImportResult, summary
 from dafxtool.dataset.pair import Pair
 from dafxtool.dataset.recordings import Recording, RecordingSet, Track
-from dafxtool.dataset.writers import CSV_FILE, DESCRIPTION, TABLE, open_hdf5_writer
+from dafxtool.dataset.writers import CSV_FILE, DESCRIPTION, TABLE, UNCHANGED, open_hdf5_writer
 from dafxtool.effects.apply import parse_effect
 from dafxtool.effects.effect import Effect, EffectChoice
 from dafxtool.errors import DafxError, InputError, RecordingError
+from dafxtool.storage import GAINS
 from dafxtool.utils.progress import SILENT, Progress
 
 Line = dict[str, str]
@@ -76,9 +77,10 @@ def import_rendered_folder(
     with open_hdf5_writer(output, plan, configuration, False, overwrite) as writer:
         for row, i in enumerate(kept):
             audio = np.stack([load_audio(folder / lines[i][side])[0] for side in ("dry", "wet")])
-            pair = Pair(
-                audio, indices[i], settings[i], recordings[i], offsets[i], lines[i]["split"]
-            )
+            line = lines[i]
+            labels = (indices[i], settings[i], recordings[i], offsets[i], line["split"])
+            gains_db = (float(line.get(GAINS[0]) or "nan"), float(line.get(GAINS[1]) or "nan"))
+            pair = Pair(audio, *labels, gains_db, line.get(UNCHANGED) == "1")
             writer.put(np.array([row]), [pair], [])
             progress.advance()
     progress.finish()

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 import dafxtool
-from dafxtool.cli import COMMANDS
+from dafxtool.cli import COMMANDS, module_of
 
 FOLDER = Path(dafxtool.__file__).parent / "cli"
 # Commands whose function is not part of the interface: they serve people at a terminal.
@@ -46,7 +46,7 @@ def imported_calls(tree: ast.AST) -> list[str]:
 
 @pytest.mark.parametrize("name", COMMANDS)
 def test_a_command_calls_one_public_function(name):
-    tree = ast.parse((FOLDER / f"{name}.py").read_text("utf-8"))
+    tree = ast.parse((FOLDER / f"{module_of(name)}.py").read_text("utf-8"))
     if name in OTHERS:
         assert imported_calls(tree).count(OTHERS[name]) == 1
         assert public_calls(tree) == []
@@ -58,7 +58,7 @@ def test_every_public_function_of_the_pipeline_has_a_command():
     called = {
         call
         for name in COMMANDS
-        for call in public_calls(ast.parse((FOLDER / f"{name}.py").read_text("utf-8")))
+        for call in public_calls(ast.parse((FOLDER / f"{module_of(name)}.py").read_text("utf-8")))
     }
     assert set(dafxtool.__all__) - called == {
         "load_audio",
