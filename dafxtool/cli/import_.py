@@ -18,7 +18,7 @@ from dafxtool.cli._options import (
     seed_option,
     strict_option,
 )
-from dafxtool.cli._output import Table, progress_from, report, skipped_lines
+from dafxtool.cli._output import Table, progress_from, report, skipped_entries, skipped_lines
 from dafxtool.cli._segments import segment_options, take_segment_options
 
 
@@ -92,7 +92,15 @@ def command(dry: Path, wet: Path | None, as_json: bool, **options: Any) -> None:
     splits = ", ".join(f"{n} {name}" for name, n in result.pairs_per_split.items())
     lines = [Table(("dry", "wet", "setting", "latency", "segments", "split"), result.rows())]
     report(
-        vars(result) | {"recordings": [vars(each) for each in result.recordings]},
+        {
+            "output": result.path,
+            "n_pairs": result.n_pairs,
+            "pairs_per_effect": result.pairs_per_effect,
+            "pairs_per_split": result.pairs_per_split,
+            "seconds": result.seconds,
+            "recordings": [vars(each) for each in result.recordings],
+            "skipped": skipped_entries(result.skipped),
+        },
         as_json,
         [
             *(lines if result.recordings else []),
