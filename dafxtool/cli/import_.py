@@ -97,7 +97,7 @@ def command(dry: Path, wet: Path | None, as_json: bool, **options: Any) -> None:
             "n_pairs": result.n_pairs,
             "pairs_per_effect": result.pairs_per_effect,
             "pairs_per_split": result.pairs_per_split,
-            "seconds": result.seconds,
+            "audio_seconds": result.seconds,
             "recordings": [vars(each) for each in result.recordings],
             "skipped": skipped_entries(result.skipped),
         },
