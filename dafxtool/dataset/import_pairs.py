@@ -112,6 +112,7 @@ class ImportPlan:
     segments: SegmentConfig
     effects: tuple[EffectChoice, ...]
     effect_indices: NDArray[np.int64]
+    stereo: bool = False
 
     @property
     def n_rows(self) -> int:
