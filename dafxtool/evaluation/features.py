@@ -101,7 +101,10 @@ class EvaluationData:
         trivial: list[Any] = []
         variants: dict[str, list[NDArray[np.float64]]] = {}
         self.closed_form = self._closed_form()
-        compute_descriptors, descriptors = Descriptors(*self.run.model.shape[1:]), []
+        _, n_bins, n_frames = self.run.model.shape
+        exponent = self.run.spectrogram_config.exponent
+        compute_descriptors = Descriptors(n_bins, n_frames, exponent)
+        descriptors = []
         self.mean_spectrogram = self._mean_spectrogram()
         test = set(self.rows.test.tolist())
         progress.start("reading and embedding", len(self.labels), "segment")

@@ -23,6 +23,9 @@ they hold nothing of when something sounded, and little of what:
   phase between bands: tremolo, moving notches;
 - quiet: the level of the quietest frames of each band, dry and wet.
 
+A difference whose energy is under INAUDIBLE_DB of the dry segment's is left out first: fine and
+others magnify what is small, and would describe rounding noise.
+
 Linear probes tell effects and settings from them better than from principal components of the
 spectrograms or from mean mel spectra: docs/model.md has the figures.
 """
@@ -33,6 +36,7 @@ from itertools import pairwise
 
 import numpy as np
 import torch
+from scipy.fft import next_fast_len
 from torch import Tensor, nn
 
 from dafxtool.models.linear_basis import split_frames
@@ -52,6 +56,7 @@ SMALLEST_SHIFT = 3  # bins: a window is as wide
 MOST_SHIFT = 0.68  # of the bins
 SMOOTHED_BINS = 31  # of 1025; what is as broad is the spectrum's own shape
 SHIFT_REGULARISATION = 0.05
+SHIFT_FRAME_STEP = 2  # every second frame: the mean over frames hardly changes
 SMALL_DIFFERENCE = 0.01  # in standardised units; below it linear, above it logarithmic
 SMALL_GAIN = 0.02  # natural logarithm after the power law; below it linear, above it logarithmic
 SMALLEST_MOVEMENT = 1e-3  # in standardised units
@@ -60,6 +65,7 @@ MOST_RESPONSE_LAGS = 24  # frames: how far a gain follows a level
 N_MODULATION_STEPS = 20
 NEIGHBOUR_BANDS = 4  # between bands whose modulation is compared
 QUIET_SHARE = 0.1  # of the frames
+INAUDIBLE_DB, AUDIBLE_DB = -80.0, -70.0  # energy of wet minus dry against that of dry
 
 
 class Descriptors(nn.Module):
@@ -68,8 +74,9 @@ class Descriptors(nn.Module):
     bands: Tensor
     coarse_bands: Tensor
 
-    def __init__(self, n_bins: int, n_frames: int) -> None:
+    def __init__(self, n_bins: int, n_frames: int, exponent: float = 0.3) -> None:
         super().__init__()
+        self._root = max(1, round(1 / exponent))  # whole, since other powers are slow
         self.n_lags = max(1, min(MOST_LAGS, n_frames - 1))
         self._edges = _log_steps(1, self.n_lags, N_LAG_STEPS)
         self._comb_edges = _log_steps(SMALLEST_COMB_LAG, n_bins - 1, N_BIN_LAG_STEPS)
@@ -84,6 +91,7 @@ class Descriptors(nn.Module):
 
     def forward(self, spectrogram: Tensor) -> Tensor:
         dry, wet = split_frames(spectrogram)  # (batch, n_frames, n_bins)
+        wet = self._without_inaudible(dry, wet)
         dry_bands, wet_bands = dry @ self.bands, wet @ self.bands
         difference = wet_bands - dry_bands
         mean, by_level = difference.mean(dim=1), _by_level(dry_bands, difference)
@@ -104,9 +112,23 @@ class Descriptors(nn.Module):
         ]
         return torch.cat([part.flatten(1) for part in parts], dim=1)
 
+    def _without_inaudible(self, dry: Tensor, wet: Tensor) -> Tensor:
+        """Wet frames; dry ones where the whole difference is inaudible; in between a mix."""
+        floor = dry.amin(dim=(1, 2), keepdim=True)
+        dry_magnitude, wet_magnitude = (
+            (x - floor).clamp_min(0).pow(self._root) for x in (dry, wet)
+        )
+        energies = [
+            magnitude.square().sum(dim=(1, 2), keepdim=True)
+            for magnitude in (wet_magnitude - dry_magnitude, dry_magnitude)
+        ]
+        level_db = 10 * (energies[0] / energies[1].clamp_min(1e-12) + 1e-20).log10()
+        part = ((level_db - INAUDIBLE_DB) / (AUDIBLE_DB - INAUDIBLE_DB)).clamp(0, 1)
+        return dry + (wet - dry) * part * part * (3 - 2 * part)
+
     def _echoes(self, dry: Tensor, wet: Tensor) -> Tensor:
         """(batch, N_REGIONS, lags): the largest and the mean response in each step of lags."""
-        length = 2 * dry.shape[1]
+        length = next_fast_len(2 * dry.shape[1], real=True)
         dry, wet = (
             torch.fft.rfft(x - x.mean(dim=1, keepdim=True), length, dim=1) for x in (dry, wet)
         )
@@ -130,7 +152,8 @@ class Descriptors(nn.Module):
 
     def _shift(self, dry: Tensor, wet: Tensor) -> Tensor:
         """(batch, 3, lags): of each step of shifts the largest and the mean, and up less down."""
-        length = 2 * dry.shape[2]
+        length = next_fast_len(2 * dry.shape[2], real=True)
+        dry, wet = (x[:, ::SHIFT_FRAME_STEP] for x in (dry, wet))
         dry, wet = (torch.fft.rfft(x - self._smooth(x), length, dim=2) for x in (dry, wet))
         cross, power = (wet * dry.conj()).mean(dim=1), dry.abs().square().mean(dim=1)
         floor = SHIFT_REGULARISATION * power.mean(dim=1, keepdim=True) + 1e-9
@@ -163,7 +186,8 @@ class Descriptors(nn.Module):
             ],
             dim=1,
         )
-        quiet = [each.quantile(QUIET_SHARE, dim=1) @ self.coarse_bands for each in (dry, wet)]
+        rank = 1 + round(QUIET_SHARE * (dry.shape[1] - 1))
+        quiet = [each.kthvalue(rank, dim=1).values @ self.coarse_bands for each in (dry, wet)]
         shape = transfer - transfer.mean(dim=1, keepdim=True)
         return [
             transfer,
@@ -269,7 +293,7 @@ def _following(level: Tensor, gain: Tensor) -> Tensor:
     causes = torch.stack([level, rise.clamp_min(0), (-rise).clamp_min(0)], dim=1)
     causes = causes - causes.mean(dim=2, keepdim=True)
     gain = (gain - gain.mean(dim=1, keepdim=True))[:, None]
-    length = 2 * level.shape[1]
+    length = next_fast_len(2 * level.shape[1], real=True)
     spectra = [torch.fft.rfft(each, length, dim=2) for each in (causes, gain)]
     covariance = torch.fft.irfft(spectra[0].conj() * spectra[1], length, dim=2)
     covariance = torch.cat([covariance[..., length - 4 :], covariance[..., : n_lags + 1]], dim=2)

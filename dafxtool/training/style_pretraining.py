@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 STYLE_BATCH, STYLE_RATE = 64, 2e-3  # of the fit of the style to the labels
-STYLE_NOISE = 0.5  # in deviations of each descriptor
+STYLE_NOISE = 0.3  # in deviations of each descriptor
 STYLE_DECAY = 1.0
-SETTING_SHARE = 0.3  # weight of a setting's error against its effect's name
+SETTING_SHARE = 1.0  # weight of a setting's error against its effect's name
 STYLE_PRIOR = 0.3  # keeps the style near the prior, whose deviation is 1

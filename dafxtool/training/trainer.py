@@ -38,7 +38,7 @@ from dafxtool.training.style_pretraining import (
 from dafxtool.utils.progress import SILENT, Progress
 
 VALIDATION_ROWS = 512
-PRINCIPAL_ROWS = 4000  # of the training split, which the linear part is fitted on
+PRINCIPAL_ROWS = 1200  # of the training split, which the linear part is fitted on
 CHANGE_ROWS = 256  # of it, which the coefficients of the change are chosen on
 STEPS_BETWEEN_CHECKS = 16  # of the time limit, in the fit of the style
 
@@ -153,12 +153,14 @@ class Trainer:
         if not model.n_style:
             self.prepared = not is_over()
             return
-        described = torch.cat([model.describe(batch) for batch in batches()])
+        described = self._describe_rows(training, is_over)
         model.prepare_style(described)
         if self._n_effects and not self._labels_along:
             progress.message("fitting the style to effects and settings")
-            self._fit_style(described, training.targets(positions), is_over)
+            self._fit_style(described, training.targets(np.arange(len(described))), is_over)
         self.prepared = not is_over()
+        if len(described) == len(training):
+            self._described = model.standardised_descriptors(described)
 
     def fit_change(self, training: SplitLoader) -> None:
         """Choose what is coded of the wet channel beyond the present prediction."""
@@ -182,16 +184,24 @@ class Trainer:
         In batches of one size and order, so that a resumed run has the same numbers. Nothing is
         kept if is_over returns True before the end: then there is no time for a step either.
         """
-        if not isinstance(self.model, ResidualVAE) or not self.model.n_style:
+        model = self.model
+        if not isinstance(model, ResidualVAE) or not model.n_style or self._described is not None:
             return
-        model, n = self.model, len(training)
+        described = self._describe_rows(training, is_over)
+        if len(described) == len(training):
+            self._described = model.standardised_descriptors(described)
+
+    def _describe_rows(self, training: SplitLoader, is_over: Callable[[], bool]) -> Tensor:
+        """Descriptors (n, n_descriptors) of the first n rows: all, or as many as time allows."""
+        assert isinstance(self.model, ResidualVAE)
+        n = len(training)
         parts = (np.arange(i, min(i + 32, n)) for i in range(0, n, 32))
-        described = []
+        described: list[Tensor] = []
         for batch in training.batches(parts):
-            if is_over():
-                return
-            described.append(model.describe(batch))
-        self._described = model.standardised_descriptors(torch.cat(described))
+            if described and is_over():
+                break
+            described.append(self.model.describe(batch))
+        return torch.cat(described)
 
     def _fit_style(self, described: Tensor, targets: Targets, is_over: Callable[[], bool]) -> None:
         """Let the style tell effects and settings; the decoder learns to follow it afterwards.

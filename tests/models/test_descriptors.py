@@ -123,6 +123,18 @@ def test_what_is_small_is_drawn_large(describe):
     assert abs(expected[0]) > 0.1 * expected[2]
 
 
+@pytest.mark.parametrize(("level_db", "is_ignored"), [(-100, True), (-84, True), (-60, False)])
+def test_differences_under_80_db_are_ignored(describe, level_db, is_ignored):
+    """Magnitudes are amplitude ** 0.3, with silence at 0, as in a standardised spectrogram."""
+    amplitude = noise() ** (1 / 0.3)
+    amplitude[..., 0] = 0
+    other = noise(seed=1) ** (1 / 0.3)
+    other *= 10 ** (level_db / 20) * (amplitude.norm() / other.norm())
+    dry, wet = amplitude**0.3, (amplitude + other) ** 0.3
+    same, found = (describe(torch.cat([dry, x], dim=1)) for x in (dry, wet))
+    assert torch.equal(found, same) == is_ignored
+
+
 def test_a_compressor_is_told_by_level(describe):
     """Loud frames made softer: the difference falls from quarter to quarter of the dry level."""
     dry = noise()

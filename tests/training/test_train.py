@@ -29,6 +29,7 @@ from dafxtool.models.checkpoint import (
     read_checkpoint,
     save_checkpoint,
 )
+from dafxtool.models.residual import ResidualVAE
 from dafxtool.models.run import load_run
 from dafxtool.training.loader import SplitLoader
 from dafxtool.training.run_writer import read_metrics
@@ -272,14 +273,33 @@ def test_cached_descriptors_leave_the_loss_curve_as_it_is(spectrograms_file):
             trainer = Trainer(made, reader.row_shape, "cpu", 2, rows.n_parameters)
             trainer.prepare(rows)
             trainer.fit_change(rows)
-            if is_cached:
-                trainer.describe(rows)
+            if not is_cached:
+                trainer._described = None
             losses = [
                 trainer.step(*rows.batches([positions]), positions=positions)[0]
                 for positions in data_order(len(rows), made.training, 0)
             ]
             curves.append(torch.stack(losses))
     torch.testing.assert_close(curves[1], curves[0], rtol=1e-4, atol=0)
+
+
+def test_the_style_is_fitted_to_all_rows_whose_descriptors_are_computed_once(
+    spectrograms_file, monkeypatch
+):
+    described = []
+    original = ResidualVAE.describe
+    monkeypatch.setattr("dafxtool.training.trainer.PRINCIPAL_ROWS", 4)
+    monkeypatch.setattr(
+        ResidualVAE, "describe", lambda self, x: described.append(len(x)) or original(self, x)
+    )
+    with storage.Hdf5Reader(spectrograms_file, storage.SPECTROGRAMS) as reader:
+        rows = SplitLoader(reader, reader.labels.rows_of(("train",)), "cpu")
+        trainer = Trainer(
+            with_training(label_steps=5), reader.row_shape, "cpu", 2, rows.n_parameters
+        )
+        trainer.prepare(rows)
+        trainer.describe(rows)
+    assert sum(described) == len(rows) > 4
 
 
 def test_a_model_without_a_predictor_is_complete_in_closed_form(spectrograms_file, tmp_path):
