@@ -105,7 +105,7 @@ def interpolate(
         magnitudes = linear_magnitude(decoded, constants, run.spectrogram_config)
         magnitudes[[0, -1]] = a.magnitude, b.magnitude
         quieten_pauses(magnitudes)
-        match_levels(magnitudes, positions)
+    match_levels(magnitudes, positions)
     result = Interpolation(
         a, b, positions, latents, magnitudes, errors[0], errors[1], spherical, detailed
     )

@@ -13,6 +13,7 @@ from dafxtool.latents.interpolate import (
     GAP_SECONDS,
     draw_interpolation,
     interpolate,
+    match_levels,
     quieten_pauses,
     save_interpolation_audio,
     write_interpolation_table,
@@ -116,9 +117,19 @@ def test_a_detailed_interpolation_keeps_the_originals(ends, run):
     np.testing.assert_array_equal(result.magnitudes[1, 0], ends[0].magnitude[0])
 
 
+def test_the_level_of_each_detailed_step_lies_between_those_of_the_ends(ends, run):
+    magnitude = ends[1].magnitude * np.float32([[[1.0]], [[0.1]]])  # wet 20 dB quieter
+    quiet = Example(**{**vars(ends[1]), "magnitude": magnitude})
+    result = interpolate(ends[0], quiet, run, 5, detailed=True)
+    level = 10 * np.log10(np.square(result.magnitudes[:, 1]).mean(axis=(1, 2)))
+    t = result.positions
+    np.testing.assert_allclose(level, (1 - t) * level[0] + t * level[-1], atol=0.1)
+
+
 def test_a_detailed_interpolation_is_nearer_to_the_rendered_effect_than_a_cross_fade(
     recordings, run
 ):
+    """Both have the level between the ends, which for a modulator is the true one."""
     modulator, _ = chosen("ring-modulator")[0]
     a, truth, b = (
         load_example(
@@ -126,13 +137,20 @@ def test_a_detailed_interpolation_is_nearer_to_the_rendered_effect_than_a_cross_
         )
         for hertz in (400.0, 800.0, 1600.0)
     )
+    config = run.spectrogram_config
+    ends = [compress(each.magnitude, config).numpy() for each in (a, b)]
+    fade = np.stack([a.magnitude, ((ends[0] + ends[1]) / 2) ** (1 / config.exponent), b.magnitude])
+    match_levels(fade, np.float32([0, 0.5, 1]))
     middle = interpolate(a, b, run, 3, detailed=True).magnitudes[1, 1]
-    law = [
-        compress(each, run.spectrogram_config).numpy()
-        for each in (a.magnitude[1], b.magnitude[1], truth.magnitude[1], middle)
+    errors = [
+        np.mean(
+            np.square(compress(each, config).numpy() - compress(truth.magnitude[1], config).numpy())
+        )
+        for each in (middle, fade[1, 1])
     ]
-    cross_fade = np.mean(np.square((law[0] + law[1]) / 2 - law[2]))
-    assert np.mean(np.square(law[3] - law[2])) < 0.8 * cross_fade
+    assert errors[0] < 0.8 * errors[1]
+    levels = [20 * np.log10(np.linalg.norm(each)) for each in (middle, truth.magnitude[1])]
+    assert abs(levels[0] - levels[1]) < 1
 
 
 def test_a_detailed_interpolation_is_of_one_recording(ends, recordings, run):
