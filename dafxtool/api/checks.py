@@ -21,7 +21,7 @@ from dafxtool.effects.apply import parse_effect
 from dafxtool.effects.vst3.files import find_plugin, plugin_binary
 from dafxtool.effects.vst3.preset import class_id, is_preset
 from dafxtool.errors import ArgumentError, InputError
-from dafxtool.models.checkpoint import find_checkpoint, newest_run
+from dafxtool.models.checkpoint import find_checkpoint
 from dafxtool.utils.device import check_device
 
 if TYPE_CHECKING:
@@ -65,10 +65,8 @@ def check_settings(device: str = "auto", config: Path | None = None) -> None:
 
 
 def check_run(run: Run | Path | None) -> None:
-    """Refuse a path that is no run, and None where runs/ holds none."""
-    if run is None:
-        newest_run()
-    elif isinstance(run, Path):
+    """Refuse a path that is no run, and None where there is none to take."""
+    if run is None or isinstance(run, Path):
         find_checkpoint(run)
 
 

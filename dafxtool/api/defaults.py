@@ -20,6 +20,7 @@ from dafxtool.config import Configuration
 from dafxtool.effects.apply import known_effects, parse_effect
 from dafxtool.effects.effect import Effect, EffectChoice
 from dafxtool.errors import ConfigError, FormatError, InputError
+from dafxtool.models.checkpoint import default_run, is_pretrained
 from dafxtool.spectrogram.compute import compute_spectrograms
 from dafxtool.storage.layout import COMMAND_FOR
 from dafxtool.utils.device import n_cuda_devices
@@ -237,7 +238,7 @@ def loaded_run(
     min_mean_square: float | None = None,
     progress: Progress = SILENT,
 ) -> Run:
-    """Return a run as it is, or load it; None is the newest run in runs/.
+    """Return a run as it is, or load it; None is the newest in runs/, else the pretrained model.
 
     channel, min_mean_square  how recordings are read, in place of the run's configuration
     """
@@ -246,8 +247,12 @@ def loaded_run(
     if run is None or isinstance(run, (str, os.PathLike)):
         import torch
 
+        path = as_path(run) or default_run()
         reason = ", the newest run" if run is None else ""
-        run = load_run(as_path(run), device)
+        if run is None and is_pretrained(path):
+            progress.message("no run in runs/: taking the pretrained model")
+            reason = ""
+        run = load_run(path, device)
         progress.detail(
             f"run {run.path}{reason}, on {run.device}, "
             f"{counted(torch.get_num_threads(), 'thread')} of torch"

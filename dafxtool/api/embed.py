@@ -46,7 +46,7 @@ def embed(
 
     inputs   recordings and folders, cut end to end; or one pairs or spectrograms file. None takes
              the newest such file in the working folder
-    run      a loaded run or its path; None takes the newest in runs/
+    run      a loaded run or its path; None takes the newest in runs/, else the pretrained one
     effects  applied to recordings; without them, dry and wet are the recording itself
     split    "train", "validation", "test" or "all", of an HDF5 file
     output   a file ending in .h5, .csv or .npz; None writes none

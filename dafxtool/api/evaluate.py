@@ -30,7 +30,7 @@ def evaluate(
 ) -> Evaluation:
     """Evaluate reconstruction, effect recognition, settings, leakage, interpolation and drift.
 
-    run        a loaded run or its path; None takes the newest in runs/
+    run        a loaded run or its path; None takes the newest in runs/, else the pretrained one
     pairs      a pairs file with a test split; None takes the run's own
     midpoints  pairs of settings of each effect whose middle is compared with the true rendering
     sounds     segments that are inverted to audio and compared

@@ -127,14 +127,13 @@ def _run(run: Run | PathLike | None, device: str, progress: Progress) -> Run | N
     """Return the run to use; None where there is none, which is no error here."""
     if run is not None:
         return defaults.loaded_run(run, device)
-    from dafxtool.models.pretrained import run_or_pretrained
-
     try:
-        path = run_or_pretrained()
+        path = default_run()
     except InputError:
         progress.message("no run in runs/: there is no map. Train one, or name one with --run.")
         return None
-    progress.message(f"no --run: taking {path}")
+    what = "no run in runs/: taking the pretrained model" if is_pretrained(path) else ""
+    progress.message(what or f"no --run: taking {path}")
     return defaults.loaded_run(path, device)
 
 

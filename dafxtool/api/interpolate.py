@@ -115,7 +115,8 @@ def interpolate(
     """Interpolate between two recordings with one effect, or between two effects on one recording.
 
     recordings        one or two; the second may be given as `b`
-    run               a loaded run or its path; None takes the newest in runs/
+    run               a loaded run or its path; None takes the newest in runs/, else the
+                      pretrained one
     effects           None takes those that the run was trained on: its first for two recordings,
                       its first two for one
     wet_a, wet_b      wet recordings of the ends, in place of effects

@@ -100,7 +100,8 @@ def latent_map(
 
     inputs   one pairs, spectrograms or latents file, or recordings; None takes the newest pairs
              file in the working folder
-    run      a loaded run or its path; None takes the newest in runs/. Not used for a latents file
+    run      a loaded run or its path; None takes the newest in runs/, else the pretrained one.
+             Not used for a latents file
     split    of an HDF5 file; None takes what training has not seen
     method   of projection
     part     "effect": the latents that represent the effect; "all": all of them

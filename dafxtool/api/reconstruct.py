@@ -95,7 +95,7 @@ def reconstruct(
     """Encode and decode inputs.
 
     inputs    one pairs file, or recordings; None takes the newest pairs file in the working folder
-    run       a loaded run or its path; None takes the newest in runs/
+    run       a loaded run or its path; None takes the newest in runs/, else the pretrained one
     effects   applied to recordings; None takes the first two that the run was trained on
     split     of a pairs file; None takes the pairs that training has not seen
     examples  shown of each effect of a pairs file: those nearest to its median error

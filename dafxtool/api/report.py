@@ -31,7 +31,7 @@ def report(
 ) -> ReportResult:
     """Write one HTML page with data, training, map, reconstructions, sweeps and evaluation.
 
-    run      a loaded run or its path; None takes the newest in runs/
+    run      a loaded run or its path; None takes the newest in runs/, else the pretrained one
     pairs    a pairs file; None takes the run's own
     points   of the latent map, how many have audio
     without  parts to leave out: "map", "sweeps", "evaluation"

@@ -232,7 +232,8 @@ run_option = click.option(
     type=PATH,
     shell_complete=_completion.runs,
     metavar="FOLDER",
-    help="Run folder or checkpoint file.  [default: the newest in runs/]",
+    help="Run folder, checkpoint file, or 'pretrained'.  [default: the newest in runs/, else "
+    "pretrained]",
 )
 csv_option = click.option("--csv", type=PATH, metavar="FILE", help="CSV file for the numbers.")
 method_option = click.option(

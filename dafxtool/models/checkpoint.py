@@ -24,16 +24,26 @@ from dafxtool.utils.files import atomic_write
 
 CHECKPOINT_VERSION = 5
 RUNS_FOLDER = Path("runs")
+PRETRAINED_FILE = Path(__file__).with_name("pretrained.pt")
+PRETRAINED = Path("pretrained")  # names the model in the package where no such file exists
 
 
 def find_checkpoint(path: Path | None = None, name: str = "best") -> tuple[Path, Path]:
-    """Run and checkpoint file of a run folder or of a checkpoint; None is the newest run of ./runs.
+    """Find the run and the checkpoint file of a run folder or of a checkpoint.
 
+    path  None takes the newest run of ./runs, else the pretrained model; "pretrained" names it
     name  checkpoint of a run folder to prefer: best or last
     """
-    path = path or newest_run()
+    path = path or default_run()
     file = path
-    if path.is_dir():
+    if is_pretrained(path):
+        file = PRETRAINED_FILE
+        if not file.is_file():
+            raise InputError(
+                f"{path}: this installation holds no pretrained model. Install dafxtool again, or "
+                "name a run."
+            )
+    elif path.is_dir():
         file = path / "checkpoints" / f"{name}.pt"
         if not file.is_file():
             file = path / "checkpoints" / "last.pt"
@@ -47,6 +57,24 @@ def find_checkpoint(path: Path | None = None, name: str = "best") -> tuple[Path,
     if not is_zipfile(file):
         raise _unreadable(file)
     return path, file
+
+
+def default_run(folder: Path = RUNS_FOLDER) -> Path:
+    """Return the newest run of ./runs, or the pretrained model where there is none.
+
+    Raises InputError where there is neither.
+    """
+    try:
+        return newest_run(folder)
+    except InputError:
+        if not PRETRAINED_FILE.is_file():
+            raise
+        return PRETRAINED
+
+
+def is_pretrained(path: Path) -> bool:
+    """Whether a run's path is the name of the model in the package."""
+    return path == PRETRAINED and not path.exists()
 
 
 def newest_run(folder: Path = RUNS_FOLDER) -> Path:

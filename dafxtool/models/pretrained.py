@@ -13,33 +13,9 @@ from typing import Any
 import torch
 
 from dafxtool.errors import InputError
-from dafxtool.models.checkpoint import (
-    RUNS_FOLDER,
-    newest_run,
-    read_checkpoint,
-    save_checkpoint,
-)
+from dafxtool.models.checkpoint import PRETRAINED_FILE, read_checkpoint, save_checkpoint
 
-PRETRAINED_FILE = Path(__file__).with_name("pretrained.pt")
 LARGEST_BYTES = 6_000_000
-
-
-def run_or_pretrained(folder: Path = RUNS_FOLDER, file: Path = PRETRAINED_FILE) -> Path:
-    """Return the newest run of ./runs, or the pretrained model where there is no run.
-
-    Raises InputError where there is neither.
-    """
-    try:
-        return newest_run(folder)
-    except InputError:
-        if not file.is_file():
-            raise
-        return file
-
-
-def is_pretrained(path: Path) -> bool:
-    """Whether a run's path is the model in the package."""
-    return path == PRETRAINED_FILE
 
 
 def pack(contents: Mapping[str, Any], sources: Sequence[Mapping[str, str]]) -> dict[str, Any]:

@@ -129,7 +129,10 @@ class Run(notebook.Displayed):
 
 
 def load_run(path: Path | None = None, device: str = "auto", checkpoint: str = "best") -> Run:
-    """Load a run folder or a checkpoint file; None is the newest run of ./runs."""
+    """Load a run folder, a checkpoint file, or "pretrained", the model in the package.
+
+    None is the newest run of ./runs, else the pretrained model.
+    """
     path, file = find_checkpoint(path, checkpoint)
     return _rebuild(path, file, read_checkpoint(file), pick_device(device))
 

@@ -1,11 +1,14 @@
+import shutil
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
 
 from dafxtool.errors import InputError
-from dafxtool.models import pretrained
-from dafxtool.models.checkpoint import read_checkpoint
-from dafxtool.models.pretrained import pack, run_or_pretrained, write_pretrained
+from dafxtool.models import checkpoint, pretrained
+from dafxtool.models.checkpoint import PRETRAINED, find_checkpoint, read_checkpoint
+from dafxtool.models.pretrained import pack, write_pretrained
 from dafxtool.models.run import load_run
 
 SOURCES = [{"name": "tones", "licence": "CC0", "attribution": "nobody"}]
@@ -39,13 +42,26 @@ def test_a_model_that_is_too_large_is_refused(run, tmp_path, monkeypatch):
     assert not (tmp_path / "model.pt").exists()
 
 
-def test_the_newest_run_comes_before_the_pretrained_model(run, tmp_path):
+def test_the_newest_run_comes_before_the_pretrained_model(run, tmp_path, monkeypatch):
     file = tmp_path / "model.pt"
+    monkeypatch.setattr(checkpoint, "PRETRAINED_FILE", file)
+    monkeypatch.chdir(tmp_path)
     with pytest.raises(InputError, match="no run"):
-        run_or_pretrained(tmp_path / "runs", file)
+        find_checkpoint()
+    with pytest.raises(InputError, match="no pretrained"):
+        find_checkpoint(PRETRAINED)
     write_pretrained(run.path, SOURCES, file)
-    assert run_or_pretrained(tmp_path / "runs", file) == file
+    assert find_checkpoint() == find_checkpoint(PRETRAINED) == (PRETRAINED, file)
     folder = tmp_path / "runs" / "mine" / "checkpoints"
     folder.mkdir(parents=True)
-    (folder / "last.pt").touch()
-    assert run_or_pretrained(tmp_path / "runs", file) == tmp_path / "runs" / "mine"
+    (folder / "last.pt").write_bytes(file.read_bytes())
+    assert find_checkpoint()[1] == Path("runs/mine/checkpoints/last.pt")
+    assert find_checkpoint(PRETRAINED) == (PRETRAINED, file)
+
+
+def test_a_folder_of_the_name_is_not_the_model_in_the_package(run, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    checkpoints = tmp_path / "pretrained" / "checkpoints"
+    checkpoints.mkdir(parents=True)
+    shutil.copy(run.path / "checkpoints" / "best.pt", checkpoints)
+    assert find_checkpoint(PRETRAINED)[1] == Path("pretrained/checkpoints/best.pt")
