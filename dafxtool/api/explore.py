@@ -14,6 +14,7 @@ from dafxtool.api import checks, defaults
 from dafxtool.api.arguments import SILENT, PathLike, Paths, Progress, as_paths
 from dafxtool.audio.find_recordings import find_recordings
 from dafxtool.errors import InputError, MissingDependencyError
+from dafxtool.models.checkpoint import default_run, is_pretrained
 from dafxtool.presets import PRESETS
 
 if TYPE_CHECKING:
