@@ -10,7 +10,7 @@ from dafxtool import __version__
 from dafxtool.explorer.images import image_style
 from dafxtool.explorer.renderer import describe_effect
 from dafxtool.explorer.workspace import Session, Workspace
-from dafxtool.models.pretrained import is_pretrained
+from dafxtool.models.checkpoint import is_pretrained
 from dafxtool.web.page import read_asset
 
 KINDS = {".js": "text/javascript", ".css": "text/css"}
