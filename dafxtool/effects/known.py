@@ -9,6 +9,7 @@ from pathlib import Path
 from dafxtool.effects.builtin import builtin_effects
 from dafxtool.effects.effect import Effect
 from dafxtool.effects.vst3.audit import VALUE_NOT_KEPT
+from dafxtool.effects.vst3.behaviour import is_warning
 from dafxtool.effects.vst3.examine import audited_file, audited_plugin, names_in_file
 from dafxtool.effects.vst3.files import allow, find_plugin
 from dafxtool.effects.vst3.preset import class_id, is_preset, read_preset
@@ -149,7 +150,10 @@ class KnownEffects(Mapping[str, Effect]):
 
 
 def plugin_warnings(effect: Effect) -> list[str]:
-    """Warn of parameters that do not keep their value, and of a plugin that is not repeatable."""
+    """Warn of parameters that do not keep their value, and of what makes a plugin's pairs useless.
+
+    Also of an output other than the left one, and of what is done to make the plugin repeatable.
+    """
     if effect.plugin is None:
         return []
     warnings = [
@@ -162,4 +166,5 @@ def plugin_warnings(effect: Effect) -> list[str]:
             f"{effect.name}: not repeatable. The same audio and setting gave different samples, or "
             "the plugin crashed in this test."
         )
-    return warnings + [f"{effect.name}: {remark}." for remark in effect.plugin.remarks]
+    remarks = filter(is_warning, effect.plugin.remarks)
+    return warnings + [f"{effect.name}: {remark}." for remark in remarks]

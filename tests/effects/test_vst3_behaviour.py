@@ -169,6 +169,11 @@ def test_the_audit_counts_the_trials_without_effect():
     assert result.remarks == (behaviour.SOMETIMES.format(result.n_unchanged, 4),)
 
 
+def test_an_effect_that_some_settings_switch_off_is_no_warning(load_fake):
+    effect = load_fake(Sometimes)
+    assert len(effect.plugin.remarks) == 1 and plugin_warnings(effect) == []
+
+
 def apply_to_ramp(effect):
     return host.apply_in_this_process(effect, ramp(), RATE, effect.complete({}))[0]
 

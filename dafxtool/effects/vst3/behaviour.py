@@ -25,12 +25,13 @@ TRIAL_PEAK = 0.25  # that of segments in a render
 NOTE_SECONDS = 0.2
 NOTES_HZ = (110.0, 220.0, 330.0)
 
-# Remarks, which pairs files store.
+# Remarks, which pairs files store. All but SOMETIMES are also warnings: whether a gate does anything
+# depends on its settings.
 GENERATOR = "generator: the output does not depend on the input"
 METER = "meter: it gives the input back"
 LEVEL_ONLY = "it changes nothing but the level in all trials"
 IMAGE_ONLY = "it changes nothing but the stereo image in all trials"
-SOMETIMES = "in {} of {} trials the output is the input, apart from its level"
+SOMETIMES = "sometimes nothing: in {} of {} trials the output is the input, apart from its level"
 HEARD_IN = "the effect is in the {} output, which is kept"
 
 
@@ -81,6 +82,11 @@ def examine_behaviour(
     if best != "left":
         remarks.append(HEARD_IN.format(best))
     return Behaviour(best, n_unchanged, len(wets), tuple(remarks))
+
+
+def is_warning(remark: str) -> bool:
+    """Return whether a remark is more than information."""
+    return not remark.startswith(SOMETIMES.partition(":")[0])
 
 
 def trial_signal(n_channels: int, sample_rate: int) -> Samples:

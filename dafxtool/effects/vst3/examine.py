@@ -29,7 +29,7 @@ from dafxtool.utils.progress import SILENT, Progress
 from dafxtool.utils.text import slug
 
 # Raise it with every change of the audit: remembered audits of other versions are not used.
-AUDIT_VERSION = 3
+AUDIT_VERSION = 4
 IS_INSTRUMENT = "it is an instrument, without an audio input"
 
 _remembered: dict[tuple[str, str], Any] = {}  # kind and key -> content, in this process
