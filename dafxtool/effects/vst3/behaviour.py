@@ -25,8 +25,8 @@ TRIAL_PEAK = 0.25  # that of segments in a render
 NOTE_SECONDS = 0.2
 NOTES_HZ = (110.0, 220.0, 330.0)
 
-# Remarks, which pairs files store. All but SOMETIMES are also warnings: whether a gate does anything
-# depends on its settings.
+# Remarks, which pairs files store. All but SOMETIMES are warnings, too: whether a gate does
+# anything depends on its settings.
 GENERATOR = "generator: the output does not depend on the input"
 METER = "meter: it gives the input back"
 LEVEL_ONLY = "it changes nothing but the level in all trials"
