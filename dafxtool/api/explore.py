@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
@@ -74,11 +74,12 @@ def explore(
     ) as server:
         from dafxtool.explorer.server import open_browser
 
-        if ready is not None:
-            ready(server.url)
-        if browser and not open_browser(server.url):
-            progress.message("no browser was found: open the address yourself.")
-        server.wait()
+        with suppress(KeyboardInterrupt):
+            if ready is not None:
+                ready(server.url)
+            if browser and not open_browser(server.url):
+                progress.message("no browser was found: open the address yourself.")
+            server.wait()
         return ExploreResult(server.url)
 
 
@@ -115,7 +116,7 @@ def serve(
         server = PageServer(app, host, port)
         if not is_loopback(host):
             progress.message(
-                f"{host}: other machines on this network can open the address with its token."
+                f"{host}: other machines on this network can open {server.network_url}"
             )
         server.start()
         try:

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from dafxtool import storage
 from dafxtool.dataset.pair import render_pair
 from dafxtool.effects.effect import Effect, EffectChoice, sample_setting
-from dafxtool.errors import DafxError, FormatError, InputError
+from dafxtool.errors import DafxError, EffectError, FormatError, InputError
 from dafxtool.explorer.recordings import Source, read_segment
 from dafxtool.latents.embed import embed
 from dafxtool.latents.latent_map import latent_map
@@ -156,10 +156,14 @@ def pairs_file_of(run: Run, folder: Path = Path()) -> Path | None:
 def _rendered_latents(run: Run, built_in: Sequence[Source], progress: Progress) -> Latents:
     """Embed built-in recordings with the run's effects at random settings."""
     config = run.configuration.segments
-    chosen = [
-        EffectChoice(Effect.from_dict(dict(each)).at(config.sample_rate), {})
-        for each in run.effects
-    ]
+    chosen = []
+    for described in run.effects:
+        try:
+            effect = Effect.from_dict(dict(described)).at(config.sample_rate)
+        except EffectError as error:
+            progress.message(str(error))
+        else:
+            chosen.append(EffectChoice(effect, {}))
     count = max(1, N_RENDERED // max(1, len(chosen)))
     rng = np.random.default_rng(0)
     rows, latents = [], []

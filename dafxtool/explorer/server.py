@@ -21,6 +21,7 @@ from dafxtool.utils import signals
 
 SECONDS_BETWEEN_CHECKS = 0.2
 SECONDS_TO_END = 1.0
+WILDCARDS = ("0.0.0.0", "::")
 
 
 class PageServer:
@@ -49,7 +50,14 @@ class PageServer:
     @property
     def url(self) -> str:
         """The address to open, with its token."""
-        name = "127.0.0.1" if self.host in ("0.0.0.0", "::") else self.host
+        return self._url_at("127.0.0.1" if self.host in WILDCARDS else self.host)
+
+    @property
+    def network_url(self) -> str:
+        """The address for other machines."""
+        return self._url_at(_own_address() if self.host in WILDCARDS else self.host)
+
+    def _url_at(self, name: str) -> str:
         shown = f"[{name}]" if ":" in name else name
         return f"http://{shown}:{self.port}/?token={self._token}"
 
@@ -62,11 +70,10 @@ class PageServer:
         self._thread.start()
 
     def wait(self) -> None:
-        """Return after Ctrl-C, or when the server has ended by itself."""
-        with suppress(KeyboardInterrupt):
-            while self._thread.is_alive():
-                time.sleep(SECONDS_BETWEEN_CHECKS)
-                signals.check()
+        """Wait until the server has ended by itself; KeyboardInterrupt after Ctrl-C."""
+        while self._thread.is_alive():
+            time.sleep(SECONDS_BETWEEN_CHECKS)
+            signals.check()
 
     def stop(self) -> None:
         """Stop to answer, and end the plugins' process; work in threads is left to itself."""
@@ -90,6 +97,14 @@ def _bind(host: str, port: int) -> socket.socket:
         ) from error
     bound.listen(64)
     return bound
+
+
+def _own_address() -> str:
+    """Return the address of this machine in its network; nothing is sent to find it."""
+    with suppress(OSError), socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+        probe.connect(("192.0.2.1", 9))  # of a range for documentation (RFC 5737)
+        return str(probe.getsockname()[0])
+    return socket.gethostname()
 
 
 def open_browser(url: str, opener: Callable[[str], Any] = webbrowser.open) -> bool:
