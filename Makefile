@@ -58,6 +58,7 @@ format: $(VENV)/developing ## format the code
 
 bench: $(VENV)/developing ## measure each stage beside a plain implementation (on RECORDINGS=FOLDER)
 	@$(BIN)/python benchmarks/bench_start.py
+	@$(BIN)/python benchmarks/bench_explore.py
 	@set -e; for stage in render spectrogram storage train embed inversion; do \
 		$(BIN)/python benchmarks/bench_$$stage.py $(if $(RECORDINGS),--recordings '$(RECORDINGS)'); \
 	done
