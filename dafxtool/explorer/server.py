@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import socket
 import threading
 import time
@@ -36,9 +37,11 @@ class PageServer:
         self.port = int(self._socket.getsockname()[1])
         self._token = new_token()
         guarded = Guard(app, self._token, host, self.port)
+        # The application reports its own bugs; uvicorn logs the connections that end, too.
+        logging.getLogger("uvicorn.error").disabled = True
         config = uvicorn.Config(
             guarded,
-            log_config=None,  # the command line reports; a refused request is not news
+            log_config=None,
             access_log=False,
             lifespan="off",
             ws="none",
