@@ -38,6 +38,7 @@ def render(
     segments: Mapping[str, Any] | None = None,
     split: Mapping[str, Any] | None = None,
     audio_format: str = "wav",
+    channels: str = "mono",
     preset: str | None = None,
     config: PathLike | None = None,
     seed: int = 0,
@@ -62,6 +63,7 @@ def render(
                       the effect gives the wet segment); by, validation, test (fractions),
                       validation_match, test_match
     audio_format      "wav" or "flac", of an output folder
+    channels          "mono" or "stereo" wet files of an output folder: both outputs of plugins
     preset, config    values to start from, and a TOML file over them
     seed              pair i depends on (seed, i) alone, not on the number of workers
     workers           processes; None takes one for each core
@@ -104,6 +106,7 @@ def render(
             overwrite,
             strict,
             audio_format,
+            channels,
             time_limit_s(),
             cluster,
             progress,

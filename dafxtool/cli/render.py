@@ -70,6 +70,14 @@ if TYPE_CHECKING:
     show_default=True,
     help="Format of the files in an output folder.",
 )
+@click.option(
+    "--channels",
+    type=click.Choice(("mono", "stereo")),
+    default="mono",
+    show_default=True,
+    help="Channels of the wet files in an output folder; stereo keeps both outputs of stereo "
+    "plugins.",
+)
 @preset_option
 @config_option
 @seed_option()

@@ -34,7 +34,7 @@ Unreadable = list[tuple[str, str]]  # (path, reason) of recordings that could no
 class Pair:
     """One row of a dataset: audio and labels.
 
-    audio      (2, n_samples), dry first
+    audio      (2, n_samples), dry first; of a render in stereo (3, n_samples): dry, left, right
     effect     index into the effects of the plan
     setting    effective values, in the parameters' units
     recording  index of the recording
@@ -56,10 +56,10 @@ class Pair:
 def is_unchanged(audio: NDArray[np.float32], effect: Effect) -> bool:
     """Return whether wet is dry within -80 dB, apart from level, sign and reported latency.
 
-    audio  (2, n_samples), dry first
+    audio  (2 or 3, n_samples), dry first
     """
-    latency_samples = sum(file.latency_samples for file in effect.plugins)
-    return is_same_audio(audio[0], audio[1], {0, latency_samples})
+    latencies = {0, sum(file.latency_samples for file in effect.plugins)}
+    return all(is_same_audio(audio[0], channel, latencies) for channel in audio[1:])
 
 
 def render_pair(
@@ -106,15 +106,15 @@ def level_pair(
     wet segment beyond full scale is lowered to full scale, and the dry one by the same factor.
 
     dry     already scaled by `factor`
-    wet     output of the effect for it
+    wet     output of the effect for it, (n_samples,) or (2, n_samples)
 
-    Returns the audio (2, n_samples) and the gains of dry and wet in dB. The wet gain counts from
-    the level of the recording, too: the effect's own level is the level of wet over dry minus the
-    wet gain plus the dry gain.
+    Returns the audio (2 or 3, n_samples) and the gains of dry and wet in dB. The wet gain counts
+    from the level of the recording, too: the effect's own level is the level of wet over dry minus
+    the wet gain plus the dry gain.
     """
     if config.level == "keep":
         common = full_scale_factor(wet)
-        audio = np.stack([dry, wet])
+        audio = np.concatenate([dry[None], np.atleast_2d(wet)])
         if common != 1:
             audio *= common
         gain_db = factor_db(factor) + factor_db(common)
@@ -122,7 +122,8 @@ def level_pair(
     own = peak_factor(wet, config.level_dbfs)
     levelled = normalise_peak(wet, config.level_dbfs)
     dry_gain_db = factor_db(factor)
-    return np.stack([dry, levelled]), (dry_gain_db, dry_gain_db + factor_db(own))
+    audio = np.concatenate([dry[None], np.atleast_2d(levelled)])
+    return audio, (dry_gain_db, dry_gain_db + factor_db(own))
 
 
 def level_recordings(
@@ -227,6 +228,8 @@ class PairRenderer:
         audio, effective, gains_db = render_with_gains(
             segment.audio, plan.effects[index][0], setting, plan.segments
         )
+        if plan.stereo and len(audio) == 2:  # an effect with a single output
+            audio = np.concatenate([audio, audio[1:]])
         unchanged = is_unchanged(audio, plan.effects[index][0])
         labels = (index, effective, segment.recording, segment.offset, split)
         pair = Pair(audio, *labels, gains_db, unchanged)

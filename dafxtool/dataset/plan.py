@@ -7,7 +7,7 @@ number of workers, nor on where an interrupted render was resumed.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -22,6 +22,7 @@ from dafxtool.effects.effect import (
     sample_setting,
     sweep_settings,
 )
+from dafxtool.effects.vst3.output_channel import with_both_outputs
 from dafxtool.errors import ConfigError
 from dafxtool.utils.progress import SILENT, Progress
 
@@ -35,6 +36,7 @@ class RenderPlan:
 
     settings  listed settings of each effect; empty where they are random
     splits    split of pair k of each effect
+    stereo    whether both channels of the wet segments are kept, for audio files
     """
 
     catalogue: RecordingSet
@@ -44,6 +46,14 @@ class RenderPlan:
     splits: tuple[tuple[str, ...], ...]
     seed: int
     strict: bool = False
+    stereo: bool = False
+
+    def in_stereo(self) -> RenderPlan:
+        """Return the plan with both outputs of its effects."""
+        effects = tuple(
+            EffectChoice(with_both_outputs(effect), fixed) for effect, fixed in self.effects
+        )
+        return replace(self, effects=effects, stereo=True)
 
     @property
     def n_rows(self) -> int:

@@ -36,7 +36,7 @@ from dafxtool.dataset.writers import (
 )
 from dafxtool.effects.effect import Effect, EffectChoice
 from dafxtool.effects.vst3.isolation import PLUGIN_SECONDS
-from dafxtool.errors import InputError, PluginError
+from dafxtool.errors import ArgumentError, InputError, PluginError
 from dafxtool.utils import files, notebook, signals
 from dafxtool.utils.child_process import PrintedLog
 from dafxtool.utils.dask_cluster import DaskCluster
@@ -100,6 +100,7 @@ def render(
     overwrite: bool = False,
     strict: bool = False,
     audio_format: str = "wav",
+    channels: str = "mono",
     plugin_seconds: float = PLUGIN_SECONDS,
     cluster: DaskCluster | None = None,
     progress: Progress = SILENT,
@@ -109,7 +110,7 @@ def render(
     A pair fails where its plugin crashes, takes longer than plugin_seconds, or gives silence, NaN
     or infinity. A fresh process tries it again; if that fails too, it is listed as failed. The
     output of plugins goes to log_path(output). With a cluster, its workers render and this process
-    writes.
+    writes. With channels "stereo", the wet files of a folder have both outputs of stereo plugins.
 
     InputError, RecordingError, EffectError, OutputExistsError, DiskError; PluginError for the first
     failed pair if strict, or where all pairs fail.
@@ -117,6 +118,10 @@ def render(
     segments, split = segments or SegmentConfig(), split or SplitConfig()
     _check_output(output, resume, overwrite)
     is_file = _is_pairs_file(output)
+    if channels == "stereo" and is_file:
+        raise ArgumentError(
+            f"{output}: a pairs file is mono. Name a folder as --output, or leave --channels out."
+        )
     plan = make_plan(
         paths,
         effects,
@@ -130,6 +135,7 @@ def render(
         progress,
         exclude=None if is_file else output,  # older audio in it is not a recording
     )
+    plan = plan.in_stereo() if channels == "stereo" else plan
     configuration = _configuration(plan, split, settings, steps)
     if is_file:
         opened = open_hdf5_writer(output, plan, configuration, resume, overwrite)
@@ -166,6 +172,7 @@ def _configuration(
         "effect_names": [effect.name for effect, _ in plan.effects],
         "versions": audio_versions(),
         "sources": digest_of_sources(plan),
+        **({"channels": "stereo"} if plan.stereo else {}),
     }
 
 

@@ -30,6 +30,7 @@ from dafxtool.utils.locks import check_unlocked, sole_writer
 from dafxtool.utils.progress import SILENT, Progress
 
 TABLE, DESCRIPTION, FAILED_TABLE = "pairs.csv", "pairs.json", "lost.csv"
+RIGHT = "wet_right"  # array of the pairs file that a folder in stereo is exported from
 UNCHANGED = "unchanged"  # array of a pairs file, and column of the table
 PAIR_COLUMNS = (
     *("row", "effect", "setting", "recording", "offset", "split"),
@@ -118,7 +119,10 @@ class _Hdf5PairWriter:
         self, rows: NDArray[np.int64], pairs: Sequence[Pair], failed: Sequence[FailedPair]
     ) -> None:
         if pairs:
-            self._put(rows, pairs, [""] * len(pairs), audio=[pair.audio for pair in pairs])
+            columns = {"audio": [pair.audio[:2] for pair in pairs]}
+            if self.plan.stereo:
+                columns[RIGHT] = [pair.audio[2] for pair in pairs]
+            self._put(rows, pairs, [""] * len(pairs), **columns)
         if failed:
             failed_rows = np.array([each.row for each in failed], dtype=np.int64)
             self._put(failed_rows, [each.pair for each in failed], [each.reason for each in failed])
@@ -169,6 +173,7 @@ def open_hdf5_writer(
         columns={
             "audio": ((2, plan.segments.n_samples), np.float32),
             UNCHANGED: ((), np.uint8),
+            **({RIGHT: ((plan.segments.n_samples,), np.float32)} if plan.stereo else {}),
         },
         effect=plan.effect_indices,
         configuration=configuration,
@@ -262,7 +267,9 @@ def _check_space(output: Path, plan: RenderPlan, suffix: str) -> None:
     FLAC files are not counted, because their size is unknown.
     """
     copies = (not _is_started(output)) + (suffix == "wav")
-    n_bytes = copies * plan.n_rows * 2 * plan.segments.n_samples * np.float32().itemsize
+    n_bytes = (
+        copies * plan.n_rows * (2 + plan.stereo) * plan.segments.n_samples * np.float32().itemsize
+    )
     free = shutil.disk_usage(output).free
     if n_bytes > free:
         raise DiskError(
@@ -313,7 +320,10 @@ def _export_pairs(
     progress.start("exporting", len(rows), "pair")
     for index, row in enumerate(rows):
         names = _names(row, suffix)
-        for name, samples in zip(names, pairs.rows(slice(index, index + 1))[0], strict=True):
+        dry, wet = pairs.rows(slice(index, index + 1))[0]
+        if plan.stereo:
+            wet = np.stack([wet, pairs.column(RIGHT, slice(index, index + 1))[0]])
+        for name, samples in zip(names, (dry, wet), strict=True):
             save_audio(folder / name, samples, plan.segments.sample_rate)
         lines.append(
             (

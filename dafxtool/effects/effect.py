@@ -31,7 +31,7 @@ class PluginFile:
     indices: tuple[int, ...] = ()  # of the effect's parameters among those of the plugin
     left_out: tuple[tuple[str, str], ...] = ()  # (name, reason) of the plugin's other parameters
     repeatable: bool = True  # the output has the same bits, whatever was rendered before
-    output_channel: str = "left"  # left, right, mid or side: which output of two is kept
+    output_channel: str = "left"  # which output of two is kept: left, right, mid, side, or both
     latency_samples: int = 0  # that the plugin reports
     remarks: tuple[str, ...] = ()  # of the audit, on what the plugin does to audio
 

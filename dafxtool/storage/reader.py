@@ -183,9 +183,12 @@ class Hdf5Reader:
             position += len(run)
         return output
 
-    def column(self, name: str) -> NDArray[Any]:
-        """Read another column, such as the `mean` of each spectrogram."""
+    def column(self, name: str, rows: slice | None = None) -> NDArray[Any]:
+        """Read another column, such as the `mean` of each spectrogram; all rows by default."""
         try:
+            if rows is not None:
+                where = np.arange(len(self)) if self._present is None else self._present
+                return np.asarray(self._file[name][where[rows]])
             values = np.asarray(self._file[name][:])
             return values if self._present is None else values[self._present]
         except KeyError as error:

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import soundfile
 from arrays import row_arrays
 from datasets import HELPERS, SEGMENTS, SPLIT, chosen, write_recordings
 
@@ -21,7 +22,7 @@ from dafxtool.effects.effect import Effect
 from dafxtool.effects.vst3 import examine, files, isolation
 from dafxtool.effects.vst3.audit_result import MEMORY
 from dafxtool.effects.vst3.memory import can_fill_memory, fill_memory
-from dafxtool.errors import PluginError
+from dafxtool.errors import ArgumentError, OutputExistsError, PluginError
 from dafxtool.utils import child_process
 from dafxtool.utils.child_process import MOST_PRINTED_BYTES
 
@@ -104,6 +105,46 @@ def test_a_plugin_that_reads_fresh_memory_is_rendered_with_zeros(recordings, tmp
         assert MEMORY in described["plugin"]["remarks"]
         dry, wet = np.moveaxis(pairs.rows(slice(0, 8)), 1, 0)
     np.testing.assert_allclose(dry, wet, atol=1e-6)  # both have the same peak
+
+
+@pytest.mark.parametrize("audio_format", ["wav", "flac"])
+def test_a_folder_in_stereo_has_both_outputs_of_a_plugin(
+    faulty_effect, recordings, tmp_path, audio_format
+):
+    mixed = [*chosen("overdrive"), faulty_effect("dryleft")]
+    assert mixed[1][0].plugin.output_channel == "right"
+    options = {"seed": 3, "workers": 2, "audio_format": audio_format}
+    rendered = {}
+    for channels in ("mono", "stereo"):
+        output = tmp_path / channels
+        for resume in (False, True):
+            result = render(
+                *([recordings], output, mixed, SEGMENTS, SPLIT, 4),
+                **options,
+                channels=channels,
+                resume=resume,
+            )
+        assert result.n_pairs == 8 and result.unchanged_per_effect == {"overdrive": 0, "dryleft": 0}
+        rendered[channels] = {
+            path.name: soundfile.read(path, dtype="float32", always_2d=True)[0].T
+            for path in sorted(output.glob(f"*.{audio_format}"))
+        }
+    for row in range(8):
+        names = [f"{row:06d}_{part}.{audio_format}" for part in ("dry", "wet")]
+        dry, wet = (rendered["stereo"][name] for name in names)
+        mono_dry, mono_wet = (rendered["mono"][name] for name in names)
+        assert (len(dry), len(wet), len(mono_wet)) == (1, 2, 1)
+        np.testing.assert_array_equal(dry, mono_dry)
+        if row % 2 == 0:  # a built-in effect has a single output
+            np.testing.assert_array_equal(wet[0], wet[1])
+            np.testing.assert_array_equal(wet[:1], mono_wet)
+        else:
+            np.testing.assert_allclose(wet[0], dry[0], atol=1e-6)  # their peaks are equal
+            np.testing.assert_allclose(wet[1], dry[0] ** 3, atol=1e-6)
+    with pytest.raises(OutputExistsError):
+        render([recordings], output, mixed, SEGMENTS, SPLIT, 4, **options, resume=True)
+    with pytest.raises(ArgumentError, match="mono"):
+        render([recordings], tmp_path / "a.h5", mixed, SEGMENTS, SPLIT, 4, channels="stereo")
 
 
 def test_what_the_user_set_for_memory_is_kept(monkeypatch):

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 from numpy.typing import NDArray
 
+from dafxtool.effects.effect import Effect, Stage
 from dafxtool.errors import PluginError
 
 OUTPUT_CHANNELS = ("left", "right", "mid", "side")
@@ -25,6 +28,16 @@ def choose_output_channel(channel: str) -> None:
 def chosen_output_channel(audited: str) -> str:
     """Return the output channel that the user chose, else the audited one."""
     return audited if _chosen == "auto" else _chosen
+
+
+def with_both_outputs(effect: Effect) -> Effect:
+    """Return the effect with both outputs of its plugin, in a chain those of the last stage."""
+    if effect.stages:
+        *others, (label, last) = effect.stages
+        return replace(effect, stages=(*others, Stage(label, with_both_outputs(last))))
+    if effect.plugin is None or effect.plugin.n_channels < 2:
+        return effect
+    return replace(effect, plugin=replace(effect.plugin, output_channel=BOTH))
 
 
 def keep_output(wet: NDArray[np.float32], channel: str) -> NDArray[np.float32]:

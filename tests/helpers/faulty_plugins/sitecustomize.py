@@ -81,6 +81,16 @@ def process_id(audio):
     return audio / 2 + audio.dtype.type(os.getpid() % 1000 / 1e4)
 
 
+def dry_left(audio):
+    """Put the input on the left output and the effect on the right one; accept stereo only."""
+    if len(audio) != 2:
+        raise ValueError("does not support 1-channel output")
+    wet = audio.copy()
+    wet[1] = audio[1] ** 3
+    return wet
+
+
+STEREO = {"dryleft": dry_left}
 READS_MEMORY = {"memory": fresh_memory, "process": process_id}
 
 
@@ -111,8 +121,8 @@ class FaultyPlugin:
         pass
 
     def process(self, audio, sample_rate, *arguments, **options):
-        if self.fault in READS_MEMORY:
-            return READS_MEMORY[self.fault](audio)
+        if self.fault in {**READS_MEMORY, **STEREO}:
+            return {**READS_MEMORY, **STEREO}[self.fault](audio)
         if abs(audio).max() < 0.2505:  # the trials of an audit, softer than segments: no fault
             return audio.copy()
         return self.process_with_fault(audio)
