@@ -1,4 +1,4 @@
-"""dafxtool: see, hear and learn what audio effects do.
+"""Analyse audio effects with a joint-spectrogram variational autoencoder.
 
 The names below are functions, one for each command of the command line, in the order of the data.
 They are imported on first use, so `import dafxtool` loads neither torch nor matplotlib.

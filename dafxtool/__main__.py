@@ -1,4 +1,4 @@
-"""python -m dafxtool: the same as the command dafxtool."""
+"""Run the command line with `python -m dafxtool`."""
 
 from dafxtool.cli import main
 

@@ -1,4 +1,4 @@
-"""Configuration dataclasses of all stages; their defaults are the preset `default`."""
+"""Define the configuration of all stages; the defaults are the preset `default`."""
 
 from __future__ import annotations
 

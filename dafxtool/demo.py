@@ -247,7 +247,7 @@ class _Demo:
 
     @cached_property
     def model(self) -> Run:
-        """The trained model."""
+        """Return the trained model."""
         return load_run(self.folder / "run", self.device)
 
     def _copy_recordings(self, output: Path) -> None:

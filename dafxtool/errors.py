@@ -1,4 +1,4 @@
-"""Exceptions for errors that the user can fix.
+"""Define exceptions for errors that the user can fix.
 
 The message of a DafxError names the file or option, the problem, the values found and expected, and
 what to do. The command line prints it and exits with status 1. Any other exception is a bug and is

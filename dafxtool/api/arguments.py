@@ -1,4 +1,4 @@
-"""Accept arguments in the forms that callers have them: text, paths, one or several."""
+"""Convert arguments of the Python functions: text to paths, one value to a list."""
 
 from __future__ import annotations
 

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 
 def is_one_of_several() -> bool:
-    """Whether torchrun started this process with others, which share one check and its error."""
+    """Return whether torchrun started this process with others; only the first one checks."""
     return os.environ.get("WORLD_SIZE", "1") != "1"
 
 

@@ -1,4 +1,4 @@
-"""Parts of results that a notebook shows: tables, figures, and players for arrays of audio."""
+"""Show results in a notebook: tables, figures, and players for arrays of audio."""
 
 from __future__ import annotations
 

@@ -183,7 +183,7 @@ def _check_arguments(
     names: Sequence[EffectLike],
     plugins: Sequence[Path],
 ) -> None:
-    """Refuse numbers of recordings, effects and wet recordings that do not fit together."""
+    """Check that the numbers of recordings, effects and wet recordings fit together."""
     if not 1 <= len(paths) <= 2:
         raise ArgumentError(f"{len(paths)} recordings (expected one or two).")
     if all(wets) and (names or plugins):
@@ -195,7 +195,7 @@ def _check_arguments(
 def _check_number(
     n_effects: int, paths: Sequence[Path], wets: tuple[Path | None, Path | None]
 ) -> None:
-    """One recording takes two effects; two recordings, or a wet one, take one or two."""
+    """Check the number of effects: two for one recording, one or two otherwise."""
     least = _least_effects(paths, wets)
     if not least <= n_effects <= 2:
         wanted = "two, such as delay and overdrive" if least == 2 else "one or two"

@@ -68,7 +68,7 @@ def train(
     values = dict(training or {}) | {"max_steps": steps, "max_minutes": minutes}
     overrides = {"training": values, "model": {"n_latent": latents}}
     arguments = (as_path(data), as_path(output), preset, as_path(config), overrides, resume)
-    if not checks.is_one_of_several():  # else the first process checks, and tells the others
+    if not checks.is_one_of_several():  # else the first process checks
         checks.check_settings(device, as_path(config))
         _check(*arguments, overwrite, wandb)
     from dafxtool.training.distributed import joined

@@ -35,7 +35,7 @@ class Clip:
 
     @property
     def resource(self) -> Any:
-        """The FLAC file in the package, as an importlib Traversable: the package may be zipped."""
+        """Return the FLAC file as an importlib Traversable, because the package may be zipped."""
         return files("dafxtool.audio") / "clips" / self.family / self.file_name
 
     def read(self) -> NDArray[np.float32]:

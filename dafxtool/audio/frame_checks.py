@@ -33,7 +33,7 @@ class Layout:
     container: str
     n_bytes: int  # of the file
     n_data_bytes: int | None = None  # of uncompressed audio
-    n_samples: int | None = None  # of each channel; None: only the decoder can tell
+    n_samples: int | None = None  # of each channel; None: only the decoder knows
     entry: str = "anywhere"  # where decoding may start: "anywhere", "earlier" (Vorbis), "start"
     n_last: int = 0  # samples of the last pages, where decoding may not start (Vorbis)
     prefix: bytes = b""

@@ -126,9 +126,9 @@ def load_segment(
     info              result of read_info(path), which is called without it
     returns           (n_samples,), the same bits as the slice of the complete recording
 
-    Only what is needed is decoded, except for MP3, Opus and files for PyAV, which are decoded from
-    the start. RecordingError as of load_audio, for a segment outside of the recording, and for a
-    file that has changed since read_info.
+    Only the segment is decoded; MP3, Opus and files for PyAV are decoded from the start.
+    RecordingError as of load_audio, for a segment outside of the recording, and for a file that
+    has changed since read_info.
     """
     if info is None or info.layout is None:
         info = _read_info_again(path, info)

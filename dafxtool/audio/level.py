@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 # Peak of -400 dBFS. Scaling audio near the smallest float32 numbers would give infinities.
 SILENCE = 1e-20
-SAME_DB = -80.0  # of a difference that is not heard, relative to the audio
+SAME_DB = -80.0  # of an inaudible difference, relative to the audio
 BELOW_FULL_SCALE = 1 - 1e-6  # so that rounding to float32 does not exceed full scale
 
 

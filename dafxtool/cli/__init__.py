@@ -1,4 +1,4 @@
-"""The command line: one short file for each command, which parses, calls the library and reports.
+"""Define the command line; each command has a short file that calls one library function.
 
 A command is the attribute `command` of the module of its name, imported only when it is invoked.
 Command modules import nothing slow at their top, so that help is quick. Errors of the user end here

@@ -1,4 +1,4 @@
-"""Options that several commands share: one name, one help text and one meaning each."""
+"""Define the options that several commands share, each with one name and one help text."""
 
 from __future__ import annotations
 
@@ -60,14 +60,14 @@ class DeviceType(click.ParamType):
 
 
 def output_option(default: str, what: str = "Output file.") -> Callable[[F], F]:
-    """-o/--output, as `output: Path | None`; `default` describes what None becomes."""
+    """Add -o/--output as `output: Path | None`; `default` describes the value of None."""
     return click.option(
         "-o", "--output", type=PATH, metavar="PATH", help=f"{what}  [default: {default}]"
     )
 
 
 def seed_option(default: int | None = 0) -> Callable[[F], F]:
-    """--seed, as `seed`; a default of None leaves it to the configuration."""
+    """Add --seed as `seed`; a default of None leaves it to the configuration."""
     shown = "the configuration's" if default is None else str(default)
     return click.option(
         "--seed",
@@ -102,7 +102,7 @@ _verbose_option = click.option(
 
 
 def progress_options(command: F) -> F:
-    """-q/--quiet and -v/--verbose."""
+    """Add -q/--quiet and -v/--verbose."""
     return _quiet_option(_verbose_option(command))
 
 
@@ -163,7 +163,7 @@ _plugin_channel = click.option(
 
 
 def plugin_option(command: F) -> F:
-    """--plugin and --plugin-preset, as `plugins: tuple[Path, ...]`; other options of plugins."""
+    """Add --plugin and --plugin-preset as `plugins: tuple[Path, ...]`, and options of plugins."""
 
     @functools.wraps(command)
     def with_presets(
@@ -205,7 +205,7 @@ def plugin_option(command: F) -> F:
 
 
 def channel_option(default: str) -> Callable[[F], F]:
-    """--channel, as `channel: str | None`; `default` describes what None becomes."""
+    """Add --channel as `channel: str | None`; `default` describes the value of None."""
     return click.option(
         "--channel",
         metavar="first|mean|loudest|N",
@@ -223,7 +223,7 @@ min_mean_square_option = click.option(
 
 
 def reading_options(command: F) -> F:
-    """--channel and --min-mean-square, as `channel` and `min_mean_square`; None: the run's."""
+    """Add --channel and --min-mean-square; None takes the values of the run."""
     return channel_option("the run's, first")(min_mean_square_option(command))
 
 
@@ -246,7 +246,7 @@ method_option = click.option(
 
 
 def split_option(default: str) -> Callable[[F], F]:
-    """--split, as `split`: a name, or None for the default."""
+    """Add --split as `split`: a name, or None for the default."""
     return click.option(
         "--split",
         type=click.Choice(("train", "validation", "test", "all")),
@@ -255,7 +255,7 @@ def split_option(default: str) -> Callable[[F], F]:
 
 
 def effect_options(command: F) -> F:
-    """--effect and --plugin, as `effects: tuple[str, ...]` and `plugins: tuple[Path, ...]`."""
+    """Add --effect and --plugin as `effects: tuple[str, ...]` and `plugins: tuple[Path, ...]`."""
     effect = click.option(
         "--effect",
         "effects",

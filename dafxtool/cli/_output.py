@@ -129,7 +129,7 @@ def _printable_lines(text: str) -> str:
 
 
 def _can_be_encoded(text: str) -> bool:
-    """Whether standard output can encode every character."""
+    """Return whether standard output can encode every character."""
     try:
         text.encode(getattr(sys.stdout, "encoding", None) or "utf-8")
     except UnicodeEncodeError:

@@ -1,4 +1,4 @@
-"""dafxtool demo."""
+"""Define the command `dafxtool demo`: run the whole pipeline, small."""
 
 from __future__ import annotations
 

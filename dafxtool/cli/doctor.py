@@ -1,4 +1,4 @@
-"""dafxtool doctor."""
+"""Define the command `dafxtool doctor`: check the machine and plugins."""
 
 from __future__ import annotations
 
@@ -43,12 +43,12 @@ def command(
 ) -> None:
     """Check this machine, and each PLUGIN, and say how to fix what does not work.
 
-    Every line has a state and what was found. ok: works. warning: works with restrictions. missing:
-    not installed, and needed only for what the line says. broken: needed, and does not work. The
+    Every line has a state and a result. ok: works. warning: works with restrictions. missing: not
+    installed, and needed only for the purpose in the line. broken: needed, and does not work. The
     exit status is 1 if something is broken.
 
-    For a plugin: its hash, channels, parameters with ranges, what was left out and why, and whether
-    the same setting gives the same bits again with another setting in between.
+    For a plugin, it prints hash, channels, parameters with ranges, and what was left out and why.
+    It also checks whether the same setting gives the same bits after another setting.
 
     \b
     Examples:

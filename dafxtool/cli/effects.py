@@ -1,4 +1,4 @@
-"""dafxtool effects."""
+"""Define the command `dafxtool effects`: list effects and parameters."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""dafxtool embed."""
+"""Define the command `dafxtool embed`: embed recordings, pairs or spectrograms."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""dafxtool evaluate."""
+"""Define the command `dafxtool evaluate`: evaluate a run."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""dafxtool interpolate."""
+"""Define the command `dafxtool interpolate`: interpolate between two pairs."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""dafxtool invert."""
+"""Define the command `dafxtool invert`: reconstruct audio from magnitudes."""
 
 from __future__ import annotations
 

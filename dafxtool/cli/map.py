@@ -1,4 +1,4 @@
-"""dafxtool map."""
+"""Define the command `dafxtool map`: map latents to a plane."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""dafxtool match: find the effect and settings behind a recording."""
+"""Define the command `dafxtool match`: find the effect and settings behind a recording."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""dafxtool reconstruct."""
+"""Define the command `dafxtool reconstruct`: encode and decode, and draw both."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""dafxtool render."""
+"""Define the command `dafxtool render`: render pairs of dry and wet segments."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""dafxtool report."""
+"""Define the command `dafxtool report`: write a page about a run."""
 
 from __future__ import annotations
 

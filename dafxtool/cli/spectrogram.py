@@ -1,4 +1,4 @@
-"""dafxtool spectrogram."""
+"""Define the command `dafxtool spectrogram`: compute spectrograms."""
 
 from __future__ import annotations
 

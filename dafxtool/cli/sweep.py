@@ -1,4 +1,4 @@
-"""dafxtool sweep."""
+"""Define the command `dafxtool sweep`: sweep parameters through the latent space."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""dafxtool train."""
+"""Define the command `dafxtool train`: train a model."""
 
 from __future__ import annotations
 

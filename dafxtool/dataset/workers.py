@@ -201,7 +201,7 @@ class _Worker:
 
     @property
     def row(self) -> int | None:
-        """The row that it renders now."""
+        """Return the row that is being rendered."""
         if not self.tasks:
             return None
         task = self.tasks[0]

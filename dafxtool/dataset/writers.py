@@ -202,7 +202,7 @@ def open_folder_writer(
     """Open a writer of a hidden pairs file in the folder, and export it when all rows are done.
 
     The folder then holds NNNNNN_dry.wav and NNNNNN_wet.wav of each pair, pairs.csv, pairs.json with
-    everything that decides the pairs, and lost.csv if pairs failed. The pairs file is removed.
+    everything that determines the pairs, and lost.csv if pairs failed. The pairs file is removed.
     """
     effects = [effect.to_dict() for effect, _ in plan.effects]
     decisive = {**configuration, "audio_format": suffix, "effects": effects}
@@ -245,7 +245,7 @@ def check_folder(output: Path, resume: bool, overwrite: bool) -> None:
 
 
 def _is_started(output: Path) -> bool:
-    """Is there a pairs file of an interrupted render or export?"""
+    """Return whether there is a pairs file of an interrupted render or export."""
     working = output / WORKING_FILE
     return working.exists() or storage.partial_path(working).exists()
 

@@ -1,1 +1,1 @@
-"""Audio effects, built in and VST3: parameters, settings, application."""
+"""Describe and apply audio effects, built-in and VST3."""

@@ -1,4 +1,4 @@
-"""Chains: effects in series.
+"""Combine effects in series to chains.
 
 A chain is an effect whose parameters are those of its stages, with the stage before their name:
 `overdrive.drive`, `delay.time`, and `delay2.time` for a second delay. So settings, files and scores

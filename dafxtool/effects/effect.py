@@ -75,7 +75,7 @@ class Effect:
 
     @property
     def plugins(self) -> tuple[PluginFile, ...]:
-        """The plugins that it runs: none, its own, or those of its stages."""
+        """Return the plugins of the effect: none, its own, or those of its stages."""
         own = (self.plugin,) if self.plugin else ()
         return own + tuple(file for stage in self.stages for file in stage.effect.plugins)
 

@@ -1,4 +1,4 @@
-"""Known effects by name: the built-in ones, and those of plugins, audited when first used."""
+"""Find effects by name: built-in ones, and those of plugins, which are audited on first use."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ class KnownEffects(Mapping[str, Effect]):
         return len(list(iter(self)))
 
     def items(self) -> ItemsView[str, Effect]:
-        """Return names and effects, all plugins audited and instruments left out."""
+        """Audit all plugins; return names and effects, without instruments."""
         return self._audit_all().items()
 
     def values(self) -> ValuesView[Effect]:

@@ -1,1 +1,1 @@
-"""Evaluation of a run on held-out recordings: scores, baselines and their intervals."""
+"""Evaluate a run on held-out recordings: scores, baselines and their intervals."""

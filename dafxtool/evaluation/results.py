@@ -1,4 +1,4 @@
-"""Results of an evaluation: scores, and their tables as text and CSV."""
+"""Hold the scores of an evaluation, and format them as tables and CSV."""
 
 from __future__ import annotations
 

@@ -84,7 +84,7 @@ class Candidate:
 
     @property
     def finished(self) -> bool:
-        """Whether more evaluations would not help."""
+        """Return whether more evaluations would not help."""
         return self._refinement.finished
 
     def advance(self, most_evaluations: int, target: float) -> None:

@@ -32,7 +32,7 @@ Groups = dict[str, NDArray[np.float64]]
 
 @lru_cache(maxsize=2)
 def _bands() -> NDArray[np.float32]:
-    """Triangular bands (n_bins, N_BANDS), equally spaced on a logarithmic axis above 500 Hz."""
+    """Return triangular bands (n_bins, N_BANDS), logarithmically spaced above 500 Hz."""
     points = np.geomspace(LOWEST_HZ + 440, HIGHEST_HZ + 440, N_BANDS + 2) - 440
     bins = np.arange(LENGTH // 2 + 1) * SAMPLE_RATE / LENGTH
     rising = (bins[:, None] - points[None, :-2]) / np.diff(points)[:-1]

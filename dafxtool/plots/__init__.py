@@ -1,1 +1,1 @@
-"""Static figures: arrays in, one PNG, SVG or PDF file out."""
+"""Draw static figures from arrays, as PNG, SVG or PDF files."""

@@ -1,4 +1,4 @@
-"""Shared parts of all figures: theme, text measured in inches, pages, and saving.
+"""Provide the shared parts of all figures: theme, text measured in inches, pages, and saving.
 
 Conventions of the package: arrays in, one file out (PNG, SVG or PDF by the suffix of the path).
 matplotlib and PIL are imported in this package only. pyplot is not used, so figures work without a

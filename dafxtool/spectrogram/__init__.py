@@ -1,1 +1,1 @@
-"""STFT, standardised spectrograms, spectrogram metrics and phase retrieval."""
+"""Compute spectrograms and their metrics, and reconstruct audio from them."""

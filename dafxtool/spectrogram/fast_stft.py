@@ -1,4 +1,4 @@
-"""STFT and inverse STFT for iterative methods: time first, in reused arrays, faster than torch."""
+"""Compute STFT and inverse STFT for iterative methods, in reused arrays with time first."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Distances between recordings and between spectrograms."""
+"""Compute distances between recordings and between spectrograms."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Names, types and tables of the HDF5 files.
+"""Define names, types and tables of the HDF5 files.
 
 All text has a fixed length: libhdf5 hangs on damaged variable-length text, and some readers cannot
 read it. The length is that of the longest text, so nothing is truncated. Text is UTF-8; other bytes

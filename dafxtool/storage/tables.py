@@ -85,7 +85,7 @@ COLUMNS = {
 
 
 def make_table(name: str, rows: Sequence[Mapping[str, Any]]) -> NDArray[Any]:
-    """Make the table `name`, without the columns that no row has."""
+    """Build the table `name`, without columns that no row has."""
     known = COLUMNS[name]
     columns = {each: kind for each, kind in known.items() if any(each in row for row in rows)}
     values: dict[str, Any] = {}

@@ -1,1 +1,1 @@
-"""Files, locks, processes, progress and other helpers without audio."""
+"""Help with files, locks, processes, progress and text."""

@@ -88,7 +88,7 @@ class PrintedLog:
 
     @property
     def written(self) -> bool:
-        """Whether anything was written."""
+        """Return whether anything was written."""
         return self._is_written
 
 

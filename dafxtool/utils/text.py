@@ -1,4 +1,4 @@
-"""Slugs, suggestions for misspelt names, and safe and readable text."""
+"""Format text: slugs, suggestions for misspelt names, durations and safe names."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""Interactive latent maps and reports as self-contained HTML pages."""
+"""Write interactive latent maps and reports as self-contained HTML pages."""

@@ -1,4 +1,4 @@
-"""Blocks of a report: text, tables, figures with audio, and their HTML."""
+"""Define the blocks of a report (text, tables, figures with audio) and their HTML."""
 
 from __future__ import annotations
 

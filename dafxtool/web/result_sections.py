@@ -1,4 +1,4 @@
-"""Sections of a report on the results of a run: map, reconstruction, interpolation, evaluation."""
+"""Build the sections of a report on the results of a run, from the map to the evaluation."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Sections of a report on the inputs of a run: data, effects and training."""
+"""Build the sections of a report on the inputs of a run: data, effects and training."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""VST3 plugins, hosted in child processes."""
+"""Host VST3 plugins in child processes."""

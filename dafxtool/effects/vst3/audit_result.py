@@ -1,4 +1,4 @@
-"""The result of an audit, as it is passed on and remembered."""
+"""Describe the result of an audit, which is sent between processes and cached."""
 
 from __future__ import annotations
 

@@ -256,7 +256,7 @@ def _scores(
     phases: tuple[float, ...],
     steps_per_ms: float,
 ) -> NDArray[np.float32]:
-    """Mean of the image along each path: (n_rates, n_phases, n_depths, n_centres)."""
+    """Average the image along each path: (n_rates, n_phases, n_depths, n_centres)."""
     n_frames, n_lags = image.shape
     # The larger of the neighbours, so that a path half a grid step off still meets the ridge.
     width = max(1, round(0.15 * steps_per_ms))
