@@ -89,8 +89,8 @@ def make_files(recordings: Path, scratch: Path, run: Run, n_pairs: int) -> None:
 def some_files(named: Path, folder: Path, most: int) -> Path:
     """Copy at most this many recordings, evenly spaced in the list, into a folder."""
     folder.mkdir()
-    found = find_recordings([named])
-    for number, path in enumerate(found[:: max(1, len(found) // most)][:most]):
+    result = find_recordings([named])
+    for number, path in enumerate(result[:: max(1, len(result) // most)][:most]):
         shutil.copy(path, folder / f"{number:04d}{path.suffix}")
     return folder
 
@@ -121,11 +121,11 @@ def measure_recordings(run: Run, folder: Path, rounds: int, where: str) -> None:
     files = sorted(folder.iterdir())
 
     def decode() -> list[NDArray[np.float32]]:
-        found: list[NDArray[np.float32]] = []
+        result: list[NDArray[np.float32]] = []
         for path in files:
             with contextlib.suppress(RecordingError):  # a silent recording, which embed skips too
-                found += [each.audio for each in consecutive_segments(path, config)]
-        return found
+                result += [each.audio for each in consecutive_segments(path, config)]
+        return result
 
     dry = np.stack(decode())
     sound = np.stack([dry, dry], axis=1)
@@ -173,7 +173,7 @@ def read(pairs: Path) -> None:
 def plain(run: Run, sound: NDArray[np.float32]) -> NDArray[np.float32]:
     config = run.spectrogram_config
     window = torch.hann_window(config.window_length, device=run.device)
-    found = []
+    result = []
     for each in batches(sound):
         spectrum = torch.stft(
             torch.from_numpy(each).to(run.device).flatten(0, 1),
@@ -185,14 +185,14 @@ def plain(run: Run, sound: NDArray[np.float32]) -> NDArray[np.float32]:
         )
         values = (spectrum.abs() ** config.exponent - run.mean) / run.deviation
         mean, _ = run.model.encode(values.reshape(len(each), 2, *config.shape))
-        found.append(mean.cpu().numpy())
-    return np.concatenate(found)
+        result.append(mean.cpu().numpy())
+    return np.concatenate(result)
 
 
 def check_values(run: Run, sound: NDArray[np.float32], pairs: Path) -> None:
     """Check that latents from the file are those of plain torch."""
-    wanted, found = plain(run, sound), embed([pairs], run).latent
-    near = np.linalg.norm(found - wanted) < 1e-3 * np.linalg.norm(wanted)
+    expected, result = plain(run, sound), embed([pairs], run).latent
+    near = np.linalg.norm(result - expected) < 1e-3 * np.linalg.norm(expected)
     check(near, "latents of pairs.h5 differ from those of plain torch")
 
 

@@ -74,9 +74,9 @@ def measure(page: Page, effect: str, rounds: int) -> None:
     for position in np.linspace(0.1, 0.9, rounds + 2):
         value = first["minimum"] + (first["maximum"] - first["minimum"]) * float(position)
         body["setting"] = {first["name"]: float(np.float32(value))}
-        content, heard = page.ask("/render", body)
+        content, audio = page.ask("/render", body)
         _, placed = page.ask("/place", body)
-        times.append((heard, placed))
+        times.append((audio, placed))
         if len(times) == 2:  # the first two are left out
             started = cpu_seconds()
             answer, arrays = unpack(content)
@@ -85,9 +85,9 @@ def measure(page: Page, effect: str, rounds: int) -> None:
             check(np.array_equal(wet, arrays["wet"]), f"{effect}: other samples than apply_effect")
     assert started is not None
     cpu = 1000 * (cpu_seconds() - started) / rounds
-    heard, placed = (statistics.median(column) for column in zip(*times[2:], strict=True))
+    audio, placed = (statistics.median(column) for column in zip(*times[2:], strict=True))
     both = statistics.median(map(sum, times[2:]))
-    print(f"{effect:20} {heard:12.0f} {placed:12.0f} {both:10.0f} {cpu:9.0f}")
+    print(f"{effect:20} {audio:12.0f} {placed:12.0f} {both:10.0f} {cpu:9.0f}")
 
 
 def cpu_seconds() -> float:

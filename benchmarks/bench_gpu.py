@@ -229,14 +229,14 @@ def check_transforms(device: Device) -> None:
         here, there = magnitude(sound, config), magnitude(sound.to(device.name), config).cpu()
         error = float((here - there).abs().max() / here.max())
         check(error <= MOST_STFT_ERROR, f"the device's STFT differs from the CPU's by {error:.1e}")
-        found = [
+        result = [
             invert(here[0, 1], config, config.n_samples, device=where).convergence_db
             for where in ("cpu", device.name)
         ]
-        distance = abs(found[0] - found[1])
+        distance = abs(result[0] - result[1])
         check(
             distance <= MOST_CONVERGENCE_DB,
-            f"inversion ends at {found[1]:.1f} dB on the device and {found[0]:.1f} on the CPU",
+            f"inversion ends at {result[1]:.1f} dB on the device and {result[0]:.1f} on the CPU",
         )
 
 
@@ -319,24 +319,26 @@ def measure_data(device: Device) -> None:
         made = device.preset(name)
         config, size = made.spectrogram, made.training.batch_size
         standard, mean, std = spectrograms(config, device.name)
-        kept, sound = standard.half(), torch.from_numpy(sounds(config)).to(device.name)
-        drawn = torch.randint(0, N_PAIRS, (size,), device=device.name)
+        selected, sound = standard.half(), torch.from_numpy(sounds(config)).to(device.name)
+        sampled = torch.randint(0, N_PAIRS, (size,), device=device.name)
 
         def analysed(
             sound: Tensor = sound,
-            drawn: Tensor = drawn,
+            sampled: Tensor = sampled,
             config: SpectrogramConfig = config,
             constants: tuple[float, float] = (mean, std),
         ) -> Tensor:
-            return (compress(magnitude(sound[drawn], config), config) - constants[0]) / constants[1]
+            return (compress(magnitude(sound[sampled], config), config) - constants[0]) / constants[
+                1
+            ]
 
-        def gathered(kept: Tensor = kept, drawn: Tensor = drawn) -> Tensor:
-            return kept[drawn].float()
+        def gathered(selected: Tensor = selected, sampled: Tensor = sampled) -> Tensor:
+            return selected[sampled].float()
 
         near = torch.allclose(analysed(), gathered(), atol=0.02)
         check(near, "audio transformed on the device gives other spectrograms than those stored")
         for data, function, values in (
-            ("float16 spectrograms", gathered, kept),
+            ("float16 spectrograms", gathered, selected),
             ("audio, STFT for each batch", analysed, sound),
         ):
             rate = size / device.time(function, device.amounts.repeats)

@@ -46,17 +46,17 @@ def main() -> None:
     with tempfile.TemporaryDirectory(dir=chosen.scratch) as name:
         scratch = Path(name)
         recordings = recordings_in(chosen.recordings, scratch)
-        found = {size: measured(recordings, scratch, size) for size in sizes}
-    print_growth(found)
+        result = {size: measured(recordings, scratch, size) for size in sizes}
+    print_growth(result)
     if chosen.figure:
-        draw(found, chosen.figure)
+        draw(result, chosen.figure)
 
 
 def measured(recordings: Path, scratch: Path, n_pairs: int) -> dict[str, Spent]:
     pairs, spectrograms = scratch / "pairs.h5", scratch / "spectrograms.h5"
     effects = [word for effect in EFFECTS for word in ("--effect", effect)]
     count = str(-(-n_pairs // len(EFFECTS)))
-    found = {
+    result = {
         "render": run(
             "render", recordings, *effects, "--pairs-per-effect", count, "--preset", "small",
             "-o", pairs,
@@ -67,7 +67,7 @@ def measured(recordings: Path, scratch: Path, n_pairs: int) -> dict[str, Spent]:
     pairs.unlink()
     spectrograms.unlink()
     os.sync()
-    return found
+    return result
 
 
 def run(*arguments: object) -> Spent:
@@ -81,24 +81,24 @@ def run(*arguments: object) -> Spent:
     return Spent(time.perf_counter() - began, usage.ru_maxrss / unit)
 
 
-def print_growth(found: dict[int, dict[str, Spent]]) -> None:
+def print_growth(result: dict[int, dict[str, Spent]]) -> None:
     rows = []
     for stage in STAGES:
-        for size, spent in found.items():
+        for size, spent in result.items():
             each = spent[stage]
             rate = 1000 * each.seconds / size
             rows.append(
                 (f"{stage}, {size:,}", f"{each.seconds:.1f}", f"{rate:.2f}", f"{each.peak_mb:.0f}")
             )
-        seconds, peak = beyond(found, stage)
+        seconds, peak = beyond(result, stage)
         row = (f"{seconds:.0f}", f"{1000 * seconds / BEYOND:.2f}", f"{peak:.0f}")
         rows.append((f"{stage}, {BEYOND:,} (extrapolated)", *row))
     print_table(("stage, pairs", "s", "ms a pair", "peak MB"), rows)
 
 
-def beyond(found: dict[int, dict[str, Spent]], stage: str) -> tuple[float, float]:
+def beyond(result: dict[int, dict[str, Spent]], stage: str) -> tuple[float, float]:
     """Extrapolate seconds and MB to BEYOND pairs on the line through the two largest sizes."""
-    (small, first), (large, second) = sorted((n, s[stage]) for n, s in found.items())[-2:]
+    (small, first), (large, second) = sorted((n, s[stage]) for n, s in result.items())[-2:]
     share = (BEYOND - large) / (large - small)
     return (
         second.seconds + share * (second.seconds - first.seconds),
@@ -106,17 +106,17 @@ def beyond(found: dict[int, dict[str, Spent]], stage: str) -> tuple[float, float
     )
 
 
-def draw(found: dict[int, dict[str, Spent]], path: Path) -> None:
+def draw(result: dict[int, dict[str, Spent]], path: Path) -> None:
     import matplotlib
 
     matplotlib.use("Agg")
     import matplotlib.pyplot as plt
 
     figure, (left, right) = plt.subplots(1, 2, figsize=(9, 3.4), layout="constrained")
-    sizes = list(found)
+    sizes = list(result)
     for stage in STAGES:
-        spent = [found[size][stage] for size in sizes]
-        far = beyond(found, stage)
+        spent = [result[size][stage] for size in sizes]
+        far = beyond(result, stage)
         for axes, values, last in (
             (left, [1000 * s.seconds / n for s, n in zip(spent, sizes, strict=True)],
              1000 * far[0] / BEYOND),

@@ -64,15 +64,15 @@ def main() -> None:
     options.add_argument("--quick", action="store_true", help="4 clips of 2 seconds")
     chosen = options.parse_args()
     folders = [(chosen.speech, True), (chosen.recordings, False)]
-    given = [(folder, is_speech) for folder, is_speech in folders if folder is not None]
-    if chosen.quick or not given:
+    named = [(folder, is_speech) for folder, is_speech in folders if folder is not None]
+    if chosen.quick or not named:
         chosen.limit, chosen.seconds = min(chosen.limit, 4), min(chosen.seconds, 2.0)
     torch.set_num_threads(1)
     print_header("inversion", "torch", "torchaudio", "librosa", "scipy")
-    n_samples, share = round(chosen.seconds * SAMPLE_RATE), chosen.limit // max(1, len(given))
+    n_samples, share = round(chosen.seconds * SAMPLE_RATE), chosen.limit // max(1, len(named))
     clips = [
         Clip(sound[:n_samples], is_speech)
-        for folder, is_speech in given
+        for folder, is_speech in named
         for sound in evenly(recorded(folder, share), share)
     ] or [Clip(sound[:n_samples], False) for sound in evenly(built_in(), chosen.limit)]
     total = sum(len(clip.sound) for clip in clips) / SAMPLE_RATE
@@ -119,9 +119,9 @@ def print_sizes(sizes: tuple[int, int, int], clips: list[Clip]) -> None:
     list(measure(short, config))  # warm-up: one-off work is not timed
     measured: dict[str, list[Found]] = defaultdict(list)
     for clip in clips:
-        for name, found in measure(clip, config):
-            measured[name].append(found)
-    seconds = sum(found.seconds for found in measured[REFERENCE])
+        for name, results in measure(clip, config):
+            measured[name].append(results)
+    seconds = sum(results.seconds for results in measured[REFERENCE])
     spoken = np.array([clip.is_speech for clip in clips])
     for name, each in measured.items():
         values = np.array(each)
@@ -174,16 +174,16 @@ def measure(clip: Clip, config: SpectrogramConfig) -> Iterator[tuple[str, Found]
     wet = magnitude(wet_sound, config).contiguous()
     reference = spectral_convergence_db(their_inversion(wet), wet, config)
     for name in ("fast", "best"):
-        found, seconds = timed(
+        results, seconds = timed(
             lambda name=name: invert(wet, config, n_samples, name, phase_from=clip.sound)
         )
-        convergence = spectral_convergence_db(found.audio, wet, config)
-        score = pesq_score(wet_sound, found.audio) if clip.is_speech else np.nan
-        label = f"{name}, {found.iterations}, from dry"
+        convergence = spectral_convergence_db(results.audio, wet, config)
+        score = pesq_score(wet_sound, results.audio) if clip.is_speech else np.nan
+        label = f"{name}, {results.iterations}, from dry"
         yield label, Found(convergence, reference - convergence, seconds, score)
 
 
-def pesq_score(reference: np.ndarray, found: np.ndarray) -> float:
+def pesq_score(reference: np.ndarray, results: np.ndarray) -> float:
     """Return PESQ (ITU-T P.862.2); NaN without the package or without an utterance."""
     from torchaudio.functional import resample
 
@@ -191,7 +191,7 @@ def pesq_score(reference: np.ndarray, found: np.ndarray) -> float:
         import pesq
     except ImportError:
         return np.nan
-    both = torch.from_numpy(np.stack([reference, found]))
+    both = torch.from_numpy(np.stack([reference, results]))
     sounds = resample(both, SAMPLE_RATE, PESQ_RATE).numpy()
     try:
         return float(pesq.pesq(PESQ_RATE, *sounds, "wb"))
@@ -203,13 +203,13 @@ def check_convergence(clip: np.ndarray, config: SpectrogramConfig) -> None:
     """Check the reported convergence with plain torch: 20 lg of the relative magnitude error."""
     window = torch.hann_window(config.window_length)
     sizes = (config.n_fft, config.hop_length, config.window_length, window)
-    found = invert(magnitude(clip, config), config, len(clip))
+    results = invert(magnitude(clip, config), config, len(clip))
     target, reached = (
         torch.stft(torch.as_tensor(sound), *sizes, return_complex=True).abs()
-        for sound in (clip, found.audio)
+        for sound in (clip, results.audio)
     )
-    wanted = 20 * float(torch.log10((reached - target).norm() / target.norm()))
-    check(abs(found.convergence_db - wanted) < 0.1, "the convergence differs from torch's")
+    expected = 20 * float(torch.log10((reached - target).norm() / target.norm()))
+    check(abs(results.convergence_db - expected) < 0.1, "the convergence differs from torch's")
 
 
 def distorted(clip: np.ndarray) -> np.ndarray:

@@ -141,9 +141,9 @@ def paired(recordings: Recordings, n_pairs: int) -> None:
             print(f"  {baseline}: median {np.median(ratios):.3f}, worst {max(ratios):.2f}")
 
 
-def _note_errors(errors: dict[str, list[float]], truth: Stage, found: Stage) -> None:
+def _note_errors(errors: dict[str, list[float]], truth: Stage, results: Stage) -> None:
     for p in truth.effect.parameters:
-        true, ours = truth.setting[p.name], found.setting[p.name]
+        true, ours = truth.setting[p.name], results.setting[p.name]
         difference = abs(p.to_normalised(true) - p.to_normalised(ours))
         errors["parts of the range"].append(difference)
         if p.name in EXACT:
@@ -164,11 +164,11 @@ def chains(recordings: Recordings, n_pairs: int) -> None:
             began = time.process_time()
             pair = Prepared(dry, wet, RATE, 1.0, 0, 0, dry.size)
             answer = match_pair(pair, Options(chain=length))
-            found = [s.effect.name for s in answer.best.stages if s.effect.name != "gain"]
-            is_right = found == [effect.name for effect in picked]
+            results = [s.effect.name for s in answer.best.stages if s.effect.name != "gain"]
+            is_right = results == [effect.name for effect in picked]
             ratio = answer.distance / answer.distance_unprocessed
             rows.append((length, is_right, ratio, answer.evaluations, time.process_time() - began))
-            print(f"  {[e.name for e in picked]}: {found}, MRSTFT ratio {ratio:.3f}", flush=True)
+            print(f"  {[e.name for e in picked]}: {results}, MRSTFT ratio {ratio:.3f}", flush=True)
         print(
             f"chains of {length}, {len(rows)} pairs: right {_share(rows, 1)}, MRSTFT ratio median "
             f"{_median(rows, 2):.3f}, evaluations {_median(rows, 3):.0f}, CPU s "

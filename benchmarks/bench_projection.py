@@ -61,8 +61,8 @@ def write_sample(path: Path, latents: Path, n_points: int) -> None:
     """
     from dafxtool.latents.table import read_latents
 
-    found = read_latents(latents)
-    styles, effects = found.effect_part, found.labels.effect
+    result = read_latents(latents)
+    styles, effects = result.effect_part, result.labels.effect
     rng = np.random.default_rng(0)
     rows = rng.permutation(len(styles))[:n_points]
     extra = rng.integers(len(styles), size=n_points - len(rows))
@@ -78,12 +78,12 @@ def measured(
     sample: Path, methods: Sequence[str], n_points: int, rounds: int
 ) -> list[tuple[str, ...]]:
     """Return a row of the table for each method; the methods alternate."""
-    found: dict[str, list[dict[str, Any]]] = {name: [] for name in methods}
+    result: dict[str, list[dict[str, Any]]] = {name: [] for name in methods}
     for _ in range(rounds):
         for method in methods:
-            found[method].append(child(sample, method, "1"))
+            result[method].append(child(sample, method, "1"))
     rows = []
-    for method, fits in found.items():
+    for method, fits in result.items():
         digests = {each["digest"] for each in (*fits, child(sample, method, "2"))}
         median = {
             key: statistics.median(each[key] for each in fits)

@@ -182,10 +182,10 @@ def catalogue(recordings: Path) -> tuple[float, int, float]:
     from dafxtool.dataset.recordings import build_catalogue
 
     began = time.perf_counter()
-    found = build_catalogue([recordings], SegmentConfig(), SplitConfig())
+    result = build_catalogue([recordings], SegmentConfig(), SplitConfig())
     spent = time.perf_counter() - began
-    seconds = sum(each.info.seconds for each in found.recordings)
-    return spent, len(found.recordings), seconds / 3600
+    seconds = sum(each.info.seconds for each in result.recordings)
+    return spent, len(result.recordings), seconds / 3600
 
 
 # The loop -----------------------------------------------------------------------------------------
@@ -218,8 +218,8 @@ def segment(job: Job, n_samples: int) -> NDArray[np.float32]:
         pieces.append(piece if pieces else piece[job.offset :])
         if sum(map(len, pieces)) >= n_samples:
             break
-    whole = np.concatenate(pieces)[:n_samples]
-    return np.pad(whole, (0, n_samples - len(whole)))
+    complete = np.concatenate(pieces)[:n_samples]
+    return np.pad(complete, (0, n_samples - len(complete)))
 
 
 def board(effect: str, **setting: float) -> Any:

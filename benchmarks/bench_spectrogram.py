@@ -149,19 +149,19 @@ def check_values(
     """
     for start in range(0, len(sound), BATCH):
         part = slice(start, start + BATCH)
-        wanted = plain_values(sound[part], constants)
+        expected = plain_values(sound[part], constants)
         check(
-            np.allclose(written[part], wanted, rtol=2e-3, atol=2e-3),
+            np.allclose(written[part], expected, rtol=2e-3, atol=2e-3),
             "values differ from torch's",
         )
     mean, std = constants
     for number, path in enumerate(by_librosa):
         values = written[number // 2, number % 2].astype(np.float32) * std + mean
-        found, wanted = (
+        result, expected = (
             each.astype(np.float64).clip(0) ** (1 / CONFIG.exponent)
             for each in (values, np.load(path))
         )
-        near = np.linalg.norm(found - wanted) < 3e-3 * np.linalg.norm(wanted)
+        near = np.linalg.norm(result - expected) < 3e-3 * np.linalg.norm(expected)
         check(near, f"spectrograms differ from librosa's at {path.name}")
 
 

@@ -90,9 +90,9 @@ def some_spectrograms(recordings: Path, scratch: Path, n_pairs: int) -> NDArray[
     known = builtin_effects()
     effects: list[Any] = [(known[name], {}) for name in ("overdrive", "delay")]
     render([recordings], scratch / "pairs.h5", effects, pairs_per_effect=n_pairs // 2)
-    made = scratch / "spectrograms.h5"
-    compute_spectrograms(scratch / "pairs.h5", made, CONFIG, device="cpu")
-    with storage.Hdf5Reader(made, storage.SPECTROGRAMS) as reader:
+    result = scratch / "spectrograms.h5"
+    compute_spectrograms(scratch / "pairs.h5", result, CONFIG, device="cpu")
+    with storage.Hdf5Reader(result, storage.SPECTROGRAMS) as reader:
         values: NDArray[np.float16] = reader.rows(slice(None))
     return values
 

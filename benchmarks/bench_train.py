@@ -85,21 +85,21 @@ def unobserved(n_steps: int) -> Configuration:
     )
 
 
-def measure(data: Path, scratch: Path, made: Configuration, rounds: int) -> None:
-    n_steps, size = made.training.max_steps, made.training.batch_size
+def measure(data: Path, scratch: Path, result: Configuration, rounds: int) -> None:
+    n_steps, size = result.training.max_steps, result.training.batch_size
     with storage.Hdf5Reader(data, storage.SPECTROGRAMS) as reader:
         rows = SplitLoader(reader, reader.labels.rows_of(("train",)), "cpu")
         n_rows, n_bytes = len(rows), len(rows) * reader.bytes_per_row
         check_weights(data, scratch / "checked", unobserved(4), rows)
-        trainer = Trainer(made, (2, *made.spectrogram.shape), "cpu")
+        trainer = Trainer(result, (2, *result.spectrogram.shape), "cpu")
         trainer.prepare(rows)
         trainer.fit_change(rows)
-        batch = next(rows.batches(data_order(n_rows, made.training, 0))).clone()
+        batch = next(rows.batches(data_order(n_rows, result.training, 0))).clone()
         timings = side_by_side(
             {
                 BARE: lambda: bare(trainer, batch, n_steps),
-                "dafxtool, data in memory": lambda: loop(data, scratch / "run", made, "memory"),
-                "dafxtool, data in the file": lambda: loop(data, scratch / "run", made, "file"),
+                "dafxtool, data in memory": lambda: loop(data, scratch / "run", result, "memory"),
+                "dafxtool, data in the file": lambda: loop(data, scratch / "run", result, "file"),
             },
             rounds,
             timed=True,
@@ -122,11 +122,11 @@ def bare(trainer: Trainer, batch: torch.Tensor, n_steps: int) -> float:
     return starts[-1] - starts[0]
 
 
-def loop(data: Path, run: Path, made: Configuration, place: str) -> float:
+def loop(data: Path, run: Path, result: Configuration, place: str) -> float:
     with stopwatch() as starts, held_in(place) as messages:
-        train(data, run, made, "cpu", overwrite=True, progress=messages)
+        train(data, run, result, "cpu", overwrite=True, progress=messages)
     check(any(f"in {place};" in line for line in messages.lines), f"the data is not in {place}")
-    check(len(starts) == made.training.max_steps, "the loop took a different number of steps")
+    check(len(starts) == result.training.max_steps, "the loop took a different number of steps")
     return starts[-1] - starts[0]
 
 
@@ -162,21 +162,21 @@ def held_in(place: str) -> Iterator[MessageLog]:
         yield MessageLog()
 
 
-def check_weights(data: Path, folder: Path, made: Configuration, rows: SplitLoader) -> None:
+def check_weights(data: Path, folder: Path, result: Configuration, rows: SplitLoader) -> None:
     """Check that both loops end with the weights of bare steps over the same batches."""
-    by_hand = Trainer(made, (2, *made.spectrogram.shape), "cpu")
+    by_hand = Trainer(result, (2, *result.spectrogram.shape), "cpu")
     by_hand.prepare(rows)
     by_hand.fit_change(rows)
     by_hand.describe(rows)
-    for positions in data_order(len(rows), made.training, 0):
+    for positions in data_order(len(rows), result.training, 0):
         by_hand.step(next(rows.batches(iter([positions]))), positions=positions)
     for place in ("memory", "file"):
-        loop(data, folder / place, made, place)
+        loop(data, folder / place, result, place)
         saved = read_checkpoint(folder / place / "checkpoints" / "last.pt")["weights"]
-        for name, wanted in by_hand.model.state_dict().items():
+        for name, expected in by_hand.model.state_dict().items():
             if name in CHANGE_BUFFERS:  # chosen again at the end, which is validated
                 continue
-            near = np.allclose(saved[name].numpy(), wanted.numpy(), rtol=1e-4, atol=1e-5)
+            near = np.allclose(saved[name].numpy(), expected.numpy(), rtol=1e-4, atol=1e-5)
             check(near, f"{name} ends with other weights, with the data in {place}")
 
 

@@ -86,10 +86,10 @@ def print_table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
 
 def print_header(title: str, *libraries: str) -> None:
     """Print the stage, and a line on the machine and versions."""
-    found = [f"{name} {version(name)}" for name in ("dafxtool", "numpy", *libraries)]
+    actual = [f"{name} {version(name)}" for name in ("dafxtool", "numpy", *libraries)]
     load = f"load {os.getloadavg()[0]:.1f} before" if hasattr(os, "getloadavg") else "load unknown"
     machine = f"{usable_cores()} cores, {processor()}, {load}"
-    print(f"## {title}\n\n{machine}; Python {platform.python_version()}, {', '.join(found)}\n")
+    print(f"## {title}\n\n{machine}; Python {platform.python_version()}, {', '.join(actual)}\n")
 
 
 def usable_cores() -> int:

@@ -79,14 +79,14 @@ def main() -> None:
     )
     parser.add_argument("--folder", type=Path, default=Path("comparison"))
     parser.add_argument("--device", default="auto")
-    given = parser.parse_args()
-    names = given.variant or list(VARIANTS)[:6]
-    given.folder.mkdir(exist_ok=True)
+    named = parser.parse_args()
+    names = named.variant or list(VARIANTS)[:6]
+    named.folder.mkdir(exist_ok=True)
     print("| variant | steps | " + " | ".join(COLUMNS) + " |")
     print("|---" * (len(COLUMNS) + 2) + "|", flush=True)
     for name in names:
-        made, steps = compare(name, given.pairs, given.folder, given.minutes, given.device)
-        cells = [cell(made, *where) for where in COLUMNS.values()]
+        created, steps = compare(name, named.pairs, named.folder, named.minutes, named.device)
+        cells = [cell(created, *where) for where in COLUMNS.values()]
         print(f"| `{name}` | {steps} | " + " | ".join(cells) + " |", flush=True)
 
 
@@ -107,17 +107,17 @@ def compare(
         configuration = replace(configuration, training=training)
         train(analysed, run, configuration, device, progress=TerminalProgress())
     loaded = load_run(run, device)
-    made = evaluate(loaded, pairs, progress=TerminalProgress())
-    (folder / f"{name}.json").write_text(json.dumps(made.to_dict(), indent=1))
-    return made, load_run(run, device, "last").step
+    created = evaluate(loaded, pairs, progress=TerminalProgress())
+    (folder / f"{name}.json").write_text(json.dumps(created.to_dict(), indent=1))
+    return created, load_run(run, device, "last").step
 
 
-def cell(made: Evaluation, section: str, what: str, method: str) -> str:
+def cell(created: Evaluation, section: str, what: str, method: str) -> str:
     try:
-        found = made.score(section, what, method)
+        result = created.score(section, what, method)
     except KeyError:
         return ""
-    return f"{found.value:.3f} [{found.low:.3f}, {found.high:.3f}]"
+    return f"{result.value:.3f} [{result.low:.3f}, {result.high:.3f}]"
 
 
 if __name__ == "__main__":

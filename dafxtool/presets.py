@@ -126,8 +126,8 @@ def override(
     """Return a configuration with single values replaced: section -> key -> value or None."""
     tree = configuration.to_dict()
     for section, values in overrides.items():
-        given = {key: value for key, value in values.items() if value is not None}
-        _merge(tree, {section: given}, "the command line")
+        options = {key: value for key, value in values.items() if value is not None}
+        _merge(tree, {section: options}, "the command line")
     # The STFT always has the sample rate and length of the segments.
     for key in ("sample_rate", "n_samples"):
         tree["spectrogram"][key] = tree["segments"][key]

@@ -70,14 +70,14 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     no_browser = pytest.mark.skip(reason="no browser: chromium or playwright is not installed")
     no_plugin = pytest.mark.skip(reason="no plugins: the package zam-plugins is not installed")
     for item in items:
-        wanted = {mark.name for mark in item.iter_markers()} | set(
+        expected = {mark.name for mark in item.iter_markers()} | set(
             getattr(item, "fixturenames", ())
         )
-        if "corpus" in wanted and corpus_folder() is None:
+        if "corpus" in expected and corpus_folder() is None:
             item.add_marker(no_corpus)
-        if "browser" in wanted and find_browser() is None:
+        if "browser" in expected and find_browser() is None:
             item.add_marker(no_browser)
-        if wanted & {"plugin", "plugin_named"} and find_plugin("ZamTube") is None:
+        if expected & {"plugin", "plugin_named"} and find_plugin("ZamTube") is None:
             item.add_marker(no_plugin)
 
 

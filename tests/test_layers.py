@@ -94,15 +94,15 @@ def imports_on_loading(path: Path) -> set[tuple[str, ...]]:
 
 
 def _imports(path: Path, nodes) -> set[tuple[str, ...]]:
-    found: set[tuple[str, ...]] = set()
+    result: set[tuple[str, ...]] = set()
     for node in nodes:
         if isinstance(node, ast.Import):
-            found.update(tuple(alias.name.split(".")) for alias in node.names)
+            result.update(tuple(alias.name.split(".")) for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
             assert node.level == 0, f"{path}: use absolute imports"
             base = tuple((node.module or "").split("."))
-            found.update((*base, alias.name) for alias in node.names)
-    return found
+            result.update((*base, alias.name) for alias in node.names)
+    return result
 
 
 def layer_of(part: str) -> int:

@@ -43,8 +43,8 @@ def wheel(tmp_path_factory) -> Path:
 
 def test_a_wheel_contains_every_file_of_the_package(wheel):
     with ZipFile(wheel) as archive:
-        found = {name for name in archive.namelist() if not name.split("/")[0].endswith("info")}
-    assert found == {
+        result = {name for name in archive.namelist() if not name.split("/")[0].endswith("info")}
+    assert result == {
         path.relative_to(TREE).as_posix()
         for path in (TREE / "dafxtool").rglob("*")
         if path.is_file() and "__pycache__" not in path.parts

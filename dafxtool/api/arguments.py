@@ -60,9 +60,9 @@ def is_hdf5(path: Path) -> bool:
 
 def reading_values(channel: str | int | None, min_mean_square: float | None) -> dict[str, Any]:
     """Return the values of a segment configuration that are given, by name."""
-    given = {"channel": None if channel is None else str(channel)}
+    reading = {"channel": None if channel is None else str(channel)}
     return {
         name: value
-        for name, value in {**given, "min_mean_square": min_mean_square}.items()
+        for name, value in {**reading, "min_mean_square": min_mean_square}.items()
         if value is not None
     }

@@ -45,14 +45,14 @@ def check_unused(reason: str, **options: Any) -> None:
     reason   when they have none, as the end of a sentence: "with random settings"
     options  name -> value; None, False and an empty sequence are not given
     """
-    given = [
+    values = [
         name.replace("_", "-")
         for name, value in options.items()
         if value is not None and value is not False and value not in ((), [], {})
     ]
-    if given:
-        verb = "has" if len(given) == 1 else "have"
-        raise ArgumentError(f"{' and '.join(given)} {verb} no effect {reason}. Leave it out.")
+    if values:
+        verb = "has" if len(values) == 1 else "have"
+        raise ArgumentError(f"{' and '.join(values)} {verb} no effect {reason}. Leave it out.")
 
 
 def check_settings(device: str = "auto", config: Path | None = None) -> None:

@@ -67,9 +67,9 @@ def list_effects(
     """
     checks.check_effects((), as_paths(plugins))
     known = known_effects(as_paths(plugins), sample_rate, progress)
-    wanted = [names] if isinstance(names, str) else list(names)
-    wanted = wanted or [name for name, _ in known.items()]
-    return EffectTable(tuple(map(_with_values, parse_effects(wanted, known))))
+    requested = [names] if isinstance(names, str) else list(names)
+    requested = requested or [name for name, _ in known.items()]
+    return EffectTable(tuple(map(_with_values, parse_effects(requested, known))))
 
 
 def _with_values(choice: EffectChoice) -> Effect:

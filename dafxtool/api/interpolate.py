@@ -198,10 +198,10 @@ def _check_number(
     """Check the number of effects: two for one recording, one or two otherwise."""
     least = _least_effects(paths, wets)
     if not least <= n_effects <= 2:
-        wanted = "two, such as delay and overdrive" if least == 2 else "one or two"
+        expected = "two, such as delay and overdrive" if least == 2 else "one or two"
         raise ArgumentError(
             f"{counted(n_effects, 'effect')} for {counted(len(paths), 'recording')} (expected "
-            f"{wanted})."
+            f"{expected})."
         )
 
 

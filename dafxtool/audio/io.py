@@ -199,10 +199,10 @@ def _changed(path: Path) -> RecordingError:
     )
 
 
-def _short(path: Path, found: int, expected: int) -> RecordingError:
+def _short(path: Path, actual: int, expected: int) -> RecordingError:
     """Return the error for a file that ends before the expected sample."""
     return RecordingError(
-        f"{path}: truncated, damaged or changed (found {found} samples, expected {expected}). "
+        f"{path}: truncated, damaged or changed (found {actual} samples, expected {expected}). "
         "Copy it again, or leave it out."
     )
 

@@ -43,6 +43,6 @@ def effects(ctx: click.Context, param: click.Parameter, incomplete: str) -> list
 
 def runs(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
     """Complete run folders below runs/, then any path."""
-    found = [str(file.parent.parent) for file in Path("runs").glob("*/checkpoints/last.pt")]
-    items = [CompletionItem(run) for run in sorted(found) if run.startswith(incomplete)]
+    runs_here = [str(file.parent.parent) for file in Path("runs").glob("*/checkpoints/last.pt")]
+    items = [CompletionItem(run) for run in sorted(runs_here) if run.startswith(incomplete)]
     return items or [CompletionItem(incomplete, type="file")]

@@ -146,15 +146,15 @@ def _print_table(table: Table) -> None:
     from rich.table import Table as RichTable
     from rich.text import Text
 
-    drawn = RichTable(box=None, pad_edge=False, padding=(0, 2, 0, 0))
+    rich_table = RichTable(box=None, pad_edge=False, padding=(0, 2, 0, 0))
     for column in table.columns:  # as Text, so that rich interprets no markup in [brackets]
         justify: Any = "right" if column in table.right else "left"
         last = column == table.columns[-1]
-        drawn.add_column(Text(column), justify=justify, no_wrap=not last, overflow="fold")
+        rich_table.add_column(Text(column), justify=justify, no_wrap=not last, overflow="fold")
     for row in table.rows:
-        drawn.add_row(*(Text(printable(cell)) for cell in row))
+        rich_table.add_row(*(Text(printable(cell)) for cell in row))
     console = Console(file=sys.stdout, width=None if sys.stdout.isatty() else WIDE)
     with console.capture() as capture:
-        console.print(drawn)
+        console.print(rich_table)
     for line in capture.get().splitlines():
         _print_line(line.rstrip())

@@ -60,13 +60,13 @@ def command(
     import dafxtool
     from dafxtool.api.effects import HEADER
 
-    found = dafxtool.list_effects(
+    result = dafxtool.list_effects(
         names, plugins=plugins, sample_rate=sample_rate, progress=progress_from(options)
     )
     report(
-        {"effects": [_described(effect) for effect in found]},
+        {"effects": [_described(effect) for effect in result]},
         as_json,
-        [Table(HEADER, found.rows(), right=("default",))],
+        [Table(HEADER, result.rows(), right=("default",))],
     )
 
 

@@ -144,16 +144,16 @@ class Effect:
             parts = zip(self.stages, stage_settings(self, setting), strict=True)
             text = " > ".join(stage.effect.label(part, each_most) for stage, part in parts)
             return text if self.name == series_name(self.stages) else f"{self.name}: {text}"
-        given = [p for p in self.parameters if p.name in setting]
-        shown = sorted(given, key=lambda p: _distance(p, setting[p.name]), reverse=True)[:most]
+        named = [p for p in self.parameters if p.name in setting]
+        shown = sorted(named, key=lambda p: _distance(p, setting[p.name]), reverse=True)[:most]
         texts = []
-        for parameter in given:
+        for parameter in named:
             if parameter in shown:
                 value = parameter.text(setting[parameter.name])
                 evident = parameter.name in SELF_EVIDENT or parameter.name == self.name
                 bare = evident and parameter is self.parameters[0]
                 texts.append(f" {value}" if bare else f", {parameter.name} {value}")
-        return self.name + "".join(texts) + (", ..." if len(shown) < len(given) else "")
+        return self.name + "".join(texts) + (", ..." if len(shown) < len(named) else "")
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain JSON types; "stages" for a chain, "is_recorded" for an imported effect."""

@@ -65,8 +65,8 @@ def estimate(
     resampled = []
     for _ in range(N_RESAMPLES):
         # Sorted, so that a draw of every group once equals the value to the last bit.
-        drawn = np.sort(rng.integers(0, len(names), len(names)))
-        resampled.append(statistic(np.concatenate([members[i] for i in drawn])))
+        sampled = np.sort(rng.integers(0, len(names), len(names)))
+        resampled.append(statistic(np.concatenate([members[i] for i in sampled])))
     finite = np.array(resampled)[np.isfinite(resampled)]
     if not len(finite):
         return Estimate(value, float("nan"), float("nan"))

@@ -233,23 +233,25 @@ def leakage_scores(data: EvaluationData) -> list[Score]:
             Score("leakage", "level of the dry segment (R²)", method, score, len(rows.test))
         )
     kind, classes, groups = "speaker (folder)", _folders(labels), data.track
-    kept = rows.test[probes.classes_with_groups(classes[rows.test], groups[rows.test])]
-    if len(np.unique(classes[kept])) < 2:  # too few folders: recognise the recording instead
+    selected = rows.test[probes.classes_with_groups(classes[rows.test], groups[rows.test])]
+    if len(np.unique(classes[selected])) < 2:  # too few folders: recognise the recording instead
         # Pairs of one segment stay on one side of the cross-validation.
         offsets = np.stack([labels.recording, labels.offset], axis=1)
         segments = np.unique(offsets, axis=0, return_inverse=True)[1].ravel().astype(np.int64)
         kind, classes, groups = "recording", data.track, segments
-        kept = rows.test[probes.classes_with_groups(classes[rows.test], groups[rows.test])]
-    n_classes = len(np.unique(classes[kept]))
+        selected = rows.test[probes.classes_with_groups(classes[rows.test], groups[rows.test])]
+    n_classes = len(np.unique(classes[selected]))
     if n_classes < 2:
         data.remarks.append("fewer than two recordings: recognition of recordings is not evaluated")
         return scores
     for method, features in parts.items():
-        identified = probes.cross_validated_classes(features[kept], classes[kept], groups[kept])
-        recall = probes.mean_recall(identified, classes[kept], data.track[kept])
-        scores.append(Score("leakage", f"{kind} recognised", method, recall, len(kept)))
+        identified = probes.cross_validated_classes(
+            features[selected], classes[selected], groups[selected]
+        )
+        recall = probes.mean_recall(identified, classes[selected], data.track[selected])
+        scores.append(Score("leakage", f"{kind} recognised", method, recall, len(selected)))
     chance = Estimate(1 / n_classes, 1 / n_classes, 1 / n_classes)
-    scores.append(Score("leakage", f"{kind} recognised", "chance", chance, len(kept)))
+    scores.append(Score("leakage", f"{kind} recognised", "chance", chance, len(selected)))
     return scores
 
 

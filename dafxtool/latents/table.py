@@ -85,11 +85,11 @@ class Latents(notebook.Displayed):
 def check_segments(reader: storage.Hdf5Reader, run: Run) -> None:
     """Check that a file's segments have the length and rate of the run; FormatError if not."""
     segments, expected = reader.configuration["segments"], run.configuration.segments
-    found = (segments["sample_rate"], segments["n_samples"])
-    if found != (expected.sample_rate, expected.n_samples):
+    actual = (segments["sample_rate"], segments["n_samples"])
+    if actual != (expected.sample_rate, expected.n_samples):
         raise FormatError(
-            f"{reader.path}: segments do not fit the run {run.path} (found {found[1]} samples at "
-            f"{found[0]} Hz, expected {expected.n_samples} at {expected.sample_rate} Hz). Render "
+            f"{reader.path}: segments do not fit the run {run.path} (found {actual[1]} samples at "
+            f"{actual[0]} Hz, expected {expected.n_samples} at {expected.sample_rate} Hz). Render "
             "with the run's preset."
         )
 

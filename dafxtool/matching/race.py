@@ -126,8 +126,8 @@ class Race:
     def _run(self, requests: Sequence[Request]) -> None:
         if not requests:
             return
-        found = self.pool.run(requests, lambda summary: self._report(summary))
-        self.summaries |= found
+        summaries = self.pool.run(requests, lambda summary: self._report(summary))
+        self.summaries |= summaries
 
     def _report(self, summary: Summary) -> None:
         best = min([summary, *self.summaries.values()], key=lambda each: each.distance)

@@ -134,7 +134,7 @@ def wrap(text: str, width_in: float, size_pt: float, weight: str = "normal") -> 
         return lines
 
     finer = [r".+?(?:, |$)", r"[^ ]+ *", r"[^_\-./]+[_\-./]*|[_\-./]+", r"."]
-    lines = [line for given in text.split("\n") for line in pack([typeset(given)], finer)]
+    lines = [line for paragraph in text.split("\n") for line in pack([typeset(paragraph)], finer)]
     return "\n".join(line.rstrip(" ") for line in lines)
 
 
@@ -217,9 +217,9 @@ def save_figure(
             image.save(unfinished, dpi=(DOTS_PER_INCH, DOTS_PER_INCH))
         else:
             # Into memory first: matplotlib's PDF writer does not report a full disk.
-            drawn = io.BytesIO()
-            figure.savefig(drawn, format=kind, dpi=DOTS_PER_INCH, metadata=metadata)
-            unfinished.write_bytes(drawn.getbuffer())
+            buffer = io.BytesIO()
+            figure.savefig(buffer, format=kind, dpi=DOTS_PER_INCH, metadata=metadata)
+            unfinished.write_bytes(buffer.getbuffer())
 
 
 def figure_pixels(figure: Figure, dots_per_inch: float) -> NDArray[np.uint8]:

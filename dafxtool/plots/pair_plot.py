@@ -159,8 +159,8 @@ def _draw_scatter(
     for marker in np.unique(markers):
         rows = order[markers[order] == marker]
         style = {"marker": MARKERS[marker], "s": size, "alpha": 0.85, "linewidths": 0}
-        drawn = axes.scatter(points[rows, x], points[rows, y], c=colours[rows], **style)
-        drawn.set_rasterized(len(points) > 2000)
+        artist = axes.scatter(points[rows, x], points[rows, y], c=colours[rows], **style)
+        artist.set_rasterized(len(points) > 2000)
     for axis in (axes.xaxis, axes.yaxis):
         axis.set_major_locator(linear_locator())
         axis.set_major_formatter(FuncFormatter(format_number))

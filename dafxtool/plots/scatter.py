@@ -304,10 +304,10 @@ def _draw_labelled(axes: Axes, content: ScatterPanel) -> None:
         for group in np.unique(labels[part] // len(PALETTE)):
             rows = part[labels[part] // len(PALETTE) == group]
             colours = [label_style(label)[0] for label in labels[rows]]
-            drawn = axes.scatter(
+            artist = axes.scatter(
                 points[rows, 0], points[rows, 1], c=colours, marker=MARKERS[group], **style
             )
-            drawn.set_rasterized(len(points) > 2000)
+            artist.set_rasterized(len(points) > 2000)
 
 
 def _draw_values(
@@ -316,12 +316,12 @@ def _draw_values(
     values, points = np.asarray(content.values, dtype=np.float64), np.asarray(content.points)
     scale = (LogNorm if content.logarithmic else Normalize)(values.min(), values.max())
     order = np.random.default_rng(0).permutation(len(points))
-    drawn: PathCollection = axes.scatter(
+    artist: PathCollection = axes.scatter(
         points[order, 0], points[order, 1], c=values[order], cmap=_value_colours(), norm=scale,
         **_point_style(len(points), 1),
     )  # fmt: skip
-    drawn.set_rasterized(len(points) > 2000)
-    bar = page.figure.colorbar(drawn, cax=page.axes(*box))
+    artist.set_rasterized(len(points) > 2000)
+    bar = page.figure.colorbar(artist, cax=page.axes(*box))
     bar.solids.set_alpha(1)  # type: ignore[union-attr]
     bar.locator = log_locator(values) if content.logarithmic else linear_locator()
     bar.formatter = FuncFormatter(format_number)

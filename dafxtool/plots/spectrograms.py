@@ -97,8 +97,8 @@ class Sheet:
         if n_columns == 0 or not any(panel for row in self.panels for panel in row):
             raise InputError("a sheet has no panel. Give it at least one.")
         if any(len(row) != n_columns for row in self.panels):
-            found = [len(row) for row in self.panels]
-            raise InputError(f"the rows of a sheet have {found} panels. Fill them up with None.")
+            counts = [len(row) for row in self.panels]
+            raise InputError(f"the rows of a sheet have {counts} panels. Fill them up with None.")
         self._check_count("row labels", len(self.row_labels), len(self.panels))
         self._check_count("column labels", len(self.column_labels), n_columns)
         self._check_count("columns in groups", sum(n for _, n in self.column_groups), n_columns)
@@ -106,9 +106,9 @@ class Sheet:
             raise InputError(f"floor_db is {self.floor_db} (expected a value below 0).")
 
     @staticmethod
-    def _check_count(what: str, found: int, wanted: int) -> None:
-        if found not in (0, wanted):
-            raise InputError(f"a sheet has {found} {what} (expected {wanted} or none).")
+    def _check_count(what: str, count: int, expected: int) -> None:
+        if count not in (0, expected):
+            raise InputError(f"a sheet has {count} {what} (expected {expected} or none).")
 
 
 def _checked_magnitude(magnitude: ArrayLike, shape: tuple[int, int]) -> NDArray[np.float64]:

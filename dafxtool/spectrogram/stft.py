@@ -121,9 +121,9 @@ def istft(spectrum: Tensor, config: SpectrogramConfig, n_samples: int) -> Tensor
     squares = (window.square()[:, None]).expand(1, -1, frames.shape[-1])
     total, envelope = (_overlap_add(each, config) for each in (frames, squares))
     centre = config.n_fft // 2 - first  # padding before the audio, in samples
-    kept = slice(centre, centre + n_samples)
+    span = slice(centre, centre + n_samples)
     limit = SMALLEST_ENVELOPE * float(envelope.max())
-    samples = total[:, kept] / envelope[:, kept].clamp_min(limit)
+    samples = total[:, span] / envelope[:, span].clamp_min(limit)
     if samples.shape[-1] < n_samples:
         raise InputError(
             f"spectrum: too few frames for {n_samples} samples (found {spectrum.shape[-1]}, which "

@@ -166,15 +166,15 @@ def check_row_arrays(arrays: Arrays, kind: str) -> None:
             )
 
 
-def check_shape(name: str, found: Sequence[int], expected: Sequence[int | str]) -> None:
+def check_shape(name: str, actual: Sequence[int], expected: Sequence[int | str]) -> None:
     """Raise FileProblem for another shape; text in `expected` stands for any length."""
-    fits = len(found) == len(expected) and all(
+    fits = len(actual) == len(expected) and all(
         isinstance(length, str) or length == size
-        for size, length in zip(found, expected, strict=False)
+        for size, length in zip(actual, expected, strict=False)
     )
     if not fits:
         shape = f"({', '.join(map(str, expected))})"
-        raise FileProblem(f"{name!r} has shape {tuple(found)}, expected {shape}")
+        raise FileProblem(f"{name!r} has shape {tuple(actual)}, expected {shape}")
 
 
 def check_descriptions(kind: str, configuration: Any, labels: Labels) -> None:

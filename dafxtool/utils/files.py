@@ -144,11 +144,11 @@ def _concerns(error: OSError, path: Path) -> bool:
     """Return whether an error is about path, one of its parent folders, or a file inside it."""
     if not isinstance(error.filename, str):
         return True  # errors of write(2) name no file
-    named, wanted = Path(error.filename).resolve(), Path(path).resolve()
+    named, expected = Path(error.filename).resolve(), Path(path).resolve()
     return (
-        named in (wanted, partial_name(wanted))
-        or named in wanted.parents
-        or wanted in named.parents
+        named in (expected, partial_name(expected))
+        or named in expected.parents
+        or expected in named.parents
     )
 
 

@@ -71,8 +71,8 @@ def test_commands_come_in_the_order_of_the_work():
 
 def test_help_groups_commands_by_what_one_wants():
     shown = CliRunner().invoke(main, ["--help"]).stdout
-    places = [shown.index(f"─ {group} ─") for group in GROUPS]
-    assert places == sorted(places)
+    positions = [shown.index(f"─ {group} ─") for group in GROUPS]
+    assert positions == sorted(positions)
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -91,14 +91,16 @@ def cases() -> Iterator[Case]:
 
 def cases_of(name: str, parameter: click.Parameter) -> Iterator[Case]:
     option = parameter.opts[0] if isinstance(parameter, click.Option) else None
-    given = (*(INPUTS.get(name, ()) if option else ()), *OPTIONS.get(name, ()))
+    values = (*(INPUTS.get(name, ()) if option else ()), *OPTIONS.get(name, ()))
     if parameter.name in WRITTEN_BY.get(name, WRITTEN.keys() - {"pairs"}):
         taken = OUTPUTS.get(name, "taken.png") if parameter.name == "output" else ""
         taken = taken or WRITTEN[parameter.name]
         effect = ("--effect", "delay") if name == "sweep" else ()  # which names its figure
-        yield Case((name, *given, *effect, option, taken), 1, "taken" if name != "train" else "run")
+        yield Case(
+            (name, *values, *effect, option, taken), 1, "taken" if name != "train" else "run"
+        )
         if name not in ("train", "demo", "render", "spectrogram") and parameter.name != "audio":
-            yield Case((name, *given, option, "wrong.suffix"), 1, "wrong.suffix")
+            yield Case((name, *values, option, "wrong.suffix"), 1, "wrong.suffix")
     elif name == "match" and parameter.name in ("dry", "wet", "like"):
         named = {"dry": ("missing.wav", "b.wav"), "wet": ("a.wav", "missing.wav")}
         yield Case(
@@ -106,18 +108,18 @@ def cases_of(name: str, parameter: click.Parameter) -> Iterator[Case]:
         )
     elif isinstance(parameter.type, PathType):
         missing = (option, "missing.wav") if option else ("missing.wav",)
-        yield Case((name, *missing, *given), 1, "missing.wav")
+        yield Case((name, *missing, *values), 1, "missing.wav")
         if option is None and name not in ("render", "doctor", "interpolate"):
             yield Case((name, "missing.h5"), 1, "missing.h5")
             yield Case((name, "damaged.h5"), 1, "damaged.h5")
     elif parameter.name == "effects":
         for wrong in ("delai", "delay:tiem=1", "delay:time=1e9"):
-            yield Case((name, *given, option, wrong), 1, "delay")
+            yield Case((name, *values, option, wrong), 1, "delay")
     elif isinstance(parameter.type, DeviceType):
-        yield Case((name, *given, option, "cuda:99"), 1, "cuda:99")
-        yield Case((name, *given, option, "gpu"), 2, "gpu")
+        yield Case((name, *values, option, "cuda:99"), 1, "cuda:99")
+        yield Case((name, *values, option, "gpu"), 2, "gpu")
     elif isinstance(parameter.type, click.Choice):
-        yield Case((name, *given, option, "nonsense"), 2, "nonsense")
+        yield Case((name, *values, option, "nonsense"), 2, "nonsense")
     elif parameter.name == "rows" and name != "invert":
         yield Case((name, "a.wav", option, "1"), 2, "rows are those")
     elif parameter.name == "rows":
@@ -195,10 +197,10 @@ def answer_of(folders):
 
 @pytest.mark.parametrize("case", ALL, ids=str)
 def test_a_wrong_input_is_reported_before_anything_slow_is_imported(answer_of, case):
-    status, said, raised = answer_of(case)
-    assert (status, raised) == (case.status, f"SystemExit({case.status})"), said
-    assert case.message in said
-    assert "Traceback" not in said
+    status, output, raised = answer_of(case)
+    assert (status, raised) == (case.status, f"SystemExit({case.status})"), output
+    assert case.message in output
+    assert "Traceback" not in output
 
 
 def test_every_command_has_cases_for_each_kind_of_input():
@@ -232,8 +234,8 @@ def test_a_right_input_is_not_refused_early(folders):
     )
     answers = [json.loads(line) for line in done.stdout.splitlines()]
     assert len(answers) == len(arguments), done.stderr
-    for given, (_, said, raised) in zip(arguments, answers, strict=True):
-        assert raised.endswith("was imported"), (given, said)
+    for values, (_, output, raised) in zip(arguments, answers, strict=True):
+        assert raised.endswith("was imported"), (values, output)
 
 
 def test_nothing_was_written(folders):

@@ -62,8 +62,8 @@ def test_a_plugin_that_one_switch_silences(plugin_named, tmp_path):
     (sentence,) = result.warnings
     assert sentence.endswith("--effect zamgrains:freeze=off.")
     fixed = [(grains, {"freeze": 0.0})]
-    again = render([recordings], output, fixed, SEGMENTS, SPLIT, 8, seed=1, overwrite=True)
-    assert len(again.failed) < len(result.failed) and again.warnings == []
+    repeated = render([recordings], output, fixed, SEGMENTS, SPLIT, 8, seed=1, overwrite=True)
+    assert len(repeated.failed) < len(result.failed) and repeated.warnings == []
 
 
 def test_a_reason_does_not_repeat_the_setting():

@@ -46,9 +46,9 @@ def test_the_dry_segment_is_at_the_recorded_offset(rendered):
     with storage.Hdf5Reader(rendered, storage.PAIRS) as reader:
         labels, audio = reader.labels, reader.rows(slice(None))
     for row in range(24):
-        whole = io.load_audio(Path(labels.path_of(row)), RATE)[0]
+        intact = io.load_audio(Path(labels.path_of(row)), RATE)[0]
         offset = labels.offset[row]
-        cut = whole[offset : offset + N_SAMPLES]
+        cut = intact[offset : offset + N_SAMPLES]
         scale = 10 ** (-12 / 20) / np.abs(cut).max()
         np.testing.assert_allclose(audio[row, 0], cut * scale, atol=1e-6)
 

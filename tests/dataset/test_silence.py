@@ -51,8 +51,8 @@ def test_takes_without_a_segment_are_reported_with_the_channel_that_has_sound(ta
     assert silent <= {"1", "3", "5"}
     assert used | silent == set("012345")  # 30 pairs try each of six
     assert all("--channel 2" in reason for _, reason in result.silent)
-    again = render_takes(takes, tmp_path / "pairs.h5", "first", resume=True)
-    assert again.silent == result.silent
+    repeated = render_takes(takes, tmp_path / "pairs.h5", "first", resume=True)
+    assert repeated.silent == result.silent
     folder = render_takes(takes, tmp_path / "folder", "first")
     assert folder.silent == result.silent
     assert render_takes(takes, tmp_path / "folder", "first", resume=True).silent == result.silent
@@ -139,8 +139,8 @@ def test_commands_read_another_channel_and_name_it_when_they_find_silence(
 
 
 def test_a_segment_named_by_its_start_is_not_taken_if_it_is_silent(takes, run_folder, invoke):
-    wanted = ("interpolate", takes / "1.wav", takes / "0.wav", "--effect", "overdrive")
+    target = ("interpolate", takes / "1.wav", takes / "0.wav", "--effect", "overdrive")
     options = ("--start-a", 1, "--run", run_folder, "-q", "-o", takes / "i.png")
-    result = invoke(*wanted, *options)
+    result = invoke(*target, *options)
     assert result.exit_code == 1
     assert "silent" in result.stderr

@@ -81,8 +81,8 @@ def test_output_does_not_depend_on_earlier_calls(name):
     dry = noise()
     first = apply_effect(effect, dry, SAMPLE_RATE, a)
     apply_effect(effect, noise(seed=5, level=0.5), SAMPLE_RATE, b)
-    again = apply_effect(effect, dry, SAMPLE_RATE, a)
-    np.testing.assert_array_equal(first, again)
+    repeated = apply_effect(effect, dry, SAMPLE_RATE, a)
+    np.testing.assert_array_equal(first, repeated)
     np.testing.assert_array_equal(dry, noise())  # the input is unchanged
 
 

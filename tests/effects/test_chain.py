@@ -71,18 +71,18 @@ def test_output_is_that_of_bare_pedalboard_stage_by_stage():
 def test_setting_text_reads_back_as_the_same_setting(text):
     chain, fixed = parse_effect(text)
     setting = sample_setting(chain.at(RATE), np.random.default_rng(2), fixed)
-    again = parse_effect(chain.setting_text(setting))
-    assert (again.effect, again.fixed) == (chain, setting)
+    repeated = parse_effect(chain.setting_text(setting))
+    assert (repeated.effect, repeated.fixed) == (chain, setting)
     assert Effect.from_dict(json.loads(json.dumps(chain.to_dict()))) == chain
     assert chain.label(setting).count(">") == len(chain.stages) - 1
 
 
 def test_settings_move_every_stage():
     chain, fixed = parse_effect(TEXTS[0])
-    drawn = [sample_setting(chain, np.random.default_rng(seed), fixed) for seed in range(20)]
-    assert {each["delay.time"] for each in drawn} == {300}
-    assert len({each["overdrive.drive"] for each in drawn}) == 20
-    assert len({each["delay.mix"] for each in drawn}) == 20
+    settings = [sample_setting(chain, np.random.default_rng(seed), fixed) for seed in range(20)]
+    assert {each["delay.time"] for each in settings} == {300}
+    assert len({each["overdrive.drive"] for each in settings}) == 20
+    assert len({each["delay.mix"] for each in settings}) == 20
     assert len(grid_settings(chain, 2, fixed)) == 2**5
     assert len(sweep_settings(chain, 3, fixed)) == 3 * 5
     low_rate = chain.at(8000)
@@ -152,8 +152,8 @@ def test_rendered_pairs_are_rendered_again_to_the_bit(tmp_path, output):
     assert {labels.setting_of(row)["delay2.time"] for row in (1, 5, 9)} == {80}
     for row in range(len(labels)):
         np.testing.assert_array_equal(rerender_row(tmp_path / output, row), audio[row])
-        again = parse_effect(labels.setting_text[row])
-        assert again.fixed == labels.setting_of(row)
+        repeated = parse_effect(labels.setting_text[row])
+        assert repeated.fixed == labels.setting_of(row)
 
 
 def test_a_pair_that_a_stage_silences_fails_alone(tmp_path):

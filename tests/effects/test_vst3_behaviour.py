@@ -238,8 +238,8 @@ def test_a_plugin_that_calls_rand_is_seeded_and_said_to_call_it(load_fake):
     result = audit(CallsRand)
     assert result.repeatable and result.remarks == (RANDOM_NUMBERS,)
     effect = load_fake(CallsRand)
-    first, again = apply_to_ramp(effect), apply_to_ramp(effect)
-    np.testing.assert_array_equal(first, again)
+    first, repeated = apply_to_ramp(effect), apply_to_ramp(effect)
+    np.testing.assert_array_equal(first, repeated)
     other, _ = host.apply_in_this_process(effect, ramp() / 2, RATE, effect.complete({}))
     assert not np.allclose(other * 2, first, rtol=0, atol=1e-5)  # each segment has its own noise
     assert audit(FakePlugin).remarks == (behaviour.LEVEL_ONLY,)

@@ -155,9 +155,9 @@ def test_a_setting_changed_by_processing_is_rendered_again(load_fake):
     )
     assert effective["grains"] == 0.5
     np.testing.assert_array_equal(wet, ramp() * np.float32(0.5))
-    again, still = host.apply_in_this_process(effect, ramp(), RATE, effective)
+    repeated, still = host.apply_in_this_process(effect, ramp(), RATE, effective)
     assert still == effective
-    np.testing.assert_array_equal(wet, again)
+    np.testing.assert_array_equal(wet, repeated)
 
 
 def test_a_setting_changed_by_every_processing_is_an_error(load_fake):

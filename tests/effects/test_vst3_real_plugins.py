@@ -101,8 +101,8 @@ def test_output_has_the_same_bits_after_another_setting(load, name):
     first, effective = apply.apply(effect, noise(), SAMPLE_RATE, a)
     assert effective == a
     other, _ = apply.apply(effect, noise(seed=1), SAMPLE_RATE, b)
-    again, _ = apply.apply(effect, noise(), SAMPLE_RATE, effective)
-    np.testing.assert_array_equal(first, again)
+    repeated, _ = apply.apply(effect, noise(), SAMPLE_RATE, effective)
+    np.testing.assert_array_equal(first, repeated)
     assert first.shape == (12_000,) and first.dtype == np.float32
     assert not np.array_equal(first, other)
     assert effect.plugin.n_channels == (2 if name.endswith("X2") else 1)
@@ -129,9 +129,9 @@ def test_the_load_values_are_nudged(load):
     moved = abs(drive.to_normalised(effective["tube-drive"]) - drive.to_normalised(drive.default))
     assert 1e-6 < moved < 2e-5
     assert effective == default | {"tube-drive": effective["tube-drive"]}
-    again, still = apply.apply(effect, noise(), SAMPLE_RATE, effective)
+    repeated, still = apply.apply(effect, noise(), SAMPLE_RATE, effective)
     assert still == effective
-    np.testing.assert_array_equal(wet, again)
+    np.testing.assert_array_equal(wet, repeated)
 
 
 @needs("ZamDelay")
@@ -300,8 +300,8 @@ def test_a_render_stores_the_plugin_in_its_output(plugin_named, tmp_path, output
             grains = [pairs.labels.setting_of(row)["grains"] for row in range(4)]
             stored = pairs.rows(np.arange(4))
         assert all(value == round(value) for value in grains)  # as rendered
-        again = np.stack([rerender_row(tmp_path / output, row) for row in range(4)])
-        np.testing.assert_array_equal(again, stored)
+        repeated = np.stack([rerender_row(tmp_path / output, row) for row in range(4)])
+        np.testing.assert_array_equal(repeated, stored)
     (saved,) = described
     file = saved["plugin"]
     assert (file["path"], file["version"]) == (str(path), effects[0].plugin.version)
@@ -322,11 +322,11 @@ def check_real_plugin(path, figure):
     a, b = sample_setting(effect, rng), sample_setting(effect, rng)
     first, effective = apply.apply(effect, audio, SAMPLE_RATE, a)
     apply.apply(effect, audio[::-1], SAMPLE_RATE, b)
-    again, still = apply.apply(effect, audio, SAMPLE_RATE, effective)
+    repeated, still = apply.apply(effect, audio, SAMPLE_RATE, effective)
     isolation.end_worker()
     elsewhere, _ = apply.apply(effect, audio, SAMPLE_RATE, effective)
     assert effective == still
-    assert first.tobytes() == again.tobytes() == elsewhere.tobytes()
+    assert first.tobytes() == repeated.tobytes() == elsewhere.tobytes()
     summary = f"{effect.plugin.n_channels} channels, {len(effect.parameters)} settings, loaded in "
     figure(path.stem, f"{summary}{audit.seconds_to_load:.2f} s; {audit.left_out}")
 

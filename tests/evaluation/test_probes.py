@@ -143,8 +143,8 @@ def test_cross_validation_never_fits_to_the_tested_group():
     features[:, 0] = 10 * classes
     assert np.mean(cross_validated_classes(features, classes, groups) == classes) > 0.9
     with_rare_class = np.concatenate([classes, [2]])
-    kept = classes_with_groups(with_rare_class, np.concatenate([groups, [99]]))
-    assert kept.tolist() == list(range(200))
+    selected = classes_with_groups(with_rare_class, np.concatenate([groups, [99]]))
+    assert selected.tolist() == list(range(200))
 
 
 def test_principal_features_keep_the_largest_variance():

@@ -69,9 +69,9 @@ def test_the_recording_keeps_its_rate_and_channels(folder):
 
 
 def test_strength_mixes_the_effect_with_the_recording(folder):
-    wanted = ("dry.wav", "wet.wav", "--quiet", *QUICK)
+    target = ("dry.wav", "wet.wav", "--quiet", *QUICK)
     for strength in (0, 50, 100):
-        assert run(*wanted, "--strength", strength, "-o", f"{strength}.wav").exit_code == 0
+        assert run(*target, "--strength", strength, "-o", f"{strength}.wav").exit_code == 0
     none, half, full = (load_audio(folder / f"{each}.wav")[0] for each in (0, 50, 100))
     np.testing.assert_allclose(none, load_audio(folder / "dry.wav")[0], atol=1e-6)
     np.testing.assert_allclose(half, (none + full) / 2, atol=1e-6)

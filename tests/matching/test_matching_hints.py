@@ -23,7 +23,7 @@ def starts(name, setting, seconds=5.0, phase=0.0, **options):
 
 def best_start(name, setting, **options):
     """Return the start whose rendering is nearest to the wet audio."""
-    found, dry, wet = starts(name, setting, **options)
+    result, dry, wet = starts(name, setting, **options)
     objective = Objective(wet)
 
     def distance(start):
@@ -32,7 +32,7 @@ def best_start(name, setting, **options):
             render_stage(Stage(start.effect, complete, start.phase), dry, RATE)
         )
 
-    return min(found, key=distance)
+    return min(result, key=distance)
 
 
 # Tolerances are relative to the true value.

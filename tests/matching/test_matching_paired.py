@@ -71,11 +71,11 @@ def test_every_effect_is_found_with_its_setting(text):
     assert answer.best.name == truth.effect.name
     assert answer.distance < 0.05 * answer.distance_unprocessed
     for parameter in truth.effect.parameters:
-        found, true = (
+        result, true = (
             parameter.to_normalised(stage.setting[parameter.name])
             for stage in (answer.best.stages[0], truth)
         )
-        assert found == pytest.approx(true, abs=0.02), parameter.name
+        assert result == pytest.approx(true, abs=0.02), parameter.name
     check_reported_distance(answer, prepared)
 
 
@@ -159,9 +159,9 @@ def test_an_oscillator_may_have_started_before_the_recording():
     stage = replace(stages_of("tremolo:rate=6,depth=70")[0], phase=0.4)
     prepared = Prepared(dry, render_chain([stage], dry, RATE), RATE, 1.0, 0, 0, dry.size)
     answer = match_pair(prepared, Options(effects=FEW))
-    found = answer.best.stages[0]
-    assert found.phase == pytest.approx(0.4, abs=0.01)
-    assert found.lead_seconds == pytest.approx(0.4 / 6, abs=0.002)
+    result = answer.best.stages[0]
+    assert result.phase == pytest.approx(0.4, abs=0.01)
+    assert result.lead_seconds == pytest.approx(0.4 / 6, abs=0.002)
 
 
 def test_a_vibrato_is_not_taken_for_latency():

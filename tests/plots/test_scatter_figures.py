@@ -64,18 +64,18 @@ def test_all_points_are_drawn_in_the_colour_of_their_label(n_labels):
     points, labels = clusters(n_labels, 30)
     order = [f"effect {index}" for index in range(n_labels)]
     axes = map_figure([ScatterPanel(points, labels, order=order)]).axes[0]
-    drawn = {
+    artist = {
         (*position, *colour[:3])
         for collection in axes.collections
         for position, colour in zip(
             collection.get_offsets().tolist(), collection.get_facecolors().tolist(), strict=True
         )
     }
-    wanted = {
+    expected = {
         (*point, *matplotlib.colors.to_rgb(label_style(order.index(label))[0]))
         for point, label in zip(points.tolist(), labels, strict=True)
     }
-    assert drawn == wanted
+    assert artist == expected
 
 
 def test_both_axes_of_a_map_have_one_scale_and_all_maps_the_same_limits():

@@ -74,24 +74,24 @@ def test_white_power_stays_flat_on_the_frequency_axis():
 
 def test_panels_share_one_scale_in_decibels_re_the_loudest_bin():
     loud, quiet = np.ones((1025, 65)), np.full((1025, 65), 0.01)
-    drawn = images(sheet_figure(sheet_of(quiet, loud, noise(level=1e-9), floor_db=-60)))
-    assert {image.get_clim() for image in drawn} == {(-60.0, 0.0)}
-    np.testing.assert_allclose(drawn[0].get_array(), -40.0, atol=1e-6)
-    np.testing.assert_allclose(drawn[1].get_array(), 0.0, atol=1e-6)
-    np.testing.assert_allclose(drawn[2].get_array(), -60.0, atol=1e-6)
+    artist = images(sheet_figure(sheet_of(quiet, loud, noise(level=1e-9), floor_db=-60)))
+    assert {image.get_clim() for image in artist} == {(-60.0, 0.0)}
+    np.testing.assert_allclose(artist[0].get_array(), -40.0, atol=1e-6)
+    np.testing.assert_allclose(artist[1].get_array(), 0.0, atol=1e-6)
+    np.testing.assert_allclose(artist[2].get_array(), -60.0, atol=1e-6)
 
 
 def test_a_difference_is_in_decibels_and_symmetrical():
     panels = [[Panel(noise()), Panel(2 * noise(), minus=noise())]]
-    drawn = images(sheet_figure(Sheet(panels, FREQUENCIES, TIMES)))[1]
-    np.testing.assert_allclose(np.median(drawn.get_array().data), 20 * np.log10(2), atol=1e-6)
-    low, high = drawn.get_clim()
+    artist = images(sheet_figure(Sheet(panels, FREQUENCIES, TIMES)))[1]
+    np.testing.assert_allclose(np.median(artist.get_array().data), 20 * np.log10(2), atol=1e-6)
+    low, high = artist.get_clim()
     assert low == -high
 
 
 def test_silence_is_drawn_at_the_floor():
-    drawn = images(sheet_figure(sheet_of(np.zeros((1025, 65)))))[0]
-    assert (drawn.get_array() == FLOOR_DB).all()
+    artist = images(sheet_figure(sheet_of(np.zeros((1025, 65)))))[0]
+    assert (artist.get_array() == FLOOR_DB).all()
 
 
 def test_a_single_frame_is_drawn(tmp_path):

@@ -353,9 +353,9 @@ def test_a_resume_of_a_complete_render_reports_failed_pairs_again(
     faulty_effect, recordings, tmp_path, name
 ):
     arguments = ([recordings], tmp_path / name, [faulty_effect("sometimes")], SEGMENTS, SPLIT, 12)
-    first, again = (render(*arguments, seed=1, resume=resume) for resume in (False, True))
+    first, repeated = (render(*arguments, seed=1, resume=resume) for resume in (False, True))
     assert first.failed and 0 < first.n_pairs < 12
-    assert replace(again, printed=None, warnings=[]) == replace(first, printed=None, warnings=[])
+    assert replace(repeated, printed=None, warnings=[]) == replace(first, printed=None, warnings=[])
 
 
 @pytest.mark.parametrize(

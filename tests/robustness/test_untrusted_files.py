@@ -267,10 +267,10 @@ def test_nothing_is_unpickled_or_executed_anywhere():
             if not isinstance(node, ast.Call):
                 continue
             called = ast.unparse(node.func)
-            given = {word.arg: ast.unparse(word.value) for word in node.keywords}
+            named = {word.arg: ast.unparse(word.value) for word in node.keywords}
             assert called not in ("eval", "exec", "os.system", "os.popen"), (path, called)
-            assert given.get("shell", "False") == "False", (path, called)
+            assert named.get("shell", "False") == "False", (path, called)
             if called == "torch.load":
-                assert given.get("weights_only") == "True", path
+                assert named.get("weights_only") == "True", path
             if called in ("np.load", "numpy.load"):
-                assert given.get("allow_pickle") == "False", path
+                assert named.get("allow_pickle") == "False", path

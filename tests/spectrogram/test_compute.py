@@ -48,8 +48,8 @@ def test_a_stored_spectrogram_is_converted_to_linear_magnitude(
     found, saved = read_magnitudes(tmp_path / "s.h5", rows)
     assert saved.standardisation == standardisation
     with storage.Hdf5Reader(pairs_file, storage.PAIRS) as pairs:
-        wanted = np.asarray(magnitude(pairs.rows(rows), SPECTROGRAM))
-    error = np.linalg.norm(found - wanted) / np.linalg.norm(wanted)
+        target = np.asarray(magnitude(pairs.rows(rows), SPECTROGRAM))
+    error = np.linalg.norm(found - target) / np.linalg.norm(target)
     assert 20 * np.log10(error) < decibels
 
 
@@ -93,17 +93,17 @@ def test_an_interrupted_analysis_resumes_to_the_same_bytes(pairs_file, tmp_path,
 
 def test_resuming_never_mixes_pairs_of_two_renders(pairs_file, tmp_path, monkeypatch):
     """With the same options other pairs may fail, and row i is then another pair."""
-    pairs, wanted = tmp_path / "pairs.h5", config(standardisation="segment")
+    pairs, target = tmp_path / "pairs.h5", config(standardisation="segment")
     shutil.copyfile(pairs_file, pairs)
     monkeypatch.setattr("dafxtool.spectrogram.compute.BATCH_BYTES", 3 * 2 * 129 * 65 * 8)
     with monkeypatch.context() as patch:
         patch.setattr(Progress, "advance", _interrupt)
         with pytest.raises(KeyboardInterrupt):
-            compute_spectrograms(pairs, tmp_path / "s.h5", wanted)
+            compute_spectrograms(pairs, tmp_path / "s.h5", target)
     with h5py.File(pairs, "r+") as file:
         file["lost"][1] = b"took more than 60 s"
     with pytest.raises(ConfigError, match="started with another labels"):
-        compute_spectrograms(pairs, tmp_path / "s.h5", wanted, resume=True)
+        compute_spectrograms(pairs, tmp_path / "s.h5", target, resume=True)
 
 
 def _interrupt(*_):
@@ -114,7 +114,7 @@ def _interrupt(*_):
 def test_the_bytes_do_not_depend_on_threads_batches_or_the_cache(
     pairs_file, tmp_path, monkeypatch, standardisation
 ):
-    wanted = config(standardisation=standardisation)
+    target = config(standardisation=standardisation)
     n_threads = torch.get_num_threads()
     found = []
     for threads, batch_size, cache in ((1, 100, 1e9), (3, 1, 0), (2, 5, 5 * 8 * 129 * 65)):
@@ -124,7 +124,7 @@ def test_the_bytes_do_not_depend_on_threads_batches_or_the_cache(
         monkeypatch.setattr("dafxtool.spectrogram.compute.CACHE_BYTES", cache)
         torch.set_num_threads(threads)
         path = tmp_path / f"{threads}.h5"
-        compute_spectrograms(pairs_file, path, wanted)
+        compute_spectrograms(pairs_file, path, target)
         found.append(path.read_bytes())
     torch.set_num_threads(n_threads)
     assert found[0] == found[1] == found[2]
@@ -134,7 +134,7 @@ def test_the_bytes_do_not_depend_on_threads_batches_or_the_cache(
     ):
         expected, stats = analyse(
             pairs.rows(slice(None)),
-            wanted,
+            target,
             reader.configuration["mean"],
             reader.configuration["std"],
             dtype="float16",

@@ -17,8 +17,8 @@ def noise(seed: int = 0) -> np.ndarray:
 @pytest.mark.parametrize("gain_db", [-12.0, 3.0])
 def test_log_spectral_distance_of_a_gain_equals_the_gain(gain_db):
     magnitude = np.random.default_rng(0).uniform(0.1, 1, (2, 33, 9)).astype(np.float32)
-    found = log_spectral_distance_db(magnitude * 10 ** (gain_db / 20), magnitude)
-    np.testing.assert_allclose(found, abs(gain_db), rtol=1e-4)
+    result = log_spectral_distance_db(magnitude * 10 ** (gain_db / 20), magnitude)
+    np.testing.assert_allclose(result, abs(gain_db), rtol=1e-4)
 
 
 def test_bins_far_below_the_loudest_one_are_not_compared():
@@ -41,9 +41,9 @@ def test_multi_resolution_distance_of_a_gain():
     """A gain g gives a convergence of 1 - g and a log-magnitude difference of log(1 / g)."""
     audio = noise()
     assert multi_resolution_distance(audio, audio) == 0.0
-    found = multi_resolution_distance(0.5 * audio, audio)
-    assert found == pytest.approx(0.5 + np.log(2), rel=1e-2)
-    assert multi_resolution_distance(noise(1), audio) > found / 2
+    result = multi_resolution_distance(0.5 * audio, audio)
+    assert result == pytest.approx(0.5 + np.log(2), rel=1e-2)
+    assert multi_resolution_distance(noise(1), audio) > result / 2
 
 
 def test_level_is_of_the_root_mean_square():

@@ -52,9 +52,9 @@ def spectrum_of_noise(transform: FastStft) -> torch.Tensor:
     return torch.complex(real, imaginary)
 
 
-def error_db(found, wanted) -> float:
-    found, wanted = np.asarray(found), np.asarray(wanted)
-    return 20 * np.log10(np.linalg.norm(found - wanted) / np.linalg.norm(wanted) + 1e-15)
+def error_db(result, expected) -> float:
+    result, expected = np.asarray(result), np.asarray(expected)
+    return 20 * np.log10(np.linalg.norm(result - expected) / np.linalg.norm(expected) + 1e-15)
 
 
 @pytest.mark.parametrize("n_samples", [24_000, 12_345, 3000, 700, 1])
@@ -62,14 +62,14 @@ def error_db(found, wanted) -> float:
 def test_fast_stft_equals_stft_and_is_inverted(sizes, n_samples):
     config = sized(*sizes)
     transform, audio = FastStft(config, n_samples), torch.from_numpy(noise(n_samples))
-    wanted = stft(audio, config).transpose(0, 1)
-    found = transform.analyse(audio)
-    np.testing.assert_allclose(found.abs(), wanted.abs(), atol=2e-4)
-    shifted = torch.polar(wanted.abs(), transform.shift_phase(wanted.angle()))
-    np.testing.assert_allclose(shifted, found, atol=2e-3)
+    expected = stft(audio, config).transpose(0, 1)
+    result = transform.analyse(audio)
+    np.testing.assert_allclose(result.abs(), expected.abs(), atol=2e-4)
+    shifted = torch.polar(expected.abs(), transform.shift_phase(expected.angle()))
+    np.testing.assert_allclose(shifted, result, atol=2e-3)
     last = 30 if 2 * config.hop_length == config.window_length else 0  # in no frame
     np.testing.assert_allclose(
-        transform.synthesise(found)[: n_samples - last], audio[: n_samples - last], atol=1e-3
+        transform.synthesise(result)[: n_samples - last], audio[: n_samples - last], atol=1e-3
     )
 
 
@@ -146,9 +146,9 @@ def test_raar_equals_the_formula(sizes):
         near = project_onto_magnitudes(plain, target)
         beyond = transform.project((1 + steps.g) * near - steps.g * plain)
         plain = b * (plain + beyond) + (1 - 2 * b) * near
-    found = raar(spectrum, target, transform, 4, steps)
-    assert error_db(found, project_onto_magnitudes(plain, target)) < -50
-    assert error_db(found, project_onto_magnitudes(spectrum, target)) > -10  # they did travel
+    result = raar(spectrum, target, transform, 4, steps)
+    assert error_db(result, project_onto_magnitudes(plain, target)) < -50
+    assert error_db(result, project_onto_magnitudes(spectrum, target)) > -10  # they did travel
     torch.testing.assert_close(spectrum, before, rtol=0, atol=0)
 
 
@@ -160,34 +160,34 @@ def test_momentum_on_the_audio_is_momentum_on_the_spectrum():
     for _ in range(3):
         now = transform.project(project_onto_magnitudes(ahead, target))
         ahead, last = now + 0.99 * (now - last), now
-    found = transform.analyse(griffin_lim(spectrum, target, transform, 3))
-    assert error_db(found, last) < -60
+    result = transform.analyse(griffin_lim(spectrum, target, transform, 3))
+    assert error_db(result, last) < -60
 
 
 def test_results_are_written_to_out_and_kept():
     transform = FastStft(CONFIG, 5000)
     first, second = (transform.analyse(torch.from_numpy(noise(2, 5000)[each])) for each in (0, 1))
-    kept, audio = first.clone(), torch.empty(5000)
-    wanted = transform.synthesise(first)
+    selected, audio = first.clone(), torch.empty(5000)
+    expected = transform.synthesise(first)
     assert transform.synthesise(first, audio) is audio
     transform.synthesise(second)
-    torch.testing.assert_close(first, kept, rtol=0, atol=0)
-    torch.testing.assert_close(audio, wanted, rtol=0, atol=0)
+    torch.testing.assert_close(first, selected, rtol=0, atol=0)
+    torch.testing.assert_close(audio, expected, rtol=0, atol=0)
     target = second.abs()
-    wanted = project_onto_magnitudes(first, target)
+    expected = project_onto_magnitudes(first, target)
     assert project_onto_magnitudes(first, target, first) is first
-    torch.testing.assert_close(first, wanted, rtol=0, atol=0)
+    torch.testing.assert_close(first, expected, rtol=0, atol=0)
 
 
 @pytest.mark.parametrize("sizes", SIZES)
 def test_the_true_phase_recovers_the_audio(sizes):
     config, audio = sized(*sizes), plucks()
     target = magnitude(audio, config)
-    found = invert(target, config, 24_000, phase_from=audio)
-    assert error_db(found.audio, audio) < -60
-    assert found.convergence_db < -80
-    given = invert(target, config, 24_000, iterations=0, phase=stft(audio, config).angle())
-    assert error_db(given.audio, audio) < -80
+    result = invert(target, config, 24_000, phase_from=audio)
+    assert error_db(result.audio, audio) < -60
+    assert result.convergence_db < -80
+    named = invert(target, config, 24_000, iterations=0, phase=stft(audio, config).angle())
+    assert error_db(named.audio, audio) < -80
 
 
 @pytest.mark.parametrize("sizes", SIZES[:3])
@@ -195,9 +195,9 @@ def test_fast_converges_much_better_than_griffin_lim(sizes):
     config, audio = sized(*sizes), plucks()
     target = magnitude(audio, config)
     reference = invert(target, config, 24_000, "griffin-lim").convergence_db
-    found = invert(target, config, 24_000)
-    assert found.method == "fast"
-    assert found.convergence_db < min(-25, reference - 5)
+    result = invert(target, config, 24_000)
+    assert result.method == "fast"
+    assert result.convergence_db < min(-25, reference - 5)
 
 
 def test_best_converges_better_than_fast():
@@ -212,9 +212,9 @@ def test_griffin_lim_converges_like_torchaudio():
     target = magnitude(plucks(), CONFIG)
     torch.manual_seed(0)
     theirs = GriffinLim(2048, n_iter=32, hop_length=512, power=1, length=24_000)(target)
-    wanted = spectral_convergence_db(theirs, target, CONFIG)
-    found = invert(target, CONFIG, 24_000, "griffin-lim").convergence_db
-    assert found == pytest.approx(wanted, abs=2)
+    expected = spectral_convergence_db(theirs, target, CONFIG)
+    result = invert(target, CONFIG, 24_000, "griffin-lim").convergence_db
+    assert result == pytest.approx(expected, abs=2)
 
 
 def test_the_phase_of_the_dry_recording_improves_the_result():
@@ -251,8 +251,8 @@ def test_the_pghi_phase_advances_at_the_frequency_of_a_tone(sizes, frequency_hz)
     phase = pghi_phase(target, config)
     peak = round(frequency_hz * config.n_fft / config.sample_rate)
     advance = np.diff(phase[4:-4, peak].astype(np.float64))
-    wanted = 2 * np.pi * frequency_hz * config.hop_length / config.sample_rate
-    assert np.abs(np.angle(np.exp(1j * (advance - wanted)))).max() < 0.15
+    expected = 2 * np.pi * frequency_hz * config.hop_length / config.sample_rate
+    assert np.abs(np.angle(np.exp(1j * (advance - expected)))).max() < 0.15
 
 
 def test_the_gaussian_for_a_hann_window_is_the_published_one():
@@ -265,59 +265,59 @@ def test_decoded_magnitudes_are_inverted_no_worse_than_by_griffin_lim():
     blurred = np.stack([np.convolve(row, [0.25, 0.5, 0.25], "same") for row in clean])
     decoded = blurred * np.exp(0.3 * noise(*clean.shape))
     reference = invert(decoded, CONFIG, method="griffin-lim").convergence_db
-    found = invert(decoded, CONFIG, consistent=False).convergence_db
-    assert found < reference
+    result = invert(decoded, CONFIG, consistent=False).convergence_db
+    assert result < reference
 
 
 def test_the_same_seed_gives_the_same_audio():
     target = magnitude(noise(9000), CONFIG)
-    first, again, other = (
+    first, repeated, other = (
         invert(target, CONFIG, 9000, iterations=4, seed=seed).audio for seed in (1, 1, 2)
     )
-    np.testing.assert_array_equal(first, again)
+    np.testing.assert_array_equal(first, repeated)
     assert not np.array_equal(first, other)
 
 
 @pytest.mark.parametrize("method", METHODS)
 def test_silence_stays_silence(method):
-    found = invert(np.zeros((1025, 10), np.float32), CONFIG, 5000, method)
-    assert found.audio.shape == (5000,)
-    assert not found.audio.any()
+    result = invert(np.zeros((1025, 10), np.float32), CONFIG, 5000, method)
+    assert result.audio.shape == (5000,)
+    assert not result.audio.any()
 
 
 def test_silent_frames_between_notes_stay_silent():
     audio = np.concatenate([plucks(8192), np.zeros(16_384, np.float32), plucks(8192)])
-    found = invert(magnitude(audio, CONFIG), CONFIG, len(audio)).audio
-    assert np.abs(found[8192 + 2048 : -8192 - 2048]).max() < 1e-3
+    result = invert(magnitude(audio, CONFIG), CONFIG, len(audio)).audio
+    assert np.abs(result[8192 + 2048 : -8192 - 2048]).max() < 1e-3
 
 
 @pytest.mark.parametrize("method", METHODS)
 @pytest.mark.parametrize("n_samples", [1, 2, 511, 1023, 1025, 2047, 7777])
 def test_inversion_of_short_and_odd_lengths(method, n_samples):
     target = magnitude(0.1 + noise(n_samples), CONFIG)
-    found = invert(target, CONFIG, n_samples, method, iterations=8)
-    assert found.audio.shape == (n_samples,)
-    assert found.audio.dtype == np.float32
-    assert found.convergence_db < -3
-    convergence_db = spectral_convergence_db(found.audio, target, CONFIG)
-    assert convergence_db == pytest.approx(found.convergence_db, abs=0.05)
+    result = invert(target, CONFIG, n_samples, method, iterations=8)
+    assert result.audio.shape == (n_samples,)
+    assert result.audio.dtype == np.float32
+    assert result.convergence_db < -3
+    convergence_db = spectral_convergence_db(result.audio, target, CONFIG)
+    assert convergence_db == pytest.approx(result.convergence_db, abs=0.05)
 
 
 @pytest.mark.parametrize("gain", [1e-12, 1e12])
 def test_a_gain_of_the_magnitude_is_a_gain_of_the_audio(gain):
     target = magnitude(plucks(8000), CONFIG)
-    found = invert(target * gain, CONFIG, 8000, iterations=4).audio / gain
-    assert error_db(found, invert(target, CONFIG, 8000, iterations=4).audio) < -60
+    result = invert(target * gain, CONFIG, 8000, iterations=4).audio / gain
+    assert error_db(result, invert(target, CONFIG, 8000, iterations=4).audio) < -60
 
 
 def test_negative_values_count_as_silence():
     target = magnitude(plucks(9000), CONFIG).numpy()
     holes = target < np.median(target)
-    found, wanted = (
+    result, expected = (
         invert(np.where(holes, value, target), CONFIG, 9000, iterations=4).audio
         for value in (-1.0, 0.0)
     )
-    np.testing.assert_array_equal(found, wanted)
+    np.testing.assert_array_equal(result, expected)
 
 
 def test_the_length_follows_from_the_frames():

@@ -40,12 +40,12 @@ def test_a_tone_peaks_in_its_own_bin_with_half_the_windows_area():
     bin_number, amplitude = 40, 0.5
     time_s = np.arange(CONFIG.n_samples) / CONFIG.sample_rate
     tone = amplitude * np.cos(2 * np.pi * CONFIG.frequencies_hz()[bin_number] * time_s)
-    found = magnitude(tone, CONFIG)[:, 4:-4]  # without the reflected ends
-    assert set(found.argmax(dim=0).tolist()) == {bin_number}
+    result = magnitude(tone, CONFIG)[:, 4:-4]  # without the reflected ends
+    assert set(result.argmax(dim=0).tolist()) == {bin_number}
     peak = amplitude * (CONFIG.window_length / 2) / 2
-    np.testing.assert_allclose(found[bin_number], peak, rtol=1e-4)
-    np.testing.assert_allclose(found[bin_number + 1], peak / 2, rtol=1e-3)
-    assert found[bin_number + 2].max() < 1e-3 * peak
+    np.testing.assert_allclose(result[bin_number], peak, rtol=1e-4)
+    np.testing.assert_allclose(result[bin_number + 1], peak / 2, rtol=1e-3)
+    assert result[bin_number + 2].max() < 1e-3 * peak
 
 
 @pytest.mark.parametrize("sizes", SIZES)
@@ -55,9 +55,9 @@ def test_equals_torchaudio(sizes):
     n_fft, hop_length, window_length = sizes
     theirs = Spectrogram(n_fft, win_length=window_length, hop_length=hop_length, power=1)
     audio = noise(24_000)
-    wanted = theirs(torch.from_numpy(audio))
-    found = magnitude(audio, sized(*sizes))
-    np.testing.assert_allclose(found, wanted, atol=2e-6 * float(wanted.max()))
+    expected = theirs(torch.from_numpy(audio))
+    result = magnitude(audio, sized(*sizes))
+    np.testing.assert_allclose(result, expected, atol=2e-6 * float(expected.max()))
 
 
 @pytest.mark.parametrize("sizes", SIZES)
@@ -65,9 +65,11 @@ def test_equals_librosa(sizes):
     librosa = pytest.importorskip("librosa")
     n_fft, hop, window = sizes
     audio = noise(24_000)
-    wanted = librosa.stft(audio, n_fft=n_fft, hop_length=hop, win_length=window, pad_mode="reflect")
-    found = stft(audio, sized(*sizes)).numpy()
-    np.testing.assert_allclose(found, wanted, atol=2e-6 * np.abs(wanted).max())
+    expected = librosa.stft(
+        audio, n_fft=n_fft, hop_length=hop, win_length=window, pad_mode="reflect"
+    )
+    result = stft(audio, sized(*sizes)).numpy()
+    np.testing.assert_allclose(result, expected, atol=2e-6 * np.abs(expected).max())
 
 
 @pytest.mark.parametrize("sizes", SIZES)
@@ -88,12 +90,12 @@ def test_istft_undoes_stft_of_short_and_odd_lengths(n_samples):
 
 def test_a_batch_equals_its_members():
     audio = noise(2, 3, 5000)
-    found = magnitude(audio, CONFIG)
-    assert found.shape == (2, 3, 1025, 10)
-    assert found.dtype == torch.float32
+    result = magnitude(audio, CONFIG)
+    assert result.shape == (2, 3, 1025, 10)
+    assert result.dtype == torch.float32
     assert stft(audio, CONFIG).dtype == torch.complex64
     # The FFT of another batch size may use another algorithm.
-    np.testing.assert_allclose(found[1, 2], magnitude(audio[1, 2], CONFIG), atol=1e-4)
+    np.testing.assert_allclose(result[1, 2], magnitude(audio[1, 2], CONFIG), atol=1e-4)
 
 
 def test_gain_lowers_the_spectrogram_by_its_decibels():
@@ -115,16 +117,16 @@ def test_gradients_reach_the_audio():
 def test_model_input_is_inverted_to_linear_magnitude(dtype, bound_db):
     linear = magnitude(noise(24_000), CONFIG)
     stored = standardise(compress(linear, CONFIG), mean=1.7, std=0.6).to(dtype)
-    found = expand(unstandardise(stored.float(), mean=1.7, std=0.6), CONFIG)
-    error_db = 20 * torch.log10(torch.linalg.norm(found - linear) / torch.linalg.norm(linear))
+    result = expand(unstandardise(stored.float(), mean=1.7, std=0.6), CONFIG)
+    error_db = 20 * torch.log10(torch.linalg.norm(result - linear) / torch.linalg.norm(linear))
     assert float(error_db) < bound_db
 
 
 def test_standardising_by_own_stats_gives_mean_0_and_std_1():
     values = compress(magnitude(noise(24_000), CONFIG), CONFIG).double()
-    found = standardise(values, float(values.mean()), float(values.std()))
-    assert float(found.mean()) == pytest.approx(0, abs=1e-9)
-    assert float(found.std()) == pytest.approx(1, abs=1e-9)
+    result = standardise(values, float(values.mean()), float(values.std()))
+    assert float(result.mean()) == pytest.approx(0, abs=1e-9)
+    assert float(result.std()) == pytest.approx(1, abs=1e-9)
 
 
 def test_expand_maps_negative_values_to_silence():
@@ -182,9 +184,9 @@ def test_importing_the_module_does_not_import_torch():
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
 def test_a_gpu_equals_the_cpu():
     audio = torch.from_numpy(noise(4, 24_000))
-    found = magnitude(audio.cuda(), CONFIG)
-    assert found.device.type == "cuda"
-    np.testing.assert_allclose(found.cpu(), magnitude(audio, CONFIG), atol=1e-3)
+    result = magnitude(audio.cuda(), CONFIG)
+    assert result.device.type == "cuda"
+    np.testing.assert_allclose(result.cpu(), magnitude(audio, CONFIG), atol=1e-3)
 
 
 @pytest.mark.parametrize("exponent", [0.1, 0.3, 1.0])
@@ -192,10 +194,10 @@ def test_the_power_law_has_a_relative_error_of_a_few_millionths(exponent):
     """Check the logarithms of the CPU from 0 over the smallest numbers to the largest."""
     linear = np.concatenate([[0.0, 1e-42], np.logspace(-37, 5, 5000)]).astype(np.float32)
     config = replace(CONFIG, exponent=exponent)
-    found = compress(linear, config)
-    wanted = linear.astype(np.float64) ** exponent
-    np.testing.assert_allclose(found, wanted, rtol=4e-6)
-    np.testing.assert_allclose(expand(found, config)[2:], linear[2:], rtol=1e-4)
+    result = compress(linear, config)
+    expected = linear.astype(np.float64) ** exponent
+    np.testing.assert_allclose(result, expected, rtol=4e-6)
+    np.testing.assert_allclose(expand(result, config)[2:], linear[2:], rtol=1e-4)
 
 
 @pytest.mark.parametrize(

@@ -111,9 +111,9 @@ def test_latents_keep_the_row(files, run, audio, tmp_path):
     assert 0 < len(row) < len(ROWS) and set(row.tolist()) <= set(ROWS)
     np.testing.assert_allclose(latents.latent, run.embed_audio(audio[row]), atol=1e-5)
     write_latents(latents, tmp_path / "latents.h5")
-    again = read_latents(tmp_path / "latents.h5")
-    assert again.labels.row.tolist() == row.tolist()
-    np.testing.assert_array_equal(again.labels.setting, latents.labels.setting)
+    repeated = read_latents(tmp_path / "latents.h5")
+    assert repeated.labels.row.tolist() == row.tolist()
+    np.testing.assert_array_equal(repeated.labels.setting, latents.labels.setting)
     write_latents(latents, tmp_path / "latents.csv")
     with (tmp_path / "latents.csv").open() as file:
         assert [int(line["row"]) for line in csv.DictReader(file)] == row.tolist()
@@ -156,8 +156,8 @@ def test_invert_takes_the_first_row_that_did_not_fail(files, audio, tmp_path):
     (inverted,) = dafxtool.invert(files / "spectrograms.h5", output=tmp_path / "x.wav")
     values = read_magnitudes(files / "spectrograms.h5", [1])[0][0, 1]
     assert inverted.convergence_db < -15
-    found = load_audio(tmp_path / "x.wav")[0]
-    level, expected = np.sqrt(np.mean(found**2)), np.sqrt(np.mean(audio[1, 1] ** 2))
+    results = load_audio(tmp_path / "x.wav")[0]
+    level, expected = np.sqrt(np.mean(results**2)), np.sqrt(np.mean(audio[1, 1] ** 2))
     assert level == pytest.approx(expected, rel=0.2) and values.max() > 0
 
 

@@ -130,8 +130,8 @@ def test_written_rows_are_read_back(tmp_path):
         assert labels.split_of(4) == "validation"
         assert labels.rows_of(("test",)).tolist() == [2, 5, 8, 11, 14, 17]
         assert labels.path_of(0) == "/x/a.wav"
-        wanted = [7, 3, 4, 19, 3]
-        np.testing.assert_array_equal(reader.rows(np.array(wanted))[:, 1], np.add(wanted, 0.25))
+        expected = [7, 3, 4, 19, 3]
+        np.testing.assert_array_equal(reader.rows(np.array(expected))[:, 1], np.add(expected, 0.25))
         np.testing.assert_array_equal(reader.rows(slice(2, 4))[:, 0], [2, 3])
         assert labels.take(np.array([5])).offset.tolist() == [50]
         with pytest.raises(InputError, match="has indices 0 to 19, not 3 to 20"):
@@ -331,9 +331,9 @@ def test_some_positions_include_every_effect(n_rows, most):
 def test_chunked_rows_are_read_in_any_order_and_repeatedly(pairs_file):
     with h5py.File(pairs_file) as file:
         stored = file["audio"][:]
-    wanted = [7, 3, 4, 11, 3, 7]
+    expected = [7, 3, 4, 11, 3, 7]
     with storage.Hdf5Reader(pairs_file, storage.PAIRS) as reader:
-        np.testing.assert_array_equal(reader.rows(np.array(wanted)), stored[wanted])
+        np.testing.assert_array_equal(reader.rows(np.array(expected)), stored[expected])
         np.testing.assert_array_equal(reader.rows(slice(2, 5)), stored[2:5])
         assert reader.rows(np.array([], int)).shape == (0, *stored.shape[1:])
         with pytest.raises(InputError, match="not 0 to 1000"):

@@ -360,8 +360,8 @@ def test_the_command_writes_a_page_with_audio(pairs_file, run_folder, tmp_path, 
     assert printed["n_points_with_audio"] == 4
     assert printed["interpolation_error_db"] == data_of(path)["audio"]["errorDb"]
     assert len(data_of(path)["audio"]["rows"]) == 4
-    again = invoke(*command, "-o", path)
-    assert again.exit_code == 1 and "--overwrite" in again.output
+    repeated = invoke(*command, "-o", path)
+    assert repeated.exit_code == 1 and "--overwrite" in repeated.output
     wrong = invoke(*command, "--points", 4, "-o", tmp_path / "map.png")
     assert wrong.exit_code == 2 and ".html" in wrong.output
 

@@ -158,8 +158,8 @@ def test_the_command(run_folder, pairs_file, tmp_path, invoke):
     done = invoke("report", run_folder, "--pairs", pairs_file, "-o", path, *left_out, "--json")
     assert done.exit_code == 0, done.output
     assert '"sections"' in done.stdout and path.exists()
-    again = invoke("report", run_folder, "--pairs", pairs_file, "-o", path)
-    assert again.exit_code == 1 and "--overwrite" in again.output
+    repeated = invoke("report", run_folder, "--pairs", pairs_file, "-o", path)
+    assert repeated.exit_code == 1 and "--overwrite" in repeated.output
 
 
 def test_sweeps_and_the_evaluation_are_in_the_report(run, pairs_file, monkeypatch, tmp_path):

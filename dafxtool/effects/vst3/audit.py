@@ -262,11 +262,11 @@ class _InstanceAudit:
                 self.plugin, {i: v for i, v in enumerate(before) if i not in self.reasons}
             )
             parameter = self.plugin._parameters[index]
-            kept = all(
+            are_kept = all(
                 is_kept(parameter, end, value)
                 for end, value in zip(self.ends(index), actual, strict=True)
             )
-            if not kept or abs(actual[1] - actual[0]) <= TOLERANCE:
+            if not are_kept or abs(actual[1] - actual[0]) <= TOLERANCE:
                 texts = {parameter.get_text_for_raw_value(end) for end in self.ends(index)}
                 self.reasons[index] = NOT_KEPT if len(texts) > 1 or "" in texts else ONE_VALUE
             elif has_changed_others:
@@ -370,7 +370,7 @@ class _RenderAudit:
         """Find what the plugin does to audio, and whether it draws random numbers."""
         # Also those that hosts may not set: a plugin may do nothing without them.
         indices = sorted(self.trial.described.keys() - self.trial.reasons.keys())
-        found = examine_behaviour(
+        result = examine_behaviour(
             self.render_samples,
             [self.trial.sample(indices, seed) for seed in range(1, n_trials + 1)],
             self.trial.n_channels,
@@ -378,8 +378,8 @@ class _RenderAudit:
             latency_samples,
         )
         if repeatable and self.render(self.a, seed=OTHER_SEED) != self.output_of_a:
-            return replace(found, remarks=(*found.remarks, RANDOM_NUMBERS))
-        return found
+            return replace(result, remarks=(*result.remarks, RANDOM_NUMBERS))
+        return result
 
     def render_samples(self, raw: dict[int, float], dry: Samples) -> Samples | None:
         """Return the output of a new instance (n_channels, n_samples); None if it failed."""

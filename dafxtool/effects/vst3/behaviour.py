@@ -66,11 +66,13 @@ def examine_behaviour(
     sounding = [(setting, wet) for setting, wet in outputs if wet is not None and _sounds(wet)]
     wets = [wet for _, wet in sounding]
     latencies = (0, latency_samples)
-    heard = {
+    difference_power = {
         channel: sum(_is_heard(dry[0], wet, channel, latencies) for wet in wets)
         for channel in (OUTPUT_CHANNELS if n_channels == 2 else OUTPUT_CHANNELS[:1])
     }
-    best = max(heard, key=lambda channel: heard[channel])  # the first of equals
+    best = max(
+        difference_power, key=lambda channel: difference_power[channel]
+    )  # the first of equals
     n_unchanged = sum(is_same_audio(dry[0], keep_output(wet, best), latencies) for wet in wets)
     remarks = []
     if sounding and _is_generator(render, *sounding[0], dry):
@@ -111,10 +113,10 @@ def _sounds(wet: Samples) -> bool:
 
 def _is_heard(dry: Samples, wet: Samples, channel: str, latencies: Sequence[int]) -> bool:
     """Return whether a channel is not silent beside the others, and not the input."""
-    kept = keep_output(wet, channel)
-    if _power(kept) <= 10 ** (SAME_DB / 10) * _power(wet):
+    output = keep_output(wet, channel)
+    if _power(output) <= 10 ** (SAME_DB / 10) * _power(wet):
         return False
-    return not is_same_audio(dry, kept, latencies)
+    return not is_same_audio(dry, output, latencies)
 
 
 def _is_generator(render: Render, setting: dict[int, float], wet: Samples, dry: Samples) -> bool:

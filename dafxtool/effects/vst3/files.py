@@ -71,12 +71,12 @@ def find_plugin(path: Path | str) -> Path:
 
     path  of a VST3 bundle, or the bare name of an installed one, with or without ".vst3"
     """
-    given = Path(path).expanduser()
-    if given.exists():
-        return _without_dots(given)
-    if given.name == str(path):
+    named = Path(path).expanduser()
+    if named.exists():
+        return _without_dots(named)
+    if named.name == str(path):
         for folder in plugin_folders():
-            for name in (given.name, f"{given.name}.vst3"):
+            for name in (named.name, f"{named.name}.vst3"):
                 if (folder / name).exists():
                     return (folder / name).absolute()
     folders = ", ".join(str(folder) for folder in plugin_folders())

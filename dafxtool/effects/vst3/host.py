@@ -253,8 +253,8 @@ def _process(
         raise PluginError(f"{effect.name}: the plugin failed ({error}).") from error
     at_start = _effective_setting(parameters, setting, requested, before)
     at_end = _effective_setting(parameters, at_start, before, after)
-    kept = keep_output(wet[:, : dry.size], file.output_channel)
-    return kept, at_start, at_end
+    output = keep_output(wet[:, : dry.size], file.output_channel)
+    return output, at_start, at_end
 
 
 def _effective_setting(

@@ -74,10 +74,10 @@ def read_preset(path: Path, effect: Effect, progress: Progress = SILENT) -> dict
     A message says so if the preset also changes what is no parameter of the effect.
     PluginError for a damaged preset, and for a plugin that crashes or takes too long with it.
     """
-    wanted = class_id(path)
+    target = class_id(path)
     child = ChildProcess(_start_reading, environment=fill_memory())
     try:
-        answer = child.ask((path, wanted, effect), time_limit_s())
+        answer = child.ask((path, target, effect), time_limit_s())
     except ChildDied as death:
         raise PluginError(f"{path}: {effect.name} crashed with this preset ({death}).") from death
     except ChildSilent as silence:
@@ -103,7 +103,7 @@ def _start_reading() -> child_process.Answer:
 
 
 def read_in_this_process(
-    path: Path, wanted: str, effect: Effect
+    path: Path, target: str, effect: Effect
 ) -> tuple[dict[str, float], float] | None:
     """Load a preset in this process: a crash ends it.
 
@@ -115,7 +115,7 @@ def read_in_this_process(
     dry = noise(file.n_channels, PEAK)
     with silence_native_output(), loaded_plugin(file.path, file.plugin_name) as plugin:
         own = bytes(plugin.preset_data[8:40]).decode("ascii", "replace")
-        if own.upper() != wanted.upper():
+        if own.upper() != target.upper():
             return None
         try:
             plugin.load_preset(str(path))
