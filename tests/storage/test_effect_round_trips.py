@@ -67,7 +67,7 @@ def test_effects_and_settings_are_read_back(tmp_path, case):
                 recording=np.array([0]),
                 offset=np.array([0]),
                 split=np.array([row % 3]),
-                failed=storage.encode_texts([""]),
+                lost=storage.encode_texts([""]),
             )
     with storage.Hdf5Reader(tmp_path / "e.h5", storage.PAIRS) as reader:
         assert [Effect.from_dict(each) for each in reader.labels.effects] == effects
