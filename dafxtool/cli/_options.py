@@ -90,6 +90,13 @@ strict_option = click.option(
     is_flag=True,
     help="Stop at a recording that cannot be used, instead of skipping it.",
 )
+
+
+def preset_value_option(name: str, kind: Any, text: str) -> Callable[[F], F]:
+    """Add an option for a value of the configuration; None takes the value of the preset."""
+    return click.option(name, type=kind, help=f"{text}  [default: the preset's]")
+
+
 json_option = click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
 _quiet_option = click.option("-q", "--quiet", is_flag=True, help="Print the result only.")
 _verbose_option = click.option(

@@ -18,6 +18,7 @@ from dafxtool.cli._options import (
     output_option,
     overwrite_option,
     preset_option,
+    preset_value_option,
     progress_options,
     resume_option,
 )
@@ -27,21 +28,9 @@ from dafxtool.cli._output import progress_from, report
 @click.command(short_help="Compute the spectrograms of pairs.")
 @click.argument("pairs", required=False, type=PATH)
 @output_option("spectrograms.h5")
-@click.option(
-    "--n-fft",
-    type=TRANSFORM_LENGTH,
-    help="Length of the transform in samples.  [default: the preset's]",
-)
-@click.option(
-    "--hop-length",
-    type=click.IntRange(min=1),
-    help="Samples from frame to frame.  [default: the preset's]",
-)
-@click.option(
-    "--window-length",
-    type=TRANSFORM_LENGTH,
-    help="Length of the Hann window in samples.  [default: the preset's]",
-)
+@preset_value_option("--n-fft", TRANSFORM_LENGTH, "Length of the transform in samples.")
+@preset_value_option("--hop-length", click.IntRange(min=1), "Samples from frame to frame.")
+@preset_value_option("--window-length", TRANSFORM_LENGTH, "Length of the Hann window in samples.")
 @click.option(
     "--exponent",
     type=Number(min=0, min_open=True, max=1),

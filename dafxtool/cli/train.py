@@ -17,6 +17,7 @@ from dafxtool.cli._options import (
     output_option,
     overwrite_option,
     preset_option,
+    preset_value_option,
     progress_options,
     resume_option,
     seed_option,
@@ -53,68 +54,40 @@ ENDED = {
 @click.command(short_help="Train a model on spectrograms or pairs.")
 @click.argument("data", required=False, type=PATH)
 @output_option("runs/PRESET-N", "Run folder.")
-@click.option(
-    "--steps",
-    type=click.IntRange(min=1),
-    help="Limit in optimiser steps.  [default: the preset's]",
-)
+@preset_value_option("--steps", click.IntRange(min=1), "Limit in optimiser steps.")
 @click.option(
     "--epochs",
     type=Number(min=0, max=1e9, min_open=True),
     help="Limit in epochs, in place of --steps.",
 )
-@click.option(
+@preset_value_option(
     "--minutes",
-    type=Number(min=0),
-    help="Limit in minutes of wall time from the start of the command; 0 for none.  "
-    "[default: the preset's]",
+    Number(min=0),
+    "Limit in minutes of wall time from the start of the command; 0 for none.",
 )
-@click.option(
-    "--batch-size", type=click.IntRange(min=1), help="Segments in a step.  [default: the preset's]"
+@preset_value_option("--batch-size", click.IntRange(min=1), "Segments in a step.")
+@preset_value_option(
+    "--learning-rate", Number(min=0, min_open=True), "Learning rate of Adam after the warm-up."
 )
-@click.option(
-    "--learning-rate",
-    type=Number(min=0, min_open=True),
-    help="Learning rate of Adam after the warm-up.  [default: the preset's]",
+@preset_value_option(
+    "--schedule", click.Choice(("cosine", "constant")), "Schedule of the learning rate."
 )
-@click.option(
-    "--schedule",
-    type=click.Choice(("cosine", "constant")),
-    help="Schedule of the learning rate.  [default: the preset's]",
+@preset_value_option("--latents", click.IntRange(min=2), "Number of latent dimensions.")
+@preset_value_option("--beta", Number(min=0), "Weight of the KL divergence.")
+@preset_value_option(
+    "--annealing", click.Choice(("constant", "linear", "cyclical")), "Schedule of beta."
 )
-@click.option(
-    "--latents",
-    type=click.IntRange(min=2),
-    help="Number of latent dimensions.  [default: the preset's]",
+@preset_value_option(
+    "--annealing-steps", click.IntRange(min=0), "Steps of the rise of beta, or of a cycle."
 )
-@click.option(
-    "--beta", type=Number(min=0), help="Weight of the KL divergence.  [default: the preset's]"
+@preset_value_option(
+    "--gradient-clip", Number(min=0), "Largest norm of the gradient; 0 for no limit."
 )
-@click.option(
-    "--annealing",
-    type=click.Choice(("constant", "linear", "cyclical")),
-    help="Schedule of beta.  [default: the preset's]",
-)
-@click.option(
-    "--annealing-steps",
-    type=click.IntRange(min=0),
-    help="Steps of the rise of beta, or of a cycle.  [default: the preset's]",
-)
-@click.option(
-    "--gradient-clip",
-    type=Number(min=0),
-    help="Largest norm of the gradient; 0 for no limit.  [default: the preset's]",
-)
-@click.option(
-    "--validate-every",
-    type=click.IntRange(min=1),
-    help="Steps between validations.  [default: the preset's]",
-)
-@click.option(
+@preset_value_option("--validate-every", click.IntRange(min=1), "Steps between validations.")
+@preset_value_option(
     "--patience",
-    type=click.IntRange(min=0),
-    help="Validations without improvement before training stops; 0 for no limit.  "
-    "[default: the preset's]",
+    click.IntRange(min=0),
+    "Validations without improvement before training stops; 0 for no limit.",
 )
 @click.option(
     "--precision",

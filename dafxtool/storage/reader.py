@@ -6,7 +6,6 @@ import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from types import TracebackType
 from typing import Any
 
 import h5py
@@ -37,12 +36,13 @@ from dafxtool.storage.validation import (
     check_shape,
     read_attribute,
 )
+from dafxtool.utils.closing import Closing
 
 # Key in the configuration of pairs that `render` did not write.
 WRITTEN_BY_HAND = "written_by_hand"
 
 
-class Hdf5Reader:
+class Hdf5Reader(Closing):
     """Reader of a complete file: `labels`, `configuration`, and the bulk by index.
 
     Failed pairs are left out. An index counts the other ones; `labels.row` is the row number in the
@@ -86,17 +86,6 @@ class Hdf5Reader:
         except FormatError:
             self._file.close()
             raise
-
-    def __enter__(self) -> Hdf5Reader:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.close()
 
     def close(self) -> None:
         self._file.close()

@@ -12,12 +12,12 @@ import hashlib
 import pickle
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from types import TracebackType
 from typing import Any
 
 from dafxtool import __version__
 from dafxtool.errors import ClusterError, DafxError, MissingDependencyError
 from dafxtool.utils import signals
+from dafxtool.utils.closing import Closing
 from dafxtool.utils.progress import SILENT, Progress
 
 SECONDS_TO_CONNECT = 10.0
@@ -27,7 +27,7 @@ TASKS_PER_THREAD = 3  # submitted at a time: one is sent, one runs, one returns 
 PACKAGES = ("numpy", "pedalboard", "scipy", "soundfile", "soxr", "torch")  # affect results
 
 
-class DaskCluster:
+class DaskCluster(Closing):
     """A connection to a Dask scheduler.
 
     address  of the scheduler, such as tcp://node1:8786
@@ -54,17 +54,6 @@ class DaskCluster:
         except BaseException:
             self.close()
             raise
-
-    def __enter__(self) -> DaskCluster:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.close()
 
     def close(self) -> None:
         """Disconnect and cancel pending tasks."""
