@@ -104,7 +104,7 @@ def main() -> None:
     unknown = [name for name in folders if name not in SOURCES]
     if unknown or not folders:
         sys.exit(
-            f"{named.recordings}: folders without a known licence: {', '.join(unknown) or 'none'}. "
+            f"{given.recordings}: folders without a known licence: {', '.join(unknown) or 'none'}. "
             "Remove them, or add them to SOURCES."
         )
     missing = [program for program in VOICES if shutil.which(program) is None]
@@ -115,7 +115,7 @@ def main() -> None:
     print(f"{given.output}: {size:,} bytes, from {', '.join(folders)} and {', '.join(VOICES)}")
 
 
-def build(work: Path, folders: list[str], named: argparse.Namespace) -> int:
+def build(work: Path, folders: list[str], given: argparse.Namespace) -> int:
     """Render, analyse, train and write; return the size of the model in bytes."""
     work.mkdir(parents=True, exist_ok=True)
     config, progress = configuration(given.steps), TerminalProgress()
@@ -142,7 +142,7 @@ def build(work: Path, folders: list[str], named: argparse.Namespace) -> int:
         dict(zip(("name", "licence", "attribution"), SOURCES[name], strict=True))
         for name in (*folders, *VOICES)
     ]
-    return write_pretrained(run, sources, named.output)
+    return write_pretrained(run, sources, given.output)
 
 
 if __name__ == "__main__":
