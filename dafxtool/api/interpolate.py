@@ -47,7 +47,7 @@ class InterpolationResult(display.Displayed):
     def __repr__(self) -> str:
         a, b = self.steps.a, self.steps.b
         ends = f"{a.recording} ({a.label}) to {b.recording} ({b.label})"
-        return f"InterpolationResult({ends}, {len(self.steps.positions)} steps)"
+        return f"InterpolationResult({ends}, {counted(len(self.steps.positions), 'step')})"
 
     def rows(self) -> list[tuple[str, ...]]:
         """Return end, recording, start, effect and, of decoded steps, errors as text."""

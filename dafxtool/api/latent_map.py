@@ -24,6 +24,7 @@ from dafxtool.api.run_arguments import RunArguments
 from dafxtool.errors import ArgumentError
 from dafxtool.latents.projection import Projection, check_method
 from dafxtool.utils.outputs import check_outputs, check_page_path, is_page
+from dafxtool.utils.text import counted
 
 if TYPE_CHECKING:
     from dafxtool.latents.table import Latents
@@ -50,7 +51,7 @@ class MapResult(display.Displayed):
 
     def __repr__(self) -> str:
         counts = ", ".join(f"{n} {name}" for name, n in self.counts().items())
-        return f"MapResult({len(self.latents)} segments: {counts})"
+        return f"MapResult({counted(len(self.latents), 'segment')}: {counts})"
 
     def counts(self) -> dict[str, int]:
         """Return the number of segments of each effect."""

@@ -21,7 +21,7 @@ from dafxtool.api.arguments import (
 from dafxtool.api.run_arguments import RunArguments
 from dafxtool.effects.apply import parse_effect
 from dafxtool.utils.outputs import check_figure_path, check_outputs
-from dafxtool.utils.text import unique_slugs
+from dafxtool.utils.text import counted, unique_slugs
 
 if TYPE_CHECKING:
     from dafxtool.latents.sweep import Sweep
@@ -45,7 +45,7 @@ class SweepResult(display.Displayed):
 
     def __repr__(self) -> str:
         names = ", ".join(each.effect.name for each in self.sweeps)
-        return f"SweepResult({names}, {len(self.parameters)} parameters)"
+        return f"SweepResult({names}, {counted(len(self.parameters), 'parameter')})"
 
     def rows(self) -> list[tuple[str, ...]]:
         """Return the cells of `header` for each parameter; "-" is a number without a basis."""

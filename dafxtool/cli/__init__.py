@@ -61,10 +61,10 @@ OUT_OF_MEMORY = re.compile("out of memory|not enough memory|can't allocate memor
 
 
 class Interrupted(click.ClickException):
-    """Ctrl-C or SIGTERM ended the command."""
+    """Ctrl-C or SIGTERM ended the command: no error, but a status of its own."""
 
     def show(self, file: IO[Any] | None = None) -> None:
-        super().show(file)
+        click.echo(self.message, file=file, err=True)
         signals.leave(is_reported=True)
 
 
@@ -99,7 +99,7 @@ class DafxGroup(click.RichGroup):
         try:
             return self._invoke_and_report(ctx)
         except KeyboardInterrupt as interrupt:  # a second one, before the first was reported
-            raise self._interruption(ctx) from interrupt
+            raise self._interruption(ctx, interrupt) from interrupt
 
     def _invoke_and_report(self, ctx: click.Context) -> object:
         try:
@@ -111,7 +111,7 @@ class DafxGroup(click.RichGroup):
         except DafxError as error:
             raise click.ClickException(printable(str(error))) from error
         except KeyboardInterrupt as interrupt:
-            raise self._interruption(ctx) from interrupt
+            raise self._interruption(ctx, interrupt) from interrupt
         except OSError as error:
             if error.errno in DISK_ERRORS:
                 raise click.ClickException(printable(disk_sentence(error))) from error
@@ -121,7 +121,7 @@ class DafxGroup(click.RichGroup):
             raise click.ClickException(printable(text)) from error
         except (MemoryError, RuntimeError) as error:
             if signals.is_caused_by_interrupt(error):
-                raise self._interruption(ctx) from error
+                raise self._interruption(ctx, KeyboardInterrupt()) from error
             if isinstance(error, RuntimeError) and not OUT_OF_MEMORY.search(str(error)):
                 raise
             raise click.ClickException(
@@ -129,15 +129,17 @@ class DafxGroup(click.RichGroup):
                 "fewer inputs."
             ) from error
 
-    def _interruption(self, ctx: click.Context) -> Interrupted:
+    def _interruption(self, ctx: click.Context, interrupt: KeyboardInterrupt) -> Interrupted:
         signals.leave(is_reported=False)
-        return Interrupted(self._after_interruption(ctx))
+        interrupted = Interrupted(printable(str(interrupt) or self._after_interruption(ctx)))
+        vars(interrupted)["exit_code"] = signals.exit_status()
+        return interrupted
 
     def _after_interruption(self, ctx: click.Context) -> str:
         command = self.get_command(ctx, ctx.invoked_subcommand or "")
         if command and any(parameter.name == "resume" for parameter in command.params):
-            return "interrupted. Use the same command with --resume to continue."
-        return "interrupted. No incomplete output was kept."
+            return "Interrupted. Use the same command with --resume to continue."
+        return "Interrupted. No incomplete output was kept."
 
 
 @click.group(

@@ -31,6 +31,7 @@ from dafxtool.cli._output import (
     skipped_lines,
 )
 from dafxtool.cli._segments import segment_options, take_segment_options
+from dafxtool.utils.text import counted
 
 if TYPE_CHECKING:
     from dafxtool.dataset.render import RenderResult
@@ -120,7 +121,7 @@ def command(recordings: tuple[Path, ...], as_json: bool, **options: Any) -> None
         as_json,
         [
             _effect_table(result),
-            f"{result.n_pairs} pairs ({splits}), {result.seconds / 60:.1f} minutes "
+            f"{counted(result.n_pairs, 'pair')} ({splits}), {result.seconds / 60:.1f} minutes "
             f"-> {result.path}",
             *skipped_lines(result.skipped),
             *skipped_lines(result.silent, "tried without a segment"),

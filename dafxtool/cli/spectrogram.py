@@ -23,6 +23,7 @@ from dafxtool.cli._options import (
     resume_option,
 )
 from dafxtool.cli._output import progress_from, report
+from dafxtool.utils.text import counted
 
 
 @click.command(short_help="Compute the spectrograms of pairs.")
@@ -88,7 +89,7 @@ def command(pairs: Path | None, as_json: bool, **options: Any) -> None:
         },
         as_json,
         [
-            f"{result.n_pairs} spectrograms of {' x '.join(map(str, result.shape))} "
+            f"{counted(result.n_pairs, 'spectrogram')} of {' x '.join(map(str, result.shape))} "
             f"(channels x bins x frames), mean {result.mean:.4f}, "
             f"standard deviation {result.std:.4f}, {result.n_bytes / 1e6:.0f} MB "
             f"-> {result.path}"

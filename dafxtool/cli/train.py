@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import os
+import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import rich_click as click
+from click.exceptions import Exit
 
 from dafxtool.cli._options import (
     PATH,
@@ -23,7 +25,7 @@ from dafxtool.cli._options import (
     seed_option,
 )
 from dafxtool.cli._output import Table, progress_from, report
-from dafxtool.errors import ElsewhereError
+from dafxtool.utils import signals
 from dafxtool.utils.text import counted
 
 if TYPE_CHECKING:
@@ -131,7 +133,21 @@ def command(data: Path | None, as_json: bool, **options: Any) -> None:
     if is_first:
         report(_json(result), as_json, _lines(result))
     if result.ended == "interrupted":
-        raise KeyboardInterrupt if is_first else ElsewhereError("the first process reports it")
+        if not is_first:
+            raise Exit(signals.exit_status())
+        raise KeyboardInterrupt(_kept(result))
+
+
+def _kept(result: TrainingResult) -> str:
+    """Say what an interrupted training leaves, and how to continue it."""
+    command = f"dafxtool train --resume --output {shlex.quote(str(result.run))}"
+    if result.steps:
+        kept = f"The run is kept as it is after {counted(result.steps, 'step')}"
+    elif result.is_kept:
+        kept = "The model before the first step is kept"
+    else:
+        return "Interrupted before there was a model: nothing is kept. Run the command again."
+    return f"Interrupted. {kept}, and can be used. Continue with: {command}"
 
 
 def _json(result: TrainingResult) -> dict[str, Any]:
@@ -148,14 +164,15 @@ def _lines(result: TrainingResult) -> list[str | Table]:
         ("ended", ENDED[result.ended]),
     ]
     if validation:
+        best = str(result.best_step) if result.best_step else "0, before training"
         rows += [
-            ("best at step", str(result.best_step)),
+            ("best at step", best),
             ("validation error, dry", f"{validation['dry_error']:.4f}"),
             ("validation error, wet", f"{validation['wet_error']:.4f}"),
         ]
     lines: list[str | Table] = [Table(("training", ""), rows), f"run -> {result.run}"]
     lines += result.warnings
-    if not result.segments_per_second:
+    if not result.segments_per_second and result.ended == "complete":
         done = counted(result.steps, "step")
         lines.append(f"The run was complete before ({done}). Raise --steps or --minutes.")
     return lines

@@ -15,6 +15,7 @@ from dafxtool.audio.io import AudioInfo, read_info, resampled_length, resolve_ch
 from dafxtool.config import SPLITS, SegmentConfig, SplitConfig
 from dafxtool.errors import InputError, RecordingError
 from dafxtool.utils.progress import SILENT, Progress
+from dafxtool.utils.text import counted
 
 
 @dataclass(frozen=True)
@@ -95,7 +96,8 @@ def build_catalogue(
     progress.finish()
     if not readable:
         raise InputError(
-            f"none of {len(candidates)} recordings could be read. First error: {skipped[0][1]}"
+            f"none of {counted(len(candidates), 'recording')} could be read. First error: "
+            f"{skipped[0][1]}"
         )
     splits = _assign_splits([path for path, _, _ in readable], split, seed)
     recordings = tuple(

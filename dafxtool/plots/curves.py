@@ -2,6 +2,7 @@
 
 A curve is two arrays (n,), steps and values. Values that are not finite leave gaps. A curve has the
 same colour in all panels. A curve of many points is a faint line with its moving average above it.
+Curves of a few points have markers, and an axis on which a small change looks small.
 A quantity that spans more than a decade has a logarithmic axis. The conventions of plots.base hold.
 """
 
@@ -40,6 +41,9 @@ from dafxtool.plots.base import (
 from dafxtool.utils.outputs import check_figure_path
 
 Curve = tuple[ArrayLike, ArrayLike]
+FEW_POINTS = 3  # of a curve that is drawn by its points
+SMALLEST_SPAN = 0.2  # of the axis of such curves, relative to the largest value
+MARKERS = (("o", 6.5, "white"), ("s", 3.5, None), ("^", 4.5, "white"))  # shape, size in pt, face
 
 
 def curves_figure(
@@ -80,7 +84,8 @@ def _draw_curve_names(page: Page, left: float, top: float, colours: Mapping[str,
 def _draw_quantity(axes: Axes, lines: Mapping[str, Curve], colours: Mapping[str, str]) -> None:
     """Draw the curves of one quantity into its panel."""
     finite: list[NDArray[np.float64]] = []
-    for name, curve in lines.items():
+    is_short = all(np.size(steps) <= FEW_POINTS for steps, _ in lines.values())
+    for index, (name, curve) in enumerate(lines.items()):
         x, y = (np.asarray(part, dtype=np.float64) for part in curve)
         if x.shape != y.shape or x.ndim != 1:
             raise InputError(
@@ -90,14 +95,25 @@ def _draw_quantity(axes: Axes, lines: Mapping[str, Curve], colours: Mapping[str,
         y = np.where(np.isfinite(y), y, np.nan)  # a gap where training diverged
         finite.append(y[np.isfinite(y)])
         style: dict[str, Any] = {"color": colours[name], "linewidth": 1.2}
-        if len(x) > 200:
+        if is_short:  # markers of several curves stay visible where they lie on each other
+            shape, size, face = MARKERS[index % len(MARKERS)]
+            style |= {"marker": shape, "markersize": size, "linestyle": (0, (1, 2))}
+            style["markerfacecolor"] = face or colours[name]
+        elif len(x) > 200:
             axes.plot(x, y, color=colours[name], linewidth=0.5, alpha=0.3)
             n_mean = len(x) // 50
             x, y = x[n_mean // 2 :][: len(x) - n_mean + 1], _moving_average(y, n_mean)
         elif len(x) <= 40:
             style |= {"marker": "o", "markersize": 2.5}
         axes.plot(x, y, **style)
-    _scale_axes(axes, np.concatenate(finite))
+    values = np.concatenate(finite)
+    _scale_axes(axes, values)
+    if is_short and len(values):
+        middle, largest = (values.min() + values.max()) / 2, np.abs(values).max()
+        half = max(SMALLEST_SPAN * largest, np.ptp(values)) / 2
+        if half and axes.get_yscale() == "linear":
+            axes.set_ylim(middle - 1.15 * half, middle + 1.15 * half)
+            axes.yaxis.set_major_locator(linear_locator())
 
 
 def _moving_average(values: NDArray[np.float64], n_mean: int) -> NDArray[np.float64]:

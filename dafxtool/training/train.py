@@ -53,6 +53,7 @@ class TrainingResult(notebook.Displayed):
     ended: str  # complete, minutes, early, or interrupted
     device: str
     warnings: list[str] = field(default_factory=list)
+    is_kept: bool = True  # is there a model to use, and to continue from?
 
     def __repr__(self) -> str:
         errors = [f"{side} error {self.validation[key]:.4f}" for side, key in self._errors()]
@@ -133,8 +134,8 @@ def train(
                         f"{configuration.training.batch_size}: there are no more to train on"
                     )
                 progress.message(
-                    f"{len(training)} segments to train on and {len(validation)} to validate, in "
-                    f"{training.place}; {group.device}, "
+                    f"{counted(len(training), 'segment')} to train on and {len(validation)} to "
+                    f"validate, in {training.place}; {group.device}, "
                     + ("bfloat16" if trainer.bfloat16 else "float32")
                     + (f", {group.size} processes" if group.size > 1 else "")
                     + (f"; from step {trainer.step_number}" if trainer.step_number else "")
@@ -240,6 +241,7 @@ def _fit(
         ended=ended,
         device=trainer.device,
         warnings=_warnings(trainer, ended),
+        is_kept=trainer.step_number > 0 or bool(trainer.validation),
     )
 
 
@@ -274,7 +276,7 @@ def _warnings(trainer: Trainer, ended: str) -> list[str]:
         missing = "" if trainer.prepared else ", fitted to part of the segments"
         return [
             f"The time limit ended training before the first step: the setup took {setup}. The run "
-            f"is the model in closed form{missing}. Continue with --resume and more --minutes."
+            f"is the model before it{missing}. Continue with --resume and more --minutes."
         ]
     limits = {"minutes": "--minutes", "complete": "--steps"}
     if ended in limits and steps < config.warmup_steps:

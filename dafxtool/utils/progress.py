@@ -171,7 +171,7 @@ class _Lines:
         seconds = max(now - self.start_time, 1e-9)
         rate = (self.done - self.done_before) / seconds
         count = f"{self.done}" if self.total is None else f"{self.done}/{self.total}"
-        parts = [f"{count} {self.unit}s"]
+        parts = [f"{count} {self.unit}{'' if (self.total or self.done) == 1 else 's'}"]
         if is_finished:
             parts.append(f"in {duration(seconds)}")
         elif rate > 0:

@@ -24,6 +24,7 @@ SIGNALS = [
 # handler that is interrupted by the next signal would acquire the event's lock twice.
 _is_pending = False
 _is_deferred = False
+_number = int(signal.SIGINT)  # of the last signal
 _original_hook = sys.unraisablehook
 
 
@@ -32,8 +33,9 @@ def watch() -> None:
 
     Outside the main thread, which alone may install handlers, only the record is reset.
     """
-    global _is_pending, _is_deferred, _original_hook
+    global _is_pending, _is_deferred, _number, _original_hook
     _is_pending = _is_deferred = False
+    _number = int(signal.SIGINT)
     if sys.unraisablehook is not _report_unraisable:
         _original_hook, sys.unraisablehook = sys.unraisablehook, _report_unraisable
     if threading.current_thread() is threading.main_thread():
@@ -59,10 +61,18 @@ def leave(is_reported: bool) -> None:
 
 
 def _handle(number: int, frame: FrameType | None) -> None:
-    global _is_pending
-    is_second, _is_pending = _is_pending, True
+    global _is_pending, _number
+    is_second, _is_pending, _number = _is_pending, True, number
     if is_second or not _is_deferred:
         raise KeyboardInterrupt
+
+
+def exit_status() -> int:
+    """Return the exit status of an interrupted command by the convention of shells.
+
+    128 and the number of the signal: 130 after Ctrl-C, 143 after SIGTERM.
+    """
+    return 128 + _number
 
 
 def is_caused_by_interrupt(error: BaseException) -> bool:

@@ -131,8 +131,8 @@ def _introduction(run: Run, pairs: Path) -> str:
         n_seen = int(seen_in_training(reader.labels, rows, run).sum())
     text = (
         f"The run {shown_name(run.path)}: a {model.architecture} variational autoencoder with "
-        f"{model.n_latent} latents after {run.step:,} training steps. All results are on held-out "
-        f"pairs of {shown_name(pairs)}."
+        f"{model.n_latent} latents after {counted(run.step, 'training step')}. All results are on "
+        f"held-out pairs of {shown_name(pairs)}."
     )
     if n_seen:
         text += (

@@ -146,8 +146,8 @@ def test_a_full_disk_is_a_sentence_wherever_it_happens():
 def test_an_interruption_says_how_to_go_on_where_that_is_possible():
     result = CliRunner().invoke(failing(KeyboardInterrupt()), ["fail"])
     assert (result.exit_code, result.stderr) == (
-        1,
-        "Error: interrupted. No incomplete output was kept.\n",
+        130,
+        "Interrupted. No incomplete output was kept.\n",
     )
     resumable = failing(KeyboardInterrupt(), click.Option(["--resume"], is_flag=True))
     assert "--resume to continue" in CliRunner().invoke(resumable, ["fail"]).stderr
@@ -159,7 +159,8 @@ def test_an_interruption_inside_a_lock_is_one_as_well():
     error.__context__ = KeyError("of no matter")
     error.__context__.__context__ = KeyboardInterrupt()
     result = CliRunner().invoke(failing(error), ["fail"])
-    assert result.stderr == "Error: interrupted. No incomplete output was kept.\n"
+    assert result.stderr == "Interrupted. No incomplete output was kept.\n"
+    assert result.exit_code == 130
     ours = RuntimeError("ours")
     assert CliRunner().invoke(failing(ours), ["fail"]).exception is ours
 

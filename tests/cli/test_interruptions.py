@@ -9,7 +9,7 @@ import time
 import h5py
 import numpy as np
 import pytest
-from command_runs import error_sentence, names_in, spawn, wait_for
+from command_runs import interruption, names_in, spawn, wait_for
 from datasets import RATE
 
 from dafxtool import storage
@@ -46,7 +46,7 @@ def test_an_interrupted_render_is_resumed(succeed, recordings, tmp_path, workers
             return False
 
     code, stderr = interrupt_when(has_started, *arguments)
-    assert "--resume to continue" in error_sentence(code, stderr)
+    assert "--resume to continue" in interruption(code, stderr)
     assert not output.exists()
     succeed(*arguments, "--resume", "-q")
     with storage.Hdf5Reader(output, storage.PAIRS) as reader:
@@ -61,7 +61,7 @@ def test_an_interruption_while_workers_start_shows_no_traceback(recordings, tmp_
     partial = storage.partial_path(output)
     arguments = ("render", recordings, "-o", output, "--sample-rate", RATE, "--workers", 2)
     code, stderr = interrupt_when(partial.exists, *arguments)
-    assert "--resume to continue" in error_sentence(code, stderr)
+    assert "--resume to continue" in interruption(code, stderr)
     assert names_in(tmp_path) <= {partial.name}
 
 
@@ -74,7 +74,8 @@ def test_an_interrupted_training_is_resumed(succeed, spectrograms_file, tmp_path
         return metrics.exists() and len(metrics.read_text().splitlines()) > 1
 
     code, stderr = interrupt_when(has_started, *arguments, "--steps", 100_000)
-    assert "--resume to continue" in error_sentence(code, stderr)
+    line = interruption(code, stderr)
+    assert line.startswith("Interrupted. ") and "is kept" in line and str(run) in line
     rows = metrics.read_text().splitlines()
     reached = int(rows[-1].split(",")[0])
     answer = succeed(*arguments, "--resume", "--steps", reached + 10, "-q", "--json")

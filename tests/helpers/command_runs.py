@@ -24,6 +24,13 @@ def error_sentence(exit_status: int, stderr: str, status: int = 1) -> str:
     return errors[0].removeprefix("Error: ")
 
 
+def interruption(exit_status: int, stderr: str) -> str:
+    """Check that a command ended by Ctrl-C, without an error; return its last line."""
+    assert exit_status == 130, stderr
+    assert not {"Traceback", "Exception ignored", "Error"} & set(stderr.split()), stderr
+    return stderr.rstrip().splitlines()[-1]
+
+
 def spawn(*arguments: object, **options) -> subprocess.Popen[str]:
     """Start a command in a separate process."""
     command = [sys.executable, "-m", "dafxtool", *map(os.fspath, map(str, arguments))]

@@ -37,6 +37,12 @@ class CommandResult:
     seconds: float
 
     @property
+    def last_line(self) -> str:
+        """The last line of standard error; AssertionError for a traceback."""
+        assert "Traceback" not in self.stderr and "Exception ignored" not in self.stderr, self
+        return self.stderr.splitlines()[-1] if self.stderr.strip() else ""
+
+    @property
     def error(self) -> str:
         """The error message; AssertionError unless there is exactly one, at the end."""
         assert "Traceback" not in self.stderr and "Exception ignored" not in self.stderr, self

@@ -43,3 +43,21 @@ def test_invalid_curves_are_refused():
         curves_figure({})
     with pytest.raises(InputError, match=r"\(2,\) and \(1,\)"):
         curves_figure({"loss": {"train": ([1, 2], [1.0])}})
+
+
+def test_curves_of_two_points_show_markers_and_a_small_change_looks_small():
+    """A validation before and after training: the change of 0.2 % does not span the panel."""
+    lines = {"training": ([10], [0.0640]), "validation": ([0, 10], [0.0641, 0.0640])}
+    (axes,) = curves_figure({"MSE": lines}).axes
+    training, validation = axes.lines
+    markers = [line.get_marker() for line in (training, validation)]
+    assert "None" not in markers and len(set(markers)) == 2
+    assert training.get_markersize() > 1.5 * validation.get_markersize()  # visible behind it
+    low, high = axes.get_ylim()
+    assert low < 0.0640 and high > 0.0641 and high - low > 0.1 * 0.064
+
+
+def test_a_large_change_between_two_points_spans_the_panel():
+    (axes,) = curves_figure({"MSE": {"validation": ([0, 10], [1.0, 3.0])}}).axes
+    low, high = axes.get_ylim()
+    assert 2.0 < high - low < 2.6

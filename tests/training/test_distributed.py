@@ -264,8 +264,8 @@ def test_an_interrupt_of_one_process_ends_both_after_the_same_step(spectrograms_
     finally:
         for process in processes:
             process.kill()
-    assert (status, other_status) == (1, 1)
-    assert "interrupted. Use the same command with --resume" in told
+    assert (status, other_status) == (130, 130)
+    assert "Interrupted. " in told and " kept" in told and "--resume --output" in told
     assert other_told.strip() == ""
     rows = list(read_metrics(tmp_path / "run" / "metrics.csv"))
     step = read_checkpoint(tmp_path / "run" / "checkpoints" / "last.pt")["step"]

@@ -85,7 +85,7 @@ def test_advancing_outside_a_step_and_finishing_twice_do_nothing():
     progress.start("rendering", 1, "pair")
     progress.finish()
     progress.finish()
-    assert stream.getvalue() == "rendering: 0/1 pairs, in 0:00\n"
+    assert stream.getvalue() == "rendering: 0/1 pair, in 0:00\n"
 
 
 @pytest.mark.parametrize(

@@ -108,11 +108,11 @@ def test_a_second_interrupt_before_the_first_is_reported_is_reported(monkeypatch
     """Ctrl-C twice within microseconds prints our message instead of click's "Aborted!"."""
     calls = []
 
-    def interruption(group, ctx):
+    def interruption(group, ctx, interrupt):
         calls.append(1)
         if len(calls) == 1:
             raise KeyboardInterrupt  # the second, while the first is being handled
-        return report(group, ctx)
+        return report(group, ctx, interrupt)
 
     def interrupt(*_, **__):
         raise KeyboardInterrupt
@@ -121,6 +121,16 @@ def test_a_second_interrupt_before_the_first_is_reported_is_reported(monkeypatch
     monkeypatch.setattr(cli.DafxGroup, "_interruption", interruption)
     monkeypatch.setattr(effects_command.command, "callback", interrupt)
     result = CliRunner().invoke(cli.main, ["effects"])
-    assert result.exit_code == 1
-    assert result.stderr.startswith("Error: interrupted")
+    assert result.exit_code == 130
+    assert result.stderr.startswith("Interrupted")
     assert "Aborted" not in result.stderr
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no SIGTERM that can be handled")
+@pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_the_exit_status_names_the_signal(monkeypatch, number, status):
+    monkeypatch.setattr(
+        effects_command.command, "callback", lambda **_: signal.raise_signal(number)
+    )
+    result = CliRunner().invoke(cli.main, ["effects"])
+    assert result.exit_code == status and result.stderr.startswith("Interrupted. ")
