@@ -130,7 +130,7 @@ def command(data: Path | None, as_json: bool, **options: Any) -> None:
     training = {name: options.pop(name) for name in TRAINING_OPTIONS}
     result = dafxtool.train(data, training=training, progress=progress_from(options), **options)
     is_first = os.environ.get("RANK", "0") == "0"  # of torchrun's processes, the first reports
-    if is_first:
+    if is_first and result.is_kept:
         report(_json(result), as_json, _lines(result))
     if result.ended == "interrupted":
         if not is_first:
@@ -146,7 +146,7 @@ def _kept(result: TrainingResult) -> str:
     elif result.is_kept:
         kept = "The model before the first step is kept"
     else:
-        return "Interrupted before there was a model: nothing is kept. Run the command again."
+        return "Interrupted. There is no model to keep yet. Run the command again."
     return f"Interrupted. {kept}, and can be used. Continue with: {command}"
 
 

@@ -28,7 +28,7 @@ from dafxtool.training.run_writer import METRICS
 N_STEPS = 24
 CHECKPOINT_EVERY = 3
 REPORTED = re.compile(r"^(?:rendering|analysing|training): (\d+)/\d+ \w+s,", re.MULTILINE)
-CLOCKS = ("seconds", "checkpoint_version")
+CLOCKS = ("seconds", "setup_seconds", "checkpoint_version")
 
 
 @dataclass(frozen=True)
