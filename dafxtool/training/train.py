@@ -241,7 +241,7 @@ def _fit(
         ended=ended,
         device=trainer.device,
         warnings=_warnings(trainer, ended),
-        is_kept=trainer.step_number > 0 or bool(trainer.validation),
+        is_kept=keeper.has_checkpoint(),
     )
 
 
@@ -337,9 +337,12 @@ class _TrainingLoop:
             self._validate()
             self.limit.count_closing(time.monotonic() - began)
             trainer.seconds = self.limit.seconds
-            self.folder.log(trainer, 0.0, {}, validated=True)
-            self.whole = True
-            _save_last(trainer, self.folder)
+            with signals.deferred():  # what took minutes is kept
+                self.folder.log(trainer, 0.0, {}, validated=True)
+                _save_last(trainer, self.folder)
+                self.whole = True
+            if trainer.group.size == 1:
+                signals.check()
 
     def begin_steps(self) -> tuple[bool, float, float]:
         """Return whether the time is over, the seconds until now, and those of all setups."""
@@ -397,6 +400,10 @@ class _TrainingLoop:
         assert self.folder is not None and self.validation is not None
         self.trainer.fit_change(self.training)
         _judge(self.trainer, self.folder, self.trainer.validate(self.validation))
+
+    def has_checkpoint(self) -> bool:
+        """Return whether there is something to resume from."""
+        return self.folder is None or (self.folder.path / "checkpoints" / "last.pt").exists()
 
     def close(self, changed: bool) -> None:
         """Keep the state where it is one."""

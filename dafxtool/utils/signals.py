@@ -90,11 +90,11 @@ def is_caused_by_interrupt(error: BaseException) -> bool:
 def deferred() -> Iterator[None]:
     """Delay the first interrupt until `check` is called; a second one is raised at once."""
     global _is_deferred
-    _is_deferred = True
+    before, _is_deferred = _is_deferred, True
     try:
         yield
     finally:
-        _is_deferred = False
+        _is_deferred = before
 
 
 def check() -> None:

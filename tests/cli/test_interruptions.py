@@ -10,9 +10,9 @@ import h5py
 import numpy as np
 import pytest
 from command_runs import interruption, names_in, spawn, wait_for
-from datasets import RATE
+from datasets import CONFIGURATION, RATE
 
-from dafxtool import storage
+from dafxtool import presets, storage
 from dafxtool.dataset.render import rerender_row
 
 
@@ -21,7 +21,7 @@ def interrupt_when(condition, *arguments: object) -> tuple[int, str]:
     if not hasattr(os, "killpg"):
         pytest.skip("on Windows, Ctrl-C reaches all processes of a terminal")
     process = spawn(*arguments, start_new_session=True)
-    until = time.monotonic() + 60
+    until = time.monotonic() + 120
     while not condition() and process.poll() is None and time.monotonic() < until:
         time.sleep(0.01)
     os.killpg(process.pid, signal.SIGINT)
@@ -67,7 +67,9 @@ def test_an_interruption_while_workers_start_shows_no_traceback(recordings, tmp_
 
 def test_an_interrupted_training_is_resumed(succeed, spectrograms_file, tmp_path):
     run = tmp_path / "run"
-    arguments = ("train", spectrograms_file, "-o", run, "--device", "cpu", "--validate-every", 5)
+    config = tmp_path / "quick.toml"
+    config.write_text(presets.to_toml(CONFIGURATION))
+    arguments = ("train", spectrograms_file, "-o", run, "--device", "cpu", "--config", config)
     metrics = run / "metrics.csv"
 
     def has_started() -> bool:
