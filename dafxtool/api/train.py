@@ -53,7 +53,8 @@ def train(
     latents    dimensions of the latent space
     training   further values of the training section of a configuration, such as batch_size,
                learning_rate, beta, seed
-    wandb      also log to Weights & Biases
+    wandb      also log to Weights & Biases: scalars, images, audio and curves. Without a login or a
+               connection the log is kept in the run's folder; a resumed run continues its log
     callbacks  called at each step, validation and checkpoint, besides TensorBoard's
     device     "auto", "cpu", "cuda" or "cuda:N"
     resume     continue an interrupted run; start from scratch if there is none. Values given
@@ -72,8 +73,9 @@ def train(
         checks.check_settings(device, as_path(config))
         _check(*arguments, overwrite, wandb)
     from dafxtool.training.distributed import joined
-    from dafxtool.training.tensorboard import TensorBoardCallback, begin_wandb, draw_training
+    from dafxtool.training.tensorboard import TensorBoardCallback, draw_training
     from dafxtool.training.train import train as train_model
+    from dafxtool.training.wandb_log import WandbLog
 
     with joined(device) as group:
         if not group.first:
@@ -81,8 +83,6 @@ def train(
         source, run, configuration = group.from_first(
             lambda: _plan(*arguments, epochs, group.device, started, progress)
         )
-        if wandb and group.first:
-            begin_wandb(run, configuration)
         progress.message(f"training on {source} -> {run}")
         progress.detail(f"device {group.device}")
         if minutes and steps is None and epochs is None:
@@ -91,21 +91,34 @@ def train(
                 f"training ends after {limit.max_minutes:g} minutes or "
                 f"{counted(limit.max_steps, 'step')} of the preset, whichever comes first"
             )
-        observers: tuple[Callback, ...] = (TensorBoardCallback(), *callbacks)
-        result = train_model(
-            source,
-            run,
-            configuration,
-            group.device,
-            resume,
-            overwrite,
-            observers,
-            progress,
-            started,
-        )
+        wandb_log = None
         with group.together():
-            if group.first and result.validation:
-                draw_training(result.run / "curves.png", result.run, overwrite=True)
+            if wandb and group.first:
+                wandb_log = WandbLog(run, configuration, bool(_resumed(run, resume)), progress)
+        is_complete = False
+        try:
+            result = train_model(
+                source,
+                run,
+                configuration,
+                group.device,
+                resume,
+                overwrite,
+                (TensorBoardCallback(), *callbacks),
+                progress,
+                started,
+                wandb_log,
+            )
+            with group.together():
+                if group.first and result.validation:
+                    curves = result.run / "curves.png"
+                    draw_training(curves, result.run, overwrite=True)
+                    if wandb_log:
+                        wandb_log.image("curves", curves, result.steps)
+            is_complete = True
+        finally:
+            if wandb_log:
+                wandb_log.close(is_complete)
     return result
 
 

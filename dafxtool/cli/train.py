@@ -102,7 +102,11 @@ ENDED = {
     callback=lambda ctx, param, value: {True: "always", False: "never"}.get(value),
     help="Compile the neural networks, which takes about a minute.  [default: with a GPU]",
 )
-@click.option("--wandb", is_flag=True, help="Log to Weights & Biases (needs 'dafxtool[wandb]').")
+@click.option(
+    "--wandb",
+    is_flag=True,
+    help="Log to Weights & Biases, offline without a login (needs 'dafxtool[wandb]').",
+)
 @preset_option
 @config_option
 @seed_option(None)

@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from dafxtool import __version__, presets
 from dafxtool.errors import FormatError, OutputExistsError
@@ -25,6 +26,7 @@ from dafxtool.models.checkpoint import (
 )
 from dafxtool.training.schedules import beta_at
 from dafxtool.training.trainer import Trainer
+from dafxtool.training.wandb_log import WandbLog
 from dafxtool.utils.files import atomic_write, disk_errors
 
 METRICS = (
@@ -56,9 +58,15 @@ class RunWriter:
     """runs/NAME: configuration, environment, metrics, TensorBoard log and checkpoints."""
 
     def __init__(
-        self, path: Path, trainer: Trainer, about: dict[str, Any], resume: bool, overwrite: bool
+        self,
+        path: Path,
+        trainer: Trainer,
+        about: dict[str, Any],
+        resume: bool,
+        overwrite: bool,
+        wandb_log: WandbLog | None = None,
     ) -> None:
-        self.path, self.about = path, about
+        self.path, self.about, self.wandb_log = path, about, wandb_log
         check_run_is_free(path, resume, overwrite)
         last = path / "checkpoints" / "last.pt"
         is_resumed = resume and last.exists()
@@ -125,11 +133,27 @@ class RunWriter:
         with disk_errors(self.path):
             with (self.path / "metrics.csv").open("a", newline="", encoding="utf-8") as file:
                 csv.DictWriter(file, METRICS).writerow(row)
-            for name, value in row.items():
-                if name not in ("step", "epoch", "seconds"):
-                    _group, _, rest = name.rpartition("validation_")
-                    tag = f"validation/{rest}" if "validation_" in name else f"training/{name}"
-                    self.board.add_scalar(tag, value, trainer.step_number)
+            scalars = {
+                _tag(name): value
+                for name, value in row.items()
+                if name not in ("step", "epoch", "seconds")
+            }
+            for tag, value in scalars.items():
+                self.board.add_scalar(tag, value, trainer.step_number)
+            if self.wandb_log:
+                self.wandb_log.scalars(scalars, trainer.step_number)
+
+    def add_image(self, name: str, picture: NDArray[Any], step: int) -> None:
+        """Log an RGB image (height, width, 3)."""
+        self.board.add_image(name, picture, step, dataformats="HWC")
+        if self.wandb_log:
+            self.wandb_log.image(name, picture, step)
+
+    def add_audio(self, name: str, samples: NDArray[Any], step: int, sample_rate: int) -> None:
+        """Log mono audio (n_samples,)."""
+        self.board.add_audio(name, samples[None], step, sample_rate)
+        if self.wandb_log:
+            self.wandb_log.audio(name, samples, sample_rate, step)
 
     def save_last(self, trainer: Trainer) -> None:
         state = {**trainer.state(with_optimizer=True), **self.about}
@@ -200,6 +224,12 @@ def environment(trainer: Trainer) -> dict[str, str]:
         "processes": str(trainer.group.size),
         "command": " ".join(Path(word).name if i == 0 else word for i, word in enumerate(sys.argv)),
     }
+
+
+def _tag(name: str) -> str:
+    """Return the name of a column of metrics.csv in a log."""
+    rest = name.removeprefix("validation_")
+    return f"training/{name}" if rest == name else f"validation/{rest}"
 
 
 def _write_text(path: Path, text: str) -> None:

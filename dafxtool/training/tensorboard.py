@@ -13,8 +13,6 @@ from typing import Any
 import numpy as np
 import torch
 
-from dafxtool.config import Configuration
-from dafxtool.errors import MissingDependencyError
 from dafxtool.plots.curves import draw_curves
 from dafxtool.plots.spectrograms import Panel, Sheet, render_rgb
 from dafxtool.spectrogram.phase_retrieval import invert
@@ -47,7 +45,7 @@ class TensorBoardCallback:
             sheet = _sheet(original[number], made[number], config)
             picture = render_rgb(sheet)
             name = f"reconstruction/{number + 1}"
-            folder.board.add_image(name, picture, trainer.step_number, dataformats="HWC")
+            folder.add_image(name, picture, trainer.step_number)
             self._sounds(trainer, folder, number, original[number, 1], made[number, 1])
         self._originals_written = True
 
@@ -59,10 +57,10 @@ class TensorBoardCallback:
         name, rate, step = f"wet/{number + 1}", config.sample_rate, trainer.step_number
         if not self._originals_written:
             sound = invert(original, config, config.n_samples).audio
-            folder.board.add_audio(f"{name}/original", sound[None], step, rate)
+            folder.add_audio(f"{name}/original", sound, step, rate)
         sound = invert(made, config, config.n_samples, consistent=False).audio
         sound = np.clip(sound, -1.0, 1.0)
-        folder.board.add_audio(f"{name}/reconstruction", sound[None], step, rate)
+        folder.add_audio(f"{name}/reconstruction", sound, step, rate)
 
 
 def _sheet(original: Any, made: Any, config: Any) -> Sheet:
@@ -92,19 +90,3 @@ def draw_training(path: Path, run: Path, overwrite: bool = False) -> None:
 def _curve(rows: Sequence[dict[str, str]], name: str) -> tuple[list[float], list[float]]:
     filled = [row for row in rows if row[name]]
     return [float(row["step"]) for row in filled], [float(row[name]) for row in filled]
-
-
-def begin_wandb(run: Path, configuration: Configuration, project: str = "dafxtool") -> None:
-    """Send what TensorBoard gets to Weights & Biases as well; call it before training."""
-    try:
-        import wandb
-    except ImportError as error:
-        raise MissingDependencyError("wandb", "logging to Weights & Biases (--wandb)") from error
-    wandb.init(
-        project=project,
-        name=run.name,
-        dir=str(run),
-        config=configuration.to_dict(),
-        sync_tensorboard=True,
-        resume="allow",
-    )

@@ -30,6 +30,7 @@ from dafxtool.training.run_writer import RunWriter
 from dafxtool.training.schedules import data_order
 from dafxtool.training.time_limit import TimeLimit
 from dafxtool.training.trainer import Trainer
+from dafxtool.training.wandb_log import WandbLog
 from dafxtool.utils import notebook, signals
 from dafxtool.utils.files import disk_errors
 from dafxtool.utils.locks import sole_writer
@@ -91,12 +92,14 @@ def train(
     observers: tuple[Callback, ...] = (),
     progress: Progress = SILENT,
     started: float | None = None,
+    wandb_log: WandbLog | None = None,
 ) -> TrainingResult:
     """Train into the folder `run`.
 
     configuration  its analysis is replaced by the one of the spectrograms file
     observers      called after each validation with the trainer, the run's folder and the rows of
                    the validation split
+    wandb_log      gets what TensorBoard gets
     started        time.monotonic() from which max_minutes counts; None takes now
 
     Where torchrun started several processes all of them have to call it; the first one alone writes
@@ -127,7 +130,7 @@ def train(
                     reader, _rows(reader, ("validation", "train")), group.device
                 )
                 about = _about(reader, spectrograms)
-                folder = RunWriter(run, trainer, about, resume, overwrite)
+                folder = RunWriter(run, trainer, about, resume, overwrite, wandb_log)
                 if len(training) < configuration.training.batch_size:
                     progress.message(
                         f"batches of {counted(len(training), 'segment')} in place of "

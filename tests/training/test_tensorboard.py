@@ -9,10 +9,9 @@ import pytest
 from datasets import RATE, with_training
 from PIL import Image
 
-from dafxtool.errors import DiskError, MissingDependencyError
+from dafxtool.errors import DiskError
 from dafxtool.models.run import load_run
-from dafxtool.presets import PRESETS
-from dafxtool.training.tensorboard import TensorBoardCallback, begin_wandb, draw_training
+from dafxtool.training.tensorboard import TensorBoardCallback, draw_training
 from dafxtool.training.train import train
 
 
@@ -74,9 +73,3 @@ def test_a_log_that_the_disk_has_no_room_for_is_one_error(
 def test_the_curves_of_a_run_are_drawn(watched_run, tmp_path):
     draw_training(tmp_path / "curves.png", watched_run)
     assert Image.open(tmp_path / "curves.png").width > 500
-
-
-def test_wandb_that_is_not_installed_is_a_sentence(tmp_path, monkeypatch):
-    monkeypatch.setitem(__import__("sys").modules, "wandb", None)
-    with pytest.raises(MissingDependencyError, match="pip install wandb"):
-        begin_wandb(tmp_path / "run", PRESETS["small"])

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 from datasets import CONFIGURATION, with_training
+from messages import Messages
 
 import dafxtool
 from dafxtool import presets
@@ -18,17 +19,8 @@ from dafxtool.training.run_writer import read_metrics
 from dafxtool.training.time_limit import TimeLimit
 from dafxtool.training.train import train
 from dafxtool.training.trainer import Trainer
-from dafxtool.utils.progress import Progress
 
 STEPS = 12
-
-
-class Messages(Progress):
-    def __init__(self):
-        self.lines = []
-
-    def message(self, text):
-        self.lines.append(text)
 
 
 @pytest.fixture(scope="module")
