@@ -32,6 +32,7 @@ _HOMES = {
     "latent_map": "dafxtool.api.latent_map",
     "sweep": "dafxtool.api.sweep",
     "evaluate": "dafxtool.api.evaluate",
+    "train_matcher": "dafxtool.api.train_matcher",
     "match": "dafxtool.api.match",
     "invert": "dafxtool.api.invert",
     "report": "dafxtool.api.report",
@@ -59,6 +60,7 @@ if TYPE_CHECKING:
     from dafxtool.api.sweep import sweep as sweep
     from dafxtool.api.train import load_run as load_run
     from dafxtool.api.train import train as train
+    from dafxtool.api.train_matcher import train_matcher as train_matcher
 
 
 def __getattr__(name: str) -> Any:

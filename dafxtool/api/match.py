@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 from typing import TYPE_CHECKING
+from zipfile import is_zipfile
 
 from dafxtool.api import checks
 from dafxtool.api.arguments import (
@@ -14,8 +15,9 @@ from dafxtool.api.arguments import (
     as_path,
     as_paths,
 )
-from dafxtool.errors import ArgumentError
-from dafxtool.matching.outputs import check_match_outputs
+from dafxtool.errors import ArgumentError, FormatError, InputError
+from dafxtool.matching.outputs import MATCHER_FILE, check_match_outputs
+from dafxtool.models.checkpoint import newest_run
 from dafxtool.utils.device import usable_cores
 
 if TYPE_CHECKING:
@@ -34,6 +36,7 @@ def match(
     strength: float = 100.0,
     level: str | None = None,
     channel: str | int | None = None,
+    run: PathLike | None = None,
     output: PathLike = "matched.wav",
     workers: int | None = None,
     seed: int = 0,
@@ -52,6 +55,8 @@ def match(
               keeps for like
     channel   that the search reads: "first", "mean", "loudest" or a number from 1; None is the
               first. The effect is applied to all channels
+    run       a run whose matcher (train_matcher) proposes starts for wet, or a matcher file; None
+              takes the newest in runs/ if it has one
     output    the matched recording; the sheet and the JSON file are named like it
 
     ArgumentError, InputError, RecordingError, EffectError, OutputExistsError, DiskError.
@@ -63,6 +68,9 @@ def match(
     checks.check_reading(channel, None)
     checks.check_effects(names, plugin_files)
     checks.check_recordings(Path(dry), wet_path, *references)
+    if references:
+        checks.check_unused("with references that have other content", run=run)
+    matcher = None if references else _matcher(as_path(run))
     check_match_outputs(Path(output), overwrite)
     from dafxtool.matching.match import match_files, match_like_files
     from dafxtool.matching.paired import Options
@@ -77,5 +85,24 @@ def match(
     rest = (Path(output), search, names, plugin_files, strength / 100, overwrite, progress)
     read = None if channel is None else str(channel)
     if wet_path:
-        return match_files(Path(dry), wet_path, *rest, read)
+        return match_files(Path(dry), wet_path, *rest, read, matcher)
     return match_like_files(Path(dry), references, *rest, read)
+
+
+def _matcher(run: Path | None) -> Path | None:
+    """Return the matcher file that a run has; None where the newest run has none.
+
+    run  a run folder or a matcher file; InputError if it holds no matcher
+    """
+    if run is None:
+        try:
+            file = newest_run() / MATCHER_FILE
+        except InputError:
+            return None
+        return file if file.is_file() else None
+    file = run / MATCHER_FILE if run.is_dir() else run
+    if not file.is_file():
+        raise InputError(f"{file}: no such matcher. Train one with 'dafxtool train-matcher'.")
+    if not is_zipfile(file):
+        raise FormatError(f"{file}: not a matcher. Train one with 'dafxtool train-matcher'.")
+    return file

@@ -26,7 +26,7 @@ from dafxtool.utils.text import printable
 
 GROUPS = {
     "Dataset": ("effects", "render", "import", "spectrogram"),
-    "Model": ("train", "evaluate", "report"),
+    "Model": ("train", "evaluate", "train-matcher", "report"),
     "Look and listen": (
         *("explore", "interpolate", "reconstruct", "map", "sweep", "match", "embed", "invert"),
     ),
@@ -37,7 +37,8 @@ COMMANDS = tuple(name for names in GROUPS.values() for name in names)
 
 def module_of(command: str) -> str:
     """Return the name of a command's module; a keyword of Python gets an underscore."""
-    return f"{command}_" if iskeyword(command) else command
+    name = command.replace("-", "_")
+    return f"{name}_" if iskeyword(name) else name
 
 
 HELP_STYLE = click.RichHelpConfiguration(

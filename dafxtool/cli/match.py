@@ -7,6 +7,7 @@ from typing import Any
 
 import rich_click as click
 
+from dafxtool.cli import _completion
 from dafxtool.cli._options import (
     PATH,
     Number,
@@ -61,6 +62,13 @@ from dafxtool.cli._output import Table, progress_from, report
     "[default: match; keep with --like]",
 )
 @channel_option("first")
+@click.option(
+    "--run",
+    type=PATH,
+    shell_complete=_completion.runs,
+    help="Run with a matcher of train-matcher, or its file: the search for WET starts from its "
+    "predictions.  [default: the newest run here, if it has one]",
+)
 @output_option("matched.wav", "Matched recording, .wav or .flac; sheet and JSON are named like it.")
 @workers_option
 @seed_option()

@@ -41,6 +41,7 @@ class Task:
     """An effect to search, with fixed values, between fixed stages.
 
     any_phase  whether the oscillator may have any phase at the start of the audio
+    proposal   a further start, beside those of the hints
     """
 
     effect: Effect
@@ -48,6 +49,7 @@ class Task:
     before: tuple[Stage, ...] = ()
     behind: tuple[Stage, ...] = ()
     any_phase: bool = False
+    proposal: Start | None = None
 
 
 @dataclass(frozen=True)
@@ -97,6 +99,8 @@ class EffectSearch:
             starts = [_widen(s) for s in starts_for(pair, task.effect)] + [Start(task.effect)]
         else:
             starts = starts_for(pair, task.effect, task.any_phase)
+        if task.proposal is not None:
+            starts = [*starts, task.proposal]
         candidates = [self._candidate(dry, start, left_out) for start in starts]
         candidates.sort(key=lambda each: each.distance)
         self._n_probes += sum(each.evaluations for each in candidates[N_KEPT:])

@@ -95,6 +95,7 @@ def match_files(
     overwrite: bool = False,
     progress: Progress = SILENT,
     channel: str | None = None,
+    matcher: Path | None = None,
 ) -> Match:
     """Find the chain that turns one recording into another, apply it to the first, and write it.
 
@@ -103,9 +104,16 @@ def match_files(
     strength  share of the effect in the matched recording, 0 to 1
     channel   of both recordings, for the search; None takes the first, or the mean if it fits
               better. The chain is applied to all channels
+    matcher   run folder or file whose predictions the search starts from
     """
     paths = check_match_outputs(output, overwrite)
     prepared = prepare_files(dry, wet, None if plugins else HIGHEST_RATE, channel)
+    if matcher is not None:
+        from dafxtool.matching.proposals import load_proposer, starts_for_pair  # they load torch
+
+        starts = starts_for_pair(load_proposer(matcher), prepared)
+        options = replace(options, proposals=starts)
+        progress.message(f"{matcher} proposes {', '.join(list(starts)[:3])}")
     effects = choices_from(names, plugins, prepared.sample_rate, progress)
     answer = match_pair(prepared, replace(options, effects=effects), progress)
     write_matched(dry, output, answer.best.stages, strength, overwrite)

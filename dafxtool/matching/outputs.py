@@ -9,6 +9,8 @@ from dafxtool.errors import InputError
 from dafxtool.utils.files import check_free
 from dafxtool.utils.outputs import check_outputs
 
+MATCHER_FILE = "matcher.pt"  # in a run's folder
+
 
 def check_match_outputs(output: Path, overwrite: bool) -> tuple[Path, Path, Path]:
     """Return the paths of recording, sheet and JSON file, after checking them.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from threadpoolctl import threadpool_limits
@@ -24,6 +24,7 @@ from dafxtool.matching.candidate import Summary
 from dafxtool.matching.chain import Stage, render_chain
 from dafxtool.matching.chains import extend
 from dafxtool.matching.effect_search import Searcher
+from dafxtool.matching.hints.start import Start, fitted
 from dafxtool.matching.intervals import Interval, intervals_of
 from dafxtool.matching.level import level_difference_db, match_level
 from dafxtool.matching.objective import (
@@ -53,6 +54,8 @@ class Options:
     effects  candidates with their fixed values; None takes every built-in effect
     chain    maximum number of effects in series
     level    "match" adjusts the answer to the level of the reference, "keep" does not
+    proposals
+             effect -> a start of its search, from a trained matcher
     """
 
     effects: Sequence[Choice] | None = None
@@ -61,6 +64,7 @@ class Options:
     level: str = "match"
     workers: int = 1
     seed: int = 0
+    proposals: Mapping[str, Start] = field(default_factory=dict)
 
 
 def usable_effects(choices: Sequence[Choice] | None, sample_rate: int) -> list[Choice]:
@@ -128,12 +132,22 @@ class _Search:
         budget = BUDGETS[self.options.budget]
         self.progress.start("matching", None, "candidate")
         with Pool(Searcher, (self.pair, self.objective), self.options.workers) as pool:
-            race = Race(pool, self.unprocessed, budget, self.progress)
+            race = Race(pool, self.unprocessed, budget, self.progress, self._proposals())
             summaries = race.run(self.effects)
             summaries = extend(race, summaries, self.effects, self.options.chain)
             self.evaluations += race.evaluations
         self.progress.finish()
         self.summaries = summaries
+
+    def _proposals(self) -> dict[str, Start]:
+        """Return the proposals that fit the candidates."""
+        found = {}
+        for effect, held in self.effects:
+            start = self.options.proposals.get(effect.name)
+            usable = start and fitted(start, effect, held)
+            if usable:
+                found[effect.name] = usable
+        return found
 
     def answer(self, start_time: float) -> Answer:
         """Choose among the candidates and describe the choice."""

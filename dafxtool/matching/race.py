@@ -15,6 +15,7 @@ from dafxtool.matching.candidate import Summary
 from dafxtool.matching.chain import Stage
 from dafxtool.matching.effect_search import JointTask, Task, has_oscillator
 from dafxtool.matching.hints.registry import SLOW
+from dafxtool.matching.hints.start import Start
 from dafxtool.matching.pool import Pool, Request
 from dafxtool.utils.progress import SILENT, Progress
 
@@ -47,12 +48,14 @@ class Race:
     """Search all candidates of one pair.
 
     unprocessed  distance of the unprocessed recording
+    proposals    effect -> a further start of its search
     """
 
     pool: Pool
     unprocessed: float
     budget: Budget
     progress: Progress = SILENT
+    proposals: Mapping[str, Start] = field(default_factory=dict)
     summaries: dict[int, Summary] = field(default_factory=dict)
     _tasks: dict[int, Task | JointTask] = field(default_factory=dict)
     _first_key: int = 0
@@ -65,7 +68,7 @@ class Race:
     ) -> list[Summary]:
         """Search the effects between fixed stages; return the candidates, best first."""
         tasks = [
-            Task(effect, held, before, behind)
+            Task(effect, held, before, behind, proposal=self.proposals.get(effect.name))
             for effect, held in effects
             if effect.parameters and effect.name != "gain"
         ]

@@ -6,7 +6,8 @@ beside the originals, and inverted to sound. The originals' sound is written onc
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,7 @@ from dafxtool.storage import some_positions
 from dafxtool.training.loader import SplitLoader
 from dafxtool.training.run_writer import RunWriter, read_metrics
 from dafxtool.training.trainer import Trainer
+from dafxtool.utils.files import disk_errors
 
 N_EXAMPLES = 2
 
@@ -71,6 +73,29 @@ def _sheet(original: Any, made: Any, config: Any) -> Sheet:
         row_labels=("dry", "wet"),
         column_labels=("original", "reconstruction"),
     )
+
+
+@contextmanager
+def scalar_log(
+    folder: Path, resume: bool = False
+) -> Iterator[Callable[[int, dict[str, float]], None]]:
+    """Yield a function that logs figures of a step to TensorBoard.
+
+    folder  of the log; what it holds is removed unless the training is resumed
+    """
+    from torch.utils.tensorboard import SummaryWriter
+
+    with disk_errors(folder):
+        if not resume:
+            for old in folder.glob("events.*"):
+                old.unlink()
+        with SummaryWriter(str(folder)) as board:
+
+            def log(step: int, figures: dict[str, float]) -> None:
+                for name, value in figures.items():
+                    board.add_scalar(name, value, step)
+
+            yield log
 
 
 def draw_training(path: Path, run: Path, overwrite: bool = False) -> None:

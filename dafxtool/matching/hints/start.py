@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from dafxtool.effects.effect import Effect
 from dafxtool.effects.parameter import Parameter
@@ -41,3 +41,15 @@ def usual_range(parameter: Parameter) -> tuple[float, float]:
     """Return the ends of the usual range of a parameter, in its unit."""
     low, high = parameter.usual_ends()
     return parameter.from_normalised(low), parameter.from_normalised(high)
+
+
+def fitted(start: Start, effect: Effect, held: Mapping[str, float]) -> Start | None:
+    """Return a start for an effect with its ranges here; None if it has other parameters.
+
+    held  fixed values
+    """
+    names = {parameter.name for parameter in effect.parameters}
+    if names != set(start.setting):
+        return None
+    setting = clipped(effect, dict(start.setting) | dict(held))
+    return replace(start, effect=effect, setting=setting)

@@ -1,0 +1,80 @@
+"""Train a network that proposes effect and settings."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from dafxtool import storage
+from dafxtool.api import checks, defaults
+from dafxtool.api.arguments import SILENT, PathLike, Progress, as_path
+from dafxtool.errors import ArgumentError, OutputExistsError
+from dafxtool.matching.outputs import MATCHER_FILE
+from dafxtool.utils.device import usable_cores
+from dafxtool.utils.files import check_free
+
+if TYPE_CHECKING:
+    from dafxtool.matching.train_controller import ControllerResult
+    from dafxtool.models.run import Run
+
+
+def train_matcher(
+    run: Run | PathLike | None = None,
+    *,
+    pairs: PathLike | None = None,
+    loss: str = "labels",
+    steps: int | None = None,
+    fine_tune: bool = False,
+    output: PathLike | None = None,
+    device: str = "auto",
+    workers: int | None = None,
+    seed: int = 0,
+    resume: bool = False,
+    overwrite: bool = False,
+    progress: Progress = SILENT,
+) -> ControllerResult:
+    """Train a controller from the latents of a run to effect and settings.
+
+    run        a loaded run or its path; None takes the newest in runs/
+    pairs      a pairs file with all three splits; None takes the run's own
+    loss       "labels": the stored settings supervise; "audio": the distance of the rendered audio
+    steps      limit in optimiser steps; None is 3000, or 300 with loss "audio"
+    fine_tune  train the encoder of the run along
+    output     matcher file; None takes matcher.pt in the run's folder
+    workers    processes that render for loss "audio"
+    resume     continue an interrupted training; start from scratch if there is none
+
+    InputError, FormatError, TrainingError, OutputExistsError, DiskError.
+    """
+    if loss not in ("labels", "audio"):
+        raise ArgumentError(f"loss: unknown name {loss!r}. Use labels or audio.")
+    if steps is not None and steps < 1:
+        raise ArgumentError(f"steps: too few (found {steps}, expected 1 or more).")
+    checks.check_settings(device)
+    checks.check_resume(resume, overwrite)
+    checks.check_run(defaults.named_run(run))
+    if pairs is not None:
+        checks.check_file(Path(pairs), (storage.PAIRS,))
+    if output is not None:
+        _check_free(Path(output), resume, overwrite)
+    from dafxtool.matching.train_controller import ControllerOptions, train_controller
+
+    loaded = defaults.loaded_run(run, device, progress=progress)
+    source = as_path(pairs) or defaults.pairs_of_run(loaded.data, progress=progress)
+    folder = loaded.path if loaded.path.is_dir() else Path()
+    target = as_path(output) or folder / MATCHER_FILE
+    _check_free(target, resume, overwrite)
+    options = ControllerOptions(loss, steps, fine_tune, seed, workers or usable_cores())
+    progress.message(f"training a matcher on {source} into {target}")
+    from dafxtool.training.tensorboard import scalar_log
+
+    with scalar_log(target.parent / f"{target.stem}-tensorboard", resume) as log:
+        return train_controller(loaded, source, target, options, resume, progress, log)
+
+
+def _check_free(path: Path, resume: bool, overwrite: bool) -> None:
+    if not resume:
+        try:
+            check_free(path, overwrite)
+        except OutputExistsError as error:
+            raise OutputExistsError(f"{error} Or continue its training with --resume.") from error

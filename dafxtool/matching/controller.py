@@ -1,0 +1,209 @@
+"""The controller: from an encoded pair of recordings to effect and settings.
+
+Its input are the descriptors of a pair of spectrograms and the style latents of a run. Its output
+are a logit for each effect, and for each parameter of all effects a mean and a log variance
+(heteroscedastic regression, Nix & Weigend 1994). Settings are normalised values, scaled so that a
+uniform draw has variance 1.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+from zipfile import is_zipfile
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+from torch.nn import functional
+
+from dafxtool.effects.effect import Effect
+from dafxtool.errors import FormatError, InputError
+from dafxtool.models.checkpoint import CHECKPOINT_VERSION, read_checkpoint, save_checkpoint
+from dafxtool.models.descriptors import Descriptors
+from dafxtool.models.run import Run
+from dafxtool.training.loader import Targets
+
+WIDTH = 256
+DROPOUT = 0.1
+SETTING_SCALE = 12**0.5  # from normalised values to unit variance
+LOWEST_LOG_VARIANCE, HIGHEST_LOG_VARIANCE = -8.0, 2.0
+LARGEST_FEATURE = 5.0  # standard deviations
+VARIANCE_POWER = 0.5  # beta of the beta-NLL (Seitzer et al. 2022, arXiv:2203.09168)
+SETTING_WEIGHT = 0.5  # of the settings against the effect
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """What the controller says of some pairs.
+
+    logits        (batch, n_effects)
+    setting       (batch, n_parameters), all effects' parameters side by side
+    log_variance  (batch, n_parameters)
+    """
+
+    logits: Tensor
+    setting: Tensor
+    log_variance: Tensor
+
+
+class Controller(nn.Module):
+    """Features (batch, n_features) -> effect and settings."""
+
+    feature_mean: Tensor
+    feature_scale: Tensor
+
+    def __init__(self, n_features: int, n_effects: int, n_parameters: int) -> None:
+        super().__init__()
+        self.register_buffer("feature_mean", torch.zeros(n_features))
+        self.register_buffer("feature_scale", torch.ones(n_features))
+        self.body = nn.Sequential(
+            nn.Linear(n_features, WIDTH),
+            nn.GELU(),
+            nn.Dropout(DROPOUT),
+            nn.Linear(WIDTH, WIDTH),
+            nn.GELU(),
+            nn.Dropout(DROPOUT),
+        )
+        self.effect = nn.Linear(WIDTH, n_effects)
+        self.setting = nn.Linear(WIDTH, n_parameters)
+        self.log_variance = nn.Linear(WIDTH, n_parameters)
+
+    def fit_scale(self, features: Tensor) -> None:
+        """Take mean and standard deviation of the training split's features."""
+        self.feature_mean.copy_(features.mean(dim=0))
+        self.feature_scale.copy_(features.std(dim=0, correction=0).clamp_min(1e-4))
+
+    def forward(self, features: Tensor, noise: Tensor | None = None) -> Prediction:
+        """Predict; noise (batch, n_features) is added in standard deviations."""
+        scaled = (features - self.feature_mean) / self.feature_scale
+        scaled = scaled.clamp(-LARGEST_FEATURE, LARGEST_FEATURE)
+        hidden = self.body(scaled if noise is None else scaled + noise)
+        limit = SETTING_SCALE / 2
+        return Prediction(
+            self.effect(hidden),
+            self.setting(hidden).clamp(-1.2 * limit, 1.2 * limit),
+            self.log_variance(hidden).clamp(LOWEST_LOG_VARIANCE, HIGHEST_LOG_VARIANCE),
+        )
+
+
+def label_loss(prediction: Prediction, targets: Targets) -> Tensor:
+    """Cross entropy of the effect, and beta-NLL of the settings of the true effect."""
+    loss = functional.cross_entropy(prediction.logits, targets.effect)
+    known = targets.setting.isfinite()
+    if not known.any():
+        return loss
+    error = (prediction.setting - targets.setting.nan_to_num()).square()
+    variance = prediction.log_variance.exp()
+    likelihood = 0.5 * (error / variance + prediction.log_variance)
+    weighted = likelihood * variance.detach() ** VARIANCE_POWER
+    return loss + SETTING_WEIGHT * weighted[known].mean()
+
+
+@dataclass
+class Matcher:
+    """A controller, its effects, and the encoder that it belongs to.
+
+    effects  in the order of the logits
+    loss     "labels" or "audio"
+    encoder  parameters of the run's model that were trained along
+    about    step, scores on held-out pairs, state of the optimiser, data
+    """
+
+    controller: Controller
+    effects: list[Effect]
+    loss: str
+    encoder: dict[str, Tensor] = field(default_factory=dict)
+    about: dict[str, Any] = field(default_factory=dict)
+
+    def settings_of(
+        self, prediction: Prediction, row: int, effect: int
+    ) -> tuple[dict[str, float], dict[str, float]]:
+        """Return values, and standard deviations as shares of the range, for one effect."""
+        first = sum(len(each.parameters) for each in self.effects[:effect])
+        setting: dict[str, float] = {}
+        deviations: dict[str, float] = {}
+        for i, parameter in enumerate(self.effects[effect].parameters):
+            value = float(prediction.setting[row, first + i])
+            setting[parameter.name] = parameter.from_normalised(value / SETTING_SCALE + 0.5)
+            log_variance = float(prediction.log_variance[row, first + i])
+            deviations[parameter.name] = float(np.exp(0.5 * log_variance)) / SETTING_SCALE
+        return setting, deviations
+
+
+class FeatureExtractor:
+    """Features of pairs of recordings: descriptors and style latents of a run."""
+
+    def __init__(self, run: Run) -> None:
+        self.run = run
+        self._descriptors = Descriptors(*run.model.shape[1:]).to(run.device).eval()
+
+    @torch.no_grad()
+    def __call__(self, audio: NDArray[np.float32]) -> Tensor:
+        """audio (n, 2, n_samples), dry first -> features (n, n_features) on the CPU."""
+        spectrogram = self.spectrogram(audio)
+        return torch.cat([self._descriptors(spectrogram), self.style(spectrogram)], dim=1).cpu()
+
+    def spectrogram(self, audio: NDArray[np.float32]) -> Tensor:
+        """Standardised spectrograms (n, 2, n_bins, n_frames) on the run's device."""
+        return torch.from_numpy(self.run.analyse(audio)[0]).to(self.run.device)
+
+    def style(self, spectrogram: Tensor) -> Tensor:
+        """The latents (n, n_style) that encode the effect."""
+        mean = self.run.model.encode(spectrogram)[0]
+        return self.run.model.style_of(mean)
+
+    @property
+    def n_style(self) -> int:
+        """Number of latents among the features; they are the last ones."""
+        model = self.run.model
+        return model.n_style or model.config.n_latent - model.n_content
+
+
+def save_matcher(path: Path, matcher: Matcher) -> None:
+    """Write a matcher completely or not at all, as plain tensors and builtins."""
+    controller = matcher.controller
+    save_checkpoint(
+        path,
+        {
+            "kind": "matcher",
+            "weights": controller.state_dict(),
+            "effects": [effect.to_dict() for effect in matcher.effects],
+            "loss": matcher.loss,
+            "encoder": matcher.encoder,
+            "about": matcher.about,
+        },
+    )
+
+
+def load_matcher(path: Path) -> Matcher:
+    """Read a matcher; InputError or FormatError for a file that holds none."""
+    if not path.is_file():
+        raise InputError(f"{path}: no such matcher. Train one with 'dafxtool train-matcher'.")
+    if not is_zipfile(path):
+        raise FormatError(f"{path}: not a matcher. Train one with 'dafxtool train-matcher'.")
+    contents = read_checkpoint(path)
+    if contents.get("kind") != "matcher":
+        raise FormatError(
+            f"{path}: not a matcher (found a checkpoint of version {CHECKPOINT_VERSION}). Train "
+            "one with 'dafxtool train-matcher'."
+        )
+    effects = [Effect.from_dict(dict(each)) for each in contents["effects"]]
+    weights: Mapping[str, Tensor] = contents["weights"]
+    controller = new_controller(len(weights["feature_mean"]), effects)
+    try:
+        controller.load_state_dict(dict(weights))
+    except RuntimeError as error:
+        raise FormatError(f"{path}: damaged matcher. Train it again.") from error
+    return Matcher(
+        controller.eval(), effects, contents["loss"], contents["encoder"], contents["about"]
+    )
+
+
+def new_controller(n_features: int, effects: Sequence[Effect]) -> Controller:
+    """Build an untrained controller for some effects."""
+    n_parameters = sum(len(effect.parameters) for effect in effects)
+    return Controller(n_features, len(effects), n_parameters)

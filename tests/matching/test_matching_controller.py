@@ -1,0 +1,172 @@
+"""Check the controller: static settings exactly, both losses, resuming, and its file."""
+
+import numpy as np
+import pytest
+import torch
+from datasets import RATE, SEGMENTS, SPLIT, chosen, write_recordings
+
+from dafxtool.dataset.render import render
+from dafxtool.effects.effect import Effect
+from dafxtool.errors import DafxError, FormatError, InputError
+from dafxtool.matching.audio_loss import RenderTask, distances_of, renderers, spsa_gradient
+from dafxtool.matching.chain import Stage, render_chain
+from dafxtool.matching.controller import (
+    FeatureExtractor,
+    Prediction,
+    label_loss,
+    load_matcher,
+    new_controller,
+)
+from dafxtool.matching.controller_scores import scores_of
+from dafxtool.matching.train_controller import ControllerOptions, train_controller
+from dafxtool.training.loader import Targets
+
+
+@pytest.fixture(scope="module")
+def static_pairs(tmp_path_factory):
+    """Render four effects, each with one setting."""
+    folder = tmp_path_factory.mktemp("static")
+    recordings = write_recordings(folder / "recordings")
+    effects = [
+        (effect, {p.name: p.default for p in effect.parameters})
+        for effect, _ in chosen("distortion", "high-pass", "ring-modulator", "delay")
+    ]
+    render([recordings], folder / "pairs.h5", effects, SEGMENTS, SPLIT, 16, seed=1)
+    return folder / "pairs.h5"
+
+
+def targets(effect, setting):
+    return Targets(torch.tensor(effect), torch.tensor(setting, dtype=torch.float32))
+
+
+@pytest.mark.parametrize("fine_tune", [False, True])
+def test_static_settings_are_recognised_without_an_error(run, static_pairs, tmp_path, fine_tune):
+    options = ControllerOptions(steps=6 if fine_tune else 200, fine_tune=fine_tune)
+    result = train_controller(run, static_pairs, tmp_path / "matcher.pt", options)
+    assert result.scores["right"] == 1.0
+    assert result.scores["settings_error"] < (0.2 if fine_tune else 0.05)
+    assert np.isnan(result.scores["settings_r2"])  # nothing varies
+    assert result.ended == "complete"
+
+
+def test_a_resumed_training_continues_as_an_undisturbed_one(run, pairs_file, tmp_path):
+    whole = ControllerOptions(steps=40)
+    train_controller(run, pairs_file, tmp_path / "whole.pt", whole)
+    stopped = []
+
+    def interrupt(step, figures):
+        stopped.append(step)
+        if step == 20 and len(stopped) == 10:
+            raise KeyboardInterrupt
+
+    parts = tmp_path / "parts.pt"
+    first = train_controller(run, pairs_file, parts, whole, log=interrupt)
+    assert (first.ended, first.steps) == ("interrupted", 20)
+    second = train_controller(run, pairs_file, parts, whole, resume=True)
+    assert (second.ended, second.steps) == ("complete", 40)
+    ours, theirs = (
+        load_matcher(tmp_path / name).about["last"] for name in ("whole.pt", "parts.pt")
+    )
+    for name, values in ours.items():
+        torch.testing.assert_close(values, theirs[name], rtol=1e-4, atol=1e-5)
+
+
+def test_a_matcher_of_other_effects_is_not_resumed(run, pairs_file, static_pairs, tmp_path):
+    options = ControllerOptions(steps=2)
+    train_controller(run, pairs_file, tmp_path / "matcher.pt", options)
+    with pytest.raises(DafxError):
+        train_controller(run, static_pairs, tmp_path / "matcher.pt", options, resume=True)
+
+
+def test_the_audio_loss_brings_the_sound_nearer(run, tmp_path):
+    recordings = write_recordings(tmp_path / "recordings")
+    fixed = [(effect, {"cutoff": 300.0}) for effect, _ in chosen("low-pass")]
+    render([recordings], tmp_path / "pairs.h5", fixed, SEGMENTS, SPLIT, 32, seed=2)
+    scores = [
+        train_controller(
+            run, tmp_path / "pairs.h5", tmp_path / f"{n}.pt", ControllerOptions("audio", n)
+        ).scores["sound"]
+        for n in (1, 60)
+    ]
+    assert scores[1] < 0.7 * scores[0]
+
+
+def test_the_gradient_in_the_audio_points_to_the_true_setting():
+    (effect, _), *_ = chosen("low-pass")
+    dry = np.random.default_rng(0).standard_normal(RATE).astype(np.float32) * 0.1
+    parameter = effect.parameters[0]
+    wet = render_chain([Stage(effect, {"cutoff": parameter.from_normalised(0.5)})], dry, RATE)
+    audio = np.stack([np.stack([dry, wet])] * 2)
+    with renderers(1) as pool:
+        slopes, _ = spsa_gradient(
+            pool,
+            [effect] * 2,
+            [np.array([0.4]), np.array([0.6])],
+            audio,
+            RATE,
+            np.random.default_rng(0),
+        )
+        truth = (RenderTask(effect, ({"cutoff": parameter.from_normalised(0.5)},), dry, wet, RATE),)
+        assert distances_of(pool, truth)[0][0] == pytest.approx(0, abs=1e-6)
+    assert slopes[0][0] < 0 < slopes[1][0]
+
+
+def test_the_uncertainty_is_learnt_where_labels_are_noisy():
+    torch.manual_seed(0)
+    prediction = Prediction(
+        torch.zeros(64, 1),
+        torch.zeros(64, 2),
+        torch.zeros(1, 2, requires_grad=True),
+    )
+    noise = torch.randn(64, 2) * torch.tensor([1.5, 0.2])
+    wide = Prediction(prediction.logits, prediction.setting, prediction.log_variance.expand(64, 2))
+    loss = label_loss(wide, Targets(torch.zeros(64, dtype=torch.long), noise))
+    slope = torch.autograd.grad(loss, prediction.log_variance)[0][0]
+    assert slope[0] < 0 < slope[1]  # more variance for the first, less for the second
+
+
+def test_scores_of_a_perfect_and_a_constant_prediction():
+    effects = [Effect.from_dict(effect.to_dict()) for effect, _ in chosen("low-pass", "high-pass")]
+    true = targets([0, 0, 1, 1], [[-1, np.nan], [1, np.nan], [np.nan, -1], [np.nan, 1]])
+    logits = torch.tensor([[1.0, 0.0], [1.0, 0.0], [0.0, 1.0], [1.0, 0.0]])
+    setting = true.setting.nan_to_num()
+    perfect = scores_of(Prediction(logits, setting, setting), true, effects)
+    assert perfect["right"] == 0.75
+    assert perfect["settings_r2"] == 1.0
+    assert perfect["settings_error"] == 0.0
+    constant = scores_of(Prediction(logits, 0 * setting, setting), true, effects)
+    assert constant["settings_r2"] == 0.0
+
+
+def test_features_do_not_depend_on_the_batch(run, pairs_file):
+    from dafxtool import storage
+
+    extractor = FeatureExtractor(run)
+    with storage.Hdf5Reader(pairs_file, storage.PAIRS) as reader:
+        audio = reader.rows(np.arange(4))
+    together = extractor(audio)
+    alone = torch.cat([extractor(each[None]) for each in audio])
+    torch.testing.assert_close(together, alone, rtol=1e-4, atol=1e-4)
+    assert together.shape[1] > extractor.n_style
+
+
+def test_a_file_that_is_no_matcher_is_refused(run_folder, tmp_path):
+    with pytest.raises(FormatError):
+        load_matcher(run_folder / "checkpoints" / "best.pt")
+    with pytest.raises(InputError):
+        load_matcher(tmp_path / "none.pt")
+    (tmp_path / "text.pt").write_text("no matcher")
+    with pytest.raises(FormatError):
+        load_matcher(tmp_path / "text.pt")
+
+
+def test_predicted_values_stay_within_the_ranges():
+    effects = [effect for effect, _ in chosen("delay")]
+    controller = new_controller(3, effects).eval()
+    prediction = controller(1e6 * torch.randn(8, 3))
+    from dafxtool.matching.controller import Matcher
+
+    for row in range(8):
+        setting, deviations = Matcher(controller, effects, "labels").settings_of(prediction, row, 0)
+        effects[0].complete(setting)  # raises EffectError out of range
+        assert all(deviation > 0 for deviation in deviations.values())
