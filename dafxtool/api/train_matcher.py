@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from dafxtool import storage
 from dafxtool.api import checks, defaults
 from dafxtool.api.arguments import SILENT, PathLike, Progress, as_path
-from dafxtool.errors import ArgumentError, OutputExistsError
+from dafxtool.errors import ArgumentError, InputError, OutputExistsError
 from dafxtool.matching.outputs import MATCHER_FILE
 from dafxtool.utils.device import usable_cores
 from dafxtool.utils.files import check_free
@@ -73,6 +73,11 @@ def train_matcher(
 
 
 def _check_free(path: Path, resume: bool, overwrite: bool) -> None:
+    if path.suffix != ".pt":
+        raise InputError(
+            f"{path}: unknown suffix of a matcher (found {path.suffix!r}, expected .pt). Choose "
+            "another --output."
+        )
     if not resume:
         try:
             check_free(path, overwrite)

@@ -71,7 +71,7 @@ def command(run: Path | None, as_json: bool, **options: Any) -> None:
 
     result = dafxtool.train_matcher(run, progress=progress_from(options), **options)
     report(vars(result), as_json, _lines(result))
-    if result.ended == "interrupted":
+    if result.end_reason == "interrupted":
         raise KeyboardInterrupt
 
 
@@ -89,4 +89,4 @@ def _lines(result: ControllerResult) -> list[str | Table]:
         for name, text in names.items()
         if result.scores[name] == result.scores[name]  # not NaN
     ]
-    return [Table(("test split", ""), rows, right=("",)), f"matcher -> {result.path}"]
+    return [Table(("test split", ""), rows, right=("",)), f"matcher -> {result.output}"]

@@ -127,9 +127,9 @@ class Matcher:
         setting: dict[str, float] = {}
         deviations: dict[str, float] = {}
         for i, parameter in enumerate(self.effects[effect].parameters):
-            value = float(prediction.setting[row, first + i])
+            value = float(prediction.setting[row, first + i].detach())
             setting[parameter.name] = parameter.from_normalised(value / SETTING_SCALE + 0.5)
-            log_variance = float(prediction.log_variance[row, first + i])
+            log_variance = float(prediction.log_variance[row, first + i].detach())
             deviations[parameter.name] = float(np.exp(0.5 * log_variance)) / SETTING_SCALE
         return setting, deviations
 

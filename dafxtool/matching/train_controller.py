@@ -339,18 +339,19 @@ def _part(weights: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
 class ControllerResult:
     """A trained matcher.
 
-    scores  on the test split: effect right, among the first three, R² of the settings, distance of
-            the sound over that of the dry recording
-    ended   "complete" or "interrupted"
+    scores      of the test split: `right` and `first_three` (shares of the pairs whose effect is
+                the likeliest, or one of three), `settings_r2`, `settings_error` (median, share of
+                the range), `sound` (distance to the wet audio over that of the dry recording)
+    end_reason  "complete" or "interrupted"
     """
 
-    path: Path
+    output: Path
     steps: int
     seconds: float
     loss: str
     effects: list[str]
     scores: dict[str, float]
-    ended: str
+    end_reason: str
 
 
 def train_controller(

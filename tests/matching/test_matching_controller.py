@@ -5,6 +5,7 @@ import pytest
 import torch
 from datasets import RATE, SEGMENTS, SPLIT, chosen, write_recordings
 
+from dafxtool import storage
 from dafxtool.dataset.render import render
 from dafxtool.effects.effect import Effect
 from dafxtool.errors import DafxError, FormatError, InputError
@@ -18,6 +19,8 @@ from dafxtool.matching.controller import (
     new_controller,
 )
 from dafxtool.matching.controller_scores import scores_of
+from dafxtool.matching.hints.start import fitted
+from dafxtool.matching.proposals import load_proposer
 from dafxtool.matching.train_controller import ControllerOptions, train_controller
 from dafxtool.training.loader import Targets
 
@@ -46,7 +49,7 @@ def test_static_settings_are_recognised_without_an_error(run, static_pairs, tmp_
     assert result.scores["right"] == 1.0
     assert result.scores["settings_error"] < (0.2 if fine_tune else 0.05)
     assert np.isnan(result.scores["settings_r2"])  # nothing varies
-    assert result.ended == "complete"
+    assert result.end_reason == "complete"
 
 
 def test_a_resumed_training_continues_as_an_undisturbed_one(run, pairs_file, tmp_path):
@@ -61,9 +64,9 @@ def test_a_resumed_training_continues_as_an_undisturbed_one(run, pairs_file, tmp
 
     parts = tmp_path / "parts.pt"
     first = train_controller(run, pairs_file, parts, whole, log=interrupt)
-    assert (first.ended, first.steps) == ("interrupted", 20)
+    assert (first.end_reason, first.steps) == ("interrupted", 20)
     second = train_controller(run, pairs_file, parts, whole, resume=True)
-    assert (second.ended, second.steps) == ("complete", 40)
+    assert (second.end_reason, second.steps) == ("complete", 40)
     ours, theirs = (
         load_matcher(tmp_path / name).about["last"] for name in ("whole.pt", "parts.pt")
     )
@@ -139,8 +142,6 @@ def test_scores_of_a_perfect_and_a_constant_prediction():
 
 
 def test_features_do_not_depend_on_the_batch(run, pairs_file):
-    from dafxtool import storage
-
     extractor = FeatureExtractor(run)
     with storage.Hdf5Reader(pairs_file, storage.PAIRS) as reader:
         audio = reader.rows(np.arange(4))
@@ -170,3 +171,26 @@ def test_predicted_values_stay_within_the_ranges():
         setting, deviations = Matcher(controller, effects, "labels").settings_of(prediction, row, 0)
         effects[0].complete(setting)  # raises EffectError out of range
         assert all(deviation > 0 for deviation in deviations.values())
+
+
+def test_a_proposal_starts_the_search_of_its_effect(run, run_folder, pairs_file, tmp_path):
+    """With a matcher that is overfit to one pair, the effect and its values are proposed."""
+    file = tmp_path / "matcher.pt"
+    train_controller(run, pairs_file, file, ControllerOptions(steps=150))
+    proposer = load_proposer(file, run_folder)
+    with storage.Hdf5Reader(pairs_file, storage.PAIRS) as reader:
+        rows = reader.labels.rows_of(("train",))[:8]
+        audio = reader.rows(rows)
+        names = [reader.labels.effect_names[i] for i in reader.labels.effect[rows]]
+    likeliest = []
+    for dry, wet in audio:
+        proposals = proposer.propose(dry, wet, RATE)
+        likeliest.append(max(proposals.probabilities, key=proposals.probabilities.get))
+        assert sum(proposals.probabilities.values()) == pytest.approx(1)
+    assert np.mean([a == b for a, b in zip(likeliest, names, strict=True)]) >= 0.75
+    start = proposals.starts[likeliest[-1]]
+    (effect, _), *_ = chosen(likeliest[-1])
+    assert fitted(start, effect, {}).setting.keys() == {p.name for p in effect.parameters}
+    assert fitted(start, chosen("tremolo")[0][0], {}) is None
+    held = effect.parameters[0]
+    assert fitted(start, effect, {held.name: held.maximum}).setting[held.name] == held.maximum
