@@ -94,7 +94,7 @@ def test_a_channel_is_selected_by_name_or_number(tmp_path):
     with pytest.raises(RecordingError, match=r"no channel 4 \(found 3 channels\)"):
         load_audio(path, channel="4")
     for unknown in ("left", "0", "-1", "1.5"):
-        with pytest.raises(InputError, match="Give first, mean, or a number"):
+        with pytest.raises(InputError, match="Give first, mean, loudest, or a number"):
             load_audio(path, channel=unknown)
 
 

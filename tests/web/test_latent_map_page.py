@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import soundfile
 from datasets import N_SAMPLES, RATE, chosen, write_recordings
+from map_pages import data_of
 
 from dafxtool import storage
 from dafxtool.audio.writer import encode
@@ -60,11 +61,6 @@ def page_file(latents, projection, map_audio, tmp_path_factory):
     fragment = map_fragment(latents, projection, map_audio, RATE)
     page_module.write_page(path, page_module.render_page("Latent map", [fragment]))
     return path
-
-
-def data_of(path):
-    result = re.search(r'class="map-data">(.*?)</script>', path.read_text("utf-8"), re.DOTALL)
-    return json.loads(result[1])
 
 
 def inflate(text, dtype):
@@ -346,8 +342,8 @@ def test_a_file_without_audio_gives_a_silent_page_that_explains_it(
         path = tmp_path / f"{source.stem}.html"
         done = invoke("map", source, "--run", run_folder, "--method", "pca", "-o", path)
         assert done.exit_code == 0, done.output
-        assert "The page is silent" in done.output
-        assert f"{source.name} holds no audio" in path.read_text("utf-8")
+        assert "The page has no audio" in done.output
+        assert f"{source.name} has no audio" in path.read_text("utf-8")
         assert data_of(path)["audio"] is None
 
 
