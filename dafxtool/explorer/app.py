@@ -100,9 +100,9 @@ class Application:
         async def handle(request: HttpRequest) -> Response:
             session, body = self._session(request), await _read_json(request)
             lane = self._lane(body)
-            message = await session.queue(name).run(
-                lane, lambda: action(self.workspace, session, body)
-            )
+            # A queue for each lane: what waits for a plugin does not hold up what needs none.
+            queue = session.queue(f"{name} {lane.name}")
+            message = await queue.run(lane, lambda: action(self.workspace, session, body))
             return Response(message, media_type=MESSAGES)
 
         return handle
@@ -118,8 +118,10 @@ class Application:
             def work(emit: actions.Emit) -> None:
                 action(self.workspace, session, body, emit)
 
-            stream: AsyncIterator[bytes] = lane.stream(work)
-            return StreamingResponse(_with_errors(stream), media_type=MESSAGES)
+            stream = _with_errors(lane.stream(work))
+            if name not in lanes:
+                stream = _ending(stream, lane)
+            return StreamingResponse(stream, media_type=MESSAGES)
 
         return handle
 
@@ -143,6 +145,15 @@ class Application:
     def _is_plugin(self, body: Any) -> bool:
         named = body.get("effect") if isinstance(body, dict) else None
         return self.workspace.renderer.uses_plugin(named) if isinstance(named, str) else False
+
+
+async def _ending(stream: AsyncIterator[bytes], lane: Lane) -> AsyncIterator[bytes]:
+    """End the thread of a stream with the stream."""
+    try:
+        async for each in stream:
+            yield each
+    finally:
+        lane.end()
 
 
 async def _with_errors(stream: AsyncIterator[bytes]) -> AsyncIterator[bytes]:

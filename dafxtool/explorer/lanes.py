@@ -27,6 +27,7 @@ class Lane:
     """One thread that does one piece of work after the other."""
 
     def __init__(self, name: str) -> None:
+        self.name = name
         self._inbox: queue.SimpleQueue[Callable[[], None] | None] = queue.SimpleQueue()
         threading.Thread(target=self._work, name=name, daemon=True).start()
 

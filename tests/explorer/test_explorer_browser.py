@@ -129,6 +129,29 @@ def test_of_fifty_fast_moves_the_last_one_wins_and_none_piles_up(open_page, serv
     assert "mix=75" in page.inner_text("#effect-line")
 
 
+OVERTAKEN = """async () => {
+  const { Latest } = await import("/static/messages.js");
+  const latest = new Latest(80);
+  const log = [];
+  const hang = () => new Promise(() => {});
+  const late = (name, ms) => async (isCurrent) => {
+    await new Promise((resolve) => setTimeout(resolve, ms));
+    log.push(`${name} ${isCurrent()}`);
+  };
+  latest.run(hang);
+  latest.run(late("replaced", 0));
+  latest.run(late("slow", 200));
+  await new Promise((resolve) => setTimeout(resolve, 150));
+  latest.run(late("last", 10));
+  await new Promise((resolve) => setTimeout(resolve, 300));
+  return log;
+}"""
+
+
+def test_a_request_that_hangs_is_overtaken(open_page):
+    assert open_page().evaluate(OVERTAKEN) == ["last true", "slow false"]
+
+
 def test_values_are_typed_with_units_and_reset_and_randomised(open_page, server):
     page = open_page()
     choose(page, "low-pass")
@@ -274,11 +297,13 @@ def test_a_file_is_opened_and_its_segment_chosen(open_page, server):
     samples = soundfile.read(io.BytesIO(content), dtype="float32")[0][-N_SAMPLES:]
     dry = heard(page, "dry")
     np.testing.assert_allclose(dry, samples * (dry[0] / samples[0]), atol=1e-6)
+    text = {"name": "session.json", "mimeType": "", "buffer": b'{"kind": "shopping list"}'}
+    page.set_input_files("#session-input", text)
+    until(page, "document.getElementById('error-text').innerText.includes('not a session')")
     bad = {"name": "bad.wav", "mimeType": "", "buffer": b"RIFF"}
     open_page.allowed.append("400 (Bad Request)")  # Chromium's own line on the refused upload
     page.set_input_files("#file-input", bad)
-    until(page, "!document.getElementById('error').hidden")
-    assert "bad.wav" in page.inner_text("#error-text")
+    until(page, "document.getElementById('error-text').innerText.startsWith('bad.wav')")
     assert page.evaluate(f"{EXPLORER}.recording.name") == "take.flac"
 
 

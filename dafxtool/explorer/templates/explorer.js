@@ -42,6 +42,7 @@ import { Waveform } from "./waveform.js";
 
 const DEFAULT_EFFECT = "delay";
 const BUSY_MS = 200; // a longer answer is shown as work in progress
+const SLOW_MS = 3000; // a longer one is named
 
 /** The page. */
 export class Explorer {
@@ -55,6 +56,7 @@ export class Explorer {
   #renders = new Latest();
   #places = new Latest();
   #sweep = new Sweep(this);
+  #choices = 0; // of an effect
   points = new MapPoints(this);
 
   /**
@@ -257,7 +259,12 @@ export class Explorer {
    * @param {import("./parameters.js").Setting} [setting] by default that of the defaults
    */
   async chooseEffect(name, setting) {
+    const number = ++this.#choices;
+    const message = setTimeout(() => this.#say(`loading ${name} \u2026`), SLOW_MS);
     const effect = await this.describe(name);
+    clearTimeout(message);
+    this.#say("");
+    if (number !== this.#choices) return; // another effect was chosen while a plugin was loading
     this.controls.show(effect ?? this.controls.effect, effect ? setting : this.controls.setting);
     if (!effect) return;
     this.map.startTrail();
@@ -269,18 +276,23 @@ export class Explorer {
     this.remember();
     if (!this.recording) return;
     const time = performance.now();
-    this.#renders.run(() => this.#render(time));
+    this.#renders.run((isCurrent) => this.#render(time, isCurrent));
     byId("segment-text").textContent = this.waveform.text;
   }
 
-  /** @param {number} time of the change */
-  async #render(time) {
+  /**
+   * @param {number} time of the change
+   * @param {() => boolean} isCurrent
+   */
+  async #render(time, isCurrent) {
     const busy = setTimeout(() => document.body.classList.add("busy"), BUSY_MS);
+    const { name } = this.controls.effect;
+    const slow = setTimeout(() => this.#say(`${name} is still working \u2026`), SLOW_MS);
     try {
       this.nRequests += 1;
       const { scene } = this;
       const answer = await this.server.ask("render", scene);
-      if (!answer) return;
+      if (!answer || !isCurrent()) return;
       this.showError(null);
       this.answer = answer;
       this.hear(answer, "");
@@ -289,10 +301,14 @@ export class Explorer {
       byId("command-line").textContent = answer.content.command;
       this.place();
     } catch (error) {
-      this.showError(error);
+      if (isCurrent()) this.showError(error);
     } finally {
       clearTimeout(busy);
-      document.body.classList.remove("busy");
+      clearTimeout(slow);
+      if (isCurrent()) {
+        this.#say("");
+        document.body.classList.remove("busy");
+      }
     }
   }
 
@@ -411,6 +427,11 @@ export class Explorer {
       byId("map-more").setAttribute("aria-expanded", String(isOpen));
     });
     listenToKeys(this);
+  }
+
+  /** @param {string} text what takes long; empty hides it */
+  #say(text) {
+    byId("slow").textContent = text;
   }
 
   /** @param {unknown} error null hides the message */

@@ -11,6 +11,7 @@
 /** @type {Record<string, new (buffer: ArrayBuffer, offset: number, length: number) => Values>} */
 const TYPES = { float32: Float32Array, uint8: Uint8Array, int8: Int8Array };
 const HEADER_BYTES = 8;
+const PATIENCE_MS = 3000; // with a request, before a newer one is sent beside it
 
 /** An error whose message is a sentence for the user. */
 export class ServerError extends Error {}
@@ -139,25 +140,47 @@ export class Server {
   }
 }
 
-/** Send requests one at a time; of those that wait, only the newest is sent. */
+/**
+ * Send requests one at a time; of those that wait, only the newest is sent. After a time, it no longer
+ * waits for the one before, such as that of a plugin that hangs.
+ */
 export class Latest {
   #isBusy = false;
-  /** @type {(() => Promise<void>) | null} */
+  #startTime = 0;
+  #timer = 0;
+  #number = 0;
+  /** @type {((isCurrent: () => boolean) => Promise<void>) | null} */
   #next = null;
 
-  /** @param {() => Promise<void>} send */
-  async run(send) {
+  /** @param {number} patienceMs */
+  constructor(patienceMs = PATIENCE_MS) {
+    this.patienceMs = patienceMs;
+  }
+
+  /** @param {(isCurrent: () => boolean) => Promise<void>} send told whether it was overtaken */
+  run(send) {
     this.#next = send;
-    if (this.#isBusy) return;
-    this.#isBusy = true;
-    try {
-      while (this.#next) {
-        const current = this.#next;
-        this.#next = null;
-        await current();
-      }
-    } finally {
-      this.#isBusy = false;
+    this.#sendNext();
+  }
+
+  #sendNext() {
+    clearTimeout(this.#timer);
+    const send = this.#next;
+    if (!send) return;
+    const waited = performance.now() - this.#startTime;
+    if (this.#isBusy && waited < this.patienceMs) {
+      this.#timer = window.setTimeout(() => this.#sendNext(), this.patienceMs - waited);
+      return;
     }
+    this.#next = null;
+    this.#isBusy = true;
+    this.#startTime = performance.now();
+    const number = ++this.#number;
+    const isCurrent = () => number === this.#number;
+    send(isCurrent).finally(() => {
+      if (!isCurrent()) return;
+      this.#isBusy = false;
+      this.#sendNext();
+    });
   }
 }

@@ -24,7 +24,6 @@ export class Waveform {
   /** @type {Outlined | null} */
   recording = null;
   start = 0; // samples at the rate of segments
-  position = 0; // s in the segment
   #canvas = canvasById("waveform");
   /** @type {number | null} samples between the start and where it was taken */
   #grip = null;
@@ -82,7 +81,7 @@ export class Waveform {
   /** @param {MouseEvent} event */
   #sampleAt(event) {
     const box = this.#canvas.getBoundingClientRect();
-    const total = Math.max(this.recording?.nSamples ?? 0, this.nSamples);
+    const total = this.#total;
     return ((event.clientX - box.left) / box.width) * total;
   }
 
@@ -139,20 +138,26 @@ export class Waveform {
   }
 
   /**
-   * Show the position of playback.
+   * Show the position of playback, above the canvas: the waveform is not drawn for each frame.
    * @param {number} position s in the segment
    */
   setPosition(position) {
-    if (position === this.position) return;
-    this.position = position;
-    this.draw();
+    const playhead = /** @type {HTMLElement} */ (byId("waveform-frame").querySelector(".playhead"));
+    playhead.hidden = position <= 0;
+    const sample = this.start + position * this.sampleRate;
+    playhead.style.left = `${(100 * sample) / this.#total}%`;
+  }
+
+  /** Samples from the left to the right end of the canvas. */
+  get #total() {
+    return Math.max(this.recording?.nSamples ?? 0, this.nSamples);
   }
 
   draw() {
     const { context, width, height } = sharpen(this.#canvas);
     const { recording } = this;
     if (!recording || !width) return;
-    const total = Math.max(recording.nSamples, this.nSamples);
+    const total = this.#total;
     const covered = (width * recording.nSamples) / total;
     const left = (width * this.start) / total;
     const span = (width * Math.min(this.nSamples, total)) / total;
@@ -179,8 +184,5 @@ export class Waveform {
     context.fillStyle = themeColour("--blue");
     context.fillRect(left, 0, 2, height);
     context.fillRect(left + span - 2, 0, 2, height);
-    const playhead = left + (width * this.position * this.sampleRate) / total;
-    context.fillStyle = themeColour("--accent");
-    if (this.position > 0) context.fillRect(playhead, 0, 1.5, height);
   }
 }
