@@ -39,7 +39,6 @@ def match(
     run: PathLike | None = None,
     output: PathLike = "matched.wav",
     workers: int | None = None,
-    seed: int = 0,
     overwrite: bool = False,
     progress: Progress = SILENT,
 ) -> Match:
@@ -47,7 +46,8 @@ def match(
 
     wet       the same performance with the effect
     like      references with any other content, in place of wet: files and folders
-    effects   candidates, with values to hold ("delay:mix=50"); None takes all built-in effects
+    effects   candidates, with values to hold ("delay:mix=50"), or chains ("overdrive > delay");
+              None takes all built-in effects
     chain     largest number of effects in series, 1 to 3
     budget    "fast", "default" or "thorough"
     strength  share of the effect in the matched recording, in %
@@ -80,7 +80,6 @@ def match(
         budget=budget,
         level=level or ("keep" if references else "match"),
         workers=workers or usable_cores(),
-        seed=seed,
     )
     rest = (Path(output), search, names, plugin_files, strength / 100, overwrite, progress)
     read = None if channel is None else str(channel)

@@ -17,7 +17,6 @@ from dafxtool.cli._options import (
     output_option,
     overwrite_option,
     progress_options,
-    seed_option,
     workers_option,
 )
 from dafxtool.cli._output import Table, progress_from, report
@@ -71,7 +70,6 @@ from dafxtool.cli._output import Table, progress_from, report
 )
 @output_option("matched.wav", "Matched recording, .wav or .flac; sheet and JSON are named like it.")
 @workers_option
-@seed_option()
 @overwrite_option
 @json_option
 @progress_options
@@ -81,9 +79,9 @@ def command(
     """Find the effect and the settings that make DRY sound like WET, or like other recordings.
 
     WET is the same performance with the effect. With --like, references may have any other
-    content. All built-in effects are candidates; --effect names them instead, with values to hold
-    (--effect delay:mix=50), and --plugin takes the effects of a VST3 plugin. "Leave it" and a
-    plain gain are always among the answers.
+    content. All built-in effects are candidates. --effect names them instead, with values to hold
+    (--effect delay:mix=50) or as a chain of known order (--effect 'overdrive > delay'); --plugin
+    takes the effects of a VST3 plugin. "Leave it" and a plain gain are always among the answers.
 
     Prints the answer as an --effect line that reproduces it, its distance (level-matched
     multi-resolution STFT) beside that of doing nothing, and for each setting the interval in which

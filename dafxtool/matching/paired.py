@@ -27,6 +27,7 @@ from dafxtool.matching.effect_search import Searcher
 from dafxtool.matching.hints.start import Start, fitted
 from dafxtool.matching.intervals import Interval, intervals_of
 from dafxtool.matching.level import level_difference_db, match_level
+from dafxtool.matching.named_chains import NamedChain, search_chain
 from dafxtool.matching.objective import (
     Array,
     Objective,
@@ -63,7 +64,6 @@ class Options:
     budget: str = "default"
     level: str = "match"
     workers: int = 1
-    seed: int = 0
     proposals: Mapping[str, Start] = field(default_factory=dict)
 
 
@@ -91,13 +91,30 @@ def match_pair(prepared: Prepared, options: Options, progress: Progress = SILENT
         search.run()
         latency = prepared.latency_samples / prepared.sample_rate
         if 0 < abs(latency) <= EFFECT_LATENCY_SECONDS and search.share > UNCLEAR:
-            delaying = [c for c in search.effects if c[0].plugin or c[0].name in DELAYING]
+            delaying = [choice for choice in search.effects if _may_delay(choice[0])]
             other = _Search(prepared.with_latency(), replace(options, effects=delaying), progress)
             if delaying:
                 other.run()
                 other.evaluations += search.evaluations
                 search = other if other.best < 0.9 * search.best else search
         return search.answer(start_time)
+
+
+def _may_delay(effect: Effect) -> bool:
+    """Return whether an effect, or a stage of a chain, may have no direct sound."""
+    names = {effect.name, *(stage.effect.name for stage in effect.stages)}
+    return bool(effect.plugins) or bool(names & DELAYING)
+
+
+def _phase_remarks(stages: Sequence[Stage]) -> list[str]:
+    """Say which oscillators start elsewhere: `--effect` starts them with the audio."""
+    return [
+        f"The oscillator of {stage.effect.name} starts at {stage.phase % 1.0:.2f} of its cycle, "
+        f"which --effect cannot express. For the same sound, put {stage.lead_seconds:.4f} s of "
+        "silence in front of the recording."
+        for stage in stages
+        if stage.lead_seconds
+    ]
 
 
 class _Search:
@@ -133,8 +150,12 @@ class _Search:
         self.progress.start("matching", None, "candidate")
         with Pool(Searcher, (self.pair, self.objective), self.options.workers) as pool:
             race = Race(pool, self.unprocessed, budget, self.progress, self._proposals())
-            summaries = race.run(self.effects)
-            summaries = extend(race, summaries, self.effects, self.options.chain)
+            single = [choice for choice in self.effects if not choice[0].stages]
+            summaries = race.run(single)
+            summaries = extend(race, summaries, single, self.options.chain)
+            for effect, held in self.effects:
+                if effect.stages:
+                    summaries = summaries + search_chain(race, NamedChain.of(effect, held))
             self.evaluations += race.evaluations
         self.progress.finish()
         self.summaries = summaries
@@ -183,7 +204,7 @@ class _Search:
             tuple(intervals),
             tuple(compensating),
             self.prepared.latency_samples,
-            self.prepared.remarks,
+            (*self.prepared.remarks, *_phase_remarks(best.stages)),
         )
 
     def _first_that_helps(self, ordered: Sequence[Explanation]) -> tuple[Explanation, float, float]:

@@ -108,10 +108,9 @@ class Pool:
         summaries: dict[int, Summary] = {}
         for request in requests:
             if request.task is not None:
-                plugin = request.task.effect.plugin is not None
                 stages = (*request.task.before, *request.task.behind)
-                plugin |= any(stage.effect.plugin is not None for stage in stages)
-                self._is_plugin[request.key] = plugin
+                effects = (request.task.effect, *(stage.effect for stage in stages))
+                self._is_plugin[request.key] = any(effect.plugins for effect in effects)
         local = [r for r in requests if self._is_plugin[r.key] or not self._n_children]
         remote = [r for r in requests if r not in local]
         busy = self._distribute(remote)

@@ -23,6 +23,7 @@ from dafxtool.utils.text import shown_name
 
 HIGHEST_RATE = 48_000  # Hz, of a search
 SHORTEST_SECONDS = 0.25
+LITTLE_SECONDS = 1.0
 MOST_SECONDS = 600.0  # of a recording that are looked at
 EXCERPT_SAMPLES = 196_608  # that a search compares
 PRE_ROLL_SECONDS = 2.0  # heard before the excerpt, for echoes and detectors
@@ -148,6 +149,9 @@ def align(
             f"{names[1]}: overlaps {names[0]} in {max(last - first, 0) / sample_rate:.2f} s of "
             f"sound (expected at least {SHORTEST_SECONDS} s). Check that they belong together."
         )
+    seconds = (last - first) / sample_rate
+    if seconds < LITTLE_SECONDS:
+        remarks.append(f"Only {seconds:.2f} s can be compared: the answer is a guess.")
     return Prepared(
         dry,
         (moved * np.float32(sign)).astype(np.float32),

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 
 from dafxtool.effects.effect import Effect
 from dafxtool.matching.candidate import Summary
-from dafxtool.matching.chain import Stage
+from dafxtool.matching.chain import Stage, chain_name
 from dafxtool.matching.effect_search import JointTask, Task, has_oscillator
 from dafxtool.matching.hints.registry import SLOW
 from dafxtool.matching.hints.start import Start
@@ -135,7 +135,7 @@ class Race:
     def _report(self, summary: Summary) -> None:
         best = min([summary, *self.summaries.values()], key=lambda each: each.distance)
         share = best.distance / max(self.unprocessed, 1e-12)
-        name = best.stages[-1].effect.name if best.stages else "clean"
+        name = chain_name(best.stages)
         self.progress.found(best)
         self.progress.advance(1, best=name, distance=f"{100 * share:.1f} %")
 

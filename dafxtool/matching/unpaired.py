@@ -22,6 +22,7 @@ from threadpoolctl import threadpool_limits
 from dafxtool.effects.effect import Effect
 from dafxtool.errors import EffectError
 from dafxtool.matching.answer import (
+    ALIKE,
     Answer,
     Explanation,
     complexity,
@@ -59,6 +60,7 @@ NARROW = frozenset({"time", "rate", "frequency", "delay", "centre", "semitones"}
 MIN_STD = 0.02  # of the range
 N_TRIED_SEGMENTS = {"fast": 2, "default": 4, "thorough": 8}
 MOST_REFERENCE_SEGMENTS = 48
+LITTLE_REFERENCE_SECONDS = 10.0
 SILENT_SHARE = 0.1  # of the RMS of the loudest segment; quieter ones are left out
 
 
@@ -284,6 +286,13 @@ def match_like(
         progress.finish()
     reached = [each for _, each in sorted(found.items()) if isinstance(each, Trials)]
     answer = _decide(reached, scaled(complete, scales), unprocessed, started)
+    seconds = sum(each.size for each in references) / SAMPLE_RATE
+    if seconds < LITTLE_REFERENCE_SECONDS:
+        remark = (
+            f"The references last {seconds:.1f} s: from so little the answer is a guess. Give "
+            f"{LITTLE_REFERENCE_SECONDS:.0f} s or more."
+        )
+        answer = replace(answer, remarks=(*answer.remarks, remark))
     if options.level == "keep":
         return answer
     return replace(answer, best=_at_level(answer.best, tried, theirs_cut))
@@ -342,6 +351,8 @@ def _decide(
         if risk_of(usable[first].answer, statistics, usable) <= HIGHEST_RISK:
             best = explanations[first]
     others = [e for e in (*explanations, bypass) if e is not best][:N_CANDIDATES]
+    if unprocessed < ALIKE:  # distances relative to nothing say nothing
+        others = []
     return Answer(
         best,
         tuple(others),

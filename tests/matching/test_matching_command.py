@@ -7,6 +7,7 @@ import pytest
 from click.testing import CliRunner
 from synthetic_notes import synthetic_notes
 
+import dafxtool
 from dafxtool.audio.io import load_audio, read_info
 from dafxtool.audio.writer import save_audio
 from dafxtool.cli import main
@@ -126,3 +127,45 @@ def test_no_or_two_kinds_of_reference_are_a_usage_error(folder, arguments):
     result = run(*arguments)
     assert result.exit_code == 2
     assert "references" in result.stderr
+
+
+def test_a_chain_of_known_order_is_a_candidate_and_its_line_reproduces_the_sound(folder):
+    dry = load_audio(folder / "dry.wav")[0]
+    chain = "overdrive:drive=24,tone=3000,output=-6 > delay:time=210,feedback=30,mix=40"
+    save_audio(folder / "od.wav", dafxtool.apply_effect(dry, RATE, chain), RATE)
+    named = "--effect", "overdrive:output=-6 > delay", "--workers", "1", "--budget", "fast"
+    result = run("dry.wav", "od.wav", "--json", "--quiet", *named)
+    assert result.exit_code == 0, result.output
+    answer = json.loads(result.stdout)
+    assert answer["distance"] < 0.02 * answer["distance_unprocessed"]
+    found, setting = parse_effect(answer["effect"])
+    assert [stage.effect.name for stage in found.stages] == ["overdrive", "delay"]
+    assert setting["overdrive.output"] == -6
+    assert setting["overdrive.drive"] == pytest.approx(24, abs=0.5)
+    assert setting["delay.time"] == pytest.approx(210, abs=0.1)
+    matched = load_audio(folder / "matched.wav")[0]
+    np.testing.assert_array_equal(matched, dafxtool.apply_effect(dry, RATE, answer["effect"]))
+
+
+def test_a_chain_without_free_settings_is_measured(folder):
+    fixed = "gain:gain=-3 > delay:time=210,feedback=30,mix=40"
+    result = run("dry.wav", "wet.wav", "--json", "--quiet", "--effect", fixed)
+    answer = json.loads(result.stdout)
+    assert [each["effect"] for each in answer["stages"]] == ["gain", "delay", "gain"]
+    assert answer["distance"] < 1e-4
+
+
+@pytest.mark.parametrize("effect", ["delay", "low-pass > delay"])
+def test_a_short_reference_gets_a_warning(folder, effect):
+    save_audio(folder / "short.wav", load_audio(folder / "wet.wav")[0][: RATE // 2], RATE)
+    options = ("--json", "--quiet", "--budget", "fast", "--workers", "1", "--effect", effect)
+    for number, reference in enumerate((["--like", "short.wav"], ["short.wav"])):
+        result = run("dry.wav", *reference, *options, "-o", f"{number}.wav")
+        assert result.exit_code == 0, result.output
+        assert any("guess" in remark for remark in json.loads(result.stdout)["remarks"])
+
+
+def test_the_recording_itself_as_reference_is_left_alone(folder):
+    result = run("dry.wav", "--like", "dry.wav", "--json", "--quiet", *QUICK)
+    answer = json.loads(result.stdout)
+    assert (answer["effect"], answer["candidates"]) == ("clean", [])

@@ -1,0 +1,108 @@
+"""Search the settings of chains that the user has named: their effects and order are known.
+
+The stages are added in the order in which they explain most, each at its place in the chain, and
+all are refined together. A stage without free parameters is there from the start.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from dafxtool.effects.effect import Effect, stage_settings
+from dafxtool.matching.candidate import Coordinate, Summary, coordinates_of
+from dafxtool.matching.chain import OSCILLATOR, Stage
+from dafxtool.matching.chains import (
+    DEVIATION,
+    DEVIATIONS,
+    LONG_EVALUATIONS,
+    SHORT_EVALUATIONS,
+)
+from dafxtool.matching.effect_search import JointTask, Task
+from dafxtool.matching.race import Race
+
+N_BASES = 3  # partial chains that are extended
+N_REFINED = 6  # extended chains that are refined together
+
+
+@dataclass(frozen=True)
+class NamedChain:
+    """The stages of a chain with the values that the user has fixed."""
+
+    effects: tuple[Effect, ...]
+    held: tuple[Mapping[str, float], ...]
+
+    @classmethod
+    def of(cls, chain: Effect, held: Mapping[str, float]) -> NamedChain:
+        """Return the stages of an effect that is a chain."""
+        effects = tuple(stage.effect for stage in chain.stages)
+        return cls(effects, tuple(stage_settings(chain, held)))
+
+    def is_fixed(self, index: int) -> bool:
+        """Return whether a stage has no free parameter."""
+        return {p.name for p in self.effects[index].parameters} <= set(self.held[index])
+
+    def fixed_stage(self, index: int) -> Stage:
+        """Return a stage at its fixed values, the other ones at their defaults."""
+        effect = self.effects[index]
+        return Stage(effect, effect.default_setting() | dict(self.held[index]))
+
+
+Partial = tuple[tuple[int, ...], tuple[Stage, ...]]  # places in the chain, and their stages
+
+
+def search_chain(race: Race, chain: NamedChain) -> list[Summary]:
+    """Search a chain; return its candidates, best first."""
+    n_stages = len(chain.effects)
+    fixed = tuple(i for i in range(n_stages) if chain.is_fixed(i))
+    if len(fixed) == n_stages:  # nothing to search: how near is it?
+        before = tuple(map(chain.fixed_stage, fixed[:-1]))
+        return race.start([Task(chain.effects[-1], chain.held[-1], before)])
+    bases: list[Partial] = [(fixed, tuple(map(chain.fixed_stage, fixed)))]
+    found: list[Summary] = []
+    for n_known in range(len(fixed), n_stages):
+        tasks, places = [], []
+        for known, stages in bases:
+            for index in range(n_stages):
+                if index in known:
+                    continue
+                n_before = sum(place < index for place in known)
+                before, behind = stages[:n_before], stages[n_before:]
+                tasks.append(Task(chain.effects[index], chain.held[index], before, behind))
+                places.append(tuple(sorted((*known, index))))
+        begun = race.start(tasks)
+        ranked = sorted(range(len(begun)), key=lambda i: begun[i].distance)[:N_REFINED]
+        is_last = n_known == n_stages - 1
+        n_evaluations = LONG_EVALUATIONS if is_last else SHORT_EVALUATIONS
+        joint = [_joint(chain, places[i], begun[i].stages) for i in ranked]
+        refined = race.refine_jointly(joint, n_evaluations * max(1, n_stages - 1))
+        results = [(places[i], each) for i, each in zip(ranked, refined, strict=True)]
+        results += [(places[i], begun[i]) for i in ranked]
+        results.sort(key=lambda each: each[1].distance)
+        bases = _distinct(results)
+        found = [summary for _, summary in results]
+    return found
+
+
+def _distinct(results: Sequence[tuple[tuple[int, ...], Summary]]) -> list[Partial]:
+    """Return the best partial chains, at most two of the same places."""
+    kept: list[Partial] = []
+    for places, summary in results:
+        if sum(known == places for known, _ in kept) < 2 and len(kept) < N_BASES:
+            kept.append((places, summary.stages))
+    return kept
+
+
+def _joint(chain: NamedChain, places: Sequence[int], stages: tuple[Stage, ...]) -> JointTask:
+    """Return the task of refining the free parameters of all stages together."""
+    coordinates: list[Coordinate] = []
+    for index, (place, stage) in enumerate(zip(places, stages, strict=True)):
+        coordinates += coordinates_of(
+            stage.effect,
+            index,
+            chain.held[place],
+            {p.name: DEVIATIONS.get(p.name, DEVIATION) for p in stage.effect.parameters},
+            is_last=index == len(stages) - 1,
+            with_phase=bool(stage.phase) and stage.effect.name in OSCILLATOR,
+        )
+    return JointTask(stages, tuple(coordinates))
