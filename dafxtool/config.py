@@ -58,8 +58,11 @@ class SplitConfig:
     test: float = 0.1
     validation_match: tuple[str, ...] = ()  # patterns of paths; they come before the shares
     test_match: tuple[str, ...] = ()
+    copies: str = "together"  # in one split; ignore: recordings are not compared
 
     def __post_init__(self) -> None:
+        if self.copies not in ("together", "ignore"):
+            raise ConfigError(f"copies: unknown value {self.copies!r}. Use together or ignore.")
         if self.by not in ("recording", "folder"):
             raise ConfigError(f"split: unknown unit {self.by!r}. Use recording or folder.")
         if not (min(self.validation, self.test) >= 0 and self.validation + self.test < 1):

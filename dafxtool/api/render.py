@@ -61,7 +61,7 @@ def render(
     segments, split   values over those of the preset, as in a configuration file: sample_rate
                       (Hz), channel, short, min_mean_square, level ("match" or "keep" the level that
                       the effect gives the wet segment); by, validation, test (fractions),
-                      validation_match, test_match
+                      validation_match, test_match, copies ("together" in one split or "ignore")
     audio_format      "wav" or "flac", of an output folder
     channels          "mono" or "stereo" wet files of an output folder: both outputs of plugins
     preset, config    values to start from, and a TOML file over them

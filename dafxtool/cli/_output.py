@@ -18,6 +18,7 @@ from dafxtool.utils.text import counted, printable
 
 MAX_FAILURE_LINES = 20
 MAX_SKIPPED_NAMES = 3
+MAX_COPY_LINES = 5
 WIDE = 10_000  # columns of a table that goes to a file or another program: nothing wraps
 
 
@@ -89,6 +90,18 @@ def skipped_lines(skipped: Sequence[tuple[str, str]], what: str = "skipped") -> 
             text = f"{len(files)} files: {reason.removeprefix(':').strip()} ({names}{more})"
         lines.append(f"  {printable(text)}")
     return lines
+
+
+def copy_lines(copies: Sequence[tuple[str, str]]) -> list[str]:
+    """List copies of recordings with their originals, the first ones of many."""
+    if not copies:
+        return []
+    n_hidden = len(copies) - MAX_COPY_LINES
+    return [
+        f"{counted(len(copies), 'recording')} with the content of another one, kept in its split:",
+        *(f"  {printable(path)} = {printable(first)}" for path, first in copies[:MAX_COPY_LINES]),
+        *([f"  and {n_hidden} more"] if n_hidden > 0 else []),
+    ]
 
 
 def failure_lines(failed: Sequence[tuple[int, str, str]]) -> list[str]:

@@ -18,7 +18,7 @@ from dafxtool.cli._options import (
 F = TypeVar("F", bound=Callable[..., Any])
 
 SEGMENT_OPTIONS = ("sample_rate", "channel", "short", "min_mean_square", "level")
-SPLIT_OPTIONS = ("validation", "test", "validation_match", "test_match")
+SPLIT_OPTIONS = ("validation", "test", "copies", "validation_match", "test_match")
 
 _SHORT = {"join": "join them within their folder", "pad": "pad", "skip": "skip them"}
 
@@ -55,6 +55,12 @@ def segment_options(*short: str) -> Callable[[F], F]:
             "--split-by",
             type=click.Choice(("recording", "folder")),
             help="Unit of the split; folder where folders are speakers.  [default: recording]",
+        ),
+        click.option(
+            "--copies",
+            type=click.Choice(("together", "ignore")),
+            help="Recordings with the same content, also in another format: keep them together in "
+            "one split, or do not compare recordings.  [default: together]",
         ),
         click.option(
             "--validation",

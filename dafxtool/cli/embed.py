@@ -68,5 +68,6 @@ def command(inputs: tuple[Path, ...], as_json: bool, **options: Any) -> None:
             f"{counted(len(latents), 'segment')}, {n_latent} latents each, by {latents.run} "
             f"-> {output}",
             *skipped_lines(latents.skipped),
+            *latents.warnings,
         ],
     )

@@ -104,5 +104,6 @@ def command(inputs: tuple[Path, ...], as_json: bool, **options: Any) -> None:
             *result.notes(),
             *(["The page has no audio, because its input has none."] if is_silent else []),
             *skipped_lines(result.latents.skipped),
+            *result.latents.warnings,
         ],
     )

@@ -24,6 +24,7 @@ from dafxtool.cli._options import (
 )
 from dafxtool.cli._output import (
     Table,
+    copy_lines,
     failure_lines,
     progress_from,
     report,
@@ -125,6 +126,7 @@ def command(recordings: tuple[Path, ...], as_json: bool, **options: Any) -> None
             f"-> {result.path}",
             *skipped_lines(result.skipped),
             *skipped_lines(result.silent, "tried without a segment"),
+            *copy_lines(result.copies),
             *failure_lines(result.failed),
             *result.warnings,
             *([f"output of plugins -> {result.printed}"] if result.printed else []),

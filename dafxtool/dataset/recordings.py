@@ -11,8 +11,10 @@ from typing import Any
 import numpy as np
 
 from dafxtool.audio.find_recordings import find_recordings
+from dafxtool.audio.fingerprint import Fingerprint
 from dafxtool.audio.io import AudioInfo, read_info, resampled_length, resolve_channel
 from dafxtool.config import SPLITS, SegmentConfig, SplitConfig
+from dafxtool.dataset.copies import originals, read_contents
 from dafxtool.errors import InputError, RecordingError
 from dafxtool.utils.progress import SILENT, Progress
 from dafxtool.utils.text import counted
@@ -24,6 +26,8 @@ class Recording:
 
     n_samples  length at the segments' sample rate
     channel    that is read: first, mean or a number; empty is that of the configuration
+    digest, sketch
+               of its content, as of audio.fingerprint; empty if it was not examined
     """
 
     path: str
@@ -32,6 +36,8 @@ class Recording:
     split: str
     info: AudioInfo
     channel: str = ""
+    digest: str = ""
+    sketch: str = ""
 
 
 @dataclass(frozen=True)
@@ -48,11 +54,13 @@ class RecordingSet:
     """Recordings and tracks to cut segments from.
 
     skipped  (path, reason) of recordings that cannot be used
+    copies   (path, path of the first one) of recordings with the same content as another one
     """
 
     recordings: tuple[Recording, ...]
     tracks: tuple[Track, ...]
     skipped: tuple[tuple[str, str], ...] = field(default=())
+    copies: tuple[tuple[str, str], ...] = field(default=())
 
     def tracks_of(self, split: str) -> tuple[int, ...]:
         """Return the indices of the tracks of a split."""
@@ -77,6 +85,8 @@ def build_catalogue(
 
     exclude  folder whose files are not used, even inside a folder that is searched
 
+    Copies of one recording are in one split, whatever their names and formats.
+
     InputError where nothing can be used; RecordingError for the first bad recording if strict.
     """
     candidates = find_recordings(paths, exclude)
@@ -99,7 +109,8 @@ def build_catalogue(
             f"none of {counted(len(candidates), 'recording')} could be read. First error: "
             f"{skipped[0][1]}"
         )
-    splits = _assign_splits([path for path, _, _ in readable], split, seed)
+    contents, original = _examine_contents(readable, split, progress)
+    splits = _splits_with_copies([path for path, _, _ in readable], original, split, seed)
     recordings = tuple(
         Recording(
             path=str(path.absolute()),
@@ -108,8 +119,12 @@ def build_catalogue(
             split=split_name,
             info=info,
             channel=channel,
+            digest=content.digest,
+            sketch=content.sketch,
         )
-        for (path, info, channel), split_name in zip(readable, splits, strict=True)
+        for (path, info, channel), split_name, content in zip(
+            readable, splits, contents, strict=True
+        )
     )
     tracks, too_short = _make_tracks(recordings, config)
     if not tracks:
@@ -117,7 +132,50 @@ def build_catalogue(
             f"every recording is shorter than a segment of "
             f"{config.n_samples / config.sample_rate:.2f} s. Use --short join or --short pad."
         )
-    return RecordingSet(recordings, tracks, tuple(skipped) + too_short)
+    copies = tuple(
+        (recordings[index].path, recordings[first].path)
+        for index, first in enumerate(original)
+        if first != index
+    )
+    return RecordingSet(recordings, tracks, tuple(skipped) + too_short, copies)
+
+
+def _examine_contents(
+    readable: Sequence[tuple[Path, AudioInfo, str]], config: SplitConfig, progress: Progress
+) -> tuple[list[Fingerprint], list[int]]:
+    """Return the fingerprint of each recording, and the index of the one that it is a copy of.
+
+    Of several copies, the one that a pattern of the test or the validation split matches is the
+    original, else the first one.
+    """
+    if config.copies == "ignore":
+        empty = [Fingerprint(info.seconds, "", "") for _, info, _ in readable]
+        return empty, list(range(len(readable)))
+    contents = read_contents([(path, info) for path, info, _ in readable], progress)
+    first = originals(contents)
+    rank = [_rank(path, config) for path, _, _ in readable]
+    best = {each: each for each in first}
+    for index, each in enumerate(first):
+        if rank[index] < rank[best[each]]:
+            best[each] = index
+    return [each.fingerprint for each in contents], [best[each] for each in first]
+
+
+def _rank(path: Path, config: SplitConfig) -> int:
+    for rank, patterns in enumerate((config.test_match, config.validation_match)):
+        if any(_matches(path, pattern) for pattern in patterns):
+            return rank
+    return 2
+
+
+def _splits_with_copies(
+    paths: Sequence[Path], original: Sequence[int], config: SplitConfig, seed: int
+) -> list[str]:
+    """Return the split of each path: a copy is in the split of its original."""
+    own = [index for index, first in enumerate(original) if first == index]
+    splits = _assign_splits([paths[index] for index in own], config, seed)
+    split_of = dict(zip(own, splits, strict=True))
+    return [split_of[first] for first in original]
 
 
 def _assign_splits(paths: Sequence[Path], config: SplitConfig, seed: int) -> list[str]:
@@ -234,6 +292,8 @@ def recording_rows(catalogue: RecordingSet) -> list[dict[str, Any]]:
             "n_samples": r.n_samples,
             "track": track_of.get(i, -1),
             "channel": r.channel,
+            "digest": r.digest,
+            "sketch": r.sketch,
         }
         for i, r in enumerate(catalogue.recordings)
     ]

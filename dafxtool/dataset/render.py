@@ -55,6 +55,7 @@ class RenderResult(notebook.Displayed):
     unchanged_per_effect  pairs whose wet segment is the dry one within -80 dB, apart from level
     skipped   (path, reason) of recordings that could not be used
     silent    (path, reason) of recordings that were tried and gave no segment
+    copies    (path, path of the original) of recordings that are in the split of their original
     failed    (row, effect and setting, reason) of failed pairs
     printed   log of what plugins printed, None where they printed nothing
     warnings  settings that the failed pairs share
@@ -68,6 +69,7 @@ class RenderResult(notebook.Displayed):
     unchanged_per_effect: dict[str, int] = field(default_factory=dict)
     skipped: list[tuple[str, str]] = field(default_factory=list)
     silent: list[tuple[str, str]] = field(default_factory=list)
+    copies: list[tuple[str, str]] = field(default_factory=list)
     failed: list[tuple[int, str, str]] = field(default_factory=list)
     printed: Path | None = None
     warnings: list[str] = field(default_factory=list)
@@ -241,6 +243,7 @@ def _result(
         unchanged_per_effect=outcome.unchanged,
         skipped=sorted(outcome.skipped.items()),
         silent=silent,
+        copies=sorted(plan.catalogue.copies),
         failed=[(each.row, _setting_text(plan, each), each.reason) for each in failed],
         printed=printed.path if printed.written else None,
         warnings=outcome.summary.warnings()

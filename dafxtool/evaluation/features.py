@@ -84,7 +84,7 @@ class EvaluationData:
         if len(unseen) < len(rows):
             self.remarks.append(
                 f"{len(rows) - len(unseen)} test rows left out: the run was trained on their "
-                "recordings, or its checkpoint was selected by them"
+                "recordings or on copies of them, or its checkpoint was selected by them"
             )
         return unseen
 

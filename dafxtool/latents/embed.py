@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
+from functools import partial
 from itertools import islice, product
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,6 +18,7 @@ from numpy.typing import NDArray
 
 from dafxtool import storage
 from dafxtool.audio.find_recordings import find_recordings
+from dafxtool.audio.fingerprint import Fingerprint, fingerprint
 from dafxtool.audio.io import AudioInfo, read_info, resampled_length, resolve_channel
 from dafxtool.config import SPLITS, SegmentConfig
 from dafxtool.dataset.pair import render_pair
@@ -34,6 +36,7 @@ from dafxtool.latents.table import (
     check_segments,
     labels_of,
     latent_parts,
+    training_warning,
     warn_if_trained_on,
 )
 
@@ -151,7 +154,8 @@ def _embed_recordings(
     skipped: list[tuple[str, str]] = []
 
     def pairs() -> Iterator[NDArray[np.float32]]:
-        results = threads.map(lambda path: _read(path, config), paths, ahead=threads.number)
+        read = partial(_read, config=config, compare=bool(run.data.get("contents")))
+        results = threads.map(read, paths, ahead=threads.number)
         for path, result in zip(paths, results, strict=True):
             if isinstance(result, RecordingError):
                 if strict:
@@ -159,13 +163,14 @@ def _embed_recordings(
                 progress.detail(f"skipped {result}")
                 skipped.append((str(path), str(result)))
             else:
-                segments, info, channel = result
+                segments, info, channel, content = result
                 for segment, (index, (effect, fixed)) in product(segments, enumerate(chosen)):
                     complete = effect.complete(fixed)
                     pair, setting = render_pair(segment.audio, effect, complete, config)
                     rows.append((len(table), segment.offset, index, setting))
                     yield pair
-                table.append(_table_row(path, len(table), config, info, channel))
+                row = _table_row(path, len(table), config, info, channel)
+                table.append(row | {"digest": content.digest, "sketch": content.sketch})
             progress.advance()
 
     progress.start("embedding", len(paths), "recording")
@@ -175,22 +180,30 @@ def _embed_recordings(
     progress.finish()
     if not latents:
         raise InputError(f"no recording can be embedded. The first error: {skipped[0][1]}")
+    labels = labels_of(rows, table, chosen)
+    warning = training_warning(labels, np.arange(len(labels)), run)
     return Latents(
         np.concatenate(latents),
-        labels_of(rows, table, chosen),
+        labels,
         *latent_parts(run),
         tuple(skipped),
+        (warning,) if warning else (),
     )
 
 
 def _read(
-    path: Path, config: SegmentConfig
-) -> tuple[list[Segment], AudioInfo, str] | RecordingError:
-    """Cut a recording end to end; also return its channel. An error is returned, not raised."""
+    path: Path, config: SegmentConfig, compare: bool
+) -> tuple[list[Segment], AudioInfo, str, Fingerprint] | RecordingError:
+    """Cut a recording end to end; also return its channel. An error is returned, not raised.
+
+    compare  compute its fingerprint, which is empty otherwise
+    """
     try:
         info = read_info(path)
         channel = resolve_channel(path, config.channel, info)
-        return consecutive_segments(path, replace(config, channel=channel), info), info, channel
+        content = fingerprint(path, info) if compare else None
+        segments = consecutive_segments(path, replace(config, channel=channel), info)
+        return segments, info, channel, content or Fingerprint(info.seconds, "", "")
     except RecordingError as error:
         return error
 

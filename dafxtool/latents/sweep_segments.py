@@ -46,7 +46,8 @@ def choose_segments(
     if hdf5:
         return _from_pairs(hdf5[0], run, count, rng)
     config = run.configuration.segments
-    catalogue = build_catalogue(inputs, config, SplitConfig("recording", 0, 0), 0, strict, progress)
+    split = SplitConfig("recording", 0, 0, copies="ignore")
+    catalogue = build_catalogue(inputs, config, split, 0, strict, progress)
     return _from_recordings(catalogue, config, count, rng, strict, progress)
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import csv
 import os
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 
 from dafxtool import storage
 from dafxtool.config import SPLITS
+from dafxtool.dataset.copies import content_of, copies_among, known_contents
 from dafxtool.effects.effect import EffectChoice
 from dafxtool.errors import FormatError, InputError
 from dafxtool.latents.columns import csv_cells, latent_names, part_bounds, setting_columns
@@ -31,6 +32,9 @@ from dafxtool.utils.text import counted
 
 if TYPE_CHECKING:  # imports torch, which a map of stored latents does not need
     from dafxtool.models.run import Run
+
+
+MAX_COPIES = 3  # that a warning names
 
 
 @dataclass(frozen=True, repr=False)
@@ -55,6 +59,7 @@ class Latents(notebook.Displayed):
     n_style: int
     scale: NDArray[np.float32]
     skipped: tuple[tuple[str, str], ...] = ()
+    warnings: tuple[str, ...] = ()
 
     def __repr__(self) -> str:
         size = f"{counted(len(self), 'segment')}, {counted(self.latent.shape[1], 'latent')} each"
@@ -243,7 +248,8 @@ def held_out(labels: Labels) -> list[str]:
 def seen_in_training(labels: Labels, rows: NDArray[np.int64], run: Run) -> NDArray[np.bool_]:
     """Return (n,) whether the run was trained on the recording of each row, or selected by it.
 
-    Recordings are identified by their real paths, so a copy counts as another recording.
+    Recordings are identified by their real paths and by their content, so that a copy under another
+    name counts as well.
     """
     seen = {
         os.path.realpath(path)
@@ -251,20 +257,49 @@ def seen_in_training(labels: Labels, rows: NDArray[np.int64], run: Run) -> NDArr
         for path in run.data.get(what, ())
     }
     own = np.array([os.path.realpath(str(r["path"])) in seen for r in labels.recordings], bool)
+    own[list(copies_of_training(labels.recordings, run))] = True
     is_seen: NDArray[np.bool_] = own[labels.recording[rows]]
     return is_seen
+
+
+def copies_of_training(recordings: Sequence[Mapping[str, Any]], run: Run) -> dict[int, str]:
+    """Return the path of a training recording for the index of each recording with its content.
+
+    recordings  rows of a table of recordings; those without a digest are not compared
+    """
+    known = known_contents(run.data.get("contents", ()))
+    return copies_among([content_of(row) for row in recordings], known) if known else {}
+
+
+def training_warning(labels: Labels, rows: NDArray[np.int64], run: Run) -> str:
+    """Warn of rows whose results are too good because the run was trained on their recordings.
+
+    Empty if there are none. Copies under another name or in another format are named.
+    """
+    count = int(seen_in_training(labels, rows, run).sum())
+    if not count:
+        return ""
+    used = set(labels.recording[rows].tolist())
+    copies = [
+        f"{Path(own).name} = {path}"
+        for index, path in copies_of_training(labels.recordings, run).items()
+        if index in used and (own := str(labels.recordings[index]["path"])) != path
+    ]
+    more = ", ..." if len(copies) > MAX_COPIES else ""
+    return (
+        f"{count} of {len(rows)} segments are of recordings that the run was trained on or "
+        "selected by: their results are better than on other recordings"
+        + (f" (copies: {', '.join(copies[:MAX_COPIES])}{more})" if copies else "")
+    )
 
 
 def warn_if_trained_on(
     labels: Labels, rows: NDArray[np.int64], run: Run, progress: Progress
 ) -> None:
-    """Warn of rows whose results are too good because the run was trained on their recordings."""
-    count = int(seen_in_training(labels, rows, run).sum())
-    if count:
-        progress.message(
-            f"{count} of {len(rows)} segments are of recordings that the run was trained on or "
-            "selected by: their results are better than on other recordings"
-        )
+    """Report `training_warning`, if there is one."""
+    warning = training_warning(labels, rows, run)
+    if warning:
+        progress.message(warning)
 
 
 def held_out_of(path: Path) -> list[str]:

@@ -30,6 +30,10 @@ def pack(contents: Mapping[str, Any], sources: Sequence[Mapping[str, str]]) -> d
         "pairs": "",
         "recordings": [],
         "validated_on": [],
+        "contents": [
+            {**each, "path": Path(each["path"]).name}
+            for each in contents.get("data", {}).get("contents", ())
+        ],
         "sources": [dict(source) for source in sources],
     }
     return {**{key: contents[key] for key in kept}, "weights": weights, "data": data}

@@ -70,6 +70,8 @@ RECORDINGS: Columns = {
     "n_samples": "<i8",
     "track": "<i8",
     "channel": TEXT,  # that was read; empty where it is unknown
+    "digest": TEXT,  # of the content, as of audio.fingerprint; empty where it is unknown
+    "sketch": TEXT,
 }
 PARTS: Columns = {"name": TEXT, "start": "<i8", "stop": "<i8"}
 COLUMNS = {
@@ -421,6 +423,6 @@ def read_recordings(
     for index, (row, split, length) in enumerate(zip(rows, splits, n_samples, strict=True)):
         defaults = {"folder": PurePath(row["path"]).parent.name, "split": split, "n_channels": 1}
         defaults |= {"sample_rate": sample_rate, "n_samples": length, "track": index}
-        defaults |= {"channel": ""} | row
+        defaults |= {"channel": "", "digest": "", "sketch": ""} | row
         complete.append({**defaults, "n_samples_native": defaults["n_samples"]} | row)
     return complete

@@ -24,6 +24,7 @@ from torch import Tensor
 from dafxtool import presets, storage
 from dafxtool.config import Configuration, SpectrogramConfig
 from dafxtool.errors import FormatError, InputError, TrainingError
+from dafxtool.training.data_description import describe_data, validation_note
 from dafxtool.training.distributed import joined, n_own_rows
 from dafxtool.training.loader import SplitLoader
 from dafxtool.training.run_writer import RunWriter
@@ -129,7 +130,7 @@ def train(
                 validation = SplitLoader(
                     reader, _rows(reader, ("validation", "train")), group.device
                 )
-                about = _about(reader, spectrograms)
+                about = describe_data(reader, spectrograms)
                 folder = RunWriter(run, trainer, about, resume, overwrite, wandb_log)
                 if len(training) < configuration.training.batch_size:
                     progress.message(
@@ -143,11 +144,8 @@ def train(
                     + (f", {group.size} processes" if group.size > 1 else "")
                     + (f"; from step {trainer.step_number}" if trainer.step_number else "")
                 )
-                if not len(reader.labels.rows_of(("validation",))):
-                    progress.message(
-                        "no validation rows: the validation error is that of training rows. Render "
-                        "with --validation above 0."
-                    )
+                for note in validation_note(reader.labels):
+                    progress.message(note)
         limit = TimeLimit(configuration.training.max_minutes, started, trainer.seconds)
         keeper = _TrainingLoop(trainer, folder, training, validation, observers, progress, limit)
         return _fit(trainer, training, keeper, run)
@@ -181,25 +179,6 @@ def _rows(reader: storage.Hdf5Reader, preferred: tuple[str, ...]) -> NDArray[np.
     raise InputError(
         f"{reader.path} has no rows of the split {preferred[0]!r}: render with other shares."
     )
-
-
-def _about(reader: storage.Hdf5Reader, path: Path) -> dict[str, Any]:
-    """What a checkpoint says of its data."""
-    return {
-        "mean": float(reader.configuration["mean"]),
-        "deviation": float(reader.configuration["std"]),
-        "effects": reader.labels.effects,
-        "data": {
-            "spectrograms": str(path.absolute()),
-            "pairs": reader.configuration["pairs"],
-            "recordings": _paths(reader, "train"),
-            "validated_on": _paths(reader, "validation"),  # which chose the best checkpoint
-        },
-    }
-
-
-def _paths(reader: storage.Hdf5Reader, split: str) -> list[str]:
-    return [each["path"] for each in reader.labels.recordings if each["split"] == split]
 
 
 def _fit(
