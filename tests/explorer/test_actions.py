@@ -2,9 +2,11 @@
 
 import io
 import json
+import socket
 from pathlib import Path
 
 import numpy as np
+import psutil
 import pytest
 import soundfile
 from datasets import N_SAMPLES, RATE, SPECTROGRAM
@@ -210,6 +212,26 @@ def test_a_match_sends_better_settings_while_it_runs(client, recordings):
     assert stage["effect"] == "overdrive"
     assert stage["setting"]["drive"] == pytest.approx(36, abs=3)
     assert stage["setting"]["tone"] == pytest.approx(1500, rel=0.1)
+
+
+def test_a_search_ends_when_the_page_closes_it(server):
+    client = Client(server)
+    body = json.dumps({"recording": "file-0", "reference": "file-1", "mode": "other"}).encode()
+    before = set(psutil.Process().children())
+    with socket.create_connection(("127.0.0.1", server.port)) as connection:
+        lines = (
+            "POST /match HTTP/1.1",
+            f"Host: 127.0.0.1:{server.port}",
+            f"Cookie: dafxtool-{server.port}={client.token}",
+            f"X-Session: {client.session}",
+            f"Content-Length: {len(body)}",
+        )
+        connection.sendall("\r\n".join((*lines, "", "")).encode() + body)
+        assert connection.recv(100).startswith(b"HTTP/1.1 200")
+        children = set()
+        while not children:
+            children = set(psutil.Process().children()) - before
+    assert psutil.wait_procs(children, 20)[1] == []
 
 
 # --- exports --------------------------------------------------------------------------------------

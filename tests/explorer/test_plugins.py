@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from browsers import complaints_of, running_browser, until
 from datasets import HELPERS
 from explorer_client import Client
 
@@ -69,3 +70,22 @@ def test_what_a_plugin_prints_does_not_reach_the_terminal(faulty, capfd):
     np.testing.assert_array_equal(arrays["wet"], arrays["dry"] / 2)
     printed = capfd.readouterr()
     assert "faulty plugin" not in printed.out + printed.err
+
+
+@pytest.mark.browser
+def test_a_page_shows_the_crash_and_goes_on(faulty):
+    explorer = "document.body.explorer"
+    with running_browser() as browser:
+        page = browser.new_page()
+        complaints = complaints_of(page, f"http://127.0.0.1:{faulty.port}/")
+        page.goto(faulty.url)
+        until(page, "document.body.classList.contains('ready')", 60)
+        page.select_option("#effect", "crash")
+        until(page, "document.getElementById('error-text').innerText.includes('crashed')", 30)
+        page.select_option("#effect", "well")
+        until(page, f"{explorer}.answer?.content.label.startsWith('well')", 30)
+        assert page.locator("#error").is_hidden()
+        tracks = f"{explorer}.transport.player.tracks"
+        dry, wet = (page.evaluate(f"[...{tracks}.{name}]") for name in ("dry", "wet"))
+        np.testing.assert_array_equal(np.float32(wet), np.float32(dry) / 2)
+    assert all("400 (Bad Request)" in each for each in complaints), complaints
