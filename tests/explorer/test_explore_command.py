@@ -17,6 +17,7 @@ import pytest
 from explorer_client import Client
 
 from dafxtool.api.explore import serve
+from dafxtool.errors import InputError
 from dafxtool.explorer.server import open_browser
 
 
@@ -123,3 +124,19 @@ def test_the_command_of_a_setting_opens_it_again(server, recordings, run_folder)
         assert first["start"] == 1000 and first["effect"] == "delay"
         same = Client(again).ask("/render", recording="file-0", **first)[1]
     np.testing.assert_array_equal(same["wet"], arrays["wet"])
+
+
+def test_without_a_run_everything_but_the_map_works(recordings, monkeypatch):
+    def missing():
+        raise InputError("no run")
+
+    monkeypatch.setattr("dafxtool.models.pretrained.run_or_pretrained", missing)
+    with serve(recordings / "plucks") as server:
+        client = Client(server)
+        assert client.ask("/opening")[0]["run"] is None
+        assert "no run" in client.stream("/map")[-1][0]["error"]
+        assert client.refusal("/place", **client.scene("delay"))
+        ends = {"a": client.scene("delay", time=90), "b": client.scene("delay", time=300)}
+        steps = client.stream("/between", **ends, detailed=True)
+        assert [each["kind"] for each, _ in steps] == ["path"] + ["step"] * 9
+        assert "detailed" in client.stream("/between", **ends, detailed=False)[-1][0]["error"]
