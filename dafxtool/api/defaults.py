@@ -127,6 +127,16 @@ def built_in_recordings(progress: Progress = SILENT) -> list[Path]:
     return [folder]
 
 
+def write_named_examples(paths: Sequence[Path], progress: Progress = SILENT) -> None:
+    """Write a.wav and b.wav, the example recordings, if they are named and do not exist."""
+    missing = [path for path in dict.fromkeys(paths) if str(path) in TRY_ON and not path.exists()]
+    for path in missing:
+        TRY_ON[str(path)].write_wav(path)
+    if missing:
+        names = " and ".join(map(str, missing))
+        progress.message(f"{names}: not found here, so the example recordings are written")
+
+
 def _copy_clips(folder: Path) -> None:
     """Write all clips or none, because an incomplete folder would be used the next time."""
     with disk_errors(folder), TemporaryDirectory(prefix=".", dir=folder.absolute().parent) as place:

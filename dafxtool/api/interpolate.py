@@ -143,6 +143,7 @@ def interpolate(
     arguments = RunArguments.check(
         run, effects, plugins, channel, min_mean_square, device, progress, needs_run
     )
+    defaults.write_named_examples(paths, progress)
     checks.check_recordings(*paths, *wets)
     check_outputs(figure, table, folder, overwrite)
     from dafxtool.latents import interpolate as stage

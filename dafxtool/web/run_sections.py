@@ -132,9 +132,8 @@ def effect_blocks(pairs: Path, run: Run) -> list[Block]:
 
 
 def training_blocks(run: Run) -> list[Block]:
-    """Show the training curves and the configuration."""
+    """Show the training curves, where the run has a folder, and the configuration."""
     config = run.configuration
-    image = draw_image(lambda path: draw_training(path, run.path))
     training, spectrogram = config.training, config.spectrogram
     rows = [
         ["preset", config.preset],
@@ -156,4 +155,8 @@ def training_blocks(run: Run) -> list[Block]:
         "latents, which raises them. If the validation error is far above the training error, or "
         "rises while the training error falls, the model overfits: use more recordings."
     )
-    return [Figure("Training curves", image, caption), Table(["setting", "value"], rows)]
+    table = Table(["setting", "value"], rows)
+    if not (run.path / "metrics.csv").is_file():
+        return [Text("No training curves: the run is a single checkpoint."), table]
+    image = draw_image(lambda path: draw_training(path, run.path))
+    return [Figure("Training curves", image, caption), table]

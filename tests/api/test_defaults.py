@@ -21,8 +21,10 @@ from dafxtool.api.defaults import (
     newest_with_audio,
     pairs_of_run,
     spectrograms_for,
+    write_named_examples,
 )
 from dafxtool.audio import example_recordings
+from dafxtool.audio.io import load_audio
 from dafxtool.errors import DiskError, InputError
 from dafxtool.utils.progress import Progress, TerminalProgress
 
@@ -125,6 +127,17 @@ def test_the_built_in_recordings_are_written_once_and_replace_no_file(here, mess
     built_in_recordings(messages)
     assert {path: path.stat().st_mtime_ns for path in written} == written
     assert {path.name for path in here.iterdir()} == {"built-in-recordings", "a.wav", "b.wav"}
+
+
+def test_examples_are_written_only_where_they_are_named_and_missing(here, messages):
+    (here / "b.wav").write_text("mine")
+    write_named_examples([Path("a.wav"), Path("b.wav"), Path("c.wav"), here / "a.wav"], messages)
+    assert load_audio(here / "a.wav")[0].size > 0
+    assert (here / "b.wav").read_text() == "mine"
+    assert {path.name for path in here.iterdir()} == {"a.wav", "b.wav"}
+    assert len(messages.lines) == 1
+    write_named_examples([Path("a.wav"), Path("b.wav")], messages)
+    assert len(messages.lines) == 1
 
 
 def test_an_interrupted_copy_of_the_clips_leaves_no_file(here, monkeypatch):

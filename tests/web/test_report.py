@@ -3,6 +3,7 @@
 import base64
 import io
 import re
+import shutil
 
 import numpy as np
 import pytest
@@ -16,8 +17,9 @@ from dafxtool.audio.writer import encode
 from dafxtool.errors import FormatError, OutputExistsError, PluginError
 from dafxtool.evaluation.probes import Estimate
 from dafxtool.evaluation.results import Evaluation, Score
+from dafxtool.models.run import load_run
 from dafxtool.web import report, result_sections, run_sections
-from dafxtool.web.blocks import Section, Table, section_fragments
+from dafxtool.web.blocks import Figure, Section, Table, section_fragments
 from dafxtool.web.page import data_uri
 
 EVIL = "<img src=x onerror=alert(1)>"
@@ -150,6 +152,15 @@ def test_the_pairs_of_a_run_are_found(run, pairs_file, tmp_path, monkeypatch):
     (tmp_path / "other" / "pairs.h5").write_bytes(pairs_file.read_bytes())
     elsewhere = {**run.data, "spectrograms": str(tmp_path / "gone" / "spectrograms.h5")}
     assert pairs_of_run(elsewhere, tmp_path / "other").parent == tmp_path / "other"
+
+
+def test_a_report_on_a_single_checkpoint_has_no_curves(run, pairs_file, tmp_path):
+    file = tmp_path / "model.pt"
+    shutil.copy(run.path / "checkpoints" / "best.pt", file)
+    bare = load_run(file, "cpu")
+    blocks = run_sections.training_blocks(bare)
+    assert not any(isinstance(block, Figure) for block in blocks)
+    assert any(isinstance(block, Figure) for block in run_sections.training_blocks(run))
 
 
 def test_the_command(run_folder, pairs_file, tmp_path, invoke):
