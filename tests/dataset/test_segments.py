@@ -133,7 +133,7 @@ def test_unreadable_recordings_are_skipped_or_an_error_if_strict(tmp_path):
     with pytest.raises(RecordingError, match=r"bad\.wav"):
         build_catalogue([tmp_path], CONFIG, ALL_TRAIN, strict=True)
     (tmp_path / "good.wav").unlink()
-    with pytest.raises(InputError, match="none of 1 recordings? could be read"):
+    with pytest.raises(InputError, match=r"none of 1 recordings? could be read"):
         build_catalogue([tmp_path], CONFIG, ALL_TRAIN)
 
 
