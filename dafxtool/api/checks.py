@@ -101,14 +101,18 @@ def check_recordings(*paths: Path | None) -> None:
         find_recordings(named)
 
 
+def folders_of_pairs(paths: Sequence[Path]) -> list[Path]:
+    """Return the folders that hold dry and wet recordings."""
+    return [path for path in paths if is_rendered_folder(path) or holds_pairs(path)]
+
+
 def check_no_pairs(paths: Sequence[Path]) -> None:
     """Refuse folders of dry and wet recordings: wet ones would be taken for dry ones."""
-    for path in paths:
-        if is_rendered_folder(path) or holds_pairs(path):
-            raise InputError(
-                f"{path}: holds pairs of dry and wet recordings. Import them first with 'dafxtool "
-                "import', and give the pairs file. To use a side as it is, name its files."
-            )
+    for path in folders_of_pairs(paths):
+        raise InputError(
+            f"{path}: holds pairs of dry and wet recordings. Import them first with 'dafxtool "
+            "import', and give the pairs file. To use a side as it is, name its files."
+        )
 
 
 def check_file(path: Path, kinds: Sequence[str]) -> None:

@@ -82,6 +82,11 @@ def render(
     if segment_seconds:  # at the rate that preset, file and options have led to
         length = {"n_samples": round(segment_seconds * rate)}
         configuration = override(configuration, {"segments": length})
+    for folder in checks.folders_of_pairs(as_paths(recordings)):
+        progress.message(
+            f"{folder}: holds dry and wet recordings, and all are taken as dry ones. To make pairs "
+            "of them, use 'dafxtool import'."
+        )
     paths = as_paths(recordings) or defaults.built_in_recordings(progress)
     chosen = defaults.chosen_effects(names, plugin_files, rate, progress=progress)
     if pairs_per_effect is None and settings in ("random", "static"):

@@ -20,6 +20,7 @@ from dafxtool.cli._options import (
 )
 from dafxtool.cli._output import Table, progress_from, report, skipped_entries, skipped_lines
 from dafxtool.cli._segments import segment_options, take_segment_options
+from dafxtool.utils.text import counted
 
 
 class LatencyType(click.ParamType):
@@ -105,7 +106,7 @@ def command(dry: Path, wet: Path | None, as_json: bool, **options: Any) -> None:
         [
             *(lines if result.recordings else []),
             *result.remarks(),
-            f"{result.n_pairs} pairs ({splits}), {result.seconds / 60:.1f} minutes "
+            f"{counted(result.n_pairs, 'pair')} ({splits}), {result.seconds / 60:.1f} minutes "
             f"-> {result.path}",
             *skipped_lines(result.skipped),
         ],

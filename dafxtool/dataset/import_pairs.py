@@ -35,6 +35,7 @@ from dafxtool.utils.progress import SILENT, Progress
 from dafxtool.utils.text import counted, shown_name
 
 SEGMENTS_WRITTEN_TOGETHER = 64
+LITTLE_SECONDS = 1.0
 LITTLE_OVERLAP = 0.8  # of the shorter recording
 Samples = NDArray[np.float32]
 
@@ -377,6 +378,9 @@ def _align_pair(
             f"only {max(0, last - first) / rate:.1f} s of both recordings overlap (dry "
             f"{dry.size / rate:.1f} s, wet {wet.size / rate:.1f} s)"
         )
+    elif last - first < LITTLE_SECONDS * rate:
+        seconds = (last - first) / rate
+        remarks.append(f"only {seconds:.2f} s long, so its latency is uncertain")
     if np.array_equal(dry[first:last], wet[first + found.latency : last + found.latency]):
         remarks.append("identical to the dry recording")
     return found, remarks

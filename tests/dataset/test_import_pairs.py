@@ -129,6 +129,16 @@ def test_recordings_of_every_kind(tmp_path, case):
     assert (error < 1e-3 * np.square(audio[:, 0]).sum(axis=1)).all()
 
 
+def test_half_a_second_is_said_to_be_uncertain(tmp_path):
+    dry = music()
+    write(tmp_path / "dry.wav", dry)
+    write(tmp_path / "wet.wav", dry[2 * RATE : 5 * RATE // 2])
+    result = do_import(tmp_path, tmp_path / "dry.wav", tmp_path / "wet.wav", effect="amp")
+    (recording,) = result.recordings
+    assert recording.latency == pytest.approx(-2 * RATE, abs=8)
+    assert "uncertain" in " ".join(recording.remarks)
+
+
 def test_drift_is_corrected(tmp_path):
     dry = music(24)
     write(tmp_path / "dry.wav", dry)
@@ -264,6 +274,7 @@ def test_other_commands_say_that_a_folder_of_pairs_has_to_be_imported(tmp_path):
 
     with pytest.raises(InputError, match="dafxtool import"):
         checks.check_sources([tmp_path / "takes"], (storage.PAIRS,))
+    assert checks.folders_of_pairs([tmp_path / "takes", tmp_path]) == [tmp_path / "takes"]
 
 
 @pytest.mark.slow
