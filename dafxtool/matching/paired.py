@@ -22,8 +22,8 @@ from dafxtool.matching.answer import (
 )
 from dafxtool.matching.candidate import Summary
 from dafxtool.matching.chain import Stage, render_chain
-from dafxtool.matching.chains import extend
 from dafxtool.matching.effect_search import Searcher
+from dafxtool.matching.extend_chains import extend
 from dafxtool.matching.hints.start import Start, fitted
 from dafxtool.matching.intervals import Interval, intervals_of
 from dafxtool.matching.level import level_difference_db, match_level
