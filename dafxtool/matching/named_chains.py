@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from dafxtool.effects.effect import Effect, stage_settings
 from dafxtool.matching.candidate import Coordinate, Summary, coordinates_of
 from dafxtool.matching.chain import OSCILLATOR, Stage
-from dafxtool.matching.chains import (
+from dafxtool.matching.extend_chains import (
     DEVIATION,
     DEVIATIONS,
     LONG_EVALUATIONS,
