@@ -12,13 +12,13 @@ from dataclasses import dataclass
 from dafxtool.effects.effect import Effect, stage_settings
 from dafxtool.matching.candidate import Coordinate, Summary, coordinates_of
 from dafxtool.matching.chain import OSCILLATOR, Stage
+from dafxtool.matching.effect_search import JointTask, Task
 from dafxtool.matching.extend_chains import (
     DEVIATION,
     DEVIATIONS,
     LONG_EVALUATIONS,
     SHORT_EVALUATIONS,
 )
-from dafxtool.matching.effect_search import JointTask, Task
 from dafxtool.matching.race import Race
 
 N_BASES = 3  # partial chains that are extended
