@@ -82,6 +82,7 @@ def test_bad_recordings_among_good_ones_are_listed_by_reason(invoke, bad_recordi
     assert done.exit_code == 0, done.output
     lines = done.stdout.splitlines()
     listed = lines[lines.index(f"{len(reasons)} recordings skipped:") + 1 :]
+    listed = [line for line in listed if line.startswith("  ")]  # warnings come after them
     alone = {name: reason for name, reason in reasons.items() if "not a rec" not in reason}
     (together,) = [each for each in listed if "files: " in each]
     assert len(listed) == len(alone) + 1
