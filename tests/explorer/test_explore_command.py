@@ -130,7 +130,7 @@ def test_without_a_run_everything_but_the_map_works(recordings, monkeypatch):
     def missing():
         raise InputError("no run")
 
-    monkeypatch.setattr("dafxtool.models.pretrained.run_or_pretrained", missing)
+    monkeypatch.setattr("dafxtool.api.explore.default_run", missing)
     with serve(recordings / "plucks") as server:
         client = Client(server)
         assert client.ask("/opening")[0]["run"] is None
