@@ -28,7 +28,7 @@ from dafxtool.latents.spectral_transport import transport
 from dafxtool.models.run import Run
 from dafxtool.plots.spectrograms import Panel, Sheet, draw_sheet
 from dafxtool.spectrogram.metrics import channel_mse
-from dafxtool.spectrogram.phase_retrieval import Inversion, invert
+from dafxtool.spectrogram.phase_retrieval import Inversion, find_method, invert
 from dafxtool.spectrogram.transform import linear_magnitude
 from dafxtool.utils.outputs import write_table
 from dafxtool.utils.progress import SILENT, Progress
@@ -358,11 +358,14 @@ def step_audio(
     """
     t = interpolation.positions[index]
     a, b = interpolation.a.audio[0], interpolation.b.audio[0]
+    # The phase of a cross-fade is less exact than that of one recording.
+    iterations = None if np.array_equal(a, b) else find_method(method).known_iterations
     return invert(
         interpolation.magnitudes[index, channel],
         run.spectrogram_config,
         len(a),
         method,
+        iterations,
         phase_from=((1 - t) * a + t * b).astype(np.float32),
         consistent=index in (0, len(interpolation.positions) - 1),  # the ends are exact
     )

@@ -73,6 +73,9 @@ class Method:
 
     iterations        default number of iterations
     known_iterations  default if the phase of a recording is given, which starts closer
+    decoded_iterations
+                      default if, besides, the magnitude is decoded: its errors would move the phase
+                      away from the recording's
     start             initial phase: "gradient" (PGHI) or "random"
     raar              None: fast Griffin-Lim only
     raar_share        fraction of the iterations that are RAAR; the rest is fast Griffin-Lim
@@ -81,6 +84,7 @@ class Method:
     iterations: int
     summary: str
     known_iterations: int
+    decoded_iterations: int
     start: str = "gradient"
     raar: RaarSchedule | None = None
     raar_share: float = 0.0
@@ -88,11 +92,12 @@ class Method:
 
 # Tuned on 16 clips of speech and instruments; benchmarks/bench_inversion.py evaluates others.
 METHODS: dict[str, Method] = {
-    "griffin-lim": Method(32, "fast Griffin-Lim from random phase", 32, start="random"),
+    "griffin-lim": Method(32, "fast Griffin-Lim from random phase", 32, 32, start="random"),
     "fast": Method(
         62,
         "PGHI phase, then RAAR with decreasing relaxation, then Griffin-Lim",
         48,
+        2,
         raar=RaarSchedule(b=1.08, last_b=0.75, g=1.85),
         raar_share=0.92,
     ),
@@ -100,6 +105,7 @@ METHODS: dict[str, Method] = {
         340,
         "the same with stronger relaxation and five times as many iterations",
         340,
+        2,
         raar=RaarSchedule(b=1.03, last_b=0.93, g=1.85),
         raar_share=0.9,
     ),
@@ -169,7 +175,8 @@ def invert(
     """
     chosen = find_method(method)
     is_blind = phase_from is None and phase is None
-    default = chosen.iterations if is_blind else chosen.known_iterations
+    known = chosen.known_iterations if consistent else chosen.decoded_iterations
+    default = chosen.iterations if is_blind else known
     n_iterations = default if iterations is None else iterations
     if n_iterations < 0:
         raise InputError(

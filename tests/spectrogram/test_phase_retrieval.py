@@ -11,6 +11,7 @@ import torch
 from dafxtool.config import SpectrogramConfig
 from dafxtool.errors import ConfigError, InputError
 from dafxtool.spectrogram.fast_stft import FastStft
+from dafxtool.spectrogram.metrics import multi_resolution_distance
 from dafxtool.spectrogram.pghi import hann_gamma, pghi_phase
 from dafxtool.spectrogram.phase_retrieval import (
     METHODS,
@@ -267,6 +268,20 @@ def test_decoded_magnitudes_are_inverted_no_worse_than_by_griffin_lim():
     reference = invert(decoded, CONFIG, method="griffin-lim").convergence_db
     result = invert(decoded, CONFIG, consistent=False).convergence_db
     assert result < reference
+
+
+def test_few_iterations_keep_a_known_phase_that_decoded_magnitudes_would_move():
+    """Measured beside other STFTs than the one that was inverted."""
+    audio = plucks()
+    clean = magnitude(audio, CONFIG).numpy()
+    decoded = clean * np.exp(0.3 * noise(*clean.shape))
+    few, many = (
+        invert(decoded, CONFIG, len(audio), "fast", n, phase_from=audio, consistent=False)
+        for n in (None, 48)
+    )
+    assert few.iterations < many.iterations
+    distances = [multi_resolution_distance(each.audio, audio) for each in (few, many)]
+    assert distances[0] < distances[1]
 
 
 def test_the_same_seed_gives_the_same_audio():
