@@ -35,7 +35,7 @@ def embed(
     plugins: Paths = None,
     channel: str | int | None = None,
     min_mean_square: float | None = None,
-    split: str | Sequence[str] = "all",
+    split: str | Sequence[str] | None = None,
     output: PathLike | None = None,
     device: str = "auto",
     overwrite: bool = False,
@@ -48,7 +48,7 @@ def embed(
              the newest such file in the working folder
     run      a loaded run or its path; None takes the newest in runs/, else the pretrained one
     effects  applied to recordings; without them, dry and wet are the recording itself
-    split    "train", "validation", "test" or "all", of an HDF5 file
+    split    "train", "validation" or "test" of an HDF5 file; None and "all" take all of it
     output   a file ending in .h5, .csv or .npz; None writes none
     strict   raise for a recording that cannot be used, instead of skipping it
     channel, min_mean_square
@@ -61,7 +61,7 @@ def embed(
         run, effects, plugins, channel, min_mean_square, device, progress
     )
     splits = as_splits(split) or SPLITS
-    sources, path = arguments.sources(inputs, KINDS), as_path(output)
+    sources, path = arguments.sources(inputs, KINDS, split=split), as_path(output)
     if path:
         check_latents_path(path, sources, overwrite)
     from dafxtool.latents.embed import embed as embed_inputs

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from dafxtool import storage
 from dafxtool.api import checks, defaults
 from dafxtool.api.arguments import SILENT, PathLike, Progress, as_path
+from dafxtool.errors import ArgumentError
 
 if TYPE_CHECKING:
     from dafxtool.latents.invert import InvertedFile
@@ -56,10 +57,21 @@ def invert(
     if run is not None:
         checks.check_run(Path(run))
     path = as_path(source) or defaults.newest_file([storage.SPECTROGRAMS], progress=progress)
+    is_array = path.suffix.lower() in (".npy", ".npz")
+    if is_array:
+        only = None if channel == "wet" else channel
+        checks.check_unused("on an array of magnitudes", channel=only, run=run)
+    else:
+        checks.check_unused(f"on {path}, which states them", **dict(stft or {}))
+        if storage.kind_of(path) == storage.SPECTROGRAMS:
+            checks.check_unused("on spectrograms, which are not decoded", run=run)
+    if phase_from is not None and len(set(rows)) > 1:
+        raise ArgumentError(
+            f"one recording for the phase of {len(set(rows))} rows. Invert them one by one."
+        )
     from dafxtool.latents.invert import CHANNELS, invert_file
 
     channels = CHANNELS if channel == "both" else (channel,)
-    is_array = path.suffix.lower() in (".npy", ".npz")
     is_single = max(1, len(set(rows))) * (1 if is_array else len(channels)) == 1
     return invert_file(
         path,

@@ -126,7 +126,7 @@ def latent_map(
     elif points:
         raise ArgumentError("points are those of a page. Choose an output that ends in .html.")
     check_outputs(None if as_page else path, table, overwrite=overwrite)
-    sources = arguments.sources(inputs, KINDS, defaults.newest_with_audio)
+    sources = arguments.sources(inputs, KINDS, defaults.newest_with_audio, split)
     is_embedded = is_hdf5(sources[0]) and storage.kind_of(sources[0]) == storage.LATENTS
     if not is_embedded:
         checks.check_run(arguments.run)

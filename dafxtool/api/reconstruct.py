@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from dafxtool import storage
-from dafxtool.api import display
+from dafxtool.api import checks, display
 from dafxtool.api.arguments import (
     SILENT,
     Effects,
@@ -112,11 +112,11 @@ def reconstruct(
     arguments = RunArguments.check(
         run, effects, plugins, channel, min_mean_square, device, progress
     )
-    sources = arguments.sources(inputs, (storage.PAIRS,))
+    sources = arguments.sources(inputs, (storage.PAIRS,), split=split)
     if rows and not is_hdf5(sources[0]):
         raise ArgumentError("rows are those of a pairs file. Leave them out for recordings.")
-    if rows and split is not None:
-        raise ArgumentError("rows and a split are given. Name one of them.")
+    if rows:
+        checks.check_unused("with rows", split=split)
     check_outputs(figure, table_path, folder, overwrite)
     from dafxtool.latents import reconstruct as stage
     from dafxtool.latents.examples import load_example

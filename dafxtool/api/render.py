@@ -16,7 +16,9 @@ from dafxtool.api.arguments import (
     as_effects,
     as_path,
     as_paths,
+    is_hdf5,
 )
+from dafxtool.config import SegmentConfig
 from dafxtool.dataset.render import RenderResult
 from dafxtool.dataset.render import render as render_pairs
 from dafxtool.effects.vst3.isolation import time_limit_s
@@ -33,12 +35,12 @@ def render(
     plugins: Paths = None,
     pairs_per_effect: int | None = None,
     settings: str = "random",
-    steps: int = 5,
+    steps: int | None = None,
     segment_seconds: float | None = None,
     segments: Mapping[str, Any] | None = None,
     split: Mapping[str, Any] | None = None,
-    audio_format: str = "wav",
-    channels: str = "mono",
+    audio_format: str | None = None,
+    channels: str | None = None,
     preset: str | None = None,
     config: PathLike | None = None,
     seed: int = 0,
@@ -56,14 +58,15 @@ def render(
     effects           None takes overdrive and delay, or all effects of the plugins
     pairs_per_effect  None takes the preset's; in a grid or sweep, all settings on 4 segments
     settings          "random" per pair, one "static" setting, a full "grid", or a "sweep"
-    steps             values of each parameter in a grid or sweep
+    steps             values of each parameter in a grid or sweep; None takes 5
     segment_seconds   length of a segment in s
     segments, split   values over those of the preset, as in a configuration file: sample_rate
                       (Hz), channel, short, min_mean_square, level ("match" or "keep" the level that
                       the effect gives the wet segment); by, validation, test (fractions),
                       validation_match, test_match, copies ("together" in one split or "ignore")
-    audio_format      "wav" or "flac", of an output folder
-    channels          "mono" or "stereo" wet files of an output folder: both outputs of plugins
+    audio_format      "wav" or "flac", of an output folder; None takes "wav"
+    channels          "mono" or "stereo" wet files of an output folder: both outputs of plugins;
+                      None takes "mono"
     preset, config    values to start from, and a TOML file over them
     seed              pair i depends on (seed, i) alone, not on the number of workers
     workers           processes; None takes one for each core
@@ -74,6 +77,13 @@ def render(
     InputError, RecordingError, EffectError, ConfigError, OutputExistsError, DiskError.
     """
     names, plugin_files = as_effects(effects), as_paths(plugins)
+    checks.check_resume(resume, overwrite)
+    if settings not in ("grid", "sweep"):
+        checks.check_unused(f"with {settings} settings", steps=steps)
+    if is_hdf5(Path(output)):
+        checks.check_unused("in a pairs file", audio_format=audio_format, channels=channels)
+    if dask:
+        checks.check_unused("with a Dask cluster", workers=workers)
     checks.check_settings(config=as_path(config))
     checks.check_effects(names, plugin_files)
     overrides = {"segments": dict(segments or {}), "split": dict(split or {})}
@@ -82,6 +92,12 @@ def render(
     if segment_seconds:  # at the rate that preset, file and options have led to
         length = {"n_samples": round(segment_seconds * rate)}
         configuration = override(configuration, {"segments": length})
+    elif rate != SegmentConfig().sample_rate:
+        n_samples = configuration.segments.n_samples
+        progress.message(
+            f"segments of {n_samples:,} samples last {n_samples / rate:.2f} s at {rate} Hz. Choose "
+            "another length with --segment-seconds"
+        )
     for folder in checks.folders_of_pairs(as_paths(recordings)):
         progress.message(
             f"{folder}: holds dry and wet recordings, and all are taken as dry ones. To make pairs "
@@ -104,14 +120,14 @@ def render(
             configuration.split,
             pairs_per_effect,
             settings,
-            steps,
+            steps or 5,
             seed,
             workers,
             resume,
             overwrite,
             strict,
-            audio_format,
-            channels,
+            audio_format or "wav",
+            channels or "mono",
             time_limit_s(),
             cluster,
             progress,

@@ -16,6 +16,7 @@ from dafxtool.api.arguments import (
     Progress,
     as_effects,
     as_paths,
+    is_hdf5,
 )
 
 if TYPE_CHECKING:
@@ -64,14 +65,31 @@ class RunArguments:
         inputs: Paths,
         kinds: Sequence[str],
         find_default: Callable[[Progress], Path] | None = None,
+        split: str | Sequence[str] | None = None,
+        takes_effects: bool = False,
     ) -> list[Path]:
-        """Return the inputs, else the newest file of these kinds here; check that they exist."""
+        """Return the inputs, else the newest file of these kinds here; check that they exist.
+
+        split          of an HDF5 file: refused for recordings
+        takes_effects  effects are applied to the pairs of a file, too; else they are refused there
+        """
         paths = as_paths(inputs)
         if not paths and find_default:
             paths = [find_default(self.progress)]
         elif not paths:
             paths = [defaults.newest_file(kinds, progress=self.progress)]
         checks.check_sources(paths, kinds)
+        if is_hdf5(paths[0]):
+            reason = f"on {paths[0]}, whose segments are stored"
+            effects = () if takes_effects else self.effects
+            checks.check_unused(
+                reason,
+                effect=effects,
+                channel=self.channel,
+                min_mean_square=self.min_mean_square,
+            )
+        else:
+            checks.check_unused("on recordings", split=split)
         return paths
 
     def load(self) -> Run:

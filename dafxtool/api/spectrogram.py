@@ -42,6 +42,9 @@ def compute_spectrograms(
 
     InputError, FormatError, ConfigError, OutputExistsError, DiskError.
     """
+    checks.check_resume(resume, overwrite)
+    if dask and device != "auto":
+        checks.check_unused("with a Dask cluster, whose CPUs compute", device=device)
     checks.check_settings(device, as_path(config))
     source = as_path(pairs) or defaults.newest_file([storage.PAIRS], progress=progress)
     checks.check_no_folder(source)

@@ -107,7 +107,7 @@ def sweep(
     arguments = RunArguments.check(
         run, effects, plugins, channel, min_mean_square, device, progress
     )
-    sources = arguments.sources(inputs, (storage.PAIRS,))
+    sources = arguments.sources(inputs, (storage.PAIRS,), takes_effects=True)
     check_outputs(None, table, overwrite=overwrite)
     for path in filter(None, (figure, pair_plot)):
         check_figure_path(path)

@@ -51,7 +51,6 @@ def command(inputs: tuple[Path, ...], as_json: bool, **options: Any) -> None:
     import dafxtool
 
     output = options["output"] = options["output"] or Path("latents.h5")
-    options["split"] = options["split"] or "all"
     latents = dafxtool.embed(inputs, progress=progress_from(options), **options)
     n_latent = latents.latent.shape[1]
     report(

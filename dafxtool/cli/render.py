@@ -60,25 +60,19 @@ if TYPE_CHECKING:
 @click.option(
     "--steps",
     type=click.IntRange(min=2),
-    default=5,
-    show_default=True,
-    help="Number of values of each parameter in a grid or sweep.",
+    help="Number of values of each parameter in a grid or sweep.  [default: 5]",
 )
 @segment_options("join", "pad", "skip")
 @click.option(
     "--audio-format",
     type=click.Choice(("wav", "flac")),
-    default="wav",
-    show_default=True,
-    help="Format of the files in an output folder.",
+    help="Format of the files in an output folder.  [default: wav]",
 )
 @click.option(
     "--channels",
     type=click.Choice(("mono", "stereo")),
-    default="mono",
-    show_default=True,
     help="Channels of the wet files in an output folder; stereo keeps both outputs of stereo "
-    "plugins.",
+    "plugins.  [default: mono]",
 )
 @preset_option
 @config_option

@@ -25,6 +25,7 @@ from dafxtool.effects.effect import (
 from dafxtool.effects.vst3.output_channel import with_both_outputs
 from dafxtool.errors import ConfigError
 from dafxtool.utils.progress import SILENT, Progress
+from dafxtool.utils.text import counted
 
 MAX_PAIRS = 10_000_000  # per effect: years of audio
 SEGMENTS_PER_SETTING = 4  # of a grid or sweep without a number of pairs
@@ -140,6 +141,17 @@ def make_plan(
             f"the number of pairs per effect is out of range (found {pairs_per_effect:,}, expected "
             f"1 to {MAX_PAIRS:,}). Choose another --pairs-per-effect."
         )
+    for (effect, _), each in zip(at_rate, listed, strict=True):
+        if pairs_per_effect < len(each):
+            progress.message(
+                f"{effect.name}: only {pairs_per_effect} of {counted(len(each), 'setting')} are "
+                "rendered, because --pairs-per-effect is smaller"
+            )
+        elif each and pairs_per_effect % len(each):
+            progress.message(
+                f"{effect.name}: the last segment is rendered at {pairs_per_effect % len(each)} of "
+                f"{counted(len(each), 'setting')} only, because --pairs-per-effect is no multiple"
+            )
     pattern = split_pattern(catalogue.splits(), split, pairs_per_effect)
     splits = tuple(
         tuple(pattern[k // max(1, len(each))] for k in range(pairs_per_effect)) for each in listed
