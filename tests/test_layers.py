@@ -37,6 +37,7 @@ WITHIN = {
     ("storage", "config"),
     ("dataset", "spectrogram"),
     ("training", "latents"),
+    ("evaluation", "matching"),
     ("explorer", "web"),
     ("demo", "doctor"),
 }

@@ -21,6 +21,7 @@ def evaluate(
     pairs: PathLike | None = None,
     midpoints: int = 20,
     sounds: int = 24,
+    match: int = 0,
     output: PathLike | None = None,
     csv: PathLike | None = None,
     seed: int = 0,
@@ -34,6 +35,7 @@ def evaluate(
     pairs      a pairs file with a test split; None takes the run's own
     midpoints  pairs of settings of each effect whose middle is compared with the true rendering
     sounds     segments that are inverted to audio and compared
+    match      test pairs of each effect whose effect and settings are searched from the audio
     output, csv
                figure and table of scores; None writes none
 
@@ -51,7 +53,7 @@ def evaluate(
 
     loaded = defaults.loaded_run(run, device, progress=progress)
     source = as_path(pairs) or defaults.pairs_of_run(loaded.data, progress=progress)
-    result = evaluate_run(loaded, source, midpoints, sounds, seed, progress)
+    result = evaluate_run(loaded, source, midpoints, sounds, seed, match, progress)
     if figure:
         draw_results(figure, result, overwrite)
     if table:

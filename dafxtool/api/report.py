@@ -29,12 +29,12 @@ def report(
     overwrite: bool = False,
     progress: Progress = SILENT,
 ) -> ReportResult:
-    """Write one HTML page with data, training, map, reconstructions, sweeps and evaluation.
+    """Write one HTML page with data, training, map, reconstructions, sweeps, matches, evaluation.
 
     run      a loaded run or its path; None takes the newest in runs/, else the pretrained one
     pairs    a pairs file; None takes the run's own
     points   of the latent map, how many have audio
-    without  parts to leave out: "map", "sweeps", "evaluation"
+    without  parts to leave out: "map", "sweeps", "matches", "evaluation"
     title    None takes the run's name
 
     InputError, FormatError, OutputExistsError, DiskError.

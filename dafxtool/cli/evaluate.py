@@ -46,6 +46,14 @@ from dafxtool.cli._output import Table, progress_from, report
     metavar="N",
     help="Segments that are inverted to audio and compared.",
 )
+@click.option(
+    "--match",
+    type=click.IntRange(min=0),
+    default=0,
+    show_default=True,
+    metavar="N",
+    help="Pairs of each effect whose effect and settings are searched from the audio alone.",
+)
 @csv_option
 @seed_option()
 @device_option

@@ -20,7 +20,7 @@ from dafxtool.cli._options import (
 from dafxtool.cli._output import progress_from
 from dafxtool.cli._output import report as print_report
 
-PARTS = ("map", "sweeps", "evaluation")
+PARTS = ("map", "sweeps", "matches", "evaluation")
 
 
 @click.command(short_help="Write one page about a run.")
@@ -55,8 +55,9 @@ def command(run: Path | None, as_json: bool, **options: Any) -> None:
     """Report on RUN, by default the newest one in runs/, as one page in one file.
 
     Data, effects with their ranges, training curves, the interactive latent map, originals beside
-    reconstructions, interpolations with audio, sweeps of parameters, and the evaluation. All of it
-    comes from pairs that training has not seen. The page needs no network and no other file.
+    reconstructions, interpolations with audio, sweeps of parameters, matches, and the evaluation.
+    All of it comes from pairs that training has not seen. The page needs no network and no other
+    file.
 
     \b
     Examples:

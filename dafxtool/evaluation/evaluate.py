@@ -10,6 +10,7 @@ The tasks:
 - leakage: level and speaker predicted from the effect part of the latent
 - midpoint: decoded midpoint of two settings against the effect rendered at the middle setting
 - drift: movement of the dry channel when only the effect changes
+- match: effect and settings searched from the audio alone, on request
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from pathlib import Path
 from dafxtool import storage
 from dafxtool.evaluation.features import EvaluationData
 from dafxtool.evaluation.level import level_scores
+from dafxtool.evaluation.matches import match_scores
 from dafxtool.evaluation.midpoints import midpoint_scores
 from dafxtool.evaluation.results import Evaluation, remarks_on
 from dafxtool.evaluation.tasks import (
@@ -39,6 +41,7 @@ def evaluate(
     midpoints_per_effect: int = 20,
     n_sounds: int = 24,
     seed: int = 0,
+    matches_per_effect: int = 0,
     progress: Progress = SILENT,
 ) -> Evaluation:
     """Evaluate a run on the test split of a pairs file; probes are fitted on its training split.
@@ -46,6 +49,7 @@ def evaluate(
     midpoints_per_effect  number of pairs of settings whose midpoint is evaluated
     n_sounds              number of wet segments whose audio is reconstructed and compared
     seed                  random seed of the settings of the midpoints
+    matches_per_effect    number of test pairs of each effect that are matched
 
     InputError if no training rows or no unseen test rows exist; FormatError for segments of
     another size.
@@ -62,6 +66,7 @@ def evaluate(
             *setting_scores(data),
             *leakage_scores(data),
             *midpoint_scores(data, midpoints_per_effect, seed, progress),
+            *match_scores(data, matches_per_effect, progress),
         ]
         data.remarks += remarks_on(scores)
         return Evaluation(

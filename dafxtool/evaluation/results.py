@@ -107,6 +107,12 @@ SECTIONS = {
         "interpolation path between two wet versions of one segment; it should be 0. 'other "
         "recording' is the same along a path to another segment, for scale.",
     ),
+    "match": Section(
+        "Matching of held-out pairs",
+        "'right' is the share of pairs whose effect 'match' finds, 'distance' the multi-resolution "
+        "STFT distance of the matched recording to the wet one, over that of the dry recording. "
+        "'first answer' and 'its distance' are of the run's matcher, without a search.",
+    ),
 }
 
 

@@ -23,6 +23,7 @@ from dafxtool.utils.notebook import Displayed
 from dafxtool.utils.progress import SILENT, Progress
 from dafxtool.utils.text import counted, shown_name
 from dafxtool.web.blocks import Block, Section, Text, section_fragments
+from dafxtool.web.match_sections import match_blocks
 from dafxtool.web.page import render_page, write_page
 from dafxtool.web.result_sections import (
     between_effects,
@@ -37,7 +38,7 @@ from dafxtool.web.run_sections import data_blocks, effect_blocks, training_block
 
 N_POINTS = 40  # points of the map with audio: a page of 5 s segments stays below LARGE_BYTES
 LARGE_BYTES = 20e6  # the limit of many mail servers
-OPTIONAL = ("map", "sweeps", "evaluation")
+OPTIONAL = ("map", "sweeps", "matches", "evaluation")
 
 
 @dataclass(frozen=True, repr=False)
@@ -118,6 +119,7 @@ def _builders(
         ("between-recordings", "Interpolation between recordings",
          lambda: between_recordings(pairs, run, seed, progress)),
         ("sweeps", "Sweeps of parameters", lambda: sweep_blocks(pairs, run, seed, progress)),
+        ("matches", "Matches of held-out pairs", lambda: match_blocks(pairs, run, progress)),
         ("evaluation", "Evaluation",
          lambda: evaluation_blocks(*evaluation_results(pairs, run, seed, progress))),
     ]  # fmt: skip

@@ -29,7 +29,9 @@ EVIL = "<img src=x onerror=alert(1)>"
 def written(run, pairs_file, tmp_path_factory):
     """Write a report without the slow sections; return its path and the result."""
     path = tmp_path_factory.mktemp("report") / "report.html"
-    result = report.write_report(path, run, pairs_file, 6, without=["sweeps", "evaluation"])
+    result = report.write_report(
+        path, run, pairs_file, 6, without=["sweeps", "matches", "evaluation"]
+    )
     return path, result
 
 
@@ -98,7 +100,7 @@ def test_every_step_has_audio_of_the_exact_length(text, pairs_file):
 def test_names_are_escaped_everywhere(run, pairs_file, monkeypatch, tmp_path):
     for module in (report, run_sections, result_sections):
         monkeypatch.setattr(module, "shown_name", lambda path: EVIL)
-    without = ["map", "sweeps", "evaluation"]
+    without = ["map", "sweeps", "matches", "evaluation"]
     report.write_report(tmp_path / "r.html", run, pairs_file, without=without, title=EVIL)
     text = (tmp_path / "r.html").read_text("utf-8")
     assert "<img src=x" not in text
@@ -126,7 +128,7 @@ def test_a_failed_section_shows_the_error(run, pairs_file, monkeypatch, tmp_path
         raise PluginError("the plugin <Zam> is not here: install it.")
 
     monkeypatch.setattr(result_sections, "_pair", missing)
-    without = ["map", "sweeps", "evaluation"]
+    without = ["map", "sweeps", "matches", "evaluation"]
     result = report.write_report(tmp_path / "r.html", run, pairs_file, without=without)
     assert [title for title, _ in result.left_out] == [
         "Interpolation between effects",
@@ -165,7 +167,9 @@ def test_a_report_on_a_single_checkpoint_has_no_curves(run, pairs_file, tmp_path
 
 def test_the_command(run_folder, pairs_file, tmp_path, invoke):
     path = tmp_path / "r.html"
-    left_out = [word for part in ("map", "sweeps", "evaluation") for word in ("--without", part)]
+    left_out = [
+        word for part in ("map", "sweeps", "matches", "evaluation") for word in ("--without", part)
+    ]
     done = invoke("report", run_folder, "--pairs", pairs_file, "-o", path, *left_out, "--json")
     assert done.exit_code == 0, done.output
     assert '"sections"' in done.stdout and path.exists()
@@ -182,7 +186,7 @@ def test_sweeps_and_the_evaluation_are_in_the_report(run, pairs_file, monkeypatc
         "run", "small", "p", {"test": 9}, names, scores, confusion, ["too few of them"]
     )
     monkeypatch.setattr(result_sections, "evaluate", lambda *arguments, **options: evaluation)
-    result = report.write_report(tmp_path / "r.html", run, pairs_file, without=["map"])
+    result = report.write_report(tmp_path / "r.html", run, pairs_file, without=["map", "matches"])
     text = (tmp_path / "r.html").read_text("utf-8")
     seen = visible_text(text)
     assert result.left_out == [] and result.sections[-2:] == ["Sweeps of parameters", "Evaluation"]
