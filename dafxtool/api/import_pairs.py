@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING, Any
 
 from dafxtool import storage
 from dafxtool.api import checks, defaults
-from dafxtool.api.arguments import SILENT, PathLike, Progress, as_path
+from dafxtool.api.arguments import SILENT, PathLike, Progress, as_path, is_hdf5
 from dafxtool.dataset.import_pairs import import_pairs as import_recordings
 from dafxtool.dataset.pair_files import find_pair_files
 from dafxtool.dataset.recorded_effects import parse_recorded
 from dafxtool.dataset.rendered_folder import import_rendered_folder, is_rendered_folder
-from dafxtool.errors import ArgumentError
+from dafxtool.errors import ArgumentError, InputError
 from dafxtool.presets import override
 
 if TYPE_CHECKING:
@@ -56,6 +56,8 @@ def import_pairs(
     InputError, RecordingError, ConfigError, OutputExistsError, DiskError.
     """
     dry, wet, output = Path(dry), as_path(wet), Path(output)
+    if not is_hdf5(output):
+        raise InputError(f"{output}: not named like a pairs file. Give a name ending in .h5.")
     storage.check_output(output, False, overwrite)
     checks.check_settings(config=as_path(config))
     if wet is None and is_rendered_folder(dry):

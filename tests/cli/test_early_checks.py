@@ -28,18 +28,20 @@ NAMES = main.list_commands(click.Context(main))
 INPUTS = {
     "interpolate": ("a.wav", "b.wav"),
     "match": ("a.wav", "b.wav"),
+    "import": ("a.wav", "b.wav"),
     "render": ("a.wav",),
 }
-OPTIONS = {"render": ("-o", "new.h5")}
+OPTIONS = {"render": ("-o", "new.h5"), "import": ("-o", "new.h5", "--effect", "amp")}
 OUTPUTS = {
-    **{"render": "taken.h5", "spectrogram": "taken.h5", "embed": "taken.h5", "invert": "taken.wav"},
+    **dict.fromkeys(("render", "import", "spectrogram", "embed"), "taken.h5"),
+    **{"invert": "taken.wav"},
     **{"match": "taken.wav", "train": "runs/small-1", "report": "taken.html", "demo": "taken.wav"},
 }
 WRITTEN = {"output": "taken.png", "csv": "taken.csv", "audio": "taken", "pairs": "taken.png"}
 WRITTEN_BY = {"sweep": {"output", "csv", "pairs"}}  # elsewhere --pairs is an input
 # render and demo take what they need from the package; doctor and effects need nothing. match
 # needs recordings only.
-NEED_NOTHING = {"render", "demo", "doctor", "effects", "match"}
+NEED_NOTHING = {"render", "demo", "doctor", "effects", "match", "import"}
 
 PROGRAM = """
 import json, sys
@@ -101,11 +103,10 @@ def cases_of(name: str, parameter: click.Parameter) -> Iterator[Case]:
         )
         if name not in ("train", "demo", "render", "spectrogram") and parameter.name != "audio":
             yield Case((name, *values, option, "wrong.suffix"), 1, "wrong.suffix")
-    elif name == "match" and parameter.name in ("dry", "wet", "like"):
+    elif name in ("match", "import") and parameter.name in ("dry", "wet", "like"):
         named = {"dry": ("missing.wav", "b.wav"), "wet": ("a.wav", "missing.wav")}
-        yield Case(
-            (name, *named.get(parameter.name, ("a.wav", "--like", "missing.wav"))), 1, "missing.wav"
-        )
+        paths = named.get(parameter.name, ("a.wav", "--like", "missing.wav"))
+        yield Case((name, *paths, *OPTIONS.get(name, ())), 1, "missing.wav")
     elif isinstance(parameter.type, PathType):
         missing = (option, "missing.wav") if option else ("missing.wav",)
         yield Case((name, *missing, *values), 1, "missing.wav")
