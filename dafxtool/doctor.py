@@ -163,6 +163,8 @@ PACKAGES = (
 
 OPTIONAL = (
     ("umap-learn", "needed only for 'dafxtool map --method umap'", "umap"),
+    ("starlette", "needed only for 'dafxtool explore'", "explore"),
+    ("uvicorn", "needed only for 'dafxtool explore'", "explore"),
     ("wandb", "needed only for logs on W&B"),
     ("dask", "needed only for work on a cluster"),
 )
