@@ -78,7 +78,7 @@ class WandbLog:
         except Exception:  # whatever wandb raises for an unusable login counts as none
             return False
 
-    def _init(self, configuration: Configuration, mode: str) -> Any:
+    def _init(self, configuration: Configuration, mode: Any) -> Any:
         return self._wandb.init(
             project=PROJECT,
             name=self._folder.name,
