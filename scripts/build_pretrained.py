@@ -93,7 +93,7 @@ def configuration(steps: int) -> Configuration:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("recordings", type=Path)
-    parser.add_argument("--steps", type=int, default=400, help="of training [400]")
+    parser.add_argument("--steps", type=int, default=1300, help="of training [1300]")
     parser.add_argument("--pairs-per-effect", type=int, default=200, help="[200]")
     parser.add_argument("--workers", type=int, default=2, help="[2]")
     parser.add_argument("--folder", type=Path, help="keep pairs and run here")
