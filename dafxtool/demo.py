@@ -286,7 +286,7 @@ class _Demo:
             self.configuration,
             self.device,
             overwrite=True,
-            observers=(TensorBoardCallback(),),
+            callbacks=(TensorBoardCallback(),),
             progress=self.progress,
         )
         draw_training(output / "curves.png", output, overwrite=True)

@@ -92,7 +92,7 @@ def train(
                 f"{counted(limit.max_steps, 'step')} of the preset, whichever comes first"
             )
         wandb_log = None
-        with group.together():
+        with group.all_or_none():
             if wandb and group.first:
                 wandb_log = WandbLog(run, configuration, bool(_resumed(run, resume)), progress)
         is_complete = False
@@ -109,7 +109,7 @@ def train(
                 started,
                 wandb_log,
             )
-            with group.together():
+            with group.all_or_none():
                 if group.first and result.validation:
                     curves = result.run / "curves.png"
                     draw_training(curves, result.run, overwrite=True)

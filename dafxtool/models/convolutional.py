@@ -15,7 +15,7 @@ Size = tuple[int, int]
 
 
 def halved(size: int, times: int) -> list[int]:
-    """Sizes from the input's to the innermost; a convolution of width 3 and stride 2 rounds up."""
+    """List sizes from input to innermost layer. Width 3 with stride 2 rounds up."""
     sizes = [size]
     for _ in range(times):
         sizes.append((sizes[-1] + 1) // 2)
@@ -23,7 +23,7 @@ def halved(size: int, times: int) -> list[int]:
 
 
 class ConvolutionalVAE(JointVAE):
-    """The report's model of week 6."""
+    """The model of the weekly report of week 6."""
 
     image_layout = True
 
@@ -62,7 +62,7 @@ class ConvolutionalVAE(JointVAE):
 
 
 class _Stack(nn.Sequential):
-    """Layers one after another; torch.compile passes over a class that is torch's own."""
+    """Layers in sequence, in a class of our own, because torch.compile skips torch's own."""
 
     def forward(self, input: Tensor) -> Tensor:
         output: Tensor = super().forward(input)
@@ -70,7 +70,7 @@ class _Stack(nn.Sequential):
 
 
 class _Widen(nn.ConvTranspose2d):
-    """A 3x3 transposed convolution of stride 2 from one size to exactly another."""
+    """A 3x3 transposed convolution of stride 2 with an exact output size."""
 
     def __init__(self, n_input: int, n_output: int, size: Size, larger: Size) -> None:
         padding = (larger[0] - (2 * size[0] - 1), larger[1] - (2 * size[1] - 1))

@@ -5,7 +5,7 @@ Frames are columns of a spectrogram, one channel of n_bins values each. Fitted a
 - the principal components of dry frames, weighted by the density of the ear's bands;
 - the average effect: the dry frame with a gain for each bin, and a linear prediction of the rest
   from the dry components;
-- the principal components of what that leaves of the wet frame, the change.
+- the principal components of the residual of the wet frame, the change.
 
 Over time, components go through a discrete cosine transform, the best basis for a stationary
 process (Ahmed, Natarajan & Rao 1974). The coefficients of largest variance become latents. Only
@@ -22,10 +22,10 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-SMALLEST_SCALE = 1e-4  # of the largest: a component without variance is not amplified
+SMALLEST_SCALE = 1e-4  # of the largest, so that components without variance are not amplified
 RIDGE = 1e-6  # of the mean variance, so that silent bins do not make the prediction singular
-NOMINAL_NYQUIST_HZ = 12_000.0  # of the ear's bands; bins are shares of the Nyquist frequency
-# Share of the variance of a bin that has to lie outside the basis for its gain to be fitted there.
+NOMINAL_NYQUIST_HZ = 12_000.0  # assumed for the ERB bands at every sample rate
+# Smallest share of a bin's variance outside the basis from which a gain is fitted.
 SMALLEST_REMAINDER = 1e-6
 
 
@@ -56,7 +56,7 @@ def fit_linear_basis(
 ) -> LinearBasis:
     """Fit the basis to spectrograms (batch, 2, n_bins, n_frames) whose bins have a weight.
 
-    batches  a function that yields them, which is called once
+    batches  returns an iterator over them; called once
     """
     mean, covariance, floor = _joint_covariance(batches())
     n = len(mean) // 2
@@ -67,7 +67,7 @@ def fit_linear_basis(
     analysis, synthesis = w[:, None] * dry_basis, dry_basis / w[:, None]
     outside = torch.eye(n, dtype=w.dtype, device=w.device) - synthesis @ analysis.T
     gain = _outside_gain(dry, cross, outside)
-    # What the gain leaves of the wet frame: its covariance, and that with the dry components.
+    # Residual of the wet frame after the gain: covariance, and cross-covariance with components.
     left = wet - gain[:, None] * cross - (gain[:, None] * cross).T
     left = (left + torch.outer(gain, gain) * dry) * torch.outer(w, w)
     with_components = analysis.T @ (cross - dry * gain) * w
@@ -90,7 +90,7 @@ def fit_linear_basis(
 
 
 def _outside_gain(dry: Tensor, cross: Tensor, outside: Tensor) -> Tensor:
-    """(n_bins,) gains from what the dry basis leaves of a dry bin to the wet bin."""
+    """Fit gains (n_bins,) from the residual of dry bins outside the basis to wet bins."""
     remainder = ((outside @ dry) * outside).sum(dim=1)
     shared = (outside * cross.T).sum(dim=1)
     plain = cross.diagonal() / dry.diagonal().clamp_min(1e-12)
@@ -100,7 +100,7 @@ def _outside_gain(dry: Tensor, cross: Tensor, outside: Tensor) -> Tensor:
 
 
 def ear_weight(n_bins: int, strength: float) -> Tensor:
-    """(n_bins,) weights whose squares follow the density of ERB bands; their mean square is 1.
+    """Return weights (n_bins,) whose squares follow the density of ERB bands, mean square 1.
 
     strength  0 weighs all bins alike, 1 follows the density
 
@@ -112,7 +112,7 @@ def ear_weight(n_bins: int, strength: float) -> Tensor:
 
 
 def split_frames(batch: Tensor) -> tuple[Tensor, Tensor]:
-    """(batch, 2, n_bins, n_frames) -> dry and wet frames, each (batch, n_frames, n_bins)."""
+    """Split (batch, 2, n_bins, n_frames) into dry and wet frames, (batch, n_frames, n_bins)."""
     frames = batch.float().transpose(2, 3)
     return frames[:, 0], frames[:, 1]
 
@@ -127,7 +127,7 @@ def cosine_basis(n_frames: int) -> Tensor:
 
 
 def _joint_covariance(batches: Iterable[Tensor]) -> tuple[Tensor, Tensor, Tensor]:
-    """Mean (2 n_bins,) and covariance of frames, dry and wet end to end, and the dry minimum."""
+    """Return mean (2 n_bins,) and covariance of joined dry and wet frames, and the dry minimum."""
     total: Tensor | float = 0.0
     products: Tensor | float = 0.0
     smallest: list[Tensor] = []
@@ -144,18 +144,18 @@ def _joint_covariance(batches: Iterable[Tensor]) -> tuple[Tensor, Tensor, Tensor
 
 
 def _principal(covariance: Tensor, k: int) -> tuple[Tensor, Tensor]:
-    """The first k eigenvectors (n, k) of a covariance, and the standard deviations along them."""
+    """Return the first k eigenvectors (n, k) of a covariance, and the standard deviations."""
     values, vectors = torch.linalg.eigh(covariance)
     vectors = vectors.flip(1)[:, :k]
     scale = values.flip(0)[:k].clamp_min(0).sqrt()
-    # A sign that does not depend on rounding: the largest entry of each column is positive.
+    # Fix the sign independently of rounding: the largest entry of each column is positive.
     largest = vectors.abs().argmax(dim=0)
     signs = vectors[largest, torch.arange(vectors.shape[1], device=vectors.device)].sign()
     return vectors * signs, scale.clamp_min(float(scale[0]) * SMALLEST_SCALE + 1e-12)
 
 
 def largest_variances(variances: Tensor, count: int) -> tuple[Tensor, Tensor]:
-    """Indices of the largest variances, ordered by size, and the standard deviations there."""
+    """Return indices of the largest variances, ordered by size, and the standard deviations."""
     flat = variances.flatten()
     order = torch.argsort(flat, descending=True, stable=True)[:count]
     scale = flat[order].sqrt()

@@ -17,8 +17,8 @@ from dafxtool.models.base import (
     MAX_LOG_VARIANCE,
     MIN_LOG_VARIANCE,
     JointVAE,
-    RowDropout,
 )
+from dafxtool.models.batch_shard import RowDropout
 from dafxtool.models.descriptors import Descriptors
 from dafxtool.models.dry_predictor import DryPredictor
 from dafxtool.models.linear_basis import (
@@ -29,30 +29,30 @@ from dafxtool.models.linear_basis import (
     split_frames,
 )
 
-STYLE_WIDTH = 512  # of the hidden layer that makes a style of descriptors
-HIDDEN_SHARE = 0.4  # of the rows of a batch are decoded without their change
-FIRST_STYLE_LOG_VARIANCE = -4.6  # a deviation of 0.1
+STYLE_WIDTH = 512  # of the hidden layer from descriptors to style
+DROPPED_SHARE = 0.4  # of the rows of a batch: decoded without their change
+FIRST_STYLE_LOG_VARIANCE = -4.6  # standard deviation 0.1
 SMALLEST_DESCRIPTOR_DEVIATION = 1e-3
-MOST_DEVIATIONS = 6.0  # what lies farther out is no better known
+MOST_DEVIATIONS = 6.0  # descriptors are clipped there: outliers carry no information
 CHANGE_BUFFERS = ("change_mean", "change_index", "change_deviation", "log_variance")
 
 
 class ResidualVAE(JointVAE):
     """A linear VAE in closed form, and a predictor of the wet channel from the dry one.
 
-    Its latent is in three parts:
+    The latent has three parts:
 
-    content  from the dry channel alone, and the dry channel is decoded from it alone
-    change   what the wet channel has beyond the prediction from the dry one, at its time
-    style    what the effect does, for the whole segment at once: from `descriptors`
+    content  encodes the dry channel alone; the dry channel is decoded from it alone
+    change   encodes the difference of the wet channel from its prediction, over time
+    style    describes the effect over the complete segment, from `descriptors`
 
-    The wet channel is predicted from the dry one and the style (`dry_predictor`; without blocks
-    the average effect in closed form, `principal`), and the change is added. The dry channel is
-    the true one where it is known, else the decoded one.
+    The wet channel is predicted from the dry channel and the style by `dry_predictor`, or without
+    blocks by the average effect of `linear_basis`. The decoded change is added. The dry channel is
+    the true one if it is known, else the decoded one.
 
-    Content and change are coefficients of largest variance, whitened as the prior wants them,
-    with the posterior that minimises the loss of a linear VAE (Lucas et al. 2019, "Don't blame the
-    ELBO!", arXiv:1911.02469). The predictor alone is trained; `fit_change` follows it.
+    Content and change are the coefficients of largest variance, whitened to fit the prior. Their
+    posterior minimises the loss of a linear VAE (Lucas et al. 2019, "Don't blame the ELBO!",
+    arXiv:1911.02469). Only the predictor is trained; `fit_change` is called again after it.
     """
 
     dry_mean: Tensor
@@ -84,9 +84,9 @@ class ResidualVAE(JointVAE):
         self.n_content = config.n_latent - self.n_effect
         if self.n_content > n_frames * self.k:
             raise ConfigError(
-                f"{config.n_latent} latents are more than spectrograms of {n_bins} bins and "
-                f"{n_frames} frames have coefficients: use at most "
-                f"{n_frames * self.k + self.n_effect}."
+                f"n_latent is too large for spectrograms of {n_bins} bins and {n_frames} frames "
+                f"(found {config.n_latent}, expected at most "
+                f"{n_frames * self.k + self.n_effect}). Set fewer latents."
             )
         self.predictor: DryPredictor | None = None
         if self.n_style:
@@ -101,7 +101,7 @@ class ResidualVAE(JointVAE):
                     config.n_blocks,
                     exponent,
                 )
-        self._lay_out_buffers(n_bins, n_frames)
+        self._register_buffers(n_bins, n_frames)
 
     @property
     def networks(self) -> list[nn.Module]:
@@ -112,7 +112,7 @@ class ResidualVAE(JointVAE):
         style = self.content_scale.new_ones(self.n_style)
         return torch.cat([self.content_scale, self.change_deviation, style])
 
-    def _lay_out_buffers(self, n_bins: int, n_frames: int) -> None:
+    def _register_buffers(self, n_bins: int, n_frames: int) -> None:
         k, n_latent = self.k, self.config.n_latent
         n = self.descriptors.n_descriptors if self.n_style else 0
         for name, size in {
@@ -160,12 +160,12 @@ class ResidualVAE(JointVAE):
         self.content_index.copy_(index)
         self.content_scale.copy_(scale)
         self.log_variance[: self.n_content] = linear_log_variance(scale, beta)
-        # Nothing is known about the style beforehand: little noise.
+        # The style is not fitted yet: start with little noise.
         self.log_variance[self.n_content + self.n_change :] = FIRST_STYLE_LOG_VARIANCE
 
     @torch.no_grad()
     def fit_change(self, batches: Iterable[Tensor], beta: float) -> None:
-        """Choose the coefficients of the change that the prediction leaves largest."""
+        """Choose the coefficients with the largest variance after the prediction."""
         total: Tensor | float = 0.0
         squares: Tensor | float = 0.0
         count = 0
@@ -177,7 +177,7 @@ class ResidualVAE(JointVAE):
             count += len(batch)
         assert isinstance(total, Tensor) and isinstance(squares, Tensor)
         mean = total / count
-        # Over time a constant is the first cosine alone.
+        # A constant over time contributes to the first cosine only.
         squares[0] = (squares[0] / count - self.shape[2] * mean.square()).clamp_min(0) * count
         index, scale = largest_variances(squares / count, self.n_change)
         self.change_mean.copy_(mean)
@@ -188,33 +188,34 @@ class ResidualVAE(JointVAE):
 
     @torch.no_grad()
     def describe(self, spectrogram: Tensor) -> Tensor:
-        """Descriptors (batch, n_descriptors) of spectrograms, in their own units."""
+        """Compute the descriptors (batch, n_descriptors) of spectrograms, not standardised."""
         with _in_float32(spectrogram):
             described: Tensor = self.descriptors(spectrogram)
         return described
 
     def prepare_style(self, described: Tensor) -> None:
-        """Take mean and standard deviation of the training split's descriptors."""
+        """Store mean and standard deviation of the descriptors of the training split."""
         self.descriptor_mean.copy_(described.mean(dim=0))
         deviation = described.std(dim=0, correction=0)
         self.descriptor_scale.copy_(deviation.clamp_min(SMALLEST_DESCRIPTOR_DEVIATION))
 
     def standardised_descriptors(self, described: Tensor) -> Tensor:
-        """Descriptors in standard deviations from the mean, as the style encoder takes them."""
+        """Standardise descriptors for the style encoder."""
         deviations = (described - self.descriptor_mean) / self.descriptor_scale
         return deviations.clamp(-MOST_DEVIATIONS, MOST_DEVIATIONS)
 
-    # Both ways ------------------------------------------------------------------------------------
+    # Encoding and decoding ------------------------------------------------------------------------
 
     def forward(
         self, spectrogram: Tensor, noise: Tensor, described: Tensor | None = None
     ) -> tuple[Tensor, Tensor, Tensor]:
-        """Reconstruction, mean and log variance, as of every JointVAE.
+        """Return reconstruction, mean and log variance of the posterior.
 
-        The prediction is computed once, from the noisy style, and the change follows it. In
-        training some rows are decoded without their change: so the predictor learns to do without.
+        The prediction is computed once, from the noisy style; the change is computed against it.
+        In training some rows are decoded without their change, so that the predictor does not
+        depend on it.
 
-        described  standardised descriptors of the rows, where they are known already
+        described  standardised descriptors of the rows, if computed before
         """
         dry, wet = split_frames(spectrogram)
         deviation = (0.5 * self.log_variance).exp()
@@ -229,19 +230,19 @@ class ResidualVAE(JointVAE):
             mean = torch.cat([self._content(components), change, style], dim=1)
             latent = mean + noise * deviation
             if self.training:
-                latent = self.hide(latent)
+                latent = self.drop_change(latent)
             wet = base + self._from_change_components(predicted + self._decoded_change(latent))
             decoded = torch.stack([self._dry(latent), wet], dim=1)
         return decoded.transpose(2, 3), mean, self.log_variance.expand_as(mean)
 
     def predict(self, dry: Tensor, style: Tensor) -> Tensor:
-        """Wet frames (batch, n_frames, n_bins) of dry ones, from the style (batch, n_style)."""
+        """Predict wet frames (batch, n_frames, n_bins) from dry ones and style (batch, n_style)."""
         with _in_float32(dry):
             base, predicted = self._predict(dry, self.components_of(dry), style)
             return base + self._from_change_components(predicted)
 
     def _predict(self, dry: Tensor, components: Tensor, style: Tensor) -> tuple[Tensor, Tensor]:
-        """Predicted wet frames in two parts: frames, and components of the change to add."""
+        """Predict wet frames, and components of the change to add to them."""
         with _in_float32(dry):
             change = components @ self.prediction
         base = dry
@@ -271,21 +272,21 @@ class ResidualVAE(JointVAE):
         return torch.stack([decoded_dry, wet], dim=1).transpose(2, 3)
 
     def without_change(self, latent: Tensor) -> Tensor:
-        """Latents (batch, n_latent) with nothing but content and style."""
+        """Set the change of latents (batch, n_latent) to 0."""
         shown = torch.ones_like(latent[:1])
         shown[:, self.n_content : self.n_content + self.n_change] = 0
         return latent * shown
 
-    def hide(self, latent: Tensor) -> Tensor:
-        """Set the change of a share of the rows to 0."""
-        drawn = torch.rand(self.share.size * len(latent), 1, device=latent.device)
-        hidden = self.share.of(drawn) < HIDDEN_SHARE
-        return torch.where(hidden, self.without_change(latent), latent)
+    def drop_change(self, latent: Tensor) -> Tensor:
+        """Set the change of randomly chosen rows to 0."""
+        drawn = torch.rand(self.shard.size * len(latent), 1, device=latent.device)
+        is_dropped = self.shard.of(drawn) < DROPPED_SHARE
+        return torch.where(is_dropped, self.without_change(latent), latent)
 
     # Frames and coefficients ----------------------------------------------------------------------
 
     def components_of(self, dry: Tensor) -> Tensor:
-        """Components (batch, n_frames, k) of dry frames (batch, n_frames, n_bins)."""
+        """Project dry frames (batch, n_frames, n_bins) on the basis: (batch, n_frames, k)."""
         return (dry - self.dry_mean) @ (self.weight[:, None] * self.dry_basis)
 
     def _change_components(self, left: Tensor) -> Tensor:
@@ -303,17 +304,17 @@ class ResidualVAE(JointVAE):
         return style.float()
 
     def _content(self, components: Tensor) -> Tensor:
-        """Posterior means of the content (batch, n_content) of dry components."""
+        """Compute the posterior mean of the content (batch, n_content) from dry components."""
         coefficients = (self.cosines @ components).flatten(1)[:, self.content_index]
         return self._shrunk(coefficients / self.content_scale, 0)
 
     def _change(self, left: Tensor) -> Tensor:
-        """Posterior means of the change (batch, n_change) of components left by the prediction."""
+        """Compute the posterior mean of the change (batch, n_change) from residual components."""
         coefficients = (self.cosines @ (left - self.change_mean)).flatten(1)[:, self.change_index]
         return self._shrunk(coefficients / self.change_deviation, self.n_content)
 
     def _shrunk(self, whitened: Tensor, first: int) -> Tensor:
-        """The posterior mean: 1 less its variance, times the projection."""
+        """Multiply projections by 1 - variance, which gives the posterior mean."""
         return whitened * (1 - self.log_variance[first : first + whitened.shape[1]].exp())
 
     def _dry(self, latent: Tensor) -> Tensor:
@@ -322,23 +323,23 @@ class ResidualVAE(JointVAE):
         return components @ (self.dry_basis / self.weight[:, None]).T + self.dry_mean
 
     def _decoded_change(self, latent: Tensor) -> Tensor:
-        """Components (batch, n_frames, k) of the change."""
+        """Decode the change to components (batch, n_frames, k)."""
         part = latent[:, self.n_content : self.n_content + self.n_change]
         coded = self._over_time(part * self.change_deviation, self.change_index)
         return coded + self.change_mean
 
     def _over_time(self, coefficients: Tensor, index: Tensor) -> Tensor:
-        """Coefficients (batch, n) to components (batch, n_frames, k)."""
+        """Invert the cosine transform of coefficients (batch, n): (batch, n_frames, k)."""
         flat = coefficients.new_zeros(len(coefficients), self.shape[2] * self.k)
         flat = flat.index_copy(1, index, coefficients)
         return self.cosines.T @ flat.view(len(coefficients), self.shape[2], self.k)
 
 
 def linear_log_variance(scale: Tensor, beta: float) -> Tensor:
-    """Log variance of the posterior that minimises squared error + beta KL of a linear VAE.
+    """Return the posterior log variance that minimises squared error + beta KL of a linear VAE.
 
     Noise of variance v in a whitened latent of standard deviation s costs s^2 v of squared error:
-    the best v is (beta / 2) / (s^2 + beta / 2), and the best mean is 1 - v of the projection.
+    the best v is (beta / 2) / (s^2 + beta / 2), and the best mean is (1 - v) times the projection.
     """
     half = 0.5 * max(beta, 1e-6)
     log_variance = (half / (scale.square() + half)).log()
@@ -346,12 +347,12 @@ def linear_log_variance(scale: Tensor, beta: float) -> Tensor:
 
 
 def _in_float32(values: Tensor) -> torch.autocast:
-    """The linear part is exact to float32 whatever the network computes in."""
+    """Disable autocast: the linear part is computed in float32 at every precision."""
     return torch.autocast(values.device.type, enabled=False)
 
 
 def _style_encoder(n_descriptors: int, n_style: int) -> nn.Module:
-    """A shallow network: without its dropout it would overfit a few hundred pairs."""
+    """Build a shallow network with dropout, against overfitting a few hundred pairs."""
     return nn.Sequential(
         RowDropout(0.3),
         nn.Linear(n_descriptors, STYLE_WIDTH),
@@ -362,5 +363,5 @@ def _style_encoder(n_descriptors: int, n_style: int) -> nn.Module:
 
 
 def count_parameters(model: nn.Module) -> int:
-    """Trained numbers; what was measured is not among them."""
+    """Count the trainable parameters; fitted buffers are not included."""
     return sum(parameter.numel() for parameter in model.parameters())

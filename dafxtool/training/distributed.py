@@ -1,13 +1,11 @@
 """Training in several processes, on several GPUs or machines, which torchrun starts.
 
-Each process takes its share of the rows of every batch, and gradients are averaged by torch's
-DistributedDataParallel, so that all of them keep the same weights. The first process alone
-validates, writes and decides when training ends. A process that is alone is a group of one, for
-which everything in here does nothing.
+Each process trains on its shard of every batch. torch's DistributedDataParallel averages the
+gradients, so that all processes have the same weights. Only the first process validates, writes and
+decides when training ends. A single process is a group of one, for which this module does nothing.
 
-Tensors go over NCCL on GPUs and over gloo on CPUs. What is decided, and what went wrong, always
-goes over gloo: the loops on the CPUs then wait for each other, but never for a GPU. Whatever fails
-in one process ends all of them.
+Tensors are sent with NCCL on GPUs and with gloo on CPUs. Decisions and errors are always sent with
+gloo: so the CPU loops wait for each other, but never for a GPU. A failure in one process ends all.
 """
 
 from __future__ import annotations
@@ -29,7 +27,7 @@ import torch.distributed as dist
 from torch import Tensor, nn
 
 from dafxtool.errors import ConfigError, ElsewhereError, TrainingError
-from dafxtool.models.base import ALL_ROWS, Shard
+from dafxtool.models.batch_shard import ALL_ROWS, Shard
 from dafxtool.utils import signals
 from dafxtool.utils.device import pick_device
 
@@ -40,41 +38,42 @@ VARIABLES = (
     *("WORLD_SIZE", "RANK", "LOCAL_RANK", "LOCAL_WORLD_SIZE"),
     *("MASTER_ADDR", "MASTER_PORT"),
 )
-# Longer than the first process takes for what it does alone: an analysis, the linear part, a
-# validation. One that ends is noticed at once, a machine that vanishes from the network after this.
+# Longer than the work of the first process alone: analysis, linear fit, validation. A process that
+# ends is noticed at once; a machine that leaves the network, only after this time.
 LONGEST_WAIT = timedelta(hours=12)
-LAST_WORD_S = 1.0
+ERROR_WAIT_S = 1.0
 LOST = re.compile(r"gloo|nccl|connection (closed|reset|refused)|broken pipe", re.IGNORECASE)
 VERDICTS = ("", "complete", "minutes", "early", "interrupted", "failed")
 
 
 @dataclass(frozen=True)
 class ProcessGroup:
-    """The processes of one training, seen from one of them.
+    """The processes of one training, as one of them uses the group.
 
-    device           where this process computes
-    n_neighbours     processes on this machine, this one among them
+    shard            rows of each batch on this process
+    device           torch device of this process
+    n_neighbours     number of processes on this machine, including this one
     """
 
-    share: Shard = ALL_ROWS
+    shard: Shard = ALL_ROWS
     device: str = "cpu"
     n_neighbours: int = 1
-    _talk: Any = field(default=None, repr=False)  # over gloo
+    _control: Any = field(default=None, repr=False)  # torch process group over gloo
 
     @property
     def size(self) -> int:
-        return self.share.size
+        return self.shard.size
 
     @property
     def first(self) -> bool:
-        """Is this the process that writes?"""
-        return self.share.number == 0
+        """Whether this is the first process, which writes."""
+        return self.shard.number == 0
 
     @contextmanager
-    def together(self) -> Iterator[None]:
-        """What all processes do, or the first alone: where it fails for one, it fails for all.
+    def all_or_none(self) -> Iterator[None]:
+        """Fail in all processes if the body fails in one of them.
 
-        The one that failed raises its error, the others an ElsewhereError.
+        The failing process raises its error, the others an ElsewhereError.
         """
         error: BaseException | None = None
         try:
@@ -87,21 +86,22 @@ class ProcessGroup:
             self._compare(error)
 
     def from_first(self, function: Callable[[], T]) -> T:
-        """What a function gives in the first process, in all of them."""
+        """Call a function in the first process and return its result in all of them."""
         values: list[Any] = [None]
-        with self.together():
+        with self.all_or_none():
             if self.first:
                 values[0] = function()
         if self.size > 1:
-            dist.broadcast_object_list(values, src=0, group=self._talk)
+            dist.broadcast_object_list(values, src=0, group=self._control)
         given: T = values[0]
         return given
 
-    def decided(self, decide: Callable[[], tuple[str, float]]) -> tuple[str, float]:
-        """One of VERDICTS and the seconds spent, as the first process decides; for all.
+    def agree(self, decide: Callable[[], tuple[str, float]]) -> tuple[str, float]:
+        """Return the first process's verdict, one of VERDICTS, and the seconds spent, in all.
 
-        decide  is called in the first process; what it raises, all raise
-        An interrupt of any process is the verdict "interrupted".
+        decide  called in the first process; all processes raise its errors
+
+        If any process is interrupted, the verdict is "interrupted".
         """
         if self.size == 1:
             verdict = decide()
@@ -119,49 +119,49 @@ class ProcessGroup:
         except Exception as caught:
             said, error = "failed", caught
         message = torch.tensor([VERDICTS.index(said), seconds], dtype=torch.float64)
-        dist.all_reduce(message, dist.ReduceOp.MAX, group=self._talk)
+        dist.all_reduce(message, dist.ReduceOp.MAX, group=self._control)
         agreed = VERDICTS[int(message[0])]
         if agreed == "failed":
             self._compare(error)
         return agreed, float(message[1])
 
     def _compare(self, error: BaseException | None) -> None:
-        """Raise what the first of those that failed has to say, if any failed."""
+        """Raise the error of the first process that failed, if any failed."""
         told: list[Any] = [None] * self.size
         mine = None if error is None else (isinstance(error, KeyboardInterrupt), str(error))
-        dist.all_gather_object(told, mine, group=self._talk)
+        dist.all_gather_object(told, mine, group=self._control)
         failed = [number for number, each in enumerate(told) if each is not None]
         if not failed:
             return
         if any(told[number][0] for number in failed):
             raise KeyboardInterrupt from error
-        if error is not None and failed[0] == self.share.number:
+        if error is not None and failed[0] == self.shard.number:
             raise error
         raise ElsewhereError(
             f"process {failed[0]} of {self.size} failed: {told[failed[0]][1]}"
         ) from error
 
     def mean(self, values: Tensor) -> Tensor:
-        """The mean of tensors over all processes."""
+        """Average a tensor over all processes."""
         if self.size > 1:
             dist.all_reduce(values)
             values = values / self.size
         return values
 
     def send(self, values: Tensor) -> None:
-        """Give all processes what the first one has, in place."""
+        """Copy the values of the first process to all, in place."""
         if self.size > 1:
             sent = values.detach().contiguous()
             dist.broadcast(sent, src=0)
             values.detach().copy_(sent)
 
     def wrapped(self, module: nn.Module) -> nn.Module:
-        """The module with the first process's values, and its gradients averaged over all."""
+        """Wrap a module so that processes share its initial values and average its gradients."""
         if self.size == 1:
             return module
         from torch.nn.parallel import DistributedDataParallel
 
-        for values in module.buffers():  # once: they stay, or follow from what all processes see
+        for values in module.buffers():  # once: later changes are the same in all processes
             self.send(values)
         devices = None if self.device == "cpu" else [torch.device(self.device)]
         options: dict[str, Any] = {"static_graph": True}  # some configurations leave parameters
@@ -177,10 +177,12 @@ _joined: list[ProcessGroup] = []  # at most one: a process belongs to one traini
 
 @contextmanager
 def joined(device: str = "auto") -> Iterator[ProcessGroup]:
-    """The processes that torchrun started, as a group, on the device asked for.
+    """Join the processes that torchrun started; without torchrun, a group of one.
 
-    Within another `joined` it is that group again. Raises ConfigError where the launch was wrong,
-    TrainingError where another process is lost.
+    device  auto, cpu or cuda
+
+    A nested call yields the same group. Raises ConfigError for a wrong launch, TrainingError if
+    another process is lost.
     """
     if _joined:
         yield _joined[0]
@@ -196,7 +198,7 @@ def joined(device: str = "auto") -> Iterator[ProcessGroup]:
         yield group
         whole = True
     except ElsewhereError:
-        _let_speak()
+        _wait_for_error()
         raise
     except KeyboardInterrupt as interrupt:
         if group.first:
@@ -206,8 +208,8 @@ def joined(device: str = "auto") -> Iterator[ProcessGroup]:
         if not (isinstance(error, dist.DistError) or LOST.search(str(error))):
             raise
         raise TrainingError(
-            f"another of the {group.size} processes has ended or cannot be reached any more: look "
-            "at what it said, fix it, and go on with --resume."
+            f"another of the {group.size} processes has ended or cannot be reached. Check its "
+            "output, fix the cause, and continue with --resume."
         ) from error
     else:
         dist.destroy_process_group()
@@ -218,10 +220,10 @@ def joined(device: str = "auto") -> Iterator[ProcessGroup]:
 
 
 def _leave() -> None:
-    """End with status 1, as after an error, without taking torch's group down.
+    """Exit with status 1 without destroying torch's process group.
 
-    Its threads may still wait for a process that has gone, and C++ aborts a process that ends
-    with such threads ("terminate called without an active exception").
+    Its threads may still wait for a lost process, and C++ aborts a process that ends with such
+    threads ("terminate called without an active exception").
     """
     for stream in (sys.stdout, sys.stderr):
         with suppress(Exception):
@@ -229,28 +231,28 @@ def _leave() -> None:
     os._exit(1)
 
 
-def _let_speak() -> None:
-    """Wait for the process that has something to say: torchrun ends all when one has ended."""
+def _wait_for_error() -> None:
+    """Let the failing process report first: torchrun ends all processes when one ends."""
     with suppress(KeyboardInterrupt):
-        time.sleep(LAST_WORD_S)
+        time.sleep(ERROR_WAIT_S)
 
 
 def _launch() -> dict[str, str] | None:
-    """What torchrun tells by the environment; None for a process that is alone."""
+    """Read torchrun's environment variables; None for a single process."""
     n_processes = os.environ.get("WORLD_SIZE") or "1"
     if n_processes == "1":
         return None
     missing = [name for name in VARIABLES if not os.environ.get(name)]
     if missing:
         raise ConfigError(
-            f"WORLD_SIZE is {n_processes}, which asks for several processes, but {missing[0]} is "
-            f"not set: start them with '{LAUNCH}', or unset WORLD_SIZE."
+            f"WORLD_SIZE is {n_processes}, but {missing[0]} is not set. Start the processes with "
+            f"'{LAUNCH}', or unset WORLD_SIZE."
         )
     launch = {name: os.environ[name] for name in VARIABLES}
     for name in VARIABLES:
         if name != "MASTER_ADDR" and not launch[name].isdigit():
             raise ConfigError(
-                f"{name} is {launch[name]!r}: it has to be a number, as '{LAUNCH}' sets it."
+                f"{name}: not a number (found {launch[name]!r}). Start with '{LAUNCH}'."
             )
     return launch
 
@@ -261,10 +263,10 @@ def _join(launch: dict[str, str], device: str) -> ProcessGroup:
     )
     try:
         chosen = _own_device(device, local, n_neighbours)
-    except ConfigError as error:  # it is the same for all on this machine, so one says it
+    except ConfigError as error:  # the same for all processes of this machine: one reports it
         if local == 0:
             raise
-        _let_speak()
+        _wait_for_error()
         raise ElsewhereError(str(error)) from error
     try:
         if chosen == "cpu":
@@ -272,40 +274,40 @@ def _join(launch: dict[str, str], device: str) -> ProcessGroup:
         else:
             torch.cuda.set_device(chosen)
             dist.init_process_group("nccl", timeout=LONGEST_WAIT, device_id=torch.device(chosen))
-        talk = dist.new_group(backend="gloo", timeout=LONGEST_WAIT)
+        control = dist.new_group(backend="gloo", timeout=LONGEST_WAIT)
     except (RuntimeError, ValueError) as error:
         reason = str(error).splitlines()[0][:120]
         raise ConfigError(
-            f"the {size} processes do not find each other at {launch['MASTER_ADDR']}:"
-            f"{launch['MASTER_PORT']} ({reason}): start all of them with '{LAUNCH}'."
+            f"{size} processes cannot connect at {launch['MASTER_ADDR']}:"
+            f"{launch['MASTER_PORT']} ({reason}). Start all of them with '{LAUNCH}'."
         ) from error
-    return ProcessGroup(Shard(number, size), chosen, n_neighbours, talk)
+    return ProcessGroup(Shard(number, size), chosen, n_neighbours, control)
 
 
 def _own_device(device: str, local: int, n_neighbours: int) -> str:
-    """Each process of a machine computes on a GPU of its own, or all on the CPU."""
+    """Choose a GPU for this process; the CPU if all use the CPU."""
     if device not in ("auto", "cpu", "cuda"):
         raise ConfigError(
-            f"device {device!r} was asked for by {n_neighbours} processes: each takes a GPU of its "
-            "own, so use --device cuda, and CUDA_VISIBLE_DEVICES to choose which."
+            f"--device {device}: {n_neighbours} processes need a GPU each. Use --device cuda, and "
+            "choose GPUs with CUDA_VISIBLE_DEVICES."
         )
     if pick_device(device) == "cpu":
         return "cpu"
     available = torch.cuda.device_count()
     if n_neighbours > available:
         raise ConfigError(
-            f"{n_neighbours} processes were started on a machine with {available} CUDA devices: "
-            f"start it with --nproc-per-node={available}, or with --device cpu."
+            f"too many processes for the CUDA devices of this machine (found {n_neighbours}, "
+            f"expected at most {available}). Use --nproc-per-node={available} or --device cpu."
         )
     return f"cuda:{local}"
 
 
 def n_own_rows(n_rows: int, group: ProcessGroup) -> int:
-    """How many rows of a batch each process has; ConfigError where they cannot be shared."""
+    """Count the rows of a batch on each process; ConfigError if it cannot be divided evenly."""
     if n_rows % group.size:
         raise ConfigError(
-            f"batches of {n_rows} segments cannot be shared by {group.size} processes: take a "
-            f"--batch-size that {group.size} divides."
+            f"batches of {n_rows} segments cannot be divided among {group.size} processes. Use a "
+            f"--batch-size that is a multiple of {group.size}."
         )
     return n_rows // group.size
 
@@ -315,8 +317,8 @@ def check_batch_norms(module: nn.Module, group: ProcessGroup) -> None:
     has_norms = any(isinstance(each, nn.modules.batchnorm._BatchNorm) for each in module.modules())
     if has_norms and group.size > 1 and group.device == "cpu":
         raise ConfigError(
-            f"the model has batch normalisation, as in the preset week6, which {group.size} CPU "
-            "processes cannot share: use one process, or CUDA devices."
+            f"batch normalisation, as in the preset week6, does not work with {group.size} CPU "
+            "processes. Use one process, or CUDA devices."
         )
 
 

@@ -1,6 +1,6 @@
-"""Spectrograms of one split as batches for training: on the device, in memory, or from the file.
+"""Load the spectrograms of one split as batches, with the labels of their rows.
 
-What the rows are labelled with, their effect and setting, goes beside them as numbers.
+The spectrograms are on the device, in memory, or in the file. Labels are effects and settings.
 """
 
 from __future__ import annotations
@@ -19,16 +19,17 @@ from dafxtool import storage
 from dafxtool.effects.effect import Effect
 from dafxtool.utils.device import free_memory
 
-MEMORY_SHARE = 0.6  # of what is free may hold the dataset
+MEMORY_SHARE = 0.6  # of free memory, used for the dataset
 
 
 @dataclass(frozen=True)
 class Targets:
-    """What rows are labelled with.
+    """Labels of rows.
 
     effect   (n,) index of the effect
-    setting  (n, n_parameters) of all effects' parameters side by side: the place in the range, from
-             -sqrt(3) to sqrt(3), so that an even draw has variance 1; NaN for other effects'
+    setting  (n, n_parameters), one column for each parameter of each effect: the normalised value,
+             scaled to -sqrt(3) to sqrt(3), so that a uniform draw has variance 1; NaN in rows of
+             other effects
     """
 
     effect: Tensor
@@ -39,7 +40,7 @@ class Targets:
 
 
 def targets_of(labels: storage.Labels) -> Targets:
-    """The targets of all rows of a file."""
+    """Convert the labels of a file to targets."""
     effects = [Effect.from_dict(effect) for effect in labels.effects]
     columns = []
     for index, effect in enumerate(effects):
@@ -56,11 +57,11 @@ def targets_of(labels: storage.Labels) -> Targets:
 class SplitLoader:
     """Spectrograms of one split, as batches of float32 on the device.
 
-    They are held on the device where they fit, else in memory, else read ahead from the file. On
-    the way to a GPU a batch is gathered and pinned by a thread and copied on a stream of its own,
-    while the one before is worked on; nothing in here waits for the GPU.
+    They are stored on the device if they fit, else in memory, else read ahead from the file. For a
+    GPU, a thread gathers and pins the next batch and copies it on a stream of its own during the
+    present step. Nothing here waits for the GPU.
 
-    n_neighbours  processes on this machine that hold the same, this one among them
+    n_neighbours  number of processes on this machine that store the same, including this one
     """
 
     def __init__(
@@ -85,17 +86,17 @@ class SplitLoader:
             self._held = self._load(reader, "cpu" if self.place == "memory" else device)
 
     def constants(self, positions: NDArray[np.int64]) -> NDArray[np.float32]:
-        """(n, 2): the mean and deviation that take each of these rows back."""
+        """Return mean and standard deviation of the standardisation of rows, (n, 2)."""
         rows = self.rows[positions]
         return np.stack([self._reader.column(name)[rows] for name in ("mean", "std")], axis=1)
 
     @property
     def n_parameters(self) -> int:
-        """Of all effects together."""
+        """Number of parameters of all effects."""
         return self._targets.setting.shape[1]
 
     def targets(self, positions: NDArray[np.int64]) -> Targets:
-        """The labels of these rows, on the device."""
+        """Return the labels of rows, on the device."""
         return self._targets[_sent(torch.from_numpy(positions), self._targets.effect.device)]
 
     def _load(self, reader: storage.Hdf5Reader, device: str) -> Tensor:
@@ -114,9 +115,9 @@ class SplitLoader:
         return len(self.rows)
 
     def batches(self, chosen: Iterator[NDArray[np.int64]]) -> Iterator[Tensor]:
-        """Batches (n, 2, n_bins, n_frames) for positions in this split, one read ahead."""
+        """Yield batches (n, 2, n_bins, n_frames) for positions in this split, reading one ahead."""
         if self.place == "device" or (self.place == "memory" and self.device == "cpu"):
-            # Nothing to wait for; a thread beside the arithmetic would only take a core from it.
+            # No reading or copying: a thread would only take a core from the computation.
             for positions in chosen:
                 yield self._gather(positions)[0].float()
             return
@@ -131,7 +132,7 @@ class SplitLoader:
                 yield self._arrived(*waiting.result())
 
     def _gather(self, positions: NDArray[np.int64]) -> tuple[Tensor, Any]:
-        """One batch as it is stored, and, where it is on its way to a GPU, when it arrives."""
+        """Gather a batch as stored, and the event of its copy to a GPU."""
         if self._held is None:
             batch = torch.from_numpy(self._reader.rows(self.rows[positions]))
         else:
@@ -142,7 +143,7 @@ class SplitLoader:
             return _sent(batch, self.device), self._copying.record_event()
 
     def _arrived(self, batch: Tensor, arrival: Any) -> Tensor:
-        """The batch, for work that comes after its copy; this thread does not wait for it."""
+        """Order later GPU work after the copy, without waiting here; convert to float32."""
         if arrival is not None:
             working = torch.cuda.current_stream(self.device)
             working.wait_event(arrival)
@@ -151,13 +152,13 @@ class SplitLoader:
 
 
 def _choose(device: str) -> None:
-    """Which GPU a thread uses, which each thread has to say for itself."""
+    """Set the GPU of this thread; CUDA stores it for each thread."""
     if device != "cpu":
         torch.cuda.set_device(device)
 
 
 def _sent(values: Tensor, device: str | torch.device) -> Tensor:
-    """The values on a device; from pinned memory, since a copy from other memory is waited for."""
+    """Copy values to a device from pinned memory, since copies from other memory block."""
     if torch.device(device).type == "cpu":
         return values
     return values.pin_memory().to(device, non_blocking=True)

@@ -1,4 +1,4 @@
-"""runs/NAME while it is being written: configuration, environment, metrics, board, checkpoints."""
+"""Write a run folder: configuration, environment, metrics, logs and checkpoints."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ METRICS = (
 
 
 def _had_a_last(best: Path) -> bool:
-    """Must there have been a last.pt beside this best.pt? The very first best has none yet."""
+    """Whether a last.pt must have existed beside this best.pt; not yet for the first one."""
     if not best.exists():
         return False
     state = read_checkpoint(best)
@@ -78,8 +78,8 @@ class RunWriter:
             trainer.restore(state)
         elif resume and not overwrite and _had_a_last(path / "checkpoints" / "best.pt"):
             raise OutputExistsError(
-                f"{path} holds a run without its last.pt, which is what --resume goes on from: "
-                "choose another --output, or replace the run with --overwrite."
+                f"{path}: cannot resume without checkpoints/last.pt. Choose another --output, or "
+                "replace the run with --overwrite."
             )
         with disk_errors(path):
             (path / "checkpoints").mkdir(parents=True, exist_ok=True)
@@ -94,7 +94,7 @@ class RunWriter:
 
     @property
     def board(self) -> Any:
-        """The TensorBoard writer, made when it is first needed: its import takes a second."""
+        """Return the TensorBoard writer, created on first use: its import takes a second."""
         if self._board is None:
             from torch.utils.tensorboard import SummaryWriter
 
@@ -105,7 +105,7 @@ class RunWriter:
         return self._board
 
     def _keep_metrics_until(self, step: int) -> None:
-        """Rows after the checkpoint will be made again."""
+        """Delete the rows after the checkpoint, which will be computed again."""
         path = self.path / "metrics.csv"
         rows = list(read_metrics(path)) if step >= 0 and path.exists() else []
         with (
@@ -119,7 +119,7 @@ class RunWriter:
     def log(
         self, trainer: Trainer, epoch: float, figures: dict[str, float], validated: bool
     ) -> None:
-        """One row of metrics.csv, and the same to TensorBoard."""
+        """Append a row to metrics.csv and log it to TensorBoard and W&B."""
         row: dict[str, Any] = {
             "step": trainer.step_number,
             "epoch": round(epoch, 4),
@@ -164,7 +164,7 @@ class RunWriter:
         save_checkpoint(self.path / "checkpoints" / "best.pt", state)
 
     def close(self) -> None:
-        """Ends the board; DiskError where the disk did not take all of it."""
+        """Close the TensorBoard log; DiskError if the disk is full."""
         if self._board is not None:
             with disk_errors(self.path):
                 self._board.close()
@@ -211,7 +211,7 @@ def _is_row(row: dict[Any, Any]) -> bool:
 
 
 def environment(trainer: Trainer) -> dict[str, str]:
-    """What a run was made with and on."""
+    """Describe versions, device and command of a training."""
     device = trainer.device
     return {
         "dafxtool": __version__,

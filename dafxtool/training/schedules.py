@@ -1,4 +1,4 @@
-"""Learning rate, KL weight, batch order."""
+"""Schedules of learning rate and KL weight, and the order of batches."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from dafxtool.config import TrainingConfig
 
 
 def beta_at(step: int, config: TrainingConfig) -> float:
-    """The KL's weight at a step.
+    """Return the weight of the KL term at a step.
 
     constant: beta; linear: from 0 to beta in annealing_steps, then beta (Bowman et al. 2016,
     arXiv:1511.06349); cyclical: in each cycle a rise over its first half, then beta (Fu et al.
@@ -26,7 +26,9 @@ def beta_at(step: int, config: TrainingConfig) -> float:
 
 
 def learning_rate_at(step: int, done: float, config: TrainingConfig) -> float:
-    """The learning rate at a step, when the share `done` (0 to 1) of training is over.
+    """Return the learning rate at a step.
+
+    done  completed fraction of training, 0 to 1
 
     A linear warm-up, then constant, or half a cosine down to a hundredth (Loshchilov & Hutter
     2017, arXiv:1608.03983).
@@ -38,7 +40,7 @@ def learning_rate_at(step: int, done: float, config: TrainingConfig) -> float:
 
 
 def data_order(n_rows: int, config: TrainingConfig, first_step: int) -> Iterator[NDArray[np.int64]]:
-    """Positions of each step's batch from first_step on: every epoch a new permutation."""
+    """Yield the positions of each batch from first_step on, permuted in every epoch."""
     size = min(config.batch_size, n_rows)
     per_epoch = n_rows // size
     for step in range(first_step, config.max_steps):

@@ -1,7 +1,7 @@
-"""What a run shows while it trains: pictures and sounds for TensorBoard, and so for W&B.
+"""Log images and audio of validation segments to TensorBoard and W&B.
 
-At each validation a few segments of the validation split are encoded and decoded, drawn as a sheet
-beside the originals, and inverted to sound. The originals' sound is written once.
+At each validation a few segments are encoded, decoded, drawn beside the originals, and inverted to
+audio. The audio of the originals is logged once.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ N_EXAMPLES = 2
 
 
 class TensorBoardCallback:
-    """An observer for `train` that writes pictures and sounds."""
+    """Callback of `train` that logs images and audio."""
 
     def __init__(self) -> None:
         self._originals_written = False
@@ -45,24 +45,24 @@ class TensorBoardCallback:
         made = linear_magnitude(decoded.cpu().numpy(), constants, config)
         for number in range(len(chosen)):
             sheet = _sheet(original[number], made[number], config)
-            picture = render_rgb(sheet)
+            image = render_rgb(sheet)
             name = f"reconstruction/{number + 1}"
-            folder.add_image(name, picture, trainer.step_number)
-            self._sounds(trainer, folder, number, original[number, 1], made[number, 1])
+            folder.add_image(name, image, trainer.step_number)
+            self._log_audio(trainer, folder, number, original[number, 1], made[number, 1])
         self._originals_written = True
 
-    def _sounds(
+    def _log_audio(
         self, trainer: Trainer, folder: RunWriter, number: int, original: Any, made: Any
     ) -> None:
-        """The wet channel as sound; its phase is found, since no audio is at hand here."""
+        """Log the wet channel as audio, with a retrieved phase: only magnitudes are stored here."""
         config = trainer.configuration.spectrogram
         name, rate, step = f"wet/{number + 1}", config.sample_rate, trainer.step_number
         if not self._originals_written:
-            sound = invert(original, config, config.n_samples).audio
-            folder.add_audio(f"{name}/original", sound, step, rate)
-        sound = invert(made, config, config.n_samples, consistent=False).audio
-        sound = np.clip(sound, -1.0, 1.0)
-        folder.add_audio(f"{name}/reconstruction", sound, step, rate)
+            audio = invert(original, config, config.n_samples).audio
+            folder.add_audio(f"{name}/original", audio, step, rate)
+        audio = invert(made, config, config.n_samples, consistent=False).audio
+        audio = np.clip(audio, -1.0, 1.0)
+        folder.add_audio(f"{name}/reconstruction", audio, step, rate)
 
 
 def _sheet(original: Any, made: Any, config: Any) -> Sheet:
@@ -99,7 +99,7 @@ def scalar_log(
 
 
 def draw_training(path: Path, run: Path, overwrite: bool = False) -> None:
-    """The curves of a run's metrics.csv."""
+    """Draw the curves of the metrics.csv of a run."""
     rows = list(read_metrics(run / "metrics.csv"))
     names = {"loss": "loss", "dry_error": "MSE, dry", "wet_error": "MSE, wet", "kl": "KL in nats"}
     quantities = {

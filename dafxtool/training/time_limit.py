@@ -1,4 +1,4 @@
-"""Keep a training within its limit of wall time."""
+"""Limit the wall time of a training."""
 
 from __future__ import annotations
 

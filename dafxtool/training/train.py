@@ -1,8 +1,7 @@
 """Train a model on a spectrograms file.
 
-The loop knows nothing of audio. What a step sees depends on (seed, step) alone: the order of the
-data on (seed, epoch), the noise of the posterior on (seed, step). So a run that was killed goes on
-along the very curve that it would have taken, from its last checkpoint, with nothing else kept.
+Data order depends only on (seed, epoch), the noise of the posterior only on (seed, step). So a
+resumed run continues with the same losses as an uninterrupted one, from its last checkpoint alone.
 """
 
 from __future__ import annotations
@@ -43,7 +42,7 @@ Callback = Callable[[Trainer, RunWriter, SplitLoader], None]
 
 @dataclass(frozen=True, repr=False)
 class TrainingResult(notebook.Displayed):
-    """How a training ended; errors are mean squared errors in standardised units."""
+    """Result of a training. Errors are mean squared errors in standardised units."""
 
     run: Path
     steps: int
@@ -55,7 +54,7 @@ class TrainingResult(notebook.Displayed):
     ended: str  # complete, minutes, early, or interrupted
     device: str
     warnings: list[str] = field(default_factory=list)
-    is_kept: bool = True  # is there a model to use, and to continue from?
+    is_kept: bool = True  # whether there is a checkpoint
 
     def __repr__(self) -> str:
         errors = [f"{side} error {self.validation[key]:.4f}" for side, key in self._errors()]
@@ -90,28 +89,28 @@ def train(
     device: str = "auto",
     resume: bool = False,
     overwrite: bool = False,
-    observers: tuple[Callback, ...] = (),
+    callbacks: tuple[Callback, ...] = (),
     progress: Progress = SILENT,
     started: float | None = None,
     wandb_log: WandbLog | None = None,
 ) -> TrainingResult:
     """Train into the folder `run`.
 
-    configuration  its analysis is replaced by the one of the spectrograms file
-    observers      called after each validation with the trainer, the run's folder and the rows of
-                   the validation split
-    wandb_log      gets what TensorBoard gets
+    configuration  its analysis is replaced by that of the spectrograms file
+    callbacks      called after each validation with the trainer, the run's writer and the loader
+                   of the validation split
+    wandb_log      receives the same data as TensorBoard
     started        time.monotonic() from which max_minutes counts; None takes now
 
-    Where torchrun started several processes all of them have to call it; the first one alone writes
-    and tells its progress. Raises InputError, FormatError, OutputExistsError, ConfigError,
-    TrainingError (the loss is not finite, or another process is lost).
+    With torchrun, every process has to call it. Only the first writes and shows progress. Raises
+    InputError, FormatError, OutputExistsError, ConfigError, and TrainingError if the loss is not
+    finite or another process is lost.
     """
     started = time.monotonic() if started is None else started
     with joined(device) as group, ExitStack() as opened:
         progress = progress if group.first else SILENT
         folder = validation = None
-        with group.together():
+        with group.all_or_none():
             reader = opened.enter_context(storage.Hdf5Reader(spectrograms, storage.SPECTROGRAMS))
             configuration, shape = _configured(configuration, reader)
             training_rows = _rows(reader, ("train",))
@@ -147,22 +146,22 @@ def train(
                 for note in validation_note(reader.labels):
                     progress.message(note)
         limit = TimeLimit(configuration.training.max_minutes, started, trainer.seconds)
-        keeper = _TrainingLoop(trainer, folder, training, validation, observers, progress, limit)
-        return _fit(trainer, training, keeper, run)
+        loop = _TrainingLoop(trainer, folder, training, validation, callbacks, progress, limit)
+        return _fit(trainer, training, loop, run)
 
 
 def _configured(
     configuration: Configuration, reader: storage.Hdf5Reader
 ) -> tuple[Configuration, tuple[int, ...]]:
-    """The configuration with the analysis of the file, and the shape of its spectrograms."""
+    """Return the configuration with the analysis of the file, and the shape of spectrograms."""
     analysis = SpectrogramConfig(**reader.configuration["spectrogram"])
     shape = (2, analysis.n_bins, analysis.n_frames)
     if reader.row_shape != shape:
         raise FormatError(
-            f"{reader.path} has rows of {reader.row_shape}, its configuration says {shape}: make "
-            "it again."
+            f"{reader.path}: rows do not match its configuration (found {reader.row_shape}, "
+            f"expected {shape}). Run 'dafxtool spectrogram' again."
         )
-    # Recordings are later read as those of the pairs were: level, channel, threshold.
+    # Later recordings are read like those of the pairs: level, channel, threshold.
     segments = reader.configuration.get("pairs", {}).get("segments", {})
     configuration = presets.override(configuration, {"segments": segments})
     return presets.with_segments_of(
@@ -171,37 +170,36 @@ def _configured(
 
 
 def _rows(reader: storage.Hdf5Reader, preferred: tuple[str, ...]) -> NDArray[np.int64]:
-    """Rows of the first of these splits that has any."""
+    """Return the rows of the first of these splits that is not empty."""
     for split in preferred:
         rows = reader.labels.rows_of((split,))
         if len(rows):
             return rows
     raise InputError(
-        f"{reader.path} has no rows of the split {preferred[0]!r}: render with other shares."
+        f"{reader.path}: the split {preferred[0]!r} is empty. Render with other --validation and "
+        "--test fractions."
     )
 
 
-def _fit(
-    trainer: Trainer, training: SplitLoader, keeper: _TrainingLoop, run: Path
-) -> TrainingResult:
-    """Step after step, until the first process says that it is enough."""
+def _fit(trainer: Trainer, training: SplitLoader, loop: _TrainingLoop, run: Path) -> TrainingResult:
+    """Run training steps until the first process ends training."""
     group, config = trainer.group, trainer.config
     size = min(config.batch_size, len(training))
-    finished = group.from_first(keeper.finished)
-    ended = "complete" if finished else _set_up(trainer, training, keeper, size)
+    finished = group.from_first(loop.finished)
+    ended = "complete" if finished else _set_up(trainer, training, loop, size)
     first_step, first_seconds = trainer.step_number, trainer.seconds
     steps_left = iter(()) if ended else data_order(len(training), config, first_step)
     order, same_order = itertools.tee(steps_left)
     try:
-        with signals.deferred():  # to the end of a step, with all that belongs to it
-            shares = (group.share.of(positions) for positions in order)
-            for batch, positions in zip(training.batches(shares), same_order, strict=False):
-                keeper.whole = False
+        with signals.deferred():  # until the end of a step, with logs and checkpoints
+            shards = (group.shard.of(positions) for positions in order)
+            for batch, positions in zip(training.batches(shards), same_order, strict=False):
+                loop.is_consistent = False
                 targets = training.targets(positions)
                 trainer.pending.append(trainer.step(batch, targets, positions))
-                ended, trainer.seconds = group.decided(keeper.after_step)
+                ended, trainer.seconds = group.agree(loop.after_step)
                 if trainer.step_number % config.validate_every == 0:
-                    trainer.share_change()
+                    trainer.send_change()
                 if not group.first:
                     trainer.pending = []
                 if ended:
@@ -209,49 +207,49 @@ def _fit(
     except KeyboardInterrupt:
         ended = "interrupted"
     ended = ended or "complete"
-    with group.together():
-        keeper.close(changed=not finished)
+    with group.all_or_none():
+        loop.close(changed=not finished)
     steps, spent = trainer.step_number - first_step, trainer.seconds - first_seconds
     return TrainingResult(
         run=run,
         steps=trainer.step_number,
-        epochs=trainer.step_number / keeper.n_epoch,
-        seconds=trainer.seconds if finished else keeper.limit.seconds,
+        epochs=trainer.step_number / loop.n_epoch,
+        seconds=trainer.seconds if finished else loop.limit.seconds,
         segments_per_second=steps * size / max(spent, 1e-9),
         best_step=trainer.best_step,
         validation=trainer.validation,
         ended=ended,
         device=trainer.device,
         warnings=_warnings(trainer, ended),
-        is_kept=keeper.has_checkpoint(),
+        is_kept=loop.has_checkpoint(),
     )
 
 
-def _set_up(trainer: Trainer, training: SplitLoader, keeper: _TrainingLoop, size: int) -> str:
-    """Do what comes before the first step. Return how training ends here, "" where it goes on."""
+def _set_up(trainer: Trainer, training: SplitLoader, loop: _TrainingLoop, size: int) -> str:
+    """Prepare the first step. Return how training ends here, "" if it continues."""
     group = trainer.group
-    # An interrupt of one of several processes waits for the first step, which all of them end.
+    # With several processes an interrupt waits for the first step, which all of them complete.
     waiting = signals.deferred() if group.size > 1 else nullcontext()
     try:
         with waiting:
-            with group.together():
-                keeper.begin(training)
-            keeper.whole = False  # compiling tries the networks on zeros
-            trainer.compile(n_own_rows(size, group), keeper.progress)
-            trainer.spread()
+            with group.all_or_none():
+                loop.begin(training)
+            loop.is_consistent = False  # compiling tries the networks on zeros
+            trainer.compile(n_own_rows(size, group), loop.progress)
+            trainer.synchronise()
             # The clocks of several processes differ.
-            trainer.describe(training, *([keeper.limit.is_over] if group.size == 1 else []))
-            keeper.whole = True
+            trainer.describe(training, *([loop.limit.is_over] if group.size == 1 else []))
+            loop.is_consistent = True
     except KeyboardInterrupt:
         if group.size > 1:
             raise
         return "interrupted"
-    is_over, trainer.seconds, trainer.setup_seconds = group.from_first(keeper.begin_steps)
+    is_over, trainer.seconds, trainer.setup_seconds = group.from_first(loop.begin_steps)
     return "minutes" if is_over else ""
 
 
 def _warnings(trainer: Trainer, ended: str) -> list[str]:
-    """Return what a user should know of a training that was hardly one."""
+    """Return warnings for a training with too few steps."""
     config, steps = trainer.config, trainer.step_number
     if ended == "minutes" and not steps:
         setup = f"{trainer.setup_seconds / 60:.2g} of {config.max_minutes:g} minutes"
@@ -271,11 +269,11 @@ def _warnings(trainer: Trainer, ended: str) -> list[str]:
 
 
 class _TrainingLoop:
-    """What comes with a step in the process that writes: log, validation, checkpoints, the end.
+    """Log, validate, save checkpoints and end training, in the process that writes.
 
-    In other processes there is no folder, and nothing of this happens.
+    Other processes have no folder and do none of this.
 
-    whole  the state is that of the end of a step: a second Ctrl-C may come in the middle of one
+    is_consistent  whether the state is that of the end of a step. A second Ctrl-C may interrupt one
     """
 
     def __init__(
@@ -284,50 +282,50 @@ class _TrainingLoop:
         folder: RunWriter | None,
         training: SplitLoader,
         validation: SplitLoader | None,
-        observers: tuple[Callback, ...],
+        callbacks: tuple[Callback, ...],
         progress: Progress,
         limit: TimeLimit,
     ) -> None:
         self.trainer, self.config, self.folder = trainer, trainer.config, folder
         self.training, self.validation = training, validation
-        self.observers, self.progress = observers, progress
+        self.callbacks, self.progress = callbacks, progress
         self.n_epoch = len(training) // min(self.config.batch_size, len(training))
         self.limit = limit
-        self.whole = True
+        self.is_consistent = True
         self._saved = time.monotonic()
         self._shown_step = trainer.step_number
 
     def finished(self) -> bool:
-        """Was the run complete before?"""
+        """Whether the run was complete before."""
         return self.trainer.done() >= 1 or self._stale()
 
     def _stale(self) -> bool:
         return bool(self.config.patience and self.trainer.stale >= self.config.patience)
 
     def begin(self, training: SplitLoader) -> None:
-        """Measure the linear part, and validate what training starts from."""
+        """Fit the linear part, and validate the initial model."""
         if self.folder is None:
             return
         trainer = self.trainer
-        # With a limit of time nobody knows how many steps there will be.
+        # With a time limit the number of steps is unknown.
         n_steps = None if self.config.max_minutes else self.config.max_steps
         self.progress.start("training", n_steps, "step", done=trainer.step_number)
         if not trainer.prepared:
-            self.whole = False
+            self.is_consistent = False
             trainer.prepare(training, self.progress, self.limit.is_over)
             began = time.monotonic()
             self._validate()
             self.limit.count_closing(time.monotonic() - began)
             trainer.seconds = self.limit.seconds
-            with signals.deferred():  # what took minutes is kept
+            with signals.deferred():  # save the result of minutes of fitting
                 self.folder.log(trainer, 0.0, {}, validated=True)
                 _save_last(trainer, self.folder)
-                self.whole = True
+                self.is_consistent = True
             if trainer.group.size == 1:
                 signals.check()
 
     def begin_steps(self) -> tuple[bool, float, float]:
-        """Return whether the time is over, the seconds until now, and those of all setups."""
+        """Return whether the time limit is reached, the seconds so far, and those of all setups."""
         limit, trainer = self.limit, self.trainer
         seconds = limit.seconds
         is_over = not limit.has_time_for_step()
@@ -335,7 +333,7 @@ class _TrainingLoop:
         return is_over, seconds, trainer.setup_seconds + seconds - limit.seconds_before
 
     def after_step(self) -> tuple[str, float]:
-        """How training ends here, "" where it goes on, and the seconds that it took."""
+        """Return how training ends here, "" if it continues, and the seconds so far."""
         assert self.folder is not None
         trainer, config, step = self.trainer, self.config, self.trainer.step_number
         self.limit.end_step()
@@ -347,7 +345,7 @@ class _TrainingLoop:
             _check_finite(trainer.pending, step)
         if validate or step % config.log_every == 0:
             self._log(validate)
-        self.whole = True
+        self.is_consistent = True
         now = time.monotonic()
         if step % config.checkpoint_every == 0 or now - self._saved > config.checkpoint_seconds:
             _save_last(trainer, self.folder)
@@ -367,11 +365,11 @@ class _TrainingLoop:
         if validate:
             self._validate()
         self.folder.log(trainer, step / self.n_epoch, figures, validate)
-        trainer.pending, self.whole = [], True
+        trainer.pending, self.is_consistent = [], True
         if validate:
             with trainer.uncompiled(), disk_errors(self.folder.path):
-                for observe in self.observers:
-                    observe(trainer, self.folder, self.validation)
+                for callback in self.callbacks:
+                    callback(trainer, self.folder, self.validation)
         shown: dict[str, Any] = {"loss": figures["loss"], "wet": figures["wet_error"]}
         if trainer.config.max_minutes:
             shown["minutes"] = f"{trainer.seconds / 60:.1f} of {trainer.config.max_minutes:g}"
@@ -381,45 +379,45 @@ class _TrainingLoop:
     def _validate(self) -> None:
         assert self.folder is not None and self.validation is not None
         self.trainer.fit_change(self.training)
-        _judge(self.trainer, self.folder, self.trainer.validate(self.validation))
+        _update_best(self.trainer, self.folder, self.trainer.validate(self.validation))
 
     def has_checkpoint(self) -> bool:
-        """Return whether there is something to resume from."""
+        """Return whether there is a checkpoint to resume from."""
         return self.folder is None or (self.folder.path / "checkpoints" / "last.pt").exists()
 
     def close(self, changed: bool) -> None:
-        """Keep the state where it is one."""
+        """Save the state if it is consistent, and close the run."""
         if self.folder is None:
             return
-        if changed and self.whole:
+        if changed and self.is_consistent:
             _save_last(self.trainer, self.folder)
-        if self.whole and not (self.folder.path / "checkpoints" / "best.pt").exists():
+        if self.is_consistent and not (self.folder.path / "checkpoints" / "best.pt").exists():
             self.folder.save_best(self.trainer)
         self.folder.close()
         self.progress.finish()
 
 
 def _save_last(trainer: Trainer, folder: RunWriter) -> None:
-    """Keep the state, unless it holds numbers that are none: then the one before is kept."""
+    """Save the checkpoint unless it contains NaN or infinity."""
     _check_finite(trainer.pending, trainer.step_number)
     weights = [parameter.isfinite().all() for parameter in trainer.model.parameters()]
     if not bool(torch.stack(weights).all()):
         raise TrainingError(
-            f"the weights are not finite after step {trainer.step_number}: resume from the last "
+            f"weights are not finite after step {trainer.step_number}. Resume from the last "
             "checkpoint with a lower --learning-rate or with --gradient-clip 1."
         )
     folder.save_last(trainer)
 
 
 def _check_finite(pending: list[Tensor], step: int) -> None:
-    """Stop before a checkpoint is overwritten by numbers that are none."""
+    """Raise TrainingError if a loss is NaN or infinite, before a checkpoint is overwritten."""
     if not pending:
         return
     finite = torch.isfinite(torch.stack(pending)[:, 0])
     if not bool(finite.all()):
         at = step - len(pending) + int(torch.nonzero(~finite)[0, 0]) + 1
         raise TrainingError(
-            f"the loss is not finite at step {at}: resume from the last checkpoint with a lower "
+            f"the loss is not finite at step {at}. Resume from the last checkpoint with a lower "
             "--learning-rate or with --gradient-clip 1."
         )
 
@@ -429,11 +427,11 @@ def _figures(pending: list[Tensor]) -> dict[str, float]:
     return dict(zip(names, torch.stack(pending).mean(dim=0).tolist(), strict=True))
 
 
-def _judge(trainer: Trainer, folder: RunWriter, validation: dict[str, float]) -> None:
-    """Keep the best model; count the validations since."""
+def _update_best(trainer: Trainer, folder: RunWriter, validation: dict[str, float]) -> None:
+    """Save the best model, and count the validations since then."""
     if not math.isfinite(validation["loss"]):
         raise TrainingError(
-            f"the validation loss is not finite at step {trainer.step_number}: lower the "
+            f"the validation loss is not finite at step {trainer.step_number}. Use a lower "
             "--learning-rate."
         )
     trainer.validation = validation

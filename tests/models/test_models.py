@@ -7,7 +7,6 @@ import torch
 from dafxtool.config import ModelConfig
 from dafxtool.errors import ConfigError
 from dafxtool.latents.interpolate import lerp, slerp
-from dafxtool.models.base import kl_to_standard_normal, squared_error
 from dafxtool.models.convolutional import halved
 from dafxtool.models.factory import build_model
 from dafxtool.models.linear_basis import (
@@ -16,7 +15,8 @@ from dafxtool.models.linear_basis import (
     fit_linear_basis,
     split_frames,
 )
-from dafxtool.models.residual import HIDDEN_SHARE, ResidualVAE
+from dafxtool.models.losses import kl_to_standard_normal, squared_error
+from dafxtool.models.residual import DROPPED_SHARE, ResidualVAE
 from dafxtool.presets import PRESETS
 
 SMALL = ModelConfig(channels=(8, 16), n_latent=5, n_effect=2, n_style=1, n_components=6)
@@ -258,8 +258,8 @@ def test_without_change_only_content_and_style_remain():
     assert torch.equal(model.without_change(mean)[:, :30], mean[:, :30])
     assert torch.equal(model.without_change(mean)[:, 36:], mean[:, 36:])
     torch.manual_seed(0)
-    hidden = (model.hide(torch.ones(2000, 40))[:, 30:36] == 0).all(dim=1)
-    assert float(hidden.float().mean()) == pytest.approx(HIDDEN_SHARE, abs=0.05)
+    hidden = (model.drop_change(torch.ones(2000, 40))[:, 30:36] == 0).all(dim=1)
+    assert float(hidden.float().mean()) == pytest.approx(DROPPED_SHARE, abs=0.05)
 
 
 def test_descriptors_that_are_known_beforehand_change_nothing():

@@ -19,7 +19,7 @@ from torch import nn
 
 from dafxtool import presets
 from dafxtool.errors import ConfigError, ElsewhereError
-from dafxtool.models.base import Shard
+from dafxtool.models.batch_shard import Shard
 from dafxtool.models.checkpoint import read_checkpoint
 from dafxtool.models.factory import build_model
 from dafxtool.training import distributed
@@ -88,7 +88,7 @@ with joined("cpu"):
     result = train(data, folder / "minutes", minutes, "cpu")
     seen["minutes"] = [result.ended, result.steps]
     try:
-        train(data, folder / "failing", ENDLESS, "cpu", observers=(full_disk,))
+        train(data, folder / "failing", ENDLESS, "cpu", callbacks=(full_disk,))
     except Exception as error:
         seen["error"] = [type(error).__name__, str(error)]
 Path({seen!r} + rank + ".json").write_text(json.dumps(seen))
@@ -277,12 +277,14 @@ def test_a_share_of_a_batch_is_its_part():
     parts = [Shard(number, 3).of(rows) for number in range(3)]
     np.testing.assert_array_equal(np.concatenate(parts), rows)
     assert {len(part) for part in parts} == {4}
-    with pytest.raises(ConfigError, match="batches of 10 segments cannot be shared by 3 processes"):
+    with pytest.raises(
+        ConfigError, match="batches of 10 segments cannot be divided among 3 processes"
+    ):
         n_own_rows(10, ProcessGroup(Shard(0, 3)))
 
 
 def test_dropout_hangs_on_the_place_in_the_batch():
-    from dafxtool.models.base import RowDropout
+    from dafxtool.models.batch_shard import RowDropout
 
     dropout, whole = RowDropout(0.5), torch.randn(6, 50)
     torch.manual_seed(1)
@@ -290,9 +292,9 @@ def test_dropout_hangs_on_the_place_in_the_batch():
     torch.manual_seed(1)
     assert torch.equal(wanted, nn.Dropout(0.5)(whole))
     for number in range(3):
-        dropout.share = Shard(number, 3)
+        dropout.shard = Shard(number, 3)
         torch.manual_seed(1)
-        assert torch.equal(dropout(dropout.share.of(whole)), dropout.share.of(wanted))
+        assert torch.equal(dropout(dropout.shard.of(whole)), dropout.shard.of(wanted))
 
 
 LAUNCHED = {

@@ -23,7 +23,7 @@ def watched_run(spectrograms_file, tmp_path_factory):
         run,
         with_training(max_steps=8),
         "cpu",
-        observers=(TensorBoardCallback(),),
+        callbacks=(TensorBoardCallback(),),
     )
     return run
 

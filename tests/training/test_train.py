@@ -85,7 +85,7 @@ def test_an_interrupted_run_goes_on_along_the_very_same_curve(
         if trainer.step_number == 8:
             raise KeyboardInterrupt
 
-    first = train(spectrograms_file, run, CONFIGURATION, "cpu", observers=(interrupt,))
+    first = train(spectrograms_file, run, CONFIGURATION, "cpu", callbacks=(interrupt,))
     assert (first.ended, first.steps) == ("interrupted", 8)
     assert load_run(run, "cpu", "last").step == 8  # usable as it is
     second = train(spectrograms_file, run, CONFIGURATION, "cpu", resume=True)
@@ -152,7 +152,7 @@ def test_early_stopping_counts_validations_without_improvement(spectrograms_file
             trainer.stale = 0
 
     result = train(
-        spectrograms_file, tmp_path / "run", configuration, "cpu", observers=(never_better,)
+        spectrograms_file, tmp_path / "run", configuration, "cpu", callbacks=(never_better,)
     )
     assert (result.ended, result.steps) == ("early", 3 * configuration.training.validate_every)
 
@@ -288,7 +288,7 @@ def test_the_style_is_fitted_to_all_rows_whose_descriptors_are_computed_once(
 ):
     described = []
     original = ResidualVAE.describe
-    monkeypatch.setattr("dafxtool.training.trainer.PRINCIPAL_ROWS", 4)
+    monkeypatch.setattr("dafxtool.training.trainer.LINEAR_ROWS", 4)
     monkeypatch.setattr(
         ResidualVAE, "describe", lambda self, x: described.append(len(x)) or original(self, x)
     )
