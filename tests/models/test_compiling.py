@@ -91,10 +91,8 @@ def test_training_goes_on_where_compiling_fails(spectrograms_file, tmp_path, mon
     made = with_training(compile="always")
     train(spectrograms_file, runs[1], made, "cpu", progress=told)
     failures = [line for line in told.lines if "failed" in line]
-    assert failures == [
-        "compiling failed (no working compiler found): training goes on without, only slower; "
-        "--no-compile leaves this out"
-    ]
+    assert len(failures) == 1
+    assert "(no working compiler found)" in failures[0] and "--no-compile" in failures[0]
     states = [
         torch.load(run / "checkpoints" / "last.pt", weights_only=True)["weights"] for run in runs
     ]

@@ -308,9 +308,9 @@ def test_the_cosine_basis_is_orthonormal_and_scipys():
     torch.testing.assert_close(basis @ signal, wanted, atol=1e-5, rtol=0)
 
 
-def test_more_latents_than_there_is_to_tell_is_an_error():
+def test_more_latents_than_coefficients_are_an_error():
     config = ModelConfig(channels=(8,), n_latent=500, n_effect=10, n_style=0, n_components=9)
-    with pytest.raises(ConfigError, match="500 latents are more than"):
+    with pytest.raises(ConfigError, match="found 500"):
         build_model(config, (2, 9, 8))
 
 

@@ -144,7 +144,7 @@ def test_two_processes_end_where_one_does(both, spectrograms_file, tmp_path):
         )
 
 
-def test_two_processes_share_what_labels_teach_along_the_way(both, spectrograms_file, tmp_path):
+def test_two_processes_train_the_same_style_from_labels(both, spectrograms_file, tmp_path):
     """Where no style was fitted to them before; the labels are those of the whole batch."""
     train(spectrograms_file, tmp_path / "run", LABELS_ALONG, "cpu")
     names = ("step", "loss", "dry_error", "wet_error", "kl")
@@ -159,10 +159,7 @@ def test_two_processes_share_what_labels_teach_along_the_way(both, spectrograms_
 def test_batch_norms_of_several_cpu_processes_are_refused_by_the_first(both):
     first, second = (seen["convolutional"] for seen in both[1])
     assert first[0] == "ConfigError" and second[0] == "ElsewhereError"
-    assert first[1] == (
-        "the model has batch normalisation, as in the preset week6, which 2 CPU processes cannot "
-        "share: use one process, or CUDA devices."
-    )
+    assert "batch normalisation" in first[1] and "2 CPU processes" in first[1]
     assert not (both[0] / "convolutional").exists()
 
 
@@ -272,7 +269,7 @@ def test_an_interrupt_of_one_process_ends_both_after_the_same_step(spectrograms_
     assert step >= int(rows[-1]["step"])
 
 
-def test_a_share_of_a_batch_is_its_part():
+def test_a_shard_of_a_batch_is_its_part():
     rows = np.arange(12)
     parts = [Shard(number, 3).of(rows) for number in range(3)]
     np.testing.assert_array_equal(np.concatenate(parts), rows)
@@ -283,7 +280,7 @@ def test_a_share_of_a_batch_is_its_part():
         n_own_rows(10, ProcessGroup(Shard(0, 3)))
 
 
-def test_dropout_hangs_on_the_place_in_the_batch():
+def test_dropout_depends_on_the_row_in_the_complete_batch():
     from dafxtool.models.batch_shard import RowDropout
 
     dropout, whole = RowDropout(0.5), torch.randn(6, 50)
@@ -304,15 +301,15 @@ LAUNCHED = {
 
 
 @pytest.mark.parametrize(
-    ("changed", "device", "told"),
+    ("changed", "device", "pattern"),
     [
-        ({"MASTER_ADDR": None}, "cpu", "MASTER_ADDR is not set: start them with 'torchrun"),
-        ({"RANK": "first"}, "cpu", "RANK is 'first': it has to be a number"),
-        ({}, "cuda:1", "each takes a GPU of its own"),
-        ({}, "cuda", "2 processes were started on a machine with 1 CUDA devices"),
+        ({"MASTER_ADDR": None}, "cpu", "MASTER_ADDR is not set"),
+        ({"RANK": "first"}, "cpu", "RANK: .*found 'first'"),
+        ({}, "cuda:1", "--device cuda"),
+        ({}, "cuda", "--nproc-per-node=1"),
     ],
 )
-def test_a_wrong_launch_is_one_sentence(changed, device, told, monkeypatch):
+def test_a_wrong_launch_is_a_config_error(changed, device, pattern, monkeypatch):
     for name, value in {**LAUNCHED, **changed}.items():
         if value is None:
             monkeypatch.delenv(name, raising=False)
@@ -320,14 +317,14 @@ def test_a_wrong_launch_is_one_sentence(changed, device, told, monkeypatch):
             monkeypatch.setenv(name, value)
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
-    with pytest.raises(ConfigError, match=told), joined(device):
+    with pytest.raises(ConfigError, match=pattern), joined(device):
         pass
 
 
-def test_a_wrong_launch_is_told_once_on_a_machine(monkeypatch):
+def test_a_wrong_launch_is_reported_once_on_a_machine(monkeypatch):
     for name, value in {**LAUNCHED, "RANK": "1", "LOCAL_RANK": "1"}.items():
         monkeypatch.setenv(name, value)
-    monkeypatch.setattr(distributed, "LAST_WORD_S", 0.0)
+    monkeypatch.setattr(distributed, "ERROR_WAIT_S", 0.0)
     with pytest.raises(ElsewhereError), joined("cuda:1"):
         pass
 
