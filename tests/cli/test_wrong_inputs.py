@@ -138,7 +138,7 @@ def test_invalid_options_are_usage_errors(fail, tmp_path, monkeypatch, arguments
         (("embed", "{pairs}", "--run", "{wrong}/damaged-run"), "no checkpoint that can be read"),
         (("embed", "{pairs}", "--run", "{pairs}"), "no checkpoint that can be read"),
         (("embed", "{longer}", "--run", "{run}"), "render with the run's preset"),
-        (("embed", "{pairs}"), "dafxtool train"),
+        (("embed", "{pairs}"), "the run pretrained"),
         (("reconstruct", "{pairs}", "--run", "{run}", "--row", 999), "row 999 does not exist"),
         (("reconstruct", "{spectrograms}", "--run", "{run}"), "holds spectrograms, not pairs"),
         (("reconstruct", "{longer}", "--run", "{run}"), "render with the run's preset"),
