@@ -158,8 +158,7 @@ def in_memory(run: Run, sound: NDArray[np.float32]) -> NDArray[np.float32]:
 def spectrogram_batches(run: Run, sound: NDArray[np.float32]) -> list[torch.Tensor]:
     config = run.spectrogram_config
     return [
-        analyse_to_tensor(each, config, run.mean, run.deviation, run.device)[0]
-        for each in batches(sound)
+        analyse_to_tensor(each, config, run.mean, run.std, run.device)[0] for each in batches(sound)
     ]
 
 
@@ -183,7 +182,7 @@ def plain(run: Run, sound: NDArray[np.float32]) -> NDArray[np.float32]:
             window,
             return_complex=True,
         )
-        values = (spectrum.abs() ** config.exponent - run.mean) / run.deviation
+        values = (spectrum.abs() ** config.exponent - run.mean) / run.std
         mean, _ = run.model.encode(values.reshape(len(each), 2, *config.shape))
         result.append(mean.cpu().numpy())
     return np.concatenate(result)

@@ -105,7 +105,7 @@ def untrained(configuration: Configuration) -> Run:
         configuration=configuration,
         model=build_model(configuration.model, shape, configuration.spectrogram.exponent).eval(),
         mean=0.3,
-        deviation=0.3,
+        std=0.3,
         effects=effects,
         step=0,
         device="cpu",

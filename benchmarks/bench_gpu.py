@@ -284,7 +284,7 @@ def measure_embedding(device: Device) -> None:
         values = spectrograms(made.spectrogram, device.name)[0]
         model = build_model(made.model, values.shape[1:]).to(device.name).eval()
         place = {"path": Path("none"), "step": 0, "device": device.name, "data": {}}
-        run = Run(configuration=made, model=model, mean=0.0, deviation=1.0, effects=[], **place)
+        run = Run(configuration=made, model=model, mean=0.0, std=1.0, effects=[], **place)
         stored = values.half().cpu().numpy()
         stored = stored[np.arange(device.amounts.n_embedded) % N_PAIRS]
 

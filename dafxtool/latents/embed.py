@@ -86,8 +86,8 @@ def _embed_spectrograms(path: Path, run: Run, splits: Sequence[str], progress: P
                 f"{path}: spectrograms do not fit the run {run.path} (found {stored}, expected "
                 f"{run.spectrogram_config}). Embed the pairs, or compute their spectrograms again."
             )
-        scale = float(reader.configuration["std"]) / run.deviation
-        shift = (float(reader.configuration["mean"]) - run.mean) / run.deviation
+        scale = float(reader.configuration["std"]) / run.std
+        shift = (float(reader.configuration["mean"]) - run.mean) / run.std
         is_same = stored.standardisation == "segment" or (scale == 1.0 and shift == 0.0)
 
         def latents(rows: NDArray[np.int64]) -> NDArray[np.float32]:

@@ -252,7 +252,7 @@ def _read(
             )
         chosen = latents.labels.indices_of(rows, source)
         decoded = model.decode(latents.latent[chosen])
-        constants = np.tile(np.array([model.mean, model.deviation], np.float32), (len(chosen), 1))
+        constants = np.tile(np.array([model.mean, model.std], np.float32), (len(chosen), 1))
         values = linear_magnitude(decoded, constants, model.spectrogram_config)
         config = model.spectrogram_config
         yield from _rows(source, rows, channels, values, config, is_decoded=True)

@@ -40,7 +40,7 @@ def find_checkpoint(path: Path | None = None, name: str = "best") -> tuple[Path,
         file = PRETRAINED_FILE
         if not file.is_file():
             raise InputError(
-                f"{path}: this installation holds no pretrained model. Install dafxtool again, or "
+                f"{path}: this installation has no pretrained model. Install dafxtool again, or "
                 "name a run."
             )
     elif path.is_dir():
@@ -49,11 +49,11 @@ def find_checkpoint(path: Path | None = None, name: str = "best") -> tuple[Path,
             file = path / "checkpoints" / "last.pt"
         if not file.is_file():
             raise InputError(
-                f"{path} holds no checkpoint: name a folder that 'dafxtool train' made, such as "
-                "runs/NAME."
+                f"{path}: contains no checkpoint. Name a folder that 'dafxtool train' created, "
+                "such as runs/NAME."
             )
     elif not path.exists():
-        raise InputError(f"{path} does not exist: name a run that 'dafxtool train' made.")
+        raise InputError(f"{path}: does not exist. Name a run that 'dafxtool train' created.")
     if not is_zipfile(file):
         raise _unreadable(file)
     return path, file
@@ -73,27 +73,27 @@ def default_run(folder: Path = RUNS_FOLDER) -> Path:
 
 
 def is_pretrained(path: Path) -> bool:
-    """Whether a run's path is the name of the model in the package."""
+    """Return whether a run's path is the name of the model in the package."""
     return path == PRETRAINED and not path.exists()
 
 
 def newest_run(folder: Path = RUNS_FOLDER) -> Path:
-    """Run of ./runs whose checkpoint is the newest."""
-    found = sorted(
+    """Return the run of ./runs whose checkpoint is the newest."""
+    runs = sorted(
         (file.stat().st_mtime_ns, str(file.parent.parent))
         for file in folder.glob("*/checkpoints/last.pt")
     )
-    if not found:
+    if not runs:
         raise InputError(
-            f"there is no run in {folder}: make one with 'dafxtool train', or name one with --run."
+            f"{folder}: contains no run. Train one with 'dafxtool train', or name one with --run."
         )
-    return Path(found[-1][1])
+    return Path(runs[-1][1])
 
 
 def new_run_path(preset: str, folder: Path = RUNS_FOLDER) -> Path:
-    """Unused name for a run: small-1, small-2, ..."""
-    taken = {path.name for path in folder.glob(f"{preset}-*")}
-    number = next(n for n in range(1, len(taken) + 2) if f"{preset}-{n}" not in taken)
+    """Return an unused name for a run: small-1, small-2, ..."""
+    used = {path.name for path in folder.glob(f"{preset}-*")}
+    number = next(n for n in range(1, len(used) + 2) if f"{preset}-{n}" not in used)
     return folder / f"{preset}-{number}"
 
 
@@ -103,7 +103,7 @@ def check_run_is_free(path: Path, resume: bool, overwrite: bool) -> None:
         raise InputError(f"{path}: is a file (expected a folder). Choose another --output.")
     if not overwrite and not resume and list((path / "checkpoints").glob("*.pt")):
         raise OutputExistsError(
-            f"{path} holds a run already: choose another --output, go on with --resume, or "
+            f"{path}: contains a run already. Choose another --output, continue with --resume, or "
             "replace it with --overwrite."
         )
 
@@ -120,14 +120,14 @@ def save_checkpoint(path: Path, contents: dict[str, Any]) -> None:
 
 
 def read_checkpoint(path: Path) -> dict[str, Any]:
-    """Read a checkpoint onto the CPU; no code in it can run."""
+    """Read a checkpoint onto the CPU, without running any code in it."""
     if not path.is_file():
-        raise InputError(f"{path} does not exist: make a run with 'dafxtool train'.")
+        raise InputError(f"{path}: does not exist. Train a run with 'dafxtool train'.")
     try:
         with ZipFile(path) as packed:
             damaged = packed.testzip()
         if damaged:
-            raise BadZipFile(f"{damaged} is not what was written")
+            raise BadZipFile(f"{damaged} is damaged")
         import torch
 
         contents = torch.load(path, map_location="cpu", weights_only=True)
@@ -135,35 +135,35 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
         raise _unreadable(path) from error
     if not isinstance(contents, dict) or contents.get("checkpoint_version") != CHECKPOINT_VERSION:
         raise FormatError(
-            f"{path} is no checkpoint of this dafxtool (wanted version {CHECKPOINT_VERSION}): "
-            "train again."
+            f"{path}: not a checkpoint of this version of dafxtool (expected checkpoint version "
+            f"{CHECKPOINT_VERSION}). Train again."
         )
     return contents
 
 
 def _unreadable(path: Path) -> FormatError:
     return FormatError(
-        f"{path} is no checkpoint that can be read, or it is damaged: name a run's folder, or the "
-        "other checkpoint of the run."
+        f"{path}: not a checkpoint, or damaged. Name the folder of a run, or the other checkpoint "
+        "of the run."
     )
 
 
 def check_same_model(saved: Configuration, asked: Configuration, path: Path) -> None:
-    """A run is resumed with the model and the analysis that it was begun with."""
+    """Raise TrainingError unless a resumed run has the model and analysis it started with."""
     for section in ("model", "spectrogram"):
         before, after = getattr(saved, section), getattr(asked, section)
         if before != after:
             raise TrainingError(
-                f"{path} was trained with another {section} ({before}): resume with the same, or "
-                "begin a new run."
+                f"{path}: was trained with another {section} (found {after}, expected {before}). "
+                "Resume with the same options, or start a new run."
             )
 
 
 def check_same_data(saved: dict[str, Any], about: dict[str, Any], path: Path) -> None:
-    """A run is resumed on the data that it was begun with: its linear part was measured there."""
+    """Raise TrainingError unless a run is resumed on the data its basis was fitted to."""
     before = [saved["mean"], saved["deviation"], saved["data"]["pairs"]]
     if before != [about["mean"], about["deviation"], about["data"]["pairs"]]:
         raise TrainingError(
-            f"{path} was trained on other data than {about['data']['spectrograms']}: resume on the "
-            "same, or begin a new run."
+            f"{path}: was trained on other data than {about['data']['spectrograms']}. Resume on "
+            "the same data, or start a new run."
         )

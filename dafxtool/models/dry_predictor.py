@@ -1,12 +1,13 @@
-"""Predict what an effect makes of a known dry spectrogram, from the style alone.
+"""Predict the wet spectrogram from a known dry one and the style.
 
-- Front: in power, where sounds of unrelated phase add up, the dry spectrogram passes filters that
-  the style chooses: direct gains, causal lags (echoes, rooms) and shifts up and down in frequency
-  (modulators). None is negative, so nothing cancels. The power law follows.
-- Convolutions over time, whose channels the style scales and shifts (FiLM, Perez et al. 2018,
-  arXiv:1709.07871), add components of the change, and gains of bands at each frame.
+- The front filters the power of the dry spectrogram, because the powers of components with
+  unrelated phases add up. The style sets the filters: direct gains, causal lags (echoes, rooms)
+  and shifts up and down in frequency (modulators). They are not negative, so nothing cancels.
+  The power law of the spectrogram follows.
+- Convolutions over time predict components of the change, and gains of bands at each frame. The
+  style scales and shifts their channels (FiLM, Perez et al. 2018, arXiv:1709.07871).
 
-Gains multiply the dry magnitudes and keep harmonics that no basis holds.
+Gains multiply the dry magnitudes. So they preserve harmonics that the linear basis does not span.
 """
 
 from __future__ import annotations
@@ -34,7 +35,7 @@ SMALLEST_POWER = 1e-13  # of full scale: 0.1 standardised units after the power 
 class DryPredictor(nn.Module):
     """Predict wet frames from dry frames, their components and a style.
 
-    floor  the value of silence in a standardised spectrogram
+    floor  value of silence in a standardised spectrogram
     """
 
     floor: Tensor
@@ -59,7 +60,7 @@ class DryPredictor(nn.Module):
         self.power = 2 / exponent
         self.n_lags = min(N_LAGS, n_frames - 1)
         n_shifts = max(0, round(SHIFT_SHARE * n_bins) - FIRST_SHIFT)
-        self._lay_out_buffers(n_bins, n_frames, n_shifts)
+        self._create_buffers(n_bins, n_frames, n_shifts)
         n_hidden = STYLE_WIDTHS[1]
         self.style_network = nn.Sequential(
             nn.Linear(n_style, STYLE_WIDTHS[0]),
@@ -77,12 +78,12 @@ class DryPredictor(nn.Module):
         with torch.no_grad():
             levels = torch.ones(n_regions + sum(self.sizes[1:3]))
             levels[n_regions:] = FIRST_LEVEL
-            self.front_layer.bias[: len(levels)] = levels.expm1().log()  # softplus undone
+            self.front_layer.bias[: len(levels)] = levels.expm1().log()  # inverse softplus
             zeroed_rows = slice(len(levels), None)
             self.front_layer.weight[zeroed_rows] = 0
             self.front_layer.bias[zeroed_rows] = 0
 
-    def _lay_out_buffers(self, n_bins: int, n_frames: int, n_shifts: int) -> None:
+    def _create_buffers(self, n_bins: int, n_frames: int, n_shifts: int) -> None:
         self.register_buffer("floor", torch.zeros(()))
         for name, n_bands in {
             "regions": N_REGIONS,
@@ -97,15 +98,15 @@ class DryPredictor(nn.Module):
         outside = (lag < 1) | (lag > self.n_lags)
         self.register_buffer("lag_index", lag.masked_fill(outside, 0), persistent=False)
         shift = torch.arange(FIRST_SHIFT, FIRST_SHIFT + n_shifts, dtype=torch.float64)
-        place = torch.arange(n_bins, dtype=torch.float64)
-        cosines = 2 * torch.cos(math.pi / max(1, n_bins - 1) * shift[:, None] * place)
+        position = torch.arange(n_bins, dtype=torch.float64)
+        cosines = 2 * torch.cos(math.pi / max(1, n_bins - 1) * shift[:, None] * position)
         self.register_buffer("shift_cosines", cosines, persistent=False)
 
     def forward(self, dry: Tensor, components: Tensor, style: Tensor) -> tuple[Tensor, Tensor]:
-        """Return wet frames (batch, n_frames, n_bins) and what is added to their components.
+        """Return wet frames (batch, n_frames, n_bins) and a correction of their components.
 
         dry         (batch, n_frames, n_bins) standardised
-        components  (batch, n_frames, n_components) of it, standardised
+        components  (batch, n_frames, n_components) of dry, standardised
         style       (batch, n_style)
         """
         hidden = self.style_network(style)
@@ -128,7 +129,7 @@ class DryPredictor(nn.Module):
         return wet, added
 
     def front(self, dry: Tensor, direct: Tensor, lags: Tensor, shifts: Tensor) -> Tensor:
-        """Magnitudes above the floor, (batch, n_frames, n_bins), of the filtered dry frames."""
+        """Filter dry frames; return magnitudes above the floor (batch, n_frames, n_bins)."""
         power = ((dry - self.floor).clamp_min(0) / FULL_SCALE).pow(self.power)
         direct, lags, shifts = (
             functional.softplus(each).pow(self.power) for each in (direct, lags, shifts)
@@ -139,7 +140,7 @@ class DryPredictor(nn.Module):
         return (total + SMALLEST_POWER).pow(1 / self.power) * FULL_SCALE
 
     def _lagged(self, power: Tensor, lags: Tensor) -> Tensor:
-        """Sum of delayed powers; each region of frequency has lags (batch, regions * n_lags)."""
+        """Add up delayed powers, with the lags (batch, regions * n_lags) of each region."""
         n, n_frames, n_bins = power.shape
         filters = lags.view(n, len(self.regions), self.n_lags)
         filters = functional.pad(filters, (1, 0))  # lag 0 is the direct sound
@@ -148,16 +149,14 @@ class DryPredictor(nn.Module):
         return (delayed * self.regions[:, None]).sum(dim=1)
 
     def _shifted(self, power: Tensor, shifts: Tensor) -> Tensor:
-        """Sum of powers moved up and down by whole bins, mirrored at both ends of the spectrum.
-
-        By the FFT of the even continuation, in float64: rounding has to stay far below the quietest
-        bin, since the power law raises it.
-        """
+        """Add up powers shifted by whole bins, mirrored at both ends of the spectrum."""
+        # By the FFT of the even continuation, in float64: rounding errors have to stay far below
+        # the quietest bin, because the power law raises them.
         even = torch.cat([power, power[..., 1:-1].flip(-1)], dim=-1).double()
         spectrum = torch.fft.rfft(even).real
         response = shifts.double() @ self.shift_cosines
-        moved = torch.fft.irfft(spectrum * response[:, None], even.shape[-1])
-        return moved[..., : power.shape[-1]].clamp_min(0).float()
+        shifted = torch.fft.irfft(spectrum * response[:, None], even.shape[-1])
+        return shifted[..., : power.shape[-1]].clamp_min(0).float()
 
 
 class Block(nn.Module):
@@ -181,12 +180,12 @@ class Block(nn.Module):
 
 
 def group_norm(n_channels: int) -> nn.GroupNorm:
-    """Group normalisation (Wu & He 2018, arXiv:1803.08494), independent of the batch."""
+    """Build a group normalisation (Wu & He 2018, arXiv:1803.08494)."""
     return nn.GroupNorm(8 if n_channels % 8 == 0 else 1, n_channels)
 
 
 def zeroed(layer: nn.Linear | nn.Conv1d) -> nn.Module:
-    """Set a layer's parameters to zero."""
+    """Set a layer's parameters to zero, and return the layer."""
     nn.init.zeros_(layer.weight)
     if layer.bias is not None:
         nn.init.zeros_(layer.bias)
@@ -194,7 +193,7 @@ def zeroed(layer: nn.Linear | nn.Conv1d) -> nn.Module:
 
 
 def hat_functions(n_bins: int, n_bands: int) -> Tensor:
-    """(n_bands, n_bins): linear interpolation between mel-spaced bins; each bin's sum is 1."""
+    """Return triangular bands (n_bands, n_bins) on a mel scale; each bin's weights sum to 1."""
     highest_mel = 2595.0 * math.log10(1.0 + 12_000 / 700.0)
     mel = np.linspace(0.0, highest_mel, n_bands)
     centres = 700.0 * (10.0 ** (mel / 2595.0) - 1.0) / 12_000 * (n_bins - 1)

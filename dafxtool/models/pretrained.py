@@ -1,7 +1,7 @@
-"""The pretrained model in the package: its file, and how it is made from a run.
+"""Write the best checkpoint of a run as the pretrained model of the package.
 
-It is a checkpoint in float16 without the optimiser's state and without paths. `load_run` reads it
-like any other checkpoint; PyTorch copies its values into float32.
+The file is a checkpoint in float16, without the optimiser's state and without paths. `load_run`
+reads it like any other checkpoint; PyTorch copies its values into float32.
 """
 
 from __future__ import annotations
@@ -19,12 +19,12 @@ LARGEST_BYTES = 6_000_000
 
 
 def pack(contents: Mapping[str, Any], sources: Sequence[Mapping[str, str]]) -> dict[str, Any]:
-    """Make the contents of a checkpoint small and free of local paths.
+    """Convert the contents of a checkpoint to float16, without local paths.
 
-    sources  what it was trained on: name, licence and attribution of each
+    sources  training data: name, licence and attribution of each source
     """
-    kept = ("configuration", "shape", "mean", "deviation", "effects", "step")
-    weights = {name: _narrowed(values) for name, values in contents["weights"].items()}
+    copied = ("configuration", "shape", "mean", "deviation", "effects", "step")
+    weights = {name: _narrow(values) for name, values in contents["weights"].items()}
     data = {
         "spectrograms": "",
         "pairs": "",
@@ -36,14 +36,14 @@ def pack(contents: Mapping[str, Any], sources: Sequence[Mapping[str, str]]) -> d
         ],
         "sources": [dict(source) for source in sources],
     }
-    return {**{key: contents[key] for key in kept}, "weights": weights, "data": data}
+    return {**{key: contents[key] for key in copied}, "weights": weights, "data": data}
 
 
-def _narrowed(values: torch.Tensor) -> torch.Tensor:
-    """Floating-point values as float16, indices as int32."""
+def _narrow(values: torch.Tensor) -> torch.Tensor:
+    """Convert floating-point values to float16, and indices to int32."""
     narrowed = values.half() if values.is_floating_point() else values.int()
     if not bool(narrowed.isfinite().all()):
-        raise InputError("a weight is too large for float16: train again with another seed.")
+        raise InputError("a weight is too large for float16. Train again with another seed.")
     return narrowed
 
 
@@ -52,7 +52,7 @@ def write_pretrained(
 ) -> int:
     """Write the best checkpoint of a run as the pretrained model; return its size in bytes.
 
-    Raises InputError where it is larger than a package should carry.
+    InputError if it is larger than LARGEST_BYTES.
     """
     contents = pack(read_checkpoint(run / "checkpoints" / "best.pt"), sources)
     save_checkpoint(file, contents)

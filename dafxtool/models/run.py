@@ -1,4 +1,4 @@
-"""Load trained models: a checkpoint rebuilds model and analysis by itself."""
+"""Load trained models. A checkpoint is enough to rebuild the model and its analysis."""
 
 from __future__ import annotations
 
@@ -32,15 +32,15 @@ BATCH_BYTES = 64e6
 class Run(notebook.Displayed):
     """A trained model with the analysis that it was trained on.
 
-    mean, deviation  the standardisation of its dataset; of no meaning where segments have theirs
-    effects          descriptions of the effects that it was trained on, the first one first
+    mean, std        of the spectrograms of its dataset; unused if each segment has its own
+    effects          descriptions of the effects that it was trained on, in the order of their index
     """
 
     path: Path
     configuration: Configuration
     model: JointVAE
     mean: float
-    deviation: float
+    std: float
     effects: list[dict[str, Any]]
     step: int
     device: str
@@ -69,41 +69,42 @@ class Run(notebook.Displayed):
     def analyse(
         self, audio: NDArray[np.float32]
     ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-        """audio (n, 2, n_samples) -> spectrograms (n, 2, n_bins, n_frames), constants (n, 2)."""
+        """Compute standardised spectrograms of audio (n, 2, n_samples).
+
+        returns  spectrograms (n, 2, n_bins, n_frames), and mean and std of each (n, 2)
+        """
         parts = [
-            analyse(audio[i : i + 16], self.spectrogram_config, self.mean, self.deviation)
+            analyse(audio[i : i + 16], self.spectrogram_config, self.mean, self.std)
             for i in range(0, len(audio), 16)
         ]
         return np.concatenate([p[0] for p in parts]), np.concatenate([p[1] for p in parts])
 
     def embed_audio(self, audio: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Posterior means (n, n_latent) of audio (n, 2, n_samples), analysed on the device."""
+        """Encode audio (n, 2, n_samples) to posterior means (n, n_latent)."""
         return self.embed(
-            analyse_to_tensor(
-                audio, self.spectrogram_config, self.mean, self.deviation, self.device
-            )[0]
+            analyse_to_tensor(audio, self.spectrogram_config, self.mean, self.std, self.device)[0]
         )
 
     def embed(self, spectrograms: NDArray[Any] | torch.Tensor) -> NDArray[np.float32]:
-        """Posterior means (n, n_latent) of standardised spectrograms (n, 2, n_bins, n_frames)."""
+        """Encode standardised spectrograms (n, 2, n_bins, n_frames) to means (n, n_latent)."""
         if tuple(spectrograms.shape[1:]) != self.model.shape:
             raise InputError(
-                f"these spectrograms are {tuple(spectrograms.shape[1:])}, the run {self.path} "
-                f"takes {self.model.shape}: analyse them with its own configuration."
+                f"{self.path}: wrong shape of spectrograms (found {tuple(spectrograms.shape[1:])}, "
+                f"expected {self.model.shape}). Analyse them with the configuration of the run."
             )
         return self._in_batches(lambda x: self.model.encode(x)[0], spectrograms)
 
     def decode(
         self, latents: NDArray[np.float32], dry: NDArray[np.float32] | None = None
     ) -> NDArray[np.float32]:
-        """Standardised spectrograms (n, 2, n_bins, n_frames) of latents (n, n_latent).
+        """Decode latents (n, n_latent) to standardised spectrograms (n, 2, n_bins, n_frames).
 
-        dry  the true dry channel (n, n_bins, n_frames) where it is known
+        dry  the true dry channel (n, n_bins, n_frames), if it is known
         """
         if latents.shape[1:] != (self.configuration.model.n_latent,):
             raise InputError(
-                f"these latents have {latents.shape[1:]} values, the run {self.path} takes "
-                f"{self.configuration.model.n_latent}: decode them with the run that made them."
+                f"{self.path}: wrong size of latents (found {latents.shape[1:]}, expected "
+                f"{self.configuration.model.n_latent}). Decode them with the run that encoded them."
             )
         return self._in_batches(self.model.decode, latents, dry)
 
@@ -114,7 +115,7 @@ class Run(notebook.Displayed):
         values: NDArray[Any] | torch.Tensor,
         dry: NDArray[np.float32] | None = None,
     ) -> NDArray[np.float32]:
-        """Apply a function of the model; the rows do not see each other in evaluation mode."""
+        """Apply a function of the model in batches: in evaluation mode, rows are independent."""
         size = max(1, int(BATCH_BYTES // (4 * np.prod(self.model.shape))))
         outputs = []
         for start in range(0, len(values), size):
@@ -131,7 +132,7 @@ class Run(notebook.Displayed):
 def load_run(path: Path | None = None, device: str = "auto", checkpoint: str = "best") -> Run:
     """Load a run folder, a checkpoint file, or "pretrained", the model in the package.
 
-    None is the newest run of ./runs, else the pretrained model.
+    path  None takes the newest run of ./runs, else the pretrained model
     """
     path, file = find_checkpoint(path, checkpoint)
     return _rebuild(path, file, read_checkpoint(file), pick_device(device))
@@ -147,7 +148,7 @@ def _rebuild(path: Path, file: Path, contents: dict[str, Any], device: str) -> R
             configuration=configuration,
             model=model.to(device).eval(),
             mean=float(contents["mean"]),
-            deviation=float(contents["deviation"]),
+            std=float(contents["deviation"]),
             effects=list(contents["effects"]),
             step=int(contents["step"]),
             device=device,
@@ -155,20 +156,20 @@ def _rebuild(path: Path, file: Path, contents: dict[str, Any], device: str) -> R
         )
     except (LookupError, TypeError, ValueError, RuntimeError, AttributeError) as error:
         reason = " ".join(str(error).split())
-        raise FormatError(f"{file} is damaged ({reason[:120]}): train again.") from error
+        raise FormatError(f"{file}: damaged checkpoint ({reason[:120]}). Train again.") from error
 
 
 def _model(configuration: Configuration, shape: Sequence[int], file: Path) -> JointVAE:
     try:
         return build_model(configuration.model, shape, configuration.spectrogram.exponent)
     except ConfigError as error:
-        raise FormatError(f"{file} holds no model that can be: {error}") from error
+        raise FormatError(f"{file}: its configuration has no valid model ({error}).") from error
 
 
 def without_training(configuration: Configuration) -> Run:
-    """Build a run that only analyses: its model has no meaning, its audio is not standardised.
+    """Build a run for spectrograms without standardisation; its model is untrained.
 
-    For what needs spectrograms of a configuration, but no latents.
+    For functions that need the spectrograms of a configuration, but no latents.
     """
     tiny = ModelConfig(n_latent=2, n_effect=1, n_style=0, n_blocks=0, n_components=1)
     shape = (2, *configuration.spectrogram.shape)
@@ -177,7 +178,7 @@ def without_training(configuration: Configuration) -> Run:
         configuration=configuration,
         model=build_model(tiny, shape).eval(),
         mean=0.0,
-        deviation=1.0,
+        std=1.0,
         effects=[],
         step=0,
         device="cpu",

@@ -141,9 +141,9 @@ ALL = (
     Case(("evaluate", "--pairs", "spectrograms.h5"), 1, "holds spectrograms"),
     Case(("interpolate", "a.wav"), 1, "runs", "empty"),
     Case(("interpolate", "a.wav", "--effect", "delay"), 2, "1 effect for 1 recording"),
-    Case(("embed", "--run", "no-recordings"), 1, "holds no checkpoint"),
-    Case(("embed", "--run", "damaged.h5"), 1, "no checkpoint that can be read"),
-    Case(("invert", "latents.h5", "--run", "no-recordings"), 1, "holds no checkpoint"),
+    Case(("embed", "--run", "no-recordings"), 1, "no checkpoint"),
+    Case(("embed", "--run", "damaged.h5"), 1, "not a checkpoint"),
+    Case(("invert", "latents.h5", "--run", "no-recordings"), 1, "no checkpoint"),
 )  # fmt: skip
 
 

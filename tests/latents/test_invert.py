@@ -66,7 +66,7 @@ def test_latents_are_decoded_by_their_run(pairs_file, run, tmp_path):
     latents = embed([pairs_file], run)
     write_latents(latents, tmp_path / "l.h5")
     invert_file(tmp_path / "l.h5", tmp_path / "l.wav", [1], ["wet"])
-    constants = np.array([[run.mean, run.deviation]], np.float32)
+    constants = np.array([[run.mean, run.std]], np.float32)
     decoded = linear_magnitude(run.decode(latents.latent[1:2]), constants, run.spectrogram_config)
     expected = invert(decoded[0, 1], run.spectrogram_config, N_SAMPLES, consistent=False)
     np.testing.assert_allclose(load_audio(tmp_path / "l.wav")[0], expected.audio, atol=1e-5)
@@ -135,7 +135,7 @@ def test_silence_has_no_convergence(tmp_path, invoke):
     assert np.isnan(written.convergence_db)
     assert any("silence" in note for note in written.notes)
     result = invoke("invert", tmp_path / "m.npz", "-o", tmp_path / "c.wav", "--json", "-q")
-    assert json.loads(result.stdout)["sounds"][0]["convergence_db"] is None
+    assert json.loads(result.stdout)["audio_files"][0]["convergence_db"] is None
     shown = invoke("invert", tmp_path / "m.npz", "-o", tmp_path / "c.wav", "-q", "--overwrite")
     assert "silence" in shown.stdout
     assert "200" not in shown.stdout

@@ -82,7 +82,7 @@ def test_no_command_runs_code_in_a_checkpoint(
         ("report", run, "-o", tmp_path / "r.html"),
         ("train", spectrograms_file, "-o", run, "--resume", "--device", "cpu"),
     ):
-        assert "no checkpoint that can be read" in assert_refused(invoke(*command)), command
+        assert "not a checkpoint" in assert_refused(invoke(*command)), command
         assert not harmed.exists()
 
 

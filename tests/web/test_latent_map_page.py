@@ -191,7 +191,7 @@ def test_steps_of_a_page_equal_the_decoded_steps(page_file, latents, run, a, b):
     data = data_of(page_file)
     rows = data["audio"]["rows"]
     exponent = data["audio"]["exponent"]
-    constants = np.tile(np.array([[run.mean, run.deviation]], np.float32), (3, 1))
+    constants = np.tile(np.array([[run.mean, run.std]], np.float32), (3, 1))
     t = np.array(data["audio"]["positions"], np.float32)[:, None]
     assert t.ravel().tolist() == [0.25, 0.5, 0.75]
     decoded = run.decode((1 - t) * latents.latent[rows[a]] + t * latents.latent[rows[b]])
@@ -206,7 +206,7 @@ def test_steps_of_a_page_equal_the_decoded_steps(page_file, latents, run, a, b):
 
 def loudest_of_originals(latents, run, rows, data):
     """Return the loudest value of the originals, 0 dB of the page, from the ends in the page."""
-    constants = np.tile(np.array([[run.mean, run.deviation]], np.float32), (len(rows), 1))
+    constants = np.tile(np.array([[run.mean, run.std]], np.float32), (len(rows), 1))
     ends = shrink(run.decode(latents.latent[rows]), constants, run.spectrogram_config)
     audio = data["audio"]
     levels = inflate(audio["ends"], np.uint8).reshape(ends.shape)
@@ -216,7 +216,7 @@ def loudest_of_originals(latents, run, rows, data):
 
 
 def test_the_ends_of_a_path_are_decoded_latents(map_audio, latents, run):
-    constants = np.tile(np.array([[run.mean, run.deviation]], np.float32), (N_WITH_AUDIO, 1))
+    constants = np.tile(np.array([[run.mean, run.std]], np.float32), (N_WITH_AUDIO, 1))
     decoded = run.decode(latents.latent[map_audio.rows])
     ends = shrink(decoded, constants, run.spectrogram_config)
     originals = shrink(run.analyse(map_audio.audio)[0], constants, run.spectrogram_config)
