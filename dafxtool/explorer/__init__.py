@@ -1,1 +1,1 @@
-"""A local server and page: effects, latent map and interpolation, live."""
+"""Serve a page on this machine for live effects, the latent map and interpolation."""

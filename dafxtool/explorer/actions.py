@@ -1,4 +1,4 @@
-"""What the page can ask for: each action gets a workspace, a session and a JSON body."""
+"""Answer the requests of the page: each action gets a workspace, a session and a JSON body."""
 
 from __future__ import annotations
 
@@ -29,13 +29,13 @@ Stream = Callable[[Workspace, Session, Any, Emit], None]
 
 def describe_recording(workspace: Workspace, source: Source) -> bytes:
     """Return a recording's description and the outline of its waveform."""
-    found = outline(source.path, source.info, workspace.configuration.segments)
-    about = {"nSamples": found.n_samples, "loudestStart": found.loudest_start}
-    return pack({**source.to_dict(), **about}, {"outline": found.extremes})
+    waveform = outline(source.path, source.info, workspace.configuration.segments)
+    about = {"nSamples": waveform.n_samples, "loudestStart": waveform.loudest_start}
+    return pack({**source.to_dict(), **about}, {"outline": waveform.extremes})
 
 
 def recording(workspace: Workspace, session: Session, body: Any) -> bytes:
-    """Describe the recording of a key."""
+    """Describe the recording with the requested key."""
     return describe_recording(workspace, workspace.source(session, _text(body, "recording")))
 
 
@@ -45,7 +45,7 @@ def effect(workspace: Workspace, session: Session, body: Any) -> bytes:
 
 
 def render(workspace: Workspace, session: Session, body: Any) -> bytes:
-    """Render a setting: audio, spectrograms, levels, and the lines that repeat it."""
+    """Render a setting; return audio, spectrograms, levels, and its option and command."""
     request = workspace.request(session, body)
     rendered = workspace.renderer.render(request)
     images = workspace.renderer.images(rendered)
@@ -62,11 +62,11 @@ def render(workspace: Workspace, session: Session, body: Any) -> bytes:
 
 
 def place(workspace: Workspace, session: Session, body: Any) -> bytes:
-    """Place a setting on the map."""
+    """Locate a setting on the map."""
     latent_map, rendered = _map(workspace), _render(workspace, session, body)
     pair = rendered.pair(workspace.configuration.segments.level_dbfs)
     latent = latent_map.run.embed_audio(pair[None])[0]
-    return pack(latent_map.place(latent).to_dict())
+    return pack(latent_map.locate(latent).to_dict())
 
 
 def point(workspace: Workspace, session: Session, body: Any) -> bytes:
@@ -81,18 +81,18 @@ def point(workspace: Workspace, session: Session, body: Any) -> bytes:
 
 
 def decode(workspace: Workspace, session: Session, body: Any) -> bytes:
-    """Decode a place of the map for the current segment."""
+    """Decode a location on the map for the current segment."""
     from dafxtool.explorer.decoding import decode_at
 
     latent_map, rendered = _map(workspace), _render(workspace, session, body)
     decoded = decode_at(latent_map, _number(body, "x"), _number(body, "y"), rendered)
     images = decoded.images
-    content = {"limitDb": images.limit_db, **latent_map.place(decoded.latent).to_dict()}
+    content = {"limitDb": images.limit_db, **latent_map.locate(decoded.latent).to_dict()}
     return pack(content, {"dry": rendered.dry, "wet": decoded.audio, **images.arrays()})
 
 
 def wav(workspace: Workspace, session: Session, body: Any) -> bytes:
-    """Return the wet segment as WAV; with "complete", the complete recording."""
+    """Return the wet segment, or with "complete" the complete wet recording, as WAV."""
     request = workspace.request(session, body)
     rendered = workspace.renderer.render(request)
     if body.get("complete"):
@@ -109,18 +109,18 @@ def sheet(workspace: Workspace, session: Session, body: Any) -> bytes:
 
 
 def original(workspace: Workspace, session: Session, body: Any) -> bytes:
-    """Return the file of an upload, for a session file."""
+    """Return the uploaded file, to be stored in a session file."""
     source = workspace.source(session, _text(body, "recording"))
     if source.kind != UPLOADED:
-        raise InputError(f"{source.name}: not an upload. Its file is where it was.")
+        raise InputError(f"{source.name}: not an upload. Use the original file.")
     return source.path.read_bytes()
 
 
 # --- streams --------------------------------------------------------------------------------------
 
 
-class _Emitted(Progress):
-    """Send progress to the page; a closed page ends the work."""
+class _PageProgress(Progress):
+    """Send progress to the page. If the page is closed, this ends the work."""
 
     def __init__(self, emit: Emit) -> None:
         self._emit = emit
@@ -148,9 +148,9 @@ def latent_map(workspace: Workspace, session: Session, body: Any, emit: Emit) ->
     """Build the map and send its points."""
     from dafxtool.web.latent_map import map_data, point_descriptions
 
-    built = workspace.build_map(_Emitted(emit))
+    built = workspace.build_map(_PageProgress(emit))
     if built is None:
-        raise InputError("there is no run, so there is no map. Train one, or name it with --run.")
+        raise InputError("no map, because there is no run. Train one, or name one with --run.")
     content = {
         "kind": "map",
         "map": map_data(built.latents, built.projection),
@@ -166,8 +166,8 @@ def between(workspace: Workspace, session: Session, body: Any, emit: Emit) -> No
     path, run = _path(workspace, session, body)
     content: dict[str, Any] = {"kind": "path", "nSteps": len(path.positions)}
     if path.latents is not None and workspace.latent_map is not None:
-        places = [workspace.latent_map.place(each) for each in path.latents]
-        content["places"] = [[each.x, each.y] for each in places]
+        locations = [workspace.latent_map.locate(each) for each in path.latents]
+        content["locations"] = [[each.x, each.y] for each in locations]
     emit(pack(content))
     for index, audio, images in path_steps(path, run):
         described = {"kind": "step", "index": index, "limitDb": images.limit_db}
@@ -182,7 +182,7 @@ def between_sheet(workspace: Workspace, session: Session, body: Any) -> bytes:
 
 
 def match(workspace: Workspace, session: Session, body: Any, emit: Emit) -> None:
-    """Match a reference, and send each better answer."""
+    """Match a reference; send each improved answer."""
     from dafxtool.explorer import matching
 
     mode = _text(body, "mode")
@@ -205,7 +205,7 @@ def match(workspace: Workspace, session: Session, body: Any, emit: Emit) -> None
 
 def _map(workspace: Workspace) -> LatentMap:
     if workspace.latent_map is None:
-        raise InputError("the map is not there yet. Wait for it.")
+        raise InputError("the map is not ready yet. Wait until it appears.")
     return workspace.latent_map
 
 
@@ -226,7 +226,7 @@ def _path(workspace: Workspace, session: Session, body: Any) -> tuple[Interpolat
         from dafxtool.models.run import without_training
 
         if not detailed:
-            raise InputError("there is no run to decode with. Choose the detailed path.")
+            raise InputError("decoding needs a run (found none). Choose the detailed path.")
         run = without_training(workspace.configuration)
     key = (*ends, detailed)
     if session.path is None or session.path[0] != key:

@@ -1,4 +1,4 @@
-"""The web application: the page, its files, and the requests that the page sends.
+"""Define the web application: the page, its files, and its requests.
 
 Requests are JSON or an upload, answers are binary messages (see messages). A tab names itself in
 the header X-Session. Errors of the user are answered with status 400 and one sentence.
@@ -31,7 +31,7 @@ MESSAGES = "application/octet-stream"
 
 
 class Application:
-    """The handlers of one server, and the threads in which they work."""
+    """Request handlers of one server, and the threads that they use."""
 
     def __init__(self, workspace: Workspace, opening: dict[str, Any]) -> None:
         self.workspace, self.opening = workspace, opening
@@ -68,21 +68,21 @@ class Application:
         return HTMLResponse(page_html())
 
     async def open(self, request: HttpRequest) -> Response:
-        """Send what the page shows at first."""
+        """Send the initial contents of the page."""
         session = self._session(request)
         content = opening_data(self.workspace, session, self.opening)
         return Response(pack(content), media_type=MESSAGES)
 
     async def static(self, request: HttpRequest) -> Response:
         """Send a script or a style sheet."""
-        found = static_file(request.path_params["name"])
-        if found is None:
+        file = static_file(request.path_params["name"])
+        if file is None:
             raise HTTPException(404)
-        content, kind = found
+        content, kind = file
         return Response(content, media_type=kind)
 
     async def upload(self, request: HttpRequest) -> Response:
-        """Store an upload, whose name is in the header X-Name, and answer with its outline."""
+        """Store an uploaded recording, named by the header X-Name; return its description."""
         session = self._session(request)
         content = await _read_body(request, LARGEST_UPLOAD_BYTES)
         name = unquote(request.headers.get("x-name", ""))
@@ -95,12 +95,12 @@ class Application:
         return Response(await self.background.run(work), media_type=MESSAGES)
 
     def answer(self, name: str, action: actions.Answer) -> Callable[..., Awaitable[Response]]:
-        """Return a handler in which the newest request of a tab replaces those that wait."""
+        """Return a handler. A new request of a tab replaces its waiting one."""
 
         async def handle(request: HttpRequest) -> Response:
             session, body = self._session(request), await _read_json(request)
             lane = self._lane(body)
-            # A queue for each lane: what waits for a plugin does not hold up what needs none.
+            # A queue for each lane: requests without plugins do not wait for plugins.
             queue = session.queue(f"{name} {lane.name}")
             message = await queue.run(lane, lambda: action(self.workspace, session, body))
             return Response(message, media_type=MESSAGES)
@@ -108,7 +108,7 @@ class Application:
         return handle
 
     def streamed(self, name: str, action: actions.Stream) -> Callable[..., Awaitable[Response]]:
-        """Return a handler that streams messages; it ends when the page closes the stream."""
+        """Return a handler that streams messages until the page closes the stream."""
 
         async def handle(request: HttpRequest) -> Response:
             session, body = self._session(request), await _read_json(request)
@@ -126,7 +126,7 @@ class Application:
         return handle
 
     def file(self, action: actions.Answer, kind: str) -> Callable[..., Awaitable[Response]]:
-        """Return a handler that answers with a file."""
+        """Return a handler that sends a file."""
 
         async def handle(request: HttpRequest) -> Response:
             session, body = self._session(request), await _read_json(request)
@@ -157,7 +157,7 @@ async def _ending(stream: AsyncIterator[bytes], lane: Lane) -> AsyncIterator[byt
 
 
 async def _with_errors(stream: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
-    """Send an error as the last message of a stream: its status is sent already."""
+    """Send an error as the last message: the HTTP status of a stream is sent already."""
     try:
         async for each in stream:
             yield each
@@ -171,8 +171,10 @@ async def _with_errors(stream: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
 
 
 async def _read_body(request: HttpRequest, most_bytes: int) -> bytes:
-    """Read a body up to a limit, whatever length it announces."""
-    too_large = InputError(f"the upload is too large (expected at most {most_bytes >> 20} MiB).")
+    """Read a request body up to a limit. Its Content-Length may be wrong."""
+    too_large = InputError(
+        f"the upload is too large (expected at most {most_bytes >> 20} MiB). Choose another file."
+    )
     announced = request.headers.get("content-length", "0")
     if announced.isdecimal() and int(announced) > most_bytes:
         raise too_large
@@ -193,7 +195,7 @@ async def _read_json(request: HttpRequest) -> Any:
 
 
 def _bug(error: Exception) -> str:
-    return f"a bug in dafxtool ({type(error).__name__}); the terminal shows more."
+    return f"a bug in dafxtool ({type(error).__name__}). The terminal shows the traceback."
 
 
 async def _refuse(request: HttpRequest, error: Exception) -> Response:

@@ -1,4 +1,4 @@
-"""Decode what lies between: from a place on the map, and from setting A to setting B."""
+"""Decode locations on the map, and interpolations from setting A to setting B."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ STEP_ORDER = (0, 8, 4, 2, 6, 1, 3, 5, 7)
 
 @dataclass(frozen=True)
 class Decoded:
-    """What a model decodes: wet audio (n_samples,), its images and its latent (n_latent,)."""
+    """Decoded wet audio (n_samples,), its images and its latent (n_latent,)."""
 
     audio: NDArray[np.float32]
     images: Images
@@ -39,9 +39,9 @@ class Decoded:
 
 
 def decode_at(latent_map: LatentMap, x: float, y: float, rendered: Rendered) -> Decoded:
-    """Decode a place on the map for the dry segment of a pair.
+    """Decode a location on the map for the dry segment of a pair.
 
-    The content is the segment's own; what represents the effect is that of the place.
+    Content latents are those of the segment, all other latents those of the location.
     """
     run = latent_map.run
     segments, config = run.configuration.segments, run.spectrogram_config
@@ -59,7 +59,7 @@ def decode_at(latent_map: LatentMap, x: float, y: float, rendered: Rendered) -> 
 
 
 def example_of(rendered: Rendered, run: Run, recording: str, start: int) -> Example:
-    """Return a pair as the model sees it."""
+    """Analyse a rendered pair as an end of an interpolation."""
     segments = run.configuration.segments
     return analyse_pair(
         run,
@@ -73,14 +73,14 @@ def example_of(rendered: Rendered, run: Run, recording: str, start: int) -> Exam
 
 
 def path_between(a: Example, b: Example, run: Run, detailed: bool) -> Interpolation:
-    """Interpolate in N_STEPS steps; detailed needs two settings on one segment."""
+    """Interpolate in N_STEPS steps. A detailed path needs two settings on one segment."""
     return interpolate(a, b, run, N_STEPS, detailed=detailed)
 
 
 def path_steps(path: Interpolation, run: Run) -> Iterator[tuple[int, NDArray[np.float32], Images]]:
     """Yield index, wet audio and images of each step, from coarse to fine.
 
-    The ends are the two pairs themselves.
+    The audio of the ends is rendered, not decoded.
     """
     for index in STEP_ORDER:
         if index in (0, N_STEPS - 1):

@@ -1,4 +1,4 @@
-"""Export what was found: commands to copy, audio files and sheets."""
+"""Export a setting as a command to copy, an audio file or a sheet."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ LONGEST_EXPORT_SECONDS = 900.0
 
 
 def effect_line(rendered: Rendered) -> str:
-    """Return the option that repeats a setting: --effect 'delay:time=350,mix=50'."""
+    """Return the option that gives this setting: --effect 'delay:time=350,mix=50'."""
     line = f"--effect {shlex.quote(rendered.text)}"
     paths = dict.fromkeys(file.path for file in rendered.effect.plugins)
     return " ".join([*(f"--plugin {shlex.quote(path)}" for path in paths), line])
@@ -39,17 +39,18 @@ def command_line(rendered: Rendered, source: Source, start: int, sample_rate: in
 
 
 def segment_wav(samples: NDArray[np.float32], sample_rate: int) -> bytes:
-    """Return a WAV file of 32-bit floating point: every sample as it is."""
+    """Encode samples as a WAV file in 32-bit floating point, without any change."""
     return _file("segment.wav", lambda path: save_audio(path, samples, sample_rate))
 
 
 def recording_wav(rendered: Rendered, source: Source, gain: float) -> bytes:
-    """Apply a setting to every channel of the complete recording at its own rate: a WAV file.
+    """Apply a setting to every channel of the complete recording; return a WAV file.
 
-    gain  by which the segment was raised before the effect; the recording is raised as much, so
-          that a threshold or a drive means the same, and lowered again
+    gain  factor that the segment had before the effect. The recording gets the same factor, so
+          that a threshold or a drive has the same effect, and its inverse afterwards
 
-    InputError for a long recording, EffectError for a setting that the rate does not allow.
+    The file has the recording's own sample rate. InputError for a long recording, EffectError for
+    a setting that is out of range at this rate.
     """
     info = source.info
     if info.seconds > LONGEST_EXPORT_SECONDS:

@@ -1,4 +1,4 @@
-"""Compute the spectrograms of the page: the axes, range and colours of our sheets, as bytes."""
+"""Compute the spectrograms of the page as bytes, with the axes and colours of sheets."""
 
 from __future__ import annotations
 
@@ -21,10 +21,11 @@ TICKS_HZ = (100, 500, 1000, 2000, 5000, 10_000, 20_000)
 
 @dataclass(frozen=True)
 class Images:
-    """Spectrograms of a pair, the lowest frequency first.
+    """Spectrograms of a pair, lowest frequency first.
 
-    dry, wet    (N_ROWS, n_frames): 0 is FLOOR_DB or less re the loudest bin of both, 255 is 0 dB
-    difference  (N_ROWS, n_frames): wet over dry from -limit_db (0) to limit_db (254)
+    dry, wet    (N_ROWS, n_frames), dB re the loudest bin of both: 0 is FLOOR_DB or less, 255 is
+                0 dB
+    difference  (N_ROWS, n_frames), wet over dry: 0 is -limit_db, 254 is limit_db
     """
 
     dry: NDArray[np.uint8]
@@ -79,7 +80,7 @@ def _levels(decibels: NDArray[np.float32]) -> NDArray[np.uint8]:
 
 
 def image_style(config: SpectrogramConfig) -> dict[str, Any]:
-    """Return what the page needs to draw images: colours (RGB), axes and range."""
+    """Return colours (RGB), axes and range, with which the page draws images."""
     highest_hz = config.sample_rate / 2
     top = float(erb_rate(highest_hz))
     return {

@@ -1,4 +1,4 @@
-"""Run blocking work in threads of a server, where the latest request of a tab replaces older ones.
+"""Run blocking work in threads; the latest request of a tab replaces its waiting ones.
 
 The threads are daemons: neither Ctrl-C nor the end of the program waits for them.
 """
@@ -16,15 +16,15 @@ T = TypeVar("T")
 
 
 class Superseded(Exception):
-    """A newer request of the same kind and tab replaced this one before it started."""
+    """Raised if a newer request of the same kind and tab replaced this one."""
 
 
 class Closed(Exception):
-    """Nobody reads a stream any more."""
+    """Raised if the reader has closed the stream."""
 
 
 class Lane:
-    """One thread that does one piece of work after the other."""
+    """A thread that runs one function after the other."""
 
     def __init__(self, name: str) -> None:
         self.name = name
@@ -36,7 +36,7 @@ class Lane:
             work()
 
     def end(self) -> None:
-        """End the thread after the work that it was given so far."""
+        """End the thread after the functions that are queued."""
         self._inbox.put(None)
 
     async def run(self, function: Callable[[], T]) -> T:
@@ -50,17 +50,17 @@ class Lane:
             try:
                 result = function()
             except BaseException as error:
-                _tell(loop, _fail, future, error)
+                _call_in_loop(loop, _fail, future, error)
             else:
-                _tell(loop, _fulfil, future, result)
+                _call_in_loop(loop, _fulfil, future, result)
 
         self._inbox.put(work)
         return await future
 
     async def stream(self, function: Callable[[Callable[[T], None]], None]) -> AsyncIterator[T]:
-        """Yield what function(emit) emits in the thread of the lane.
+        """Run function(emit) in the thread of the lane, and yield the emitted items.
 
-        When the reader closes this, the next emit raises Closed, which ends the function.
+        After the reader has closed this iterator, the next emit raises Closed in the function.
         """
         loop = asyncio.get_running_loop()
         outbox: asyncio.Queue[tuple[str, Any]] = asyncio.Queue()
@@ -69,7 +69,7 @@ class Lane:
         def emit(item: T) -> None:
             if is_closed.is_set():
                 raise Closed
-            _tell(loop, outbox.put_nowait, ("item", item))
+            _call_in_loop(loop, outbox.put_nowait, ("item", item))
 
         def work() -> None:
             message: tuple[str, Any] = ("end", None)
@@ -78,7 +78,7 @@ class Lane:
                     function(emit)
             except BaseException as error:
                 message = ("error", error)
-            _tell(loop, outbox.put_nowait, message)
+            _call_in_loop(loop, outbox.put_nowait, message)
 
         self._inbox.put(work)
         try:
@@ -93,7 +93,9 @@ class Lane:
             is_closed.set()
 
 
-def _tell(loop: asyncio.AbstractEventLoop, function: Callable[..., Any], *arguments: Any) -> None:
+def _call_in_loop(
+    loop: asyncio.AbstractEventLoop, function: Callable[..., Any], *arguments: Any
+) -> None:
     with suppress(RuntimeError):  # the server has ended
         loop.call_soon_threadsafe(function, *arguments)
 
@@ -109,14 +111,14 @@ def _fail(future: asyncio.Future[Any], error: BaseException) -> None:
 
 
 class LatestOnly:
-    """Let one request run at a time; of those that wait, only the newest one runs."""
+    """Run one request at a time; a new request replaces the waiting one."""
 
     def __init__(self) -> None:
         self._lock = asyncio.Lock()
         self._latest = 0
 
     async def run(self, lane: Lane, function: Callable[[], T]) -> T:
-        """Return the result of function(); Superseded if a newer request came before it started."""
+        """Return the result of function(); Superseded if a newer request replaced it."""
         self._latest += 1
         number = self._latest
         async with self._lock:

@@ -1,9 +1,9 @@
-"""The latent map of a run, and where a new pair lies on it.
+"""Build the latent map of a run, and locate new pairs on it.
 
-The points are the pairs that the run's training has not seen, or, where their file is not here,
-built-in recordings with the run's effects at random settings. A new pair is placed at the weighted
-mean of its nearest points, because t-SNE has no formula for new latents. The inverse, from a place
-to a latent, is the weighted mean of the points near that place.
+The points are held-out pairs of the run. If their file is not here, they are built-in recordings
+with the run's effects at random settings. A new pair lies at the weighted mean of its nearest
+points, because t-SNE has no formula for new latents. The inverse, from a location to a latent, is
+the weighted mean of the latents of the nearest points.
 """
 
 from __future__ import annotations
@@ -31,15 +31,15 @@ from dafxtool.utils.progress import Progress
 from dafxtool.web.map_audio import ReadAudio, audio_reader
 
 MOST_POINTS = 1500
-N_RENDERED = 360  # points that are made where there is no pairs file
-N_NAMED = 5  # neighbours that are named
-N_VOTING = 15  # neighbours that say which effect it is
-N_PLACING = 6  # neighbours that a new point lies between
+N_RENDERED = 360  # rendered points, if there is no pairs file
+N_NAMED = 5  # neighbours that are listed
+N_VOTING = 15  # neighbours whose effects are counted
+N_WEIGHTED = 6  # neighbours in a weighted mean
 
 
 @dataclass(frozen=True)
-class Placement:
-    """Where a pair lies: coordinates, its nearest points, and shares of effects among N_VOTING."""
+class Location:
+    """Coordinates on the map, the nearest points, and the shares of effects among N_VOTING."""
 
     x: float
     y: float
@@ -67,39 +67,42 @@ class LatentMap:
         self._read_audio = read_audio
         self._part = latents.effect_part.astype(np.float32)
 
-    def place(self, latent: NDArray[np.float32]) -> Placement:
-        """Place a latent (n_latent,) on the map."""
+    def locate(self, latent: NDArray[np.float32]) -> Location:
+        """Return the location of a latent (n_latent,) on the map."""
         part = replace(self.latents, latent=latent[None]).effect_part[0]
         distances = np.linalg.norm(self._part - part, axis=1)
         nearest = np.argsort(distances, kind="stable")
-        weights = _weights(distances[nearest[:N_PLACING]])
-        x, y = weights @ self.projection.points[nearest[:N_PLACING]]
+        weights = _weights(distances[nearest[:N_WEIGHTED]])
+        x, y = weights @ self.projection.points[nearest[:N_WEIGHTED]]
         names = [self.latents.labels.effect_of(row) for row in nearest[:N_VOTING].tolist()]
         shares = [(name, n / len(names)) for name, n in Counter(names).most_common(3)]
-        return Placement(float(x), float(y), nearest[:N_NAMED].tolist(), shares)
+        return Location(float(x), float(y), nearest[:N_NAMED].tolist(), shares)
 
     def latent_at(self, x: float, y: float) -> NDArray[np.float32]:
-        """Return the latent (n_latent,) that belongs to a place: the mean of the points near it."""
+        """Return the latent (n_latent,) of a location: the weighted mean of the nearest points."""
         distances = np.linalg.norm(self.projection.points - np.array([x, y], np.float32), axis=1)
-        nearest = np.argsort(distances, kind="stable")[:N_PLACING]
+        nearest = np.argsort(distances, kind="stable")[:N_WEIGHTED]
         weights = _weights(distances[nearest])
         return np.asarray(weights @ self.latents.latent[nearest], dtype=np.float32)
 
     def audio(self, row: int) -> NDArray[np.float32]:
         """Return dry and wet audio (2, n_samples) of a point."""
         if not 0 <= row < len(self.latents):
-            raise InputError(f"the map has no point {row} (found {len(self.latents)} points).")
+            raise InputError(
+                f"point {row} is not on the map (found {len(self.latents)} points). Reload the "
+                "page."
+            )
         return np.asarray(self._read_audio(np.array([row]))[0], dtype=np.float32)
 
 
 def setting_at(latents: Latents, row: int) -> dict[str, Any]:
-    """Return the effect and setting of a point, for the page to take over."""
+    """Return the effect and setting of a point."""
     labels = latents.labels
     return {"effect": labels.effect_of(row), "setting": labels.setting_of(row)}
 
 
 def _weights(distances: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Return weights of distances that sum to 1; a distance of 0 takes all.
+    """Return weights that sum to 1, inversely proportional to the fourth power of the distance.
 
     Shepard 1968, "A two-dimensional interpolation function for irregularly-spaced data".
     """
@@ -113,8 +116,8 @@ def build_map(
 ) -> LatentMap:
     """Embed and project the points of a map.
 
-    pairs     pairs file of the run; None makes pairs of built-in recordings
-    progress  reports the embedding and messages
+    pairs     pairs file of the run; None renders built-in recordings
+    progress  shows the progress of embedding, and messages
     """
     if pairs is not None:
         splits = held_out_of(pairs)
@@ -131,15 +134,15 @@ def build_map(
         latents = _rendered_latents(run, built_in, progress)
         read_audio = audio_reader(built_in[0].path, latents, run, ())
         assert read_audio is not None
-    progress.message(f"arranging {len(latents)} points")
+    progress.message(f"projecting {len(latents)} points")
     return LatentMap(run, latents, latent_map(latents), read_audio)
 
 
 def pairs_file_of(run: Run, folder: Path = Path()) -> Path | None:
-    """Return the pairs file that a run was trained on, here or beside its spectrograms, or None."""
+    """Find the pairs file of a run here or beside its spectrograms; None if there is none."""
     spectrograms = str(run.data.get("spectrograms") or "")
-    places = dict.fromkeys((folder, *([Path(spectrograms).parent] if spectrograms else [])))
-    for path in sorted(path for place in places for path in place.glob("*.h5")):
+    folders = dict.fromkeys((folder, *([Path(spectrograms).parent] if spectrograms else [])))
+    for path in sorted(path for each in folders for path in each.glob("*.h5")):
         if path.name.startswith(".") or not path.is_file():
             continue
         if storage.kind_of(path) != storage.PAIRS:
@@ -185,7 +188,10 @@ def _rendered_latents(run: Run, built_in: Sequence[Source], progress: Progress) 
         progress.advance(len(chosen))
     progress.finish()
     if not latents:
-        raise InputError("none of the run's effects can be rendered here: there is no map.")
+        raise InputError(
+            "no map, because none of the run's effects can be rendered here. Name their plugins "
+            "with --plugin."
+        )
     table = [_table_row(each, number, run) for number, each in enumerate(built_in)]
     return Latents(np.concatenate(latents), labels_of(rows, table, chosen), *latent_parts(run))
 

@@ -1,4 +1,4 @@
-"""Match a reference in a child process that sends each better answer as soon as it has it."""
+"""Match a reference in a child process, which sends each improved answer at once."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class Task:
     """A recording and its reference.
 
     mode     "same": the reference is the same performance with the effect; "other": it has other
-             content; "auto": the first that holds
+             content; "auto": "same" if the recordings can be aligned, else "other"
     effects  candidates; None takes all built-in ones
     """
 
@@ -43,7 +43,7 @@ class Task:
 
 
 class _Messages(Progress):
-    """Send the best chain whenever it improves, and how many candidates were tried."""
+    """Send the best chain when it improves, and the number of candidates so far."""
 
     def __init__(self, send: child_process.Send) -> None:
         self._send = send
@@ -84,7 +84,7 @@ def start_matching() -> child_process.Answer:
                     raise
             else:
                 return _described(match_pair(prepared, options, progress), "same")
-        send({"kind": "message", "text": "the reference has other content: matching its sound"})
+        send({"kind": "message", "text": "the reference has other content: matching statistics"})
         ours, theirs = (read_recording(each, SAMPLE_RATE) for each in (task.dry, task.reference))
         options = replace(options, level="keep")
         return _described(match_like(ours, [theirs], options, progress), "other")
@@ -93,7 +93,7 @@ def start_matching() -> child_process.Answer:
 
 
 def _search_rate(task: Task) -> int:
-    """Return the rate of the search in Hz: a plugin's ranges hold at one rate only."""
+    """Return the sample rate of the search in Hz; a plugin determines it."""
     rates = [file.sample_rate for each in task.effects or () for file in each.plugins]
     return rates[0] if rates else HIGHEST_RATE
 
@@ -113,9 +113,9 @@ def _described(answer: Answer, mode: str) -> dict[str, Any]:
 
 
 def match(task: Task) -> Generator[dict[str, Any], None, None]:
-    """Yield messages while the search runs, and its answer at the end.
+    """Yield messages of the search, the answer last.
 
-    Closing the iterator ends the search at once. DafxError as of matching.
+    Closing the iterator ends the search at once. DafxError as of match_pair and match_like.
     """
     child = ChildProcess(start_matching)
     try:
@@ -139,6 +139,6 @@ def match(task: Task) -> Generator[dict[str, Any], None, None]:
 
 
 def candidates(effects: Sequence[Effect]) -> tuple[Effect, ...] | None:
-    """Return the candidates that effects stand for: a chain its stages, no effect all."""
+    """Return the candidate effects: the stages of chains; None (all effects) for no effect."""
     parts = [part for each in effects for part in ([s.effect for s in each.stages] or [each])]
     return tuple({each.name: each for each in parts}.values()) or None

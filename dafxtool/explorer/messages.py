@@ -20,7 +20,7 @@ TYPES = {"float32": "<f4", "uint8": "|u1", "int8": "|i1"}
 
 
 def pack(content: Mapping[str, Any], arrays: Mapping[str, NDArray[Any]] | None = None) -> bytes:
-    """Return a message; the page finds the arrays under their names beside the content.
+    """Pack content and named arrays into one message.
 
     arrays  float32, uint8 or int8
     """

@@ -1,4 +1,4 @@
-"""The page's files, and what it is told when it opens."""
+"""Provide the files of the page and its initial contents."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from dafxtool.models.checkpoint import is_pretrained
 from dafxtool.web.page import read_asset
 
 KINDS = {".js": "text/javascript", ".css": "text/css"}
-# Of the package web: the map component and the looks that both share.
+# Files of the package web: the map component, and styles shared with its pages.
 SHARED = (
     "page.css",
     "point_map.css",
@@ -30,12 +30,12 @@ SHARED = (
 
 
 def page_html() -> str:
-    """Return the page; it has no content of its own before it has asked for the opening."""
+    """Return the HTML of the page. Its scripts request the initial contents."""
     return _read("explore.html")
 
 
 def static_file(name: str) -> tuple[str, str] | None:
-    """Return the text and media type of a script or style sheet; None for another name."""
+    """Return the text and media type of a script or style sheet; None if there is none."""
     kind = KINDS.get(Path(name).suffix)
     if kind is None:
         return None
@@ -50,7 +50,7 @@ def _read(name: str) -> str:
 
 
 def opening_data(workspace: Workspace, session: Session, first: dict[str, Any]) -> dict[str, Any]:
-    """Return what the page shows at first: effects, recordings, colours and the run.
+    """Return the initial contents: effects, recordings, colours and the run.
 
     first  recording, start, effect and setting to open with, if any
     """

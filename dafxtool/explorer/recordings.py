@@ -1,6 +1,6 @@
-"""Keep the recordings of a server: built-in ones, those of the command line, and uploads.
+"""Manage the recordings of a server: built-in ones, those of the command line, and uploads.
 
-All are read by audio.io. A recording is addressed by an identifier; the page never names a path.
+audio.io reads all of them. The page addresses a recording by an identifier, never by a path.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ BUILT_IN, NAMED, UPLOADED = "built-in", "file", "upload"
 
 @dataclass(frozen=True)
 class Source:
-    """A recording and where it came from: built-in, file (of the command line) or upload."""
+    """A recording and its kind: built-in, file (of the command line) or upload."""
 
     key: str
     name: str
@@ -56,7 +56,7 @@ class Source:
 
 @dataclass(frozen=True)
 class Outline:
-    """A waveform: lowest and highest sample of even spans (2, n), and the fullest segment."""
+    """Lowest and highest sample of n equal spans (2, n), and the start of the loudest segment."""
 
     extremes: NDArray[np.float32]
     n_samples: int  # at the rate of segments
@@ -76,7 +76,7 @@ def built_in_sources(folder: Path) -> list[Source]:
 
 
 def named_sources(paths: Sequence[Path], progress: Progress = SILENT) -> list[Source]:
-    """Return the recordings of the command line; those that cannot be read are reported.
+    """Return the recordings of the command line, and report unreadable ones.
 
     RecordingError if none can be read.
     """
@@ -91,14 +91,14 @@ def named_sources(paths: Sequence[Path], progress: Progress = SILENT) -> list[So
         else:
             sources.append(source)
     if len(paths) > MOST_NAMED:
-        progress.message(f"{len(paths)} recordings: taking the first {MOST_NAMED}")
+        progress.message(f"{len(paths)} recordings: using the first {MOST_NAMED}")
     if paths and not sources:
         raise RecordingError("none of the recordings can be read. Name others.")
     return sources
 
 
 class Uploads:
-    """The uploaded recordings of one tab, in a folder of its own."""
+    """Uploaded recordings of one tab, in their own folder."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -109,7 +109,7 @@ class Uploads:
     def add(self, name: str, content: bytes, config: SegmentConfig) -> Source:
         """Store an upload and read all of it; RecordingError if it is not a complete recording.
 
-        name  of the user's file: only its last part is kept, and only for display
+        name  of the user's file; only its last part is used, for display
         """
         shown = PureWindowsPath(PurePosixPath(name).name).name[-120:] or "recording"
         if self._n_bytes + len(content) > MOST_UPLOADED_BYTES:
@@ -141,17 +141,17 @@ class Uploads:
 
 
 def _safe_suffix(name: str) -> str:
-    """Return the suffix of a file name, which the reader's messages refer to, if it is plain."""
+    """Return the suffix of a file name if it is alphanumeric and short, else an empty one."""
     suffix = Path(name).suffix.lower()
     return suffix if suffix[1:].isalnum() and len(suffix) <= 6 else ""
 
 
-@lru_cache(maxsize=4)  # of half an hour at 24 kHz each takes 170 MB
+@lru_cache(maxsize=4)  # half an hour at 24 kHz takes 170 MB
 def read_samples(path: Path, info: AudioInfo, config: SegmentConfig) -> NDArray[np.float32]:
     """Read one channel of a recording at the rate of segments: (n_samples,).
 
-    A run may have been trained on the first channels; here the loudest one is read, because a
-    recording with its sound on another channel would be silence.
+    It is the loudest channel, even if the run was trained on first channels: the first channel of
+    a recording may be silent.
     """
     n_samples = resampled_length(info, config.sample_rate)
     return load_segment(path, 0, n_samples, config.sample_rate, "loudest", info)
@@ -159,7 +159,7 @@ def read_samples(path: Path, info: AudioInfo, config: SegmentConfig) -> NDArray[
 
 @lru_cache(maxsize=64)
 def outline(path: Path, info: AudioInfo, config: SegmentConfig) -> Outline:
-    """Compute the outline of a recording's waveform, and where its fullest segment starts."""
+    """Compute the outline of a recording's waveform, and the start of its loudest segment."""
     samples = read_samples(path, info, config)
     edges = np.linspace(0, len(samples), N_OUTLINE + 1).astype(np.int64)
     starts = np.minimum(edges[:-1], len(samples) - 1)
@@ -168,7 +168,7 @@ def outline(path: Path, info: AudioInfo, config: SegmentConfig) -> Outline:
 
 
 def _loudest_start(samples: NDArray[np.float32], config: SegmentConfig) -> int:
-    """Return the start of the segment with most energy, the first one among equals."""
+    """Return the start of the first segment with the largest energy."""
     hop = max(1, round(LEVEL_HOP_SECONDS * config.sample_rate))
     starts = np.arange(0, max(1, len(samples) - config.n_samples + 1), hop)
     energy = np.concatenate([[0.0], np.cumsum(np.square(samples, dtype=np.float64))])
@@ -177,7 +177,7 @@ def _loudest_start(samples: NDArray[np.float32], config: SegmentConfig) -> int:
 
 
 def read_segment(source: Source, start: int, config: SegmentConfig) -> NDArray[np.float32]:
-    """Read a segment (n_samples,) as rendering does: as loud as in the recording.
+    """Read a segment (n_samples,) at the level of the recording, padded with zeros at the end.
 
     InputError for a start outside of the recording.
     """

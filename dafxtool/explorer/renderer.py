@@ -1,4 +1,4 @@
-"""Render a segment with an effect at a setting: what the page hears and sees after each change."""
+"""Render a segment with an effect at a setting, for the audio and images of the page."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ from dafxtool.explorer.recordings import Source, read_segment
 from dafxtool.utils.progress import SILENT, Progress
 
 Audio = NDArray[np.float32]
-MOST_EFFECTS = 500  # chains that are remembered
+MOST_EFFECTS = 500  # cached chains
 
 
 @dataclass(frozen=True)
 class Rendered:
     """A pair, as `dafxtool.apply_effect` renders it.
 
-    dry, wet  (n_samples,); dry has the peak level of segments, wet is what the effect returned
+    dry, wet  (n_samples,); dry has the peak level of segments, wet the level of the effect's output
     setting   effective values: a plugin may round them
     """
 
@@ -40,24 +40,24 @@ class Rendered:
 
     @property
     def text(self) -> str:
-        """The effect and its setting as `--effect` takes them."""
+        """Effect and setting in the form of `--effect`."""
         return self.effect.setting_text(self.setting)
 
     def levels(self) -> dict[str, float | None]:
-        """Return peak of the wet in dBFS, and the gain that brings the wet to the dry's RMS."""
+        """Return the peak of the wet segment in dBFS, and the gain in dB to the dry RMS level."""
         if is_silent(self.wet):
             return {"peakDb": None, "gainDb": 0.0}
         peak_db = 20 * math.log10(float(np.abs(self.wet).max()))
         return {"peakDb": peak_db, "gainDb": float(level_db(self.dry) - level_db(self.wet))}
 
     def pair(self, level_dbfs: float) -> Audio:
-        """Return dry and wet (2, n_samples) at one peak level, as a model takes them."""
+        """Return dry and wet (2, n_samples) at equal peak levels, the input of a model."""
         return np.stack([self.dry, normalise_peak(self.wet, level_dbfs)])
 
 
 @dataclass(frozen=True)
 class Request:
-    """What a page asks for: an effect at a setting on a segment of a recording."""
+    """A request of the page: an effect at a setting on a segment of a recording."""
 
     source: Source
     start: int  # samples at the rate of segments
@@ -66,7 +66,7 @@ class Request:
 
 
 class Renderer:
-    """The effects and the configuration of a server."""
+    """Renderer of segments with the effects and the configuration of a server."""
 
     def __init__(
         self,
@@ -120,31 +120,31 @@ class Renderer:
         return rendered
 
     def dry(self, source: Source, start: int) -> Audio:
-        """Return a segment at the peak level that effects get."""
+        """Return a segment at the peak level of effect inputs."""
         segments = self.configuration.segments
         segment = read_segment(source, start, segments)
         if is_silent(segment):
-            raise InputError(f"{source.name}: silent at this place. Choose another segment.")
+            raise InputError(f"{source.name}: the segment is silent. Choose another segment.")
         return normalise_peak(segment, segments.level_dbfs)
 
     def gain(self, request: Request) -> float:
-        """Return the factor by which a segment was raised to the peak level of segments."""
+        """Return the factor that brings a segment to the peak level of segments."""
         segment = read_segment(request.source, request.start, self.configuration.segments)
         return float(np.abs(self.dry(request.source, request.start)).max() / np.abs(segment).max())
 
     def images(self, rendered: Rendered) -> Images:
-        """Return the spectrograms of a pair; the wet one has the level that the effect gave it."""
+        """Return the spectrograms of a pair, the wet one at the level of the effect's output."""
         return pair_images(rendered.dry, rendered.wet, self.configuration.spectrogram)
 
 
 def describe_effect(effect: Effect) -> dict[str, Any]:
-    """Return an effect for the page: its parameters with ranges, units, scales and defaults."""
+    """Describe an effect for the page: parameters with ranges, units, scales and defaults."""
     described = effect.to_dict()
     for name in ("plugin", "stages"):
         described.pop(name, None)
     described["isPlugin"] = bool(effect.plugins)
     described["stages"] = [stage.label for stage in effect.stages]
-    for parameter, given in zip(effect.parameters, described["parameters"], strict=True):
-        given["usualEnds"] = list(parameter.usual_ends())
-        given["rangeText"] = parameter.range_text()
+    for parameter, entry in zip(effect.parameters, described["parameters"], strict=True):
+        entry["usualEnds"] = list(parameter.usual_ends())
+        entry["rangeText"] = parameter.range_text()
     return described

@@ -1,9 +1,9 @@
 """Protect a local server from other pages, other users and other machines.
 
-The address that the terminal prints has a token, as Jupyter's has. The page's first request
-exchanges it for a cookie. Requests need the cookie, one of the server's own names in Host (another
-name is DNS rebinding: a stranger's page whose name was pointed at this machine), and no Origin or
-the server's own.
+The address in the terminal contains a token, like Jupyter's. The page's first request exchanges it
+for a cookie. Every request needs this cookie, one of the server's own names as Host, and no Origin
+or the server's own. Another Host is DNS rebinding: the name of another page that was redirected to
+this machine.
 """
 
 from __future__ import annotations
@@ -40,14 +40,14 @@ def new_token() -> str:
 
 
 def is_loopback(host: str) -> bool:
-    """Return whether only this machine can reach a server that is bound to a host."""
+    """Return whether a server bound to this host is reachable from this machine only."""
     return host in LOOPBACK
 
 
 class Guard:
-    """ASGI middleware that lets only the server's own page through.
+    """ASGI middleware that refuses all requests but those of the server's own page.
 
-    host, port  that the server is bound to
+    host, port  address that the server is bound to
     """
 
     def __init__(self, app: ASGIApp, token: str, host: str, port: int) -> None:
@@ -76,8 +76,9 @@ class Guard:
             return _refuse("Requests from other pages are refused.")
         if headers.get("sec-fetch-site", "none") not in ("none", "same-origin"):
             return _refuse("Requests from other pages are refused.")
-        given = parse_qs(scope["query_string"].decode("ascii", "replace")).get("token", [""])[0]
-        if scope["path"] == "/" and given and self._is_token(given):
+        query = parse_qs(scope["query_string"].decode("ascii", "replace"))
+        token = query.get("token", [""])[0]
+        if scope["path"] == "/" and token and self._is_token(token):
             response = RedirectResponse("/", 303)
             response.set_cookie(self.cookie, self.token, httponly=True, samesite="strict")
             return response
@@ -86,8 +87,8 @@ class Guard:
             return None
         return _refuse("Open the address that 'dafxtool explore' printed: it contains a token.")
 
-    def _is_token(self, given: str) -> bool:
-        return secrets.compare_digest(given.encode(), self.token.encode())
+    def _is_token(self, text: str) -> bool:
+        return secrets.compare_digest(text.encode(), self.token.encode())
 
     def is_own(self, host: str) -> bool:
         """Return whether a Host header names this server."""

@@ -26,7 +26,7 @@ WILDCARDS = ("0.0.0.0", "::")
 
 
 class PageServer:
-    """A bound server: its address is known before it answers.
+    """An HTTP server whose port is bound before it starts, so that its address is known.
 
     port  0 takes a free one
     """
@@ -52,12 +52,12 @@ class PageServer:
 
     @property
     def url(self) -> str:
-        """The address to open, with its token."""
+        """Address to open on this machine, with the token."""
         return self._url_at("127.0.0.1" if self.host in WILDCARDS else self.host)
 
     @property
     def network_url(self) -> str:
-        """The address for other machines."""
+        """Address for other machines, with the token."""
         return self._url_at(_own_address() if self.host in WILDCARDS else self.host)
 
     def _url_at(self, name: str) -> str:
@@ -69,17 +69,17 @@ class PageServer:
             asyncio.run(self._server.serve([self._socket]))
 
     def start(self) -> None:
-        """Start to answer, in a thread."""
+        """Start the server in a thread."""
         self._thread.start()
 
     def wait(self) -> None:
-        """Wait until the server has ended by itself; KeyboardInterrupt after Ctrl-C."""
+        """Wait until the server ends; KeyboardInterrupt after Ctrl-C."""
         while self._thread.is_alive():
             time.sleep(SECONDS_BETWEEN_CHECKS)
             signals.check()
 
     def stop(self) -> None:
-        """Stop to answer, and end the plugins' process; work in threads is left to itself."""
+        """Stop the server and the plugins' process, without waiting for other threads."""
         self._server.should_exit = self._server.force_exit = True
         end_worker()
         self._thread.join(SECONDS_TO_END)
@@ -87,7 +87,7 @@ class PageServer:
 
 
 def _bind(host: str, port: int) -> socket.socket:
-    """Return a socket that listens; InputError if the port is taken or the host is not ours."""
+    """Return a listening socket; InputError if the port is in use or the host is not local."""
     try:
         family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0][0]
         bound = socket.socket(family, socket.SOCK_STREAM)
@@ -103,7 +103,7 @@ def _bind(host: str, port: int) -> socket.socket:
 
 
 def _own_address() -> str:
-    """Return the address of this machine in its network; nothing is sent to find it."""
+    """Return the address of this machine in its network, without sending anything."""
     with suppress(OSError), socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
         probe.connect(("192.0.2.1", 9))  # of a range for documentation (RFC 5737)
         return str(probe.getsockname()[0])
@@ -111,7 +111,7 @@ def _own_address() -> str:
 
 
 def open_browser(url: str, opener: Callable[[str], Any] = webbrowser.open) -> bool:
-    """Open a page in the user's browser; False if there is none."""
+    """Open a page in the user's browser; return False if there is none."""
     with suppress(webbrowser.Error):
         return bool(opener(url))
     return False

@@ -1,4 +1,4 @@
-"""What a server holds: effects, recordings, the map of its run, and one session for each tab."""
+"""Hold the state of a server: effects, recordings, the latent map, a session for each tab."""
 
 from __future__ import annotations
 
@@ -32,22 +32,22 @@ MOST_NAME = 200  # characters of an effect's text
 
 @dataclass
 class Session:
-    """One tab: its uploads, its queues and the last path between two settings."""
+    """State of one tab: uploads, request queues and the last interpolation."""
 
     uploads: Uploads
     queues: dict[str, LatestOnly] = field(default_factory=dict)
     path: tuple[Any, Interpolation] | None = None
 
     def queue(self, kind: str) -> LatestOnly:
-        """Return the queue of a kind of request."""
+        """Return the queue for a kind of request."""
         return self.queues.setdefault(kind, LatestOnly())
 
 
 class Workspace:
-    """The state of a server.
+    """State of a server.
 
-    folder  temporary folder, which is removed with the server
-    run     the model; None: there is no map, and everything else works
+    folder  temporary folder; the caller removes it
+    run     trained model; None disables the map and decoding
     """
 
     def __init__(
@@ -70,9 +70,9 @@ class Workspace:
         self._map_lock = threading.Lock()
 
     def session(self, key: str) -> Session:
-        """Return the session of a tab; the one that was unused longest makes room for a new one."""
+        """Return the session of a tab; a new one replaces the least recently used."""
         if not (8 <= len(key) <= 64 and key.isascii() and key.isalnum()):
-            raise InputError("the page sent no session. Reload it.")
+            raise InputError("the page sent no valid session key. Reload it.")
         if key not in self._sessions:
             while len(self._sessions) >= MOST_SESSIONS:
                 self._sessions.popitem(last=False)
@@ -81,14 +81,14 @@ class Workspace:
         return self._sessions[key]
 
     def source(self, session: Session, key: str) -> Source:
-        """Return a shared recording, or one of the tab."""
+        """Return a shared recording, or an upload of the tab."""
         source = self.shared.get(key) or session.uploads.sources.get(key)
         if source is None:
             raise InputError("the recording is no longer on the server. Open it again.")
         return source
 
     def request(self, session: Session, body: Any) -> Request:
-        """Read what the page asks for; InputError if it makes no sense."""
+        """Parse a request of the page; InputError if it is incomplete."""
         try:
             setting = {str(name): float(value) for name, value in body["setting"].items()}
             effect, start = str(body["effect"])[:MOST_NAME], int(body["start"])
@@ -98,11 +98,11 @@ class Workspace:
 
     @property
     def latent_map(self) -> LatentMap | None:
-        """The map, once it is built."""
+        """Latent map; None before it is built."""
         return self._map
 
     def build_map(self, progress: Progress) -> LatentMap | None:
-        """Return the map, which is built on first use; None without a run."""
+        """Return the map, and build it on first use; None without a run."""
         from dafxtool.explorer.map_points import build_map
 
         with self._map_lock:

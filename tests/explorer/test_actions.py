@@ -140,7 +140,7 @@ def test_a_pair_of_the_map_is_placed_on_its_own_point(
     assert (placed["x"], placed["y"]) == pytest.approx(shown, abs=1e-3)
 
 
-def test_a_placement_names_neighbours_and_how_many_are_of_which_effect(client, mapped):
+def test_a_location_lists_neighbours_and_counts_their_effects(client, mapped):
     placed, _ = client.ask("/place", **client.scene("overdrive", drive=40))
     n = len(mapped["map"]["x"])
     assert len(set(placed["neighbours"])) == 5 and all(
@@ -173,7 +173,7 @@ def test_a_path_begins_and_ends_at_its_settings(client, mapped, run, detailed):
     messages = client.stream("/between", a=a, b=b, detailed=detailed)
     head, steps = messages[0][0], messages[1:]
     assert [content["index"] for content, _ in steps] == [0, 8, 4, 2, 6, 1, 3, 5, 7]
-    assert ("places" in head) is not detailed
+    assert ("locations" in head) is not detailed
     level = run.configuration.segments.level_dbfs
     for end, scene in ((0, a), (1, b)):
         wet = client.ask("/render", **scene)[1]["wet"]

@@ -34,10 +34,10 @@ def test_the_audio_of_a_point_is_what_was_embedded(latent_map, run):
     for row in (0, 7):
         latent = run.embed_audio(latent_map.audio(row)[None])[0]
         np.testing.assert_allclose(latent, latent_map.latents.latent[row], atol=1e-4)
-        placed = latent_map.place(latent)
-        assert placed.neighbours[0] == row
-        place = latent_map.projection.points[row]
-        np.testing.assert_allclose([placed.x, placed.y], place, atol=1e-2)
+        location = latent_map.locate(latent)
+        assert location.neighbours[0] == row
+        point = latent_map.projection.points[row]
+        np.testing.assert_allclose([location.x, location.y], point, atol=1e-2)
 
 
 def test_the_latent_at_a_point_is_its_own_and_between_points_a_mean(latent_map):
@@ -46,7 +46,7 @@ def test_the_latent_at_a_point_is_its_own_and_between_points_a_mean(latent_map):
     between = latent_map.latent_at(*points[[3, 4]].mean(axis=0))
     assert (between >= latents.min(axis=0) - 1e-4).all()
     assert (between <= latents.max(axis=0) + 1e-4).all()
-    with pytest.raises(InputError, match="no point"):
+    with pytest.raises(InputError, match="map"):
         latent_map.audio(20)
 
 

@@ -95,7 +95,7 @@ export class Explorer {
       request: (body, take, signal) => this.server.stream("between", body, take, signal),
       sheet: (body) => this.server.file("between-sheet", body),
       onMove: (steps, position, last) => this.playBetween(steps, position, last),
-      onPath: (places) => this.map.showPath(places),
+      onPath: (locations) => this.map.showPath(locations),
       onError: (error) => this.showError(error),
     });
     this.match = new MatchPanel({

@@ -19,7 +19,7 @@ import { settingText, toNormalised } from "./parameters.js";
  * @property {(body: object, onMessage: (message: Message) => void, signal: AbortSignal) => Promise<void>} request
  * @property {(body: object) => Promise<Blob>} sheet
  * @property {(steps: Map<number, Step>, position: number, last: number) => void} onMove
- * @property {(places: [number, number][] | null) => void} onPath
+ * @property {(locations: [number, number][] | null) => void} onPath
  * @property {(error: unknown) => void} onError
  */
 
@@ -210,7 +210,7 @@ export class KeptSettings {
   #take({ content, arrays }) {
     if (content.kind === "path") {
       this.lastStep = content.nSteps - 1;
-      if (content.places) this.callbacks.onPath(content.places);
+      if (content.locations) this.callbacks.onPath(content.locations);
     }
     if (content.kind === "step") {
       const wet = /** @type {Float32Array} */ (arrays.wet.values);
