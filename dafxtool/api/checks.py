@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from dafxtool import presets, storage
 from dafxtool.api.arguments import EffectLike, is_hdf5, reading_values
+from dafxtool.api.defaults import newest_file
 from dafxtool.audio.find_recordings import find_recordings
 from dafxtool.config import SegmentConfig
 from dafxtool.dataset.pair_files import TABLE_SUFFIXES, holds_pairs
@@ -21,7 +22,7 @@ from dafxtool.effects.apply import parse_effect
 from dafxtool.effects.vst3.files import find_plugin, plugin_binary
 from dafxtool.effects.vst3.preset import class_id, is_preset
 from dafxtool.errors import ArgumentError, InputError
-from dafxtool.models.checkpoint import find_checkpoint
+from dafxtool.models.checkpoint import find_checkpoint, is_pretrained
 from dafxtool.utils.device import check_device
 
 if TYPE_CHECKING:
@@ -68,6 +69,16 @@ def check_run(run: Run | Path | None) -> None:
     """Refuse a path that is no run, and None where there is none to take."""
     if run is None or isinstance(run, Path):
         find_checkpoint(run)
+
+
+def check_pairs(run: Run | Path | None, pairs: Path | None) -> None:
+    """Refuse a missing or wrong pairs file. None stands for that of the run, or the newest here."""
+    if pairs is not None:
+        check_file(pairs, (storage.PAIRS,))
+    elif run is None or isinstance(run, Path):
+        path, _ = find_checkpoint(run)
+        if is_pretrained(path):  # it was trained on no pairs of this machine
+            newest_file((storage.PAIRS,))
 
 
 def check_effects(effects: Sequence[EffectLike], plugins: Sequence[Path]) -> None:

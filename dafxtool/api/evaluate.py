@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING
 
-from dafxtool import storage
 from dafxtool.api import checks, defaults
 from dafxtool.api.arguments import SILENT, PathLike, Progress, as_path
 from dafxtool.utils.outputs import check_outputs
@@ -44,8 +42,7 @@ def evaluate(
     figure, table = as_path(output), as_path(csv)
     checks.check_settings(device)
     checks.check_run(defaults.named_run(run))
-    if pairs is not None:
-        checks.check_file(Path(pairs), (storage.PAIRS,))
+    checks.check_pairs(defaults.named_run(run), as_path(pairs))
     check_outputs(figure, table, overwrite=overwrite)
     from dafxtool.evaluation.evaluate import evaluate as evaluate_run
     from dafxtool.evaluation.figure import draw_results

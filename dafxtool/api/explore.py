@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from dafxtool.api import checks, defaults
 from dafxtool.api.arguments import SILENT, PathLike, Paths, Progress, as_paths
 from dafxtool.audio.find_recordings import find_recordings
+from dafxtool.audio.io import read_info
 from dafxtool.errors import InputError, MissingDependencyError
 from dafxtool.models.checkpoint import default_run, is_pretrained
 from dafxtool.presets import PRESETS
@@ -102,7 +103,11 @@ def serve(
             raise MissingDependencyError("dafxtool[explore]", "explore")
     checks.check_settings(device)
     checks.check_effects([effect] if effect else [], as_paths(plugins))
-    checks.check_recordings(*as_paths(recordings))
+    if named := as_paths(recordings):
+        find_recordings(named)
+    for path in named:
+        if path.is_file():
+            read_info(path)
     if run is not None:
         checks.check_run(defaults.named_run(run))
     loaded = _run(run, device, progress)

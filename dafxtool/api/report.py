@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from dafxtool import storage
 from dafxtool.api import checks, defaults
 from dafxtool.api.arguments import SILENT, PathLike, Progress, as_path
 from dafxtool.utils.outputs import check_page_path
@@ -42,8 +41,7 @@ def report(
     path = Path(output)
     checks.check_settings(device)
     checks.check_run(defaults.named_run(run))
-    if pairs is not None:
-        checks.check_file(Path(pairs), (storage.PAIRS,))
+    checks.check_pairs(defaults.named_run(run), as_path(pairs))
     check_page_path(path, overwrite)
     from dafxtool.web.report import write_report
 

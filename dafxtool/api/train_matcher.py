@@ -5,7 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from dafxtool import storage
 from dafxtool.api import checks, defaults
 from dafxtool.api.arguments import SILENT, PathLike, Progress, as_path
 from dafxtool.errors import ArgumentError, InputError, OutputExistsError
@@ -53,8 +52,7 @@ def train_matcher(
     checks.check_settings(device)
     checks.check_resume(resume, overwrite)
     checks.check_run(defaults.named_run(run))
-    if pairs is not None:
-        checks.check_file(Path(pairs), (storage.PAIRS,))
+    checks.check_pairs(defaults.named_run(run), as_path(pairs))
     if output is not None:
         _check_free(Path(output), resume, overwrite)
     from dafxtool.matching.train_controller import ControllerOptions, train_controller

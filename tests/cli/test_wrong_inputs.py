@@ -122,7 +122,7 @@ def test_invalid_options_are_usage_errors(fail, tmp_path, monkeypatch, arguments
         (("spectrogram", "{wrong}/missing.h5"), "missing.h5 does not exist"),
         (("spectrogram", "{wrong}/noise.h5"), "not an HDF5 file that can be opened"),
         (("spectrogram", "{wrong}/cut.h5"), "not an HDF5 file that can be opened"),
-        (("spectrogram", "{wrong}/folder.h5"), "is a folder"),
+        (("spectrogram", "{wrong}/folder.h5"), "a folder"),
         (("spectrogram", "{spectrograms}"), "holds spectrograms, not pairs"),
         (("spectrogram", "{pairs}", "--hop-length", 9999), "hop_length: more than half"),
         (("train", "{wrong}/cut-spectrograms.h5"), "not an HDF5 file that can be opened"),
@@ -131,17 +131,17 @@ def test_invalid_options_are_usage_errors(fail, tmp_path, monkeypatch, arguments
         (("train", "{spectrograms}", "--device", "cuda:99"), "dafxtool doctor"),
         (("embed", "{wrong}/missing.wav", "--run", "{run}"), "does not exist"),
         (("embed", "{wrong}/text.wav", "--run", "{run}"), "not a recording"),
-        (("embed", "{wrong}/silence.wav", "--run", "{run}"), "silent"),
+        (("embed", "{wrong}/silence.wav", "--run", "{run}"), "silence"),
         (("embed", "{wrong}/noise.h5", "--run", "{run}"), "not an HDF5 file that can be opened"),
         (("embed", "{pairs}", "--run", "{wrong}/nowhere"), "nowhere: does not exist"),
         (("embed", "{pairs}", "--run", "{wrong}/no-run"), "no checkpoint"),
         (("embed", "{pairs}", "--run", "{wrong}/damaged-run"), "not a checkpoint"),
         (("embed", "{pairs}", "--run", "{pairs}"), "not a checkpoint"),
-        (("embed", "{longer}", "--run", "{run}"), "render with the run's preset"),
+        (("embed", "{longer}", "--run", "{run}"), "Render with the run's preset"),
         (("embed", "{pairs}"), "the run pretrained"),
         (("reconstruct", "{pairs}", "--run", "{run}", "--row", 999), "row 999 does not exist"),
         (("reconstruct", "{spectrograms}", "--run", "{run}"), "holds spectrograms, not pairs"),
-        (("reconstruct", "{longer}", "--run", "{run}"), "render with the run's preset"),
+        (("reconstruct", "{longer}", "--run", "{run}"), "Render with the run's preset"),
         (("reconstruct", "{wrong}/folder", "--run", "{run}"), "holds no recordings"),
         (("reconstruct", "{pluck}", "--run", "{run}", "--csv", "r.txt"), ".csv"),
         (("interpolate", "{wrong}/text.wav", "--run", "{run}"), "not a recording"),
@@ -151,7 +151,7 @@ def test_invalid_options_are_usage_errors(fail, tmp_path, monkeypatch, arguments
         (("interpolate", "{pluck}", "--run", "{run}", "--audio", "{pairs}"), "is a file"),
         (("map", "{wrong}/noise.h5", "--run", "{run}"), "not an HDF5 file that can be opened"),
         (("map", "{pairs}", "--run", "{run}", "-o", "map"), ".png, .svg or .pdf"),
-        (("invert", "{pairs}"), "holds pairs"),
+        (("invert", "{pairs}"), "found pairs"),
         (("invert", "{wrong}/text.wav"), "not a file with magnitudes"),
         (("invert", "{spectrograms}", "--row", 999), "row 999 does not exist"),
         (("invert", "{spectrograms}", "-o", "i.mp3"), ".wav or .flac"),
@@ -248,4 +248,4 @@ def test_recordings_may_have_any_name(*, succeed, fail, invoke, pluck, run_folde
     assert pair.exit_code == 0
     assert "1 recording skipped" in pair.stdout
     assert "\x1b" not in pair.stdout
-    assert len(pair.stdout.splitlines()) == 3
+    assert len(pair.stdout.splitlines()) == 4  # with the remark that pluck is training data
