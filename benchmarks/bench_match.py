@@ -7,6 +7,7 @@ random settings.
 
     python benchmarks/bench_match.py recordings --pairs 20
     python benchmarks/bench_match.py recordings --part chains --pairs 10
+    python benchmarks/bench_match.py recordings --part plugin --plugin ZamDelay --pairs 2
 """
 
 from __future__ import annotations
@@ -63,12 +64,19 @@ class Recordings:
 
     seconds  duration of dry recording and reference with other content
     budget   length of the searches of unpaired recordings and of plugins
+    plugins  names of the VST3 files to measure
     """
 
-    def __init__(self, folders: Sequence[Path], seconds: float, budget: str) -> None:
+    def __init__(
+        self,
+        folders: Sequence[Path],
+        seconds: float,
+        budget: str,
+        plugins: Sequence[str] = PLUGINS,
+    ) -> None:
         self.files = find_recordings(folders)
         self.folders = sorted({path.parent for path in self.files})
-        self.seconds, self.budget = seconds, budget
+        self.seconds, self.budget, self.plugins = seconds, budget, plugins
 
     def dry(self, number: int, n_samples: int = N_SAMPLES) -> Array:
         """Join recordings of one folder; the result peaks at -12 dBFS."""
@@ -217,7 +225,7 @@ def unpaired(recordings: Recordings, n_pairs: int) -> None:
 
 def plugin(recordings: Recordings, n_pairs: int) -> None:
     """Measure pairs with plugins of zam-plugins, where they are installed."""
-    for name in PLUGINS:
+    for name in recordings.plugins:
         path = PLUGIN_FOLDER / f"{name}.vst3"
         if not path.exists():
             print(f"  {name}: not installed")
@@ -232,10 +240,14 @@ def plugin(recordings: Recordings, n_pairs: int) -> None:
             if Objective(wet).distance(dry) < AUDIBLE:
                 continue
             pair = Prepared(dry, wet, RATE, 1.0, 0, 0, dry.size)
+            began = time.process_time()
             answer = match_pair(pair, Options(effects=[(effect, {})], budget=recordings.budget))
+            seconds = time.process_time() - began
             rows.append((name, answer.distance / answer.distance_unprocessed, answer.evaluations))
             print(
-                f"  {name}: MRSTFT ratio {rows[-1][1]:.3f}, {rows[-1][2]} evaluations", flush=True
+                f"  {name}: MRSTFT ratio {rows[-1][1]:.3f}, {rows[-1][2]} evaluations, "
+                f"{seconds:.0f} CPU s",
+                flush=True,
             )
         print(
             f"plugin {name}, {len(effects[0].parameters)} parameters, {len(rows)} pairs: MRSTFT "
@@ -270,6 +282,8 @@ def no_effect(recordings: Recordings, n_pairs: int) -> None:
             rows.append((kind, left))
             if not left:
                 print(f"  {kind}: {answer.best.text} ({answer.verdict})", flush=True)
+        n_left = sum(left for _, left in rows)
+        print(f"  {number + 1} of {n_pairs} recordings: left {n_left} of {len(rows)}", flush=True)
     for kind in dict.fromkeys(row[0] for row in rows):
         part = [row for row in rows if row[0] == kind]
         print(f"  {kind}: left {_share(part, 1)} of {len(part)}")
@@ -380,8 +394,13 @@ def main() -> None:
     parser.add_argument("--pairs", type=int, default=20, help="pairs of each effect or kind [20]")
     parser.add_argument("--seconds", type=float, default=60, help="of unpaired recordings [60]")
     parser.add_argument("--budget", default="default", help="fast, default or thorough [default]")
+    parser.add_argument(
+        "--plugin", action="append", metavar="NAME", help=f"of {', '.join(PLUGINS)} [all of them]"
+    )
     arguments = parser.parse_args()
-    recordings = Recordings(arguments.recordings, arguments.seconds, arguments.budget)
+    recordings = Recordings(
+        arguments.recordings, arguments.seconds, arguments.budget, arguments.plugin or PLUGINS
+    )
     for name in [arguments.part] if arguments.part else PARTS:
         PARTS[name](recordings, arguments.pairs)
 

@@ -199,7 +199,9 @@ def pairs_of_run(
                     progress.detail(f"no pairs named: using {path}, which the run was trained on")
                     return path
     path = newest_file([storage.PAIRS], folder)
-    progress.message(f"the pairs that the run was trained on are missing: using {path}")
+    is_known = bool(data["pairs"])  # the pretrained model stores no description of its pairs
+    reason = "the pairs that the run was trained on are missing" if is_known else "no pairs named"
+    progress.message(f"{reason}: using {path}")
     return path
 
 

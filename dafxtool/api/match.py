@@ -17,7 +17,7 @@ from dafxtool.api.arguments import (
 )
 from dafxtool.errors import ArgumentError, FormatError, InputError
 from dafxtool.matching.outputs import MATCHER_FILE, check_match_outputs
-from dafxtool.models.checkpoint import newest_run
+from dafxtool.models.checkpoint import is_pretrained, newest_run
 from dafxtool.utils.device import usable_cores
 
 if TYPE_CHECKING:
@@ -55,8 +55,9 @@ def match(
               keeps for like
     channel   that the search reads: "first", "mean", "loudest" or a number from 1; None is the
               first. The effect is applied to all channels
-    run       a run whose matcher (train_matcher) proposes starts for wet, or a matcher file; None
-              takes the newest in runs/ if it has one
+    run       a matcher file (train_matcher), or the run folder with it: its predictions are further
+              starts of the search for wet. Nothing else of a run is used. None takes matcher.pt of
+              the newest run in runs/ if there is one, else no predictions
     output    the matched recording; the sheet and the JSON file are named like it
 
     ArgumentError, InputError, RecordingError, EffectError, OutputExistsError, DiskError.
@@ -99,6 +100,11 @@ def _matcher(run: Path | None) -> Path | None:
         except InputError:
             return None
         return file if file.is_file() else None
+    if is_pretrained(run):
+        raise InputError(
+            f"{run}: the pretrained model has no matcher. Omit --run, or train a matcher with "
+            f"'dafxtool train-matcher {run}' and name its file."
+        )
     file = run / MATCHER_FILE if run.is_dir() else run
     if not file.is_file():
         raise InputError(f"{file}: no such matcher. Train one with 'dafxtool train-matcher'.")

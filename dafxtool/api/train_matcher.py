@@ -34,12 +34,13 @@ def train_matcher(
 ) -> ControllerResult:
     """Train a controller from the latents of a run to effect and settings.
 
-    run        a loaded run or its path; None takes the newest in runs/
+    run        a loaded run or its path; None takes the newest in runs/, else the pretrained one
     pairs      a pairs file with all three splits; None takes the run's own
     loss       "labels": the stored settings supervise; "audio": the distance of the rendered audio
     steps      limit in optimiser steps; None is 3000, or 300 with loss "audio"
     fine_tune  train the encoder of the run along
-    output     matcher file; None takes matcher.pt in the run's folder
+    output     matcher file; None takes matcher.pt in the run's folder, or in the working folder
+               for the pretrained run
     workers    processes that render for loss "audio"
     resume     continue an interrupted training; start from scratch if there is none
 

@@ -65,8 +65,9 @@ from dafxtool.cli._output import Table, progress_from, report
     "--run",
     type=PATH,
     shell_complete=_completion.runs,
-    help="Run with a matcher of train-matcher, or its file: the search for WET starts from its "
-    "predictions.  [default: the newest run here, if it has one]",
+    help="Matcher of 'train-matcher', a file or the run folder with it: the search for WET starts "
+    "from its predictions. Nothing else of a run is used, and a matcher is not required.  "
+    "[default: matcher.pt of the newest run in runs/, if there is one]",
 )
 @output_option("matched.wav", "Matched recording, .wav or .flac; sheet and JSON are named like it.")
 @workers_option

@@ -52,7 +52,7 @@ if TYPE_CHECKING:
 @json_option
 @progress_options
 def command(run: Path | None, as_json: bool, **options: Any) -> None:
-    """Train a controller on the latents of RUN, by default the newest one here.
+    """Train a controller on the latents of RUN, by default the newest in runs/, else pretrained.
 
     It predicts the effect and the settings of a pair, with their uncertainty, from the run's style
     latents and descriptors. 'match' starts its search from these predictions. With --loss audio

@@ -115,6 +115,15 @@ def test_damaged_files_are_ignored(here, pairs_file, messages):
     assert pairs_of_run(data, here, messages) == pairs
 
 
+def test_a_run_without_a_description_of_its_pairs_takes_the_newest_pairs_file(
+    here, pairs_file, messages
+):
+    aged(here / "old.h5", pairs_file, 10)
+    pairs = aged(here / "pairs.h5", pairs_file, 5)
+    assert pairs_of_run({"pairs": "", "spectrograms": ""}, here, messages) == pairs
+    assert len(messages.lines) == 1
+
+
 def test_the_built_in_recordings_are_written_once_and_replace_no_file(here, messages):
     (here / "a.wav").write_text("mine")
     assert built_in_recordings(messages) == [Path("built-in-recordings")]

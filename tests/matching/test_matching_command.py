@@ -13,6 +13,7 @@ from dafxtool.audio.writer import save_audio
 from dafxtool.cli import main
 from dafxtool.effects.apply import parse_effect
 from dafxtool.effects.builtin import apply_effect
+from dafxtool.errors import InputError
 
 RATE = 24_000
 QUICK = ("--workers", "1", "--effect", "delay", "--effect", "low-pass", "--effect", "tremolo")
@@ -169,3 +170,10 @@ def test_the_recording_itself_as_reference_is_left_alone(folder):
     result = run("dry.wav", "--like", "dry.wav", "--json", "--quiet", *QUICK)
     answer = json.loads(result.stdout)
     assert (answer["effect"], answer["candidates"]) == ("clean", [])
+
+
+def test_the_pretrained_model_has_no_matcher_and_none_is_required(folder):
+    with pytest.raises(InputError):
+        dafxtool.match("dry.wav", "wet.wav", run="pretrained")
+    assert not (folder / "matched.wav").exists()
+    assert dafxtool.match("dry.wav", "wet.wav", effects="delay").answer.effect.startswith("delay")
