@@ -25,7 +25,7 @@ SAME_ENVELOPE = 0.8  # correlation of the levels over time: the same performance
 LIKE_LEVELS = 0.25
 ENVELOPE_SECONDS = 0.01
 LONGEST_LATENCY_SECONDS = 10.0
-WINDOW_SECONDS = 60.0  # of the dry recording that the latency is found in
+WINDOW_SECONDS = 60.0  # of the dry recording, in which the latency is estimated
 DRIFT_WINDOW_SECONDS = 3.0
 FEWEST_DRIFT_WINDOWS, MOST_DRIFT_WINDOWS = 4, 12
 LARGEST_DRIFT_SECONDS = 0.1  # over the recording
@@ -61,24 +61,24 @@ def align(dry: Array, wet: Array, sample_rate: int) -> Alignment | None:
     The direct sound decides: later echoes do not count. An effect whose output has none, such as a
     delay of 100 % mix, is taken to be late by its delay.
     """
-    found = _find_latency(dry, wet, sample_rate)
-    if found is None or not found.is_sharp:
-        return found
+    alignment = _find_latency(dry, wet, sample_rate)
+    if alignment is None or not alignment.is_sharp:
+        return alignment
     # A note that both happen to play is as sharp as a performance.
-    moved, first, last = shifted(wet, found.latency, dry.size)
+    moved, first, last = shifted(wet, alignment.latency, dry.size)
     if _likeness(dry[first:last], moved[first:last], sample_rate) < LIKE_LEVELS:
         return None
-    drift, jump = _drift(dry, wet, found.latency, sample_rate)
+    drift, jump = _drift(dry, wet, alignment.latency, sample_rate)
     if drift:  # it blurs the response over a long window
-        found = _find_latency(dry, undo_drift(wet, drift), sample_rate) or found
-    return replace(found, drift=drift, jump=jump)
+        alignment = _find_latency(dry, undo_drift(wet, drift), sample_rate) or alignment
+    return replace(alignment, drift=drift, jump=jump)
 
 
 def _likeness(dry: Array, wet: Array, sample_rate: int) -> float:
     """Correlate the levels over time of two recordings of equal length."""
     hop = round(ENVELOPE_SECONDS * sample_rate)
     if dry.size < 10 * hop:
-        return 1.0  # too short to tell
+        return 1.0  # too short to compare
     levels = [_levels(x, hop) for x in (dry, wet)]
     norm = float(np.linalg.norm(levels[0]) * np.linalg.norm(levels[1])) + 1e-20
     return float(levels[0] @ levels[1]) / norm
@@ -90,7 +90,7 @@ def undo_drift(wet: Array, drift: float) -> Array:
 
 
 def _find_latency(dry: Array, wet: Array, sample_rate: int) -> Alignment | None:
-    """Find latency and polarity in the window with most sound."""
+    """Find latency and polarity in the window with the highest level."""
     first, last = _window(dry, round(WINDOW_SECONDS * sample_rate))
     begin, excerpt = 0, wet
     if last - first < dry.size:
@@ -109,7 +109,7 @@ def _find_latency(dry: Array, wet: Array, sample_rate: int) -> Alignment | None:
 
 
 def _window(samples: Array, n_samples: int) -> tuple[int, int]:
-    """Return the span of n_samples with most sound, in steps of a quarter."""
+    """Return the span of n_samples with the highest level, in steps of a quarter."""
     if samples.size <= n_samples:
         return 0, samples.size
     hop = max(1, n_samples // 4)
@@ -121,8 +121,8 @@ def _window(samples: Array, n_samples: int) -> tuple[int, int]:
 
 def _around(wet: Array, start: int, n_samples: int, margin: int) -> Array:
     """Return n_samples of wet with a margin on both sides, zeros before its first sample."""
-    heard = wet[max(0, start - margin) : max(0, start + n_samples + margin)]
-    return np.pad(heard, (max(0, margin - start), 0))
+    excerpt = wet[max(0, start - margin) : max(0, start + n_samples + margin)]
+    return np.pad(excerpt, (max(0, margin - start), 0))
 
 
 def _drift(dry: Array, wet: Array, latency: int, sample_rate: int) -> tuple[float, int]:
@@ -142,9 +142,9 @@ def _drift(dry: Array, wet: Array, latency: int, sample_rate: int) -> tuple[floa
     responses = []
     for start in starts:
         part = dry[start : start + n_window]
-        heard = _around(wet, start + latency, n_window, margin)
-        if np.any(part) and np.any(heard):
-            responses.append((start, _local_response(part, heard, 2 * margin, sample_rate)))
+        excerpt = _around(wet, start + latency, n_window, margin)
+        if np.any(part) and np.any(excerpt):
+            responses.append((start, _local_response(part, excerpt, 2 * margin, sample_rate)))
     pairs = [
         (i, j, *_shift(responses[i][1], responses[j][1]))
         for j in range(len(responses))

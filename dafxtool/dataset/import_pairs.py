@@ -234,17 +234,17 @@ def _catalogue(
     """Catalogue the dry recordings; a split in the table overrides the random one."""
     dry = list(dict.fromkeys(pair.dry for pair in pairs))
     catalogue = build_catalogue(dry, replace(segments, short="pad"), split, seed, strict, progress)
-    given: dict[str, str] = {}
+    splits: dict[str, str] = {}
     for pair in pairs:
         path = str(pair.dry.absolute())
         if pair.split and pair.split not in SPLITS:
             raise InputError(f"{pair.wet}: unknown split {pair.split!r}. Use {', '.join(SPLITS)}.")
-        if pair.split and given.setdefault(path, pair.split) != pair.split:
+        if pair.split and splits.setdefault(path, pair.split) != pair.split:
             raise InputError(f"{pair.dry}: in two splits. Put all of its pairs into one.")
-    if not given:
+    if not splits:
         return catalogue
     recordings = tuple(
-        replace(each, split=given.get(each.path, each.split)) for each in catalogue.recordings
+        replace(each, split=splits.get(each.path, each.split)) for each in catalogue.recordings
     )
     tracks = tuple(
         replace(track, split=recordings[track.recordings[0]].split) for track in catalogue.tracks

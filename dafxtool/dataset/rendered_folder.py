@@ -62,20 +62,20 @@ def import_rendered_folder(
         raise InputError(
             f"{folder / TABLE}: does not fit {DESCRIPTION} ({error}). Render the folder again."
         ) from error
-    kept, skipped = _readable(folder, lines, config, strict)
-    if not kept:
+    indices_read, skipped = _readable(folder, lines, config, strict)
+    if not indices_read:
         raise InputError(f"no pair could be imported. First reason: {skipped[0][1]}")
     plan = ImportPlan(
         catalogue,
         config,
         tuple(EffectChoice(each, {}) for each in effects),
-        np.array([indices[i] for i in kept], dtype=np.int64),
+        np.array([indices[i] for i in indices_read], dtype=np.int64),
     )
     configuration = {k: v for k, v in saved.items() if k not in ("effects", "audio_format")}
     configuration |= {"settings": storage.IMPORTED, "rendered_settings": saved.get("settings")}
-    progress.start("importing", len(kept), "pair")
+    progress.start("importing", len(indices_read), "pair")
     with open_hdf5_writer(output, plan, configuration, False, overwrite) as writer:
-        for row, i in enumerate(kept):
+        for row, i in enumerate(indices_read):
             audio = np.stack([load_audio(folder / lines[i][side])[0] for side in ("dry", "wet")])
             line = lines[i]
             labels = (indices[i], settings[i], recordings[i], offsets[i], line["split"])
@@ -84,7 +84,7 @@ def import_rendered_folder(
             writer.put(np.array([row]), [pair], [])
             progress.advance()
     progress.finish()
-    return summary(output, plan, [lines[i]["split"] for i in kept], [], skipped)
+    return summary(output, plan, [lines[i]["split"] for i in indices_read], [], skipped)
 
 
 def _read(folder: Path) -> tuple[dict[str, Any], list[Line]]:
@@ -137,7 +137,7 @@ def _readable(
     folder: Path, lines: Sequence[Line], config: SegmentConfig, strict: bool
 ) -> tuple[list[int], list[tuple[str, str]]]:
     """Return the lines whose files can be read, and (path, reason) of the other files."""
-    kept, skipped = [], []
+    indices_read, skipped = [], []
     for i, line in enumerate(lines):
         try:
             for side in ("dry", "wet"):
@@ -153,5 +153,5 @@ def _readable(
                 raise
             skipped.append((str(folder / line["dry"]), str(error)))
         else:
-            kept.append(i)
-    return kept, skipped
+            indices_read.append(i)
+    return indices_read, skipped

@@ -314,7 +314,7 @@ class _Pool:
         if kind == "ready":
             return
         task = worker.tasks[0]
-        if kind == "said":
+        if kind == "message":
             task.results.append(content)
             worker.n_results += 1
             worker.is_slow = False

@@ -126,7 +126,7 @@ def match(task: Task) -> Generator[dict[str, Any], None, None]:
             except queue.Empty:
                 yield {"kind": "alive"}
                 continue
-            if kind in ("said", "done"):
+            if kind in ("message", "done"):
                 yield content
             if kind == "done":
                 return

@@ -1,8 +1,8 @@
-"""A loss in the audio: render the predicted settings, compare with the wet recording.
+"""Compute an audio loss: render the predicted settings, and compare with the wet recording.
 
-Effects are no differentiable programs. The gradient of the distance is estimated from two renders
-with all settings moved at once in random directions (SPSA, Spall 1992), for any effect, built-in or
-plugin. The renders run in worker processes.
+Effects are not differentiable. So the gradient of the distance is estimated from two renders, with
+all settings changed at once in random directions (SPSA, Spall 1992). This works for any effect,
+built-in or plugin. The renders run in worker processes.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ class RenderedDistances(Summary):
 
 
 class DistanceRenderer:
-    """Renders tasks in one process."""
+    """Renderer of tasks in one process."""
 
     def answer(self, request: Request) -> RenderedDistances:
         """Render all settings of a task."""
@@ -70,8 +70,8 @@ def renderers(workers: int) -> Pool:
 
 def distances_of(pool: Pool, tasks: Sequence[RenderTask]) -> list[tuple[float, ...]]:
     """Return the ratio of each setting of each task."""
-    found = pool.run([Request(key, task) for key, task in enumerate(tasks)])
-    results = [found[key] for key in range(len(tasks))]
+    answers = pool.run([Request(key, task) for key, task in enumerate(tasks)])
+    results = [answers[key] for key in range(len(tasks))]
     return [each.ratios for each in results if isinstance(each, RenderedDistances)]
 
 

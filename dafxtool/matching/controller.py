@@ -1,7 +1,7 @@
-"""The controller: from an encoded pair of recordings to effect and settings.
+"""Predict effect and settings of an encoded pair of recordings with a small network.
 
-Its input are the descriptors of a pair of spectrograms and the style latents of a run. Its output
-are a logit for each effect, and for each parameter of all effects a mean and a log variance
+The input of this controller is the descriptors of a pair of spectrograms and the style latents of
+a run. Its output is a logit for each effect, and a mean and a log variance for each parameter
 (heteroscedastic regression, Nix & Weigend 1994). Settings are normalised values, scaled so that a
 uniform draw has variance 1.
 """
@@ -38,7 +38,7 @@ SETTING_WEIGHT = 0.5  # of the settings against the effect
 
 @dataclass(frozen=True)
 class Prediction:
-    """What the controller says of some pairs.
+    """Predictions of the controller for some pairs.
 
     logits        (batch, n_effects)
     setting       (batch, n_parameters), all effects' parameters side by side
@@ -51,7 +51,7 @@ class Prediction:
 
 
 class Controller(nn.Module):
-    """Features (batch, n_features) -> effect and settings."""
+    """Predict effect and settings from features (batch, n_features)."""
 
     feature_mean: Tensor
     feature_scale: Tensor
@@ -73,12 +73,15 @@ class Controller(nn.Module):
         self.log_variance = nn.Linear(WIDTH, n_parameters)
 
     def fit_scale(self, features: Tensor) -> None:
-        """Take mean and standard deviation of the training split's features."""
+        """Fit mean and standard deviation of the features to the training split."""
         self.feature_mean.copy_(features.mean(dim=0))
         self.feature_scale.copy_(features.std(dim=0, correction=0).clamp_min(1e-4))
 
     def forward(self, features: Tensor, noise: Tensor | None = None) -> Prediction:
-        """Predict; noise (batch, n_features) is added in standard deviations."""
+        """Predict effect and settings.
+
+        noise  (batch, n_features) added to the features, in standard deviations
+        """
         scaled = (features - self.feature_mean) / self.feature_scale
         scaled = scaled.clamp(-LARGEST_FEATURE, LARGEST_FEATURE)
         hidden = self.body(scaled if noise is None else scaled + noise)
@@ -91,7 +94,7 @@ class Controller(nn.Module):
 
 
 def label_loss(prediction: Prediction, targets: Targets) -> Tensor:
-    """Cross entropy of the effect, and beta-NLL of the settings of the true effect."""
+    """Compute the cross entropy of the effect plus the beta-NLL of the true effect's settings."""
     loss = functional.cross_entropy(prediction.logits, targets.effect)
     known = targets.setting.isfinite()
     if not known.any():
@@ -109,7 +112,7 @@ class Matcher:
 
     effects  in the order of the logits
     loss     "labels" or "audio"
-    encoder  parameters of the run's model that were trained along
+    encoder  fine-tuned parameters of the run's model
     about    step, scores on held-out pairs, state of the optimiser, data
     """
 
@@ -135,7 +138,7 @@ class Matcher:
 
 
 class FeatureExtractor:
-    """Features of pairs of recordings: descriptors and style latents of a run."""
+    """Compute features of pairs of recordings: descriptors and style latents of a run."""
 
     def __init__(self, run: Run) -> None:
         self.run = run
@@ -143,22 +146,22 @@ class FeatureExtractor:
 
     @torch.no_grad()
     def __call__(self, audio: NDArray[np.float32]) -> Tensor:
-        """audio (n, 2, n_samples), dry first -> features (n, n_features) on the CPU."""
+        """Compute features (n, n_features) of audio (n, 2, n_samples), dry first, on the CPU."""
         spectrogram = self.spectrogram(audio)
         return torch.cat([self._descriptors(spectrogram), self.style(spectrogram)], dim=1).cpu()
 
     def spectrogram(self, audio: NDArray[np.float32]) -> Tensor:
-        """Standardised spectrograms (n, 2, n_bins, n_frames) on the run's device."""
+        """Compute standardised spectrograms (n, 2, n_bins, n_frames) on the run's device."""
         return torch.from_numpy(self.run.analyse(audio)[0]).to(self.run.device)
 
     def style(self, spectrogram: Tensor) -> Tensor:
-        """The latents (n, n_style) that encode the effect."""
+        """Return the latents (n, n_style) that encode the effect."""
         mean = self.run.model.encode(spectrogram)[0]
         return self.run.model.style_of(mean)
 
     @property
     def n_style(self) -> int:
-        """Number of latents among the features; they are the last ones."""
+        """Number of latents, which are the last features."""
         model = self.run.model
         return model.n_style or model.config.n_latent - model.n_content
 
@@ -180,7 +183,7 @@ def save_matcher(path: Path, matcher: Matcher) -> None:
 
 
 def load_matcher(path: Path) -> Matcher:
-    """Read a matcher; InputError or FormatError for a file that holds none."""
+    """Read a matcher; InputError for a missing file, FormatError if it is not a matcher."""
     if not path.is_file():
         raise InputError(f"{path}: no such matcher. Train one with 'dafxtool train-matcher'.")
     if not is_zipfile(path):

@@ -1,4 +1,4 @@
-"""Score a controller's predictions: effect, settings, and sound."""
+"""Score a controller's predictions: effect, settings, and rendered audio."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ SMALLEST_VARIANCE = 1e-6  # of a parameter; below it, R² has no meaning
 def scores_of(
     prediction: Prediction, targets: Targets, effects: Sequence[Effect]
 ) -> dict[str, float]:
-    """Return the shares right at once and among the first three, and R² and error of the settings.
+    """Score effects (share right, share among the first three) and settings (R², error).
 
     R² is the mean over the parameters that vary; parameters that change only the level are left
     out, because pairs are compared at equal levels. NaN where no parameter varies. The error is
@@ -60,7 +60,9 @@ def sound_of(
     sample_rate: int,
     pool: Pool,
 ) -> NDArray[np.float64]:
-    """Render the predicted settings of the true effect; return distances over the dry recording's.
+    """Render the predicted settings of the true effect, and compute relative distances.
+
+    Each is the distance to the wet audio, divided by that of the dry recording.
 
     positions  of the predictions whose audio (n, 2, n_samples) is given
     """

@@ -309,7 +309,7 @@ class Searcher:
 
 
 def _widen(start: Start) -> Start:
-    """Increase the deviations of a start, except those of rates and frequencies."""
+    """Increase the standard deviations of a start, except those of rates and frequencies."""
     wide = {name: max(3 * d, 0.05) if d else d for name, d in start.deviations.items()}
     tight = {name: start.deviations[name] for name in ("rate", "frequency") if name in wide}
     return replace(start, deviations=wide | tight)

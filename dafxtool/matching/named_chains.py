@@ -1,7 +1,7 @@
-"""Search the settings of chains that the user has named: their effects and order are known.
+"""Search the settings of a chain whose effects and order the user has given.
 
-The stages are added in the order in which they explain most, each at its place in the chain, and
-all are refined together. A stage without free parameters is there from the start.
+Stages are added one by one at their position in the chain: first the one that reduces the distance
+most. All stages are then refined together. Stages without free parameters are there from the start.
 """
 
 from __future__ import annotations
@@ -48,59 +48,59 @@ class NamedChain:
         return Stage(effect, effect.default_setting() | dict(self.held[index]))
 
 
-Partial = tuple[tuple[int, ...], tuple[Stage, ...]]  # places in the chain, and their stages
+Partial = tuple[tuple[int, ...], tuple[Stage, ...]]  # positions in the chain, and their stages
 
 
 def search_chain(race: Race, chain: NamedChain) -> list[Summary]:
     """Search a chain; return its candidates, best first."""
     n_stages = len(chain.effects)
     fixed = tuple(i for i in range(n_stages) if chain.is_fixed(i))
-    if len(fixed) == n_stages:  # nothing to search: how near is it?
+    if len(fixed) == n_stages:  # nothing to search: only evaluate the distance
         before = tuple(map(chain.fixed_stage, fixed[:-1]))
         return race.start([Task(chain.effects[-1], chain.held[-1], before)])
     bases: list[Partial] = [(fixed, tuple(map(chain.fixed_stage, fixed)))]
-    found: list[Summary] = []
+    candidates: list[Summary] = []
     for n_known in range(len(fixed), n_stages):
-        tasks, places = [], []
-        for known, stages in bases:
+        tasks, positions = [], []
+        for used, stages in bases:
             for index in range(n_stages):
-                if index in known:
+                if index in used:
                     continue
-                n_before = sum(place < index for place in known)
+                n_before = sum(position < index for position in used)
                 before, behind = stages[:n_before], stages[n_before:]
                 tasks.append(Task(chain.effects[index], chain.held[index], before, behind))
-                places.append(tuple(sorted((*known, index))))
-        begun = race.start(tasks)
-        ranked = sorted(range(len(begun)), key=lambda i: begun[i].distance)[:N_REFINED]
+                positions.append(tuple(sorted((*used, index))))
+        started = race.start(tasks)
+        ranked = sorted(range(len(started)), key=lambda i: started[i].distance)[:N_REFINED]
         is_last = n_known == n_stages - 1
         n_evaluations = LONG_EVALUATIONS if is_last else SHORT_EVALUATIONS
-        joint = [_joint(chain, places[i], begun[i].stages) for i in ranked]
+        joint = [_joint(chain, positions[i], started[i].stages) for i in ranked]
         refined = race.refine_jointly(joint, n_evaluations * max(1, n_stages - 1))
-        results = [(places[i], each) for i, each in zip(ranked, refined, strict=True)]
-        results += [(places[i], begun[i]) for i in ranked]
+        results = [(positions[i], each) for i, each in zip(ranked, refined, strict=True)]
+        results += [(positions[i], started[i]) for i in ranked]
         results.sort(key=lambda each: each[1].distance)
         bases = _distinct(results)
-        found = [summary for _, summary in results]
-    return found
+        candidates = [summary for _, summary in results]
+    return candidates
 
 
 def _distinct(results: Sequence[tuple[tuple[int, ...], Summary]]) -> list[Partial]:
-    """Return the best partial chains, at most two of the same places."""
-    kept: list[Partial] = []
-    for places, summary in results:
-        if sum(known == places for known, _ in kept) < 2 and len(kept) < N_BASES:
-            kept.append((places, summary.stages))
-    return kept
+    """Return the best partial chains, at most two with the same stages."""
+    distinct: list[Partial] = []
+    for positions, summary in results:
+        if sum(used == positions for used, _ in distinct) < 2 and len(distinct) < N_BASES:
+            distinct.append((positions, summary.stages))
+    return distinct
 
 
-def _joint(chain: NamedChain, places: Sequence[int], stages: tuple[Stage, ...]) -> JointTask:
+def _joint(chain: NamedChain, positions: Sequence[int], stages: tuple[Stage, ...]) -> JointTask:
     """Return the task of refining the free parameters of all stages together."""
     coordinates: list[Coordinate] = []
-    for index, (place, stage) in enumerate(zip(places, stages, strict=True)):
+    for index, (position, stage) in enumerate(zip(positions, stages, strict=True)):
         coordinates += coordinates_of(
             stage.effect,
             index,
-            chain.held[place],
+            chain.held[position],
             {p.name: DEVIATIONS.get(p.name, DEVIATION) for p in stage.effect.parameters},
             is_last=index == len(stages) - 1,
             with_phase=bool(stage.phase) and stage.effect.name in OSCILLATOR,

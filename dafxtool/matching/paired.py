@@ -107,7 +107,7 @@ def _may_delay(effect: Effect) -> bool:
 
 
 def _phase_remarks(stages: Sequence[Stage]) -> list[str]:
-    """Say which oscillators start elsewhere: `--effect` starts them with the audio."""
+    """Warn of oscillators that start at another phase, which `--effect` cannot express."""
     return [
         f"The oscillator of {stage.effect.name} starts at {stage.phase % 1.0:.2f} of its cycle, "
         f"which --effect cannot express. For the same sound, put {stage.lead_seconds:.4f} s of "
@@ -162,13 +162,13 @@ class _Search:
 
     def _proposals(self) -> dict[str, Start]:
         """Return the proposals that fit the candidates."""
-        found = {}
+        usable_proposals = {}
         for effect, held in self.effects:
             start = self.options.proposals.get(effect.name)
             usable = start and fitted(start, effect, held)
             if usable:
-                found[effect.name] = usable
-        return found
+                usable_proposals[effect.name] = usable
+        return usable_proposals
 
     def answer(self, start_time: float) -> Answer:
         """Choose among the candidates and describe the choice."""
@@ -210,7 +210,7 @@ class _Search:
     def _first_that_helps(self, ordered: Sequence[Explanation]) -> tuple[Explanation, float, float]:
         """Return the first explanation that is better than no effect on the complete recording.
 
-        Also its distance, and that of the unprocessed recording.
+        Also return its distance, and the distance of the unprocessed recording.
         """
         unprocessed = self._distance(())
         for explanation in ordered:

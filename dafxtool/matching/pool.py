@@ -154,7 +154,7 @@ class Pool:
                 continue
             except ChildDied as death:
                 raise _died(death) from death
-            if kind == "said":
+            if kind == "message":
                 key, summary = content
                 summaries[key] = summary
                 done(summary)

@@ -1,4 +1,4 @@
-"""Bring a dry and a wet recording together: rate, channels, latency, polarity, excerpt."""
+"""Prepare a dry and a wet recording for matching: rate, channels, latency, excerpt."""
 
 from __future__ import annotations
 
@@ -26,13 +26,13 @@ SHORTEST_SECONDS = 0.25
 LITTLE_SECONDS = 1.0
 MOST_SECONDS = 600.0  # of a recording that are looked at
 EXCERPT_SAMPLES = 196_608  # that a search compares
-PRE_ROLL_SECONDS = 2.0  # heard before the excerpt, for echoes and detectors
+PRE_ROLL_SECONDS = 2.0  # processed before the excerpt, for echoes and detectors
 SILENT_RMS = 3e-5  # -90 dBFS
 
 
 @dataclass(frozen=True)
 class Prepared:
-    """Two recordings at one rate, the wet one moved to the dry one's time.
+    """Two recordings at one sample rate, the wet one aligned to the dry one.
 
     wet              (n_samples,) like dry, zeros where the wet recording has nothing
     highest          share of half the rate up to which both recordings reach
@@ -50,17 +50,17 @@ class Prepared:
     remarks: tuple[str, ...] = field(default=())
 
     def with_latency(self) -> Prepared:
-        """Undo the alignment: an effect without direct sound delays as well."""
+        """Undo the alignment, because an effect without direct sound delays the audio, too."""
         moved, first, last = shifted(self.wet, -self.latency_samples, self.dry.size)
         return replace(self, wet=moved, first=first, last=last, latency_samples=0)
 
     def excerpt(self, n_samples: int = EXCERPT_SAMPLES) -> Pair:
-        """Cut out the part that the search compares, with what the effects hear before it."""
+        """Cut out the part that the search compares, preceded by a pre-roll for the effects."""
         begin, end = loudest_window(self.dry, self.first, self.last, n_samples, self.sample_rate)
-        heard = max(0, begin - round(PRE_ROLL_SECONDS * self.sample_rate))
+        first = max(0, begin - round(PRE_ROLL_SECONDS * self.sample_rate))
         if begin == self.first:
-            heard = 0 if begin < 2 * PRE_ROLL_SECONDS * self.sample_rate else heard
-        return Pair(self.dry[heard:end], self.wet[heard:end], self.sample_rate, begin - heard)
+            first = 0 if begin < 2 * PRE_ROLL_SECONDS * self.sample_rate else first
+        return Pair(self.dry[first:end], self.wet[first:end], self.sample_rate, begin - first)
 
 
 def read_recording(path: Path, sample_rate: int | None = None, channel: str = "first") -> Array:
@@ -75,10 +75,12 @@ def read_recording(path: Path, sample_rate: int | None = None, channel: str = "f
         )
     samples = load_segment(path, 0, n_samples, rate, channel, info)
     if rms(samples) < SILENT_RMS:
-        whole = SegmentConfig(
+        config = SegmentConfig(
             rate, n_samples, min_mean_square=SILENT_RMS**2, short="pad", channel=channel
         )
-        raise InputError(silence_reason(path, whole, remedy="Give a recording with sound in it."))
+        raise InputError(
+            silence_reason(path, config, remedy="Give a recording that is not silent.")
+        )
     return samples
 
 
@@ -124,7 +126,7 @@ def _channels(info: AudioInfo, channel: str | None, same: bool) -> tuple[str, ..
 def align(
     dry: Array, wet: Array, sample_rate: int, highest: float, names: tuple[str, str]
 ) -> Prepared:
-    """Move wet to the time of dry; InputError when they are not the same performance."""
+    """Align wet to dry; InputError if they are not the same performance."""
     lag, clarity, sign = correlation_peak(dry, wet, sample_rate)
     if clarity < 1:
         likeness, envelope_lag = envelope_correlation(dry, wet, sample_rate)
@@ -167,7 +169,7 @@ def align(
 def loudest_window(
     dry: Array, first: int, last: int, n_samples: int, sample_rate: int
 ) -> tuple[int, int]:
-    """Choose the window with most sound; the beginning if it has nearly as much."""
+    """Choose the loudest window; the first one if it is nearly as loud."""
     if last - first <= 1.25 * n_samples:
         return first, last
     hop = sample_rate // 2

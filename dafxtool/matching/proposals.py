@@ -1,4 +1,4 @@
-"""Proposals of a trained matcher for a pair of recordings: starts of the search."""
+"""Propose starts of the search for a pair of recordings with a trained matcher."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ class Proposals:
 
 
 class Proposer:
-    """A matcher with the run whose latents it takes."""
+    """A matcher and the run whose latents are its input."""
 
     def __init__(self, matcher: Matcher, run: Run) -> None:
         if matcher.encoder:
@@ -52,11 +52,11 @@ class Proposer:
         """Predict effect and settings of an aligned pair (n_samples,) at one rate."""
         audio = self._segments(dry, wet, sample_rate)
         features = self._extractor(audio).to(self._run.device)
-        found = self._controller(features)
+        output = self._controller(features)
         mean = Prediction(
-            found.logits.log_softmax(dim=1).mean(dim=0, keepdim=True).cpu(),
-            found.setting.mean(dim=0, keepdim=True).cpu(),
-            found.log_variance.mean(dim=0, keepdim=True).cpu(),
+            output.logits.log_softmax(dim=1).mean(dim=0, keepdim=True).cpu(),
+            output.setting.mean(dim=0, keepdim=True).cpu(),
+            output.log_variance.mean(dim=0, keepdim=True).cpu(),
         )
         probabilities = mean.logits[0].softmax(dim=0).tolist()
         names = [effect.name for effect in self.matcher.effects]
@@ -74,7 +74,7 @@ class Proposer:
         return Start(self.matcher.effects[index], setting, limits)
 
     def _segments(self, dry: Array, wet: Array, sample_rate: int) -> NDArray[np.float32]:
-        """Cut segments with sound, (n, 2, n_samples), at the rate and levels of the run."""
+        """Cut segments (n, 2, n_samples) that are not silent, at the rate and levels of the run."""
         config = self._run.configuration.segments
         both = [resample(each, sample_rate, config.sample_rate) for each in (dry, wet)]
         n = config.n_samples
@@ -88,7 +88,7 @@ class Proposer:
 
 
 def load_proposer(path: Path, run: Path | None = None) -> Proposer:
-    """Load a matcher, and the run whose latents it takes.
+    """Load a matcher and the run whose latents are its input.
 
     path  a run's folder with a matcher, or a matcher file
     run   None takes the folder of the matcher, or the run that it was trained with

@@ -56,11 +56,11 @@ MOST_SOUNDS = 60  # held-out pairs whose predicted settings are rendered at the 
 
 @dataclass(frozen=True)
 class ControllerOptions:
-    """How to train.
+    """Options of training a controller.
 
     loss       "labels" or "audio"
-    steps      of the optimiser, over all resumed trainings together; None depends on the loss
-    fine_tune  train the encoder along
+    steps      optimiser steps, resumed ones included; None takes the default of the loss
+    fine_tune  also train the encoder of the run
     """
 
     loss: str = "labels"
@@ -110,7 +110,7 @@ def read_data(
 
 
 class ControllerTrainer:
-    """Steps, validations and the state of one training."""
+    """State of one training, its steps and its validations."""
 
     def __init__(
         self,
@@ -146,7 +146,7 @@ class ControllerTrainer:
         return self.run.configuration.segments.sample_rate
 
     def weights(self) -> dict[str, Tensor]:
-        """Copy the present weights of the controller, and of what is fine-tuned."""
+        """Copy the weights of the controller, and of the encoder if it is fine-tuned."""
         return {name: value.detach().cpu().clone() for name, value in self._named()}
 
     def _named(self) -> list[tuple[str, Tensor]]:
@@ -187,7 +187,7 @@ class ControllerTrainer:
         return float(shown.detach())
 
     def _learning_rate(self) -> float:
-        """Cosine to a twentieth."""
+        """Return a learning rate that falls like a cosine to a twentieth."""
         share = min(1.0, self.step_number / self.options.n_steps)
         return LEARNING_RATE * (0.05 + 0.95 * 0.5 * (1 + float(np.cos(np.pi * share))))
 
@@ -209,7 +209,7 @@ class ControllerTrainer:
         pool: Any,
         rng: np.random.Generator,
     ) -> tuple[Tensor, Tensor]:
-        """Cross entropy of the effect, and the distance of its predicted settings in the audio."""
+        """Compute the cross entropy of the effect plus the audio loss of its settings."""
         cross_entropy = functional.cross_entropy(prediction.logits, targets.effect)
         own = [torch.isfinite(row).nonzero()[:, 0] for row in targets.setting]
         chosen = [i for i, columns in enumerate(own) if len(columns)]
@@ -250,8 +250,8 @@ class ControllerTrainer:
                 ]
             ).to(self.run.device)
             self.run.model.train()
-        found: Prediction = self.controller(features)
-        return Prediction(found.logits.cpu(), found.setting.cpu(), found.log_variance.cpu())
+        result: Prediction = self.controller(features)
+        return Prediction(result.logits.cpu(), result.setting.cpu(), result.log_variance.cpu())
 
     def validate(self, pool: Any) -> dict[str, float]:
         """Score the validation split, and keep the controller if it is the best one."""
@@ -261,11 +261,11 @@ class ControllerTrainer:
             scores["loss"] = float(label_loss(prediction, self.validation.targets))
         else:
             few = storage.some_positions(len(self.validation.rows), MOST_SOUNDS // 2)
-            sound = self.sound(prediction, self.validation, few, pool)
+            ratios = self.sound(prediction, self.validation, few, pool)
             cross_entropy = functional.cross_entropy(
                 prediction.logits, self.validation.targets.effect
             )
-            scores["loss"] = float(cross_entropy) + float(np.mean(sound))
+            scores["loss"] = float(cross_entropy) + float(np.mean(ratios))
         if scores["loss"] < self.best_loss:
             self.best_loss, self.best_state = scores["loss"], self.weights()
         return scores
@@ -273,7 +273,7 @@ class ControllerTrainer:
     def sound(
         self, prediction: Prediction, data: Data, positions: NDArray[np.int64], pool: Any
     ) -> NDArray[np.float64]:
-        """Distances with the predicted settings of the true effect, over the dry recording's."""
+        """Return relative distances of the audio with the predicted settings."""
         return sound_of(
             prediction,
             data.targets,
@@ -304,7 +304,7 @@ class ControllerTrainer:
         self.best_loss = float(state["best_loss"])
 
     def load(self, weights: dict[str, Tensor]) -> None:
-        """Take over weights as of `weights`."""
+        """Set the weights to a result of `weights`."""
         self.controller.load_state_dict(_part(weights, "controller."))
         encoder = _part(weights, "encoder.")
         if encoder:

@@ -75,7 +75,7 @@ class Trial:
 
 
 def segments_of(audio: Array, most: int) -> list[Array]:
-    """Cut up to `most` segments that are not silent from audio at 24 kHz, evenly spaced."""
+    """Cut up to `most` evenly spaced segments from audio at 24 kHz, without silent ones."""
     if audio.size <= SEGMENT_SAMPLES:
         return [audio]
     n = max(1, min(4 * most, (audio.size - SEGMENT_SAMPLES) // (SEGMENT_SAMPLES // 2) + 1))
@@ -83,8 +83,8 @@ def segments_of(audio: Array, most: int) -> list[Array]:
     cut = [audio[s : s + SEGMENT_SAMPLES] for s in starts]
     levels = np.array([rms(each) for each in cut])
     loud = np.flatnonzero(levels > SILENT_SHARE * levels.max())
-    kept = loud[np.linspace(0, len(loud) - 1, min(most, len(loud))).astype(np.int64)]
-    return [cut[i] for i in kept]
+    indices = loud[np.linspace(0, len(loud) - 1, min(most, len(loud))).astype(np.int64)]
+    return [cut[i] for i in indices]
 
 
 @dataclass(frozen=True)
@@ -102,7 +102,7 @@ class Trials(Summary):
 
 
 class Tryer:
-    """Try settings of effects on the segments of one recording.
+    """Search settings of effects on the segments of one recording.
 
     offset         statistics of the complete recording minus those of the segments
     echo_times_ms  most likely echo times of the references
@@ -123,7 +123,7 @@ class Tryer:
         self._tried: dict[int, _Tried] = {}
 
     def answer(self, request: Request) -> Summary:
-        """Try settings of one effect, over its range or near its better points."""
+        """Evaluate settings of one effect, over its range or near its best points."""
         if request.task is not None:
             assert isinstance(request.task, Trial)
             tried = self._tried[request.key] = _Tried(request.task)
@@ -159,20 +159,20 @@ class Tryer:
         """Add a point; return its distance, infinite if it cannot be rendered."""
         stage = tried.stage_at(point)
         try:
-            found = mean_of(
+            statistics = mean_of(
                 [statistics_of(render_stage(stage, each, SAMPLE_RATE)) for each in self._segments]
             )
         except EffectError:
             tried.add(point, float("inf"), np.empty(0))
             return float("inf")
-        found = {name: values + self._offset[name] for name, values in found.items()}
-        distance = statistics_distance(found, self._target, self._scales)
-        tried.add(point, distance, scaled(found, self._scales))
+        statistics = {name: values + self._offset[name] for name, values in statistics.items()}
+        distance = statistics_distance(statistics, self._target, self._scales)
+        tried.add(point, distance, scaled(statistics, self._scales))
         return distance
 
 
 class _Tried:
-    """The settings of one effect that were tried, with their distances."""
+    """Evaluated settings of one effect, with their distances."""
 
     def __init__(self, trial: Trial) -> None:
         effect = trial.effect
@@ -231,14 +231,14 @@ class _Tried:
         if self.effect.name != "delay" or "time" not in names:
             return []
         column, parameter = names.index("time"), self.free[names.index("time")]
-        found = []
+        delays = []
         for time_ms in times_ms:
             few = points[:8].copy()
             low, high = parameter.usual_ends()
             value = min(max(time_ms, parameter.minimum), parameter.maximum)
             few[:, column] = (parameter.to_normalised(value) - low) / (high - low)
-            found.append(few)
-        return found
+            delays.append(few)
+        return delays
 
 
 def _points(n_parameters: int, n_points: int) -> NDArray[np.float64]:
@@ -264,8 +264,8 @@ def match_like(
         theirs = [statistics_of(each) for each in theirs_cut]
         scales = scales_of(ours if len(ours) > 1 else [*ours, *theirs])
         target = mean_of(theirs)
-        tried = segments_of(dry, n_segments)
-        complete, part = mean_of(ours), mean_of([statistics_of(each) for each in tried])
+        segments = segments_of(dry, n_segments)
+        complete, part = mean_of(ours), mean_of([statistics_of(each) for each in segments])
         offset = {name: complete[name] - part[name] for name in complete}
         unprocessed = statistics_distance(complete, target, scales)
         effects = usable_effects(options.effects, SAMPLE_RATE)
@@ -276,15 +276,15 @@ def match_like(
         ]
         progress.start("matching", len(trials), "effect")
         echoes = echo_times_ms(theirs_cut, N_ECHOES)
-        arguments = (tried, target, scales, offset, N_POINTS[options.budget], echoes)
+        arguments = (segments, target, scales, offset, N_POINTS[options.budget], echoes)
         with Pool(Tryer, arguments, options.workers) as pool:
             requests = [Request(key, trial) for key, trial in enumerate(trials)]
-            found = pool.run(requests, lambda summary: _report(summary, progress))
-            ranked = sorted(found, key=lambda key: (found[key].distance, key))[:N_REFINED]
+            results = pool.run(requests, lambda summary: _report(summary, progress))
+            ranked = sorted(results, key=lambda key: (results[key].distance, key))[:N_REFINED]
             n_more = N_POINTS[options.budget] // 2
-            found |= pool.run([Request(key, None, n_more) for key in ranked])
+            results |= pool.run([Request(key, None, n_more) for key in ranked])
         progress.finish()
-    reached = [each for _, each in sorted(found.items()) if isinstance(each, Trials)]
+    reached = [each for _, each in sorted(results.items()) if isinstance(each, Trials)]
     answer = _decide(reached, scaled(complete, scales), unprocessed, started)
     seconds = sum(each.size for each in references) / SAMPLE_RATE
     if seconds < LITTLE_REFERENCE_SECONDS:
@@ -295,7 +295,7 @@ def match_like(
         answer = replace(answer, remarks=(*answer.remarks, remark))
     if options.level == "keep":
         return answer
-    return replace(answer, best=_at_level(answer.best, tried, theirs_cut))
+    return replace(answer, best=_at_level(answer.best, segments, theirs_cut))
 
 
 def _report(summary: Summary, progress: Progress) -> None:

@@ -93,8 +93,8 @@ class ProcessGroup:
                 values[0] = function()
         if self.size > 1:
             dist.broadcast_object_list(values, src=0, group=self._control)
-        given: T = values[0]
-        return given
+        result: T = values[0]
+        return result
 
     def agree(self, decide: Callable[[], tuple[str, float]]) -> tuple[str, float]:
         """Return the first process's verdict, one of VERDICTS, and the seconds spent, in all.
@@ -108,17 +108,17 @@ class ProcessGroup:
             if not verdict[0]:
                 signals.check()
             return verdict
-        said, seconds = "", -1.0
+        own, seconds = "", -1.0
         error: Exception | None = None
         try:
             if self.first:
-                said, seconds = decide()
+                own, seconds = decide()
             signals.check()
         except KeyboardInterrupt:
-            said = "interrupted"
+            own = "interrupted"
         except Exception as caught:
-            said, error = "failed", caught
-        message = torch.tensor([VERDICTS.index(said), seconds], dtype=torch.float64)
+            own, error = "failed", caught
+        message = torch.tensor([VERDICTS.index(own), seconds], dtype=torch.float64)
         dist.all_reduce(message, dist.ReduceOp.MAX, group=self._control)
         agreed = VERDICTS[int(message[0])]
         if agreed == "failed":
@@ -127,18 +127,18 @@ class ProcessGroup:
 
     def _compare(self, error: BaseException | None) -> None:
         """Raise the error of the first process that failed, if any failed."""
-        told: list[Any] = [None] * self.size
+        failures: list[Any] = [None] * self.size
         mine = None if error is None else (isinstance(error, KeyboardInterrupt), str(error))
-        dist.all_gather_object(told, mine, group=self._control)
-        failed = [number for number, each in enumerate(told) if each is not None]
+        dist.all_gather_object(failures, mine, group=self._control)
+        failed = [number for number, each in enumerate(failures) if each is not None]
         if not failed:
             return
-        if any(told[number][0] for number in failed):
+        if any(failures[number][0] for number in failed):
             raise KeyboardInterrupt from error
         if error is not None and failed[0] == self.shard.number:
             raise error
         raise ElsewhereError(
-            f"process {failed[0]} of {self.size} failed: {told[failed[0]][1]}"
+            f"process {failed[0]} of {self.size} failed: {failures[failed[0]][1]}"
         ) from error
 
     def mean(self, values: Tensor) -> Tensor:
@@ -182,7 +182,7 @@ def joined(device: str = "auto") -> Iterator[ProcessGroup]:
     device  auto, cpu or cuda
 
     A nested call yields the same group. Raises ConfigError for a wrong launch, TrainingError if
-    another process is lost.
+    another process has ended.
     """
     if _joined:
         yield _joined[0]
@@ -193,10 +193,10 @@ def joined(device: str = "auto") -> Iterator[ProcessGroup]:
         return
     group = _join(launch, device)
     _joined.append(group)
-    whole = False
+    is_complete = False
     try:
         yield group
-        whole = True
+        is_complete = True
     except ElsewhereError:
         _wait_for_error()
         raise
@@ -215,15 +215,15 @@ def joined(device: str = "auto") -> Iterator[ProcessGroup]:
         dist.destroy_process_group()
     finally:
         _joined.clear()
-        if not whole:
+        if not is_complete:
             atexit.register(_leave)
 
 
 def _leave() -> None:
     """Exit with status 1 without destroying torch's process group.
 
-    Its threads may still wait for a lost process, and C++ aborts a process that ends with such
-    threads ("terminate called without an active exception").
+    Its threads may still wait for a process that has ended, and C++ aborts a process that ends
+    with such threads ("terminate called without an active exception").
     """
     for stream in (sys.stdout, sys.stderr):
         with suppress(Exception):

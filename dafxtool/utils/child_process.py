@@ -160,7 +160,7 @@ class ChildProcess:
         return self.unpack(self._inbox.get(timeout=seconds)[1])
 
     def unpack(self, message: Message | None) -> tuple[str, Any]:
-        """Return ("ready", None) once, then ("said", message) and ("done", answer).
+        """Return ("ready", None) once, then ("message", message) and ("done", answer).
 
         Raises ChildDied, and the exception of the answering function.
         """
@@ -388,7 +388,7 @@ def _answer_all(inbox: queue.SimpleQueue[Message], messages: IO[bytes]) -> None:
         request, seconds = _loads(inbox.get())
 
         def send(message: Any, limit: float = seconds) -> None:
-            _write(messages, ("said", message))
+            _write(messages, ("message", message))
             _limit_hang(limit)
 
         _limit_hang(seconds)

@@ -90,7 +90,7 @@ def test_a_child_answers_and_keeps_its_state(child):
 def test_messages_arrive_before_the_answer(child):
     child.send("messages")
     messages = [child.receive() for _ in range(5)]
-    expected = [("ready", None), *(("said", i) for i in range(3)), ("done", ("messages", 5))]
+    expected = [("ready", None), *(("message", i) for i in range(3)), ("done", ("messages", 5))]
     assert messages == expected
 
 

@@ -103,7 +103,7 @@ def track(
     """Refine a path by the lags between the delayed voice and the path.
 
     effect, feedback  flanger that renders the voice, and its feedback in %; None is a plain delay
-    returns  the path, and the share of the voice that it misses
+    returns  the path, and the share of the voice's energy that it does not explain
     """
     misses = 1.0
     for reach in REACHES_MS:

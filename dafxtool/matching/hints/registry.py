@@ -1,4 +1,4 @@
-"""Choose the hint of each effect."""
+"""Select the function that estimates starting points for each effect."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Describe a starting point of the search for one effect."""
+"""Define the starting point of the search for one effect."""
 
 from __future__ import annotations
 
