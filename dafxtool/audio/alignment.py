@@ -1,4 +1,4 @@
-"""Find by how much a wet recording is late, whether its polarity is inverted, and its clock drift.
+"""Estimate the latency, polarity and clock drift of a wet recording against the dry one.
 
 All arrays are mono float32 (n_samples,) at one sample rate.
 """
@@ -56,10 +56,10 @@ class Alignment:
 
 
 def align(dry: Array, wet: Array, sample_rate: int) -> Alignment | None:
-    """Align two recordings of one performance; None where they are not of the same one.
+    """Align two recordings of one performance; None if they are of different ones.
 
-    The direct sound decides: later echoes do not count. An effect whose output has none, such as a
-    delay of 100 % mix, is taken to be late by its delay.
+    The latency is that of the direct sound, not of later echoes. If the effect has no direct sound,
+    such as a delay with a mix of 100 %, its delay counts as latency.
     """
     alignment = _find_latency(dry, wet, sample_rate)
     if alignment is None or not alignment.is_sharp:
@@ -120,7 +120,7 @@ def _window(samples: Array, n_samples: int) -> tuple[int, int]:
 
 
 def _around(wet: Array, start: int, n_samples: int, margin: int) -> Array:
-    """Return n_samples of wet with a margin on both sides, zeros before its first sample."""
+    """Cut n_samples of wet with a margin on both sides; zeros stand before its first sample."""
     excerpt = wet[max(0, start - margin) : max(0, start + n_samples + margin)]
     return np.pad(excerpt, (max(0, margin - start), 0))
 
@@ -182,7 +182,7 @@ def _drift(dry: Array, wet: Array, latency: int, sample_rate: int) -> tuple[floa
 
 
 def _local_response(dry: Array, wet: Array, n_lags: int, sample_rate: int) -> NDArray[np.float64]:
-    """Return the size of the impulse response from dry to wet at lags of 0 to n_lags, smoothed.
+    """Return the smoothed magnitude of the impulse response from dry to wet, at 0 to n_lags.
 
     Smoothed, because a drift within the window blurs it, and windows differ in bandwidth.
     """
@@ -196,7 +196,7 @@ def _local_response(dry: Array, wet: Array, n_lags: int, sample_rate: int) -> ND
 
 
 def _shift(first: NDArray[np.float64], second: NDArray[np.float64]) -> tuple[float, float]:
-    """Return by how many samples the second response is late, and how alike they are then."""
+    """Return the lag of the second response in samples, and the similarity at this lag."""
     n_fft = scipy.fft.next_fast_len(2 * first.size, real=True)
     spectra = [scipy.fft.rfft(x - x.mean(), n_fft) for x in (second, first)]
     correlation = scipy.fft.irfft(spectra[0] * spectra[1].conj(), n_fft)
@@ -244,7 +244,7 @@ def correlation_peak(dry: Array, wet: Array, sample_rate: int) -> tuple[int, flo
         if height >= clear:
             return lag, height / clear, sign
         best = max(best, (lag, height / clear, sign), key=lambda each: each[1])
-    lag, likeness = _likest_place(cross, dry, wet, n_fft)
+    lag, likeness = _most_similar_lag(cross, dry, wet, n_fft)
     return (lag, 1.0, 1.0) if likeness >= SAME_WAVEFORM else best
 
 
@@ -256,9 +256,9 @@ def _earliest_peak(
     sample_rate: int,
     is_causal: bool,
 ) -> tuple[int, float, float]:
-    """Lag, height over the RMS and sign of the first large peak of a correlation.
+    """Return lag, height over the RMS, and sign of the first large peak of a correlation.
 
-    is_causal  echoes come after the direct sound; without that the largest peak is taken
+    is_causal  whether echoes follow the direct sound; otherwise the largest peak is returned
     """
     correlation = scipy.fft.irfft(spectrum_of, n_fft)
     longest = round(LONGEST_LATENCY_SECONDS * sample_rate)
@@ -280,10 +280,10 @@ def _earliest_peak(
     return early - least, float(strength[top] / level), float(np.sign(both[early]) or 1.0)
 
 
-def _likest_place(
+def _most_similar_lag(
     cross: NDArray[np.complex64], dry: Array, wet: Array, n_fft: int
 ) -> tuple[int, float]:
-    """Lag at which a shorter recording is most like a part of the other one, and how like."""
+    """Return the lag at which a shorter recording is most similar to the other, and how much."""
     correlation = scipy.fft.irfft(cross, n_fft)
     shorter, longer = (wet, dry) if wet.size <= dry.size else (dry, wet)
     energy = np.concatenate([[0.0], np.cumsum(np.square(longer.astype(np.float64)))])

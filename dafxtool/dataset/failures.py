@@ -1,7 +1,7 @@
-"""Find what is wrong with pairs: settings shared by all failed ones, effects that do nothing.
+"""Find settings shared by all failed pairs, and effects that leave the audio unchanged.
 
-One choice may silence a plugin whatever its other parameters are: a freeze that is switched on
-before the first sound, or a muted output. Only a comparison of all pairs shows which choice it is.
+One choice may silence a plugin, whatever its other parameters are: a freeze before the first audio,
+or a muted output. Only a comparison of all pairs identifies this choice.
 """
 
 from __future__ import annotations
@@ -58,7 +58,7 @@ class FailureSummary:
     def warnings(self) -> list[str]:
         """Return a sentence for each choice shared by all failed pairs of an effect and no other.
 
-        An effect without a single rendered pair gives none: there is nothing to compare with.
+        An effect without a rendered pair gives none, because there is nothing to compare with.
         """
         sentences = []
         for (index, name, value), count in self._failed.items():
@@ -93,7 +93,7 @@ def unchanged_warnings(
 
     unchanged, n_pairs  such pairs, and all pairs, by name of the effect
 
-    An effect without parameters that does nothing is meant so.
+    Effects without parameters, such as `clean`, are left out.
     """
     sentences = []
     for effect in effects:

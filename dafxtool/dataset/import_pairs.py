@@ -1,4 +1,4 @@
-"""Import dry and wet recordings that exist already into a pairs file.
+"""Import existing dry and wet recordings into a pairs file.
 
 Each wet recording is aligned to its dry one, then both are cut into consecutive segments. Silent
 ones are dropped, by the rule of `render`.
@@ -64,7 +64,7 @@ class ImportedPair:
 
 @dataclass(frozen=True, repr=False)
 class ImportResult(notebook.Displayed):
-    """Summary of an import; skipped is (path, reason) of recordings that were not imported."""
+    """Summary of an import; skipped has (path, reason) of recordings that were not imported."""
 
     path: Path
     n_pairs: int
@@ -107,7 +107,7 @@ class ImportResult(notebook.Displayed):
 
 @dataclass(frozen=True)
 class ImportPlan:
-    """The rows of an import: what the writer of a pairs file has to know."""
+    """Rows of an import, with all that the writer of a pairs file needs."""
 
     catalogue: RecordingSet
     segments: SegmentConfig
@@ -213,7 +213,7 @@ def summary(
 
 
 def _named(pair: PairFiles, effect: RecordedEffect | None) -> RecordedEffect:
-    """Return the effect of a pair: the table's, else the one for all, with its settings."""
+    """Return the effect of a pair, from the table or else from the option, with its settings."""
     if not pair.effect and effect is None:
         raise InputError(
             f"{pair.wet}: its effect has no name. Name it with --effect, or in a column 'effect' "
@@ -408,7 +408,7 @@ def _aligned(
 def _segments(
     pair: PairFiles, alignment: Alignment, config: SegmentConfig
 ) -> tuple[tuple[int, ...], int]:
-    """Choose the starts of consecutive segments with sound; also count the silent ones."""
+    """Choose the starts of consecutive segments that are not silent; also count the silent ones."""
     dry, wet, first, last = _aligned(pair, alignment, config)
     starts = list(range(first, last - config.n_samples + 1, config.n_samples))
     if not starts and last > first and config.short == "pad":

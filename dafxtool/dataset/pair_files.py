@@ -1,8 +1,7 @@
-"""Find dry and wet recordings that belong together: by name in folders, or by a table.
+"""Find pairs of dry and wet recordings: by name in folders, or by a table.
 
-A dry and a wet file belong together if their names are equal, apart from the suffix, from the words
-of WORDS, and from a number or a setting behind the dry name. A wet file with several possible dry
-files takes the one with the longest name.
+The names of a pair are equal, apart from the suffix and the words in WORDS. A wet name may have a
+number or a setting behind the dry name. If several dry files fit, the longest name is chosen.
 """
 
 from __future__ import annotations
@@ -123,7 +122,7 @@ def _is_wet(path: Path) -> bool:
 def _match(
     dry: Sequence[Path], wet: Sequence[Path], roots: tuple[Path, Path]
 ) -> tuple[list[PairFiles], Unmatched]:
-    """Match each wet recording to the dry one whose name it has, or starts with."""
+    """Match each wet recording to the dry one with the same name, or with its beginning."""
     by_name: dict[str, list[Path]] = {}
     for path in dry:
         by_name.setdefault(_key(path, roots[0]), []).append(path)

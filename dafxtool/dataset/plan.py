@@ -37,7 +37,7 @@ class RenderPlan:
 
     settings  listed settings of each effect; empty where they are random
     splits    split of pair k of each effect
-    stereo    whether both channels of the wet segments are kept, for audio files
+    stereo    whether both channels of the wet segments are written, for audio files
     """
 
     catalogue: RecordingSet
@@ -70,7 +70,7 @@ class RenderPlan:
 
     @property
     def effect_indices(self) -> NDArray[np.int64]:
-        """Index of the effect of each row (n_rows,)."""
+        """Return the index of the effect of each row (n_rows,)."""
         return np.arange(self.n_rows) % len(self.effects)
 
     def effect_of(self, row: int) -> Effect:

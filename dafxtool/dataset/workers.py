@@ -55,7 +55,7 @@ Result = tuple[Pair | EffectError, Unreadable]
 
 @dataclass(frozen=True)
 class Batch:
-    """Pairs with their rows, failed pairs, and (path, reason) of recordings that are unreadable."""
+    """Pairs with their rows, failed pairs, and (path, reason) of unreadable recordings."""
 
     rows: NDArray[np.int64]
     pairs: list[Pair]
@@ -76,7 +76,7 @@ def render_batches(
 
     plugin_seconds  time limit for a plugin to load, or to process one segment
     printed         log for the output of plugins
-    cluster         renders in place of processes of this machine
+    cluster         Dask cluster to use instead of processes of this machine
     """
     renderer = PairRenderer(plan)
     has_plugin = any(effect.plugins for effect, _ in plan.effects)
@@ -190,7 +190,7 @@ class _Task:
 class _Worker:
     """A worker process and its tasks.
 
-    death  how it died, where that was noticed when a task was sent; else empty
+    death  exit status or signal, if a task could not be sent; else empty
     """
 
     child: ChildProcess

@@ -46,7 +46,7 @@ CSV_FILE: dict[str, Any] = {"newline": "", "encoding": "utf-8", "errors": "surro
 
 
 class PairPlan(Protocol):
-    """What a pairs file has to know before its first row: of a render, or of an import."""
+    """Information that a pairs file needs before its first row, of a render or an import."""
 
     @property
     def effects(self) -> Sequence[EffectChoice]: ...
@@ -65,7 +65,7 @@ class PairPlan(Protocol):
 
 
 class PairWriter(Protocol):
-    """Writer that takes rows in any order and knows which ones it has."""
+    """Writer of rows in any order, which records the ones that are done."""
 
     def done(self) -> NDArray[np.bool_]:
         """Return which rows are written or failed (n_rows,)."""
@@ -86,7 +86,7 @@ class PairWriter(Protocol):
     def put(
         self, rows: NDArray[np.int64], pairs: Sequence[Pair], failed: Sequence[FailedPair]
     ) -> None:
-        """Write pairs, rows[i] that of pairs[i], and failed pairs."""
+        """Write pairs to rows (rows[i] for pairs[i]), and failed pairs."""
         ...
 
 

@@ -38,7 +38,7 @@ PHASE_DEVIATION = 0.02  # cycles
 
 @dataclass(frozen=True)
 class Coordinate:
-    """A free value of a chain: a parameter of a stage, or the phase of its oscillator."""
+    """A free value of a chain: a parameter of a stage or the phase of its oscillator."""
 
     stage: int
     name: str

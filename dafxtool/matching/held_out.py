@@ -37,13 +37,13 @@ class MatchedPair:
 
     @property
     def is_right(self) -> bool:
-        """Whether the effect is the only one of the answer, apart from a gain."""
+        """Return whether the answer has the true effect only, apart from a gain."""
         names = [stage.effect.name for stage in self.answer.best.stages]
         return [name for name in names if name != "gain"] == [self.effect.name]
 
     @property
     def relative_distance(self) -> float:
-        """Distance of the matched recording to the wet one, over that of the dry recording."""
+        """Distance of the matched recording to the wet one, divided by that of the dry one."""
         return self.answer.distance / max(self.answer.distance_unprocessed, 1e-9)
 
 
@@ -93,6 +93,6 @@ def match_rows(
 def _proposed_distance(
     effect: Effect, setting: Mapping[str, float], dry: Array, wet: Array, sample_rate: int
 ) -> float:
-    """Distance of the first proposal without a search, over that of the dry recording."""
+    """Return the relative distance of the first proposal without a search."""
     audio = render_chain([Stage(effect, setting)], dry, sample_rate)
     return outer_distance(audio, wet) / max(outer_distance(dry, wet), 1e-9)

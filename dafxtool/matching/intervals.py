@@ -20,7 +20,7 @@ WIDE = 0.02  # of the range; narrower intervals are not reported as compensating
 
 @dataclass(frozen=True)
 class Interval:
-    """Range of a parameter, in its unit, in which the match is as good."""
+    """Range of a parameter, in its unit, in which the match is about equally good."""
 
     stage: int
     parameter: str

@@ -18,7 +18,7 @@ from dafxtool.errors import ArgumentError, EffectError, OutputExistsError, Recor
 SLOW_IMPORTS = ("torch", "matplotlib", "sklearn", "scipy", "pedalboard", "h5py", "numpy")
 
 
-def test_the_import_loads_nothing_slow():
+def test_the_import_loads_no_slow_package():
     program = f"import sys, dafxtool; print([x for x in {SLOW_IMPORTS!r} if x in sys.modules])"
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
     assert done.stdout.strip() == "[]", done.stderr

@@ -69,7 +69,7 @@ def test_drift_is_found_and_undone(text, parts_per_million):
     assert steady.latency == found.latency
 
 
-def test_lost_samples_are_no_drift():
+def test_dropped_samples_are_not_drift():
     dry = music(30)
     wet = late(wet_of("overdrive", dry))
     half = wet.size // 2

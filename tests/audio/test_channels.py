@@ -16,7 +16,7 @@ def recording(tmp_path):
     return write_file(tmp_path / "three.wav", samples, RATE, "FLOAT"), samples
 
 
-def test_the_loudest_channel_is_that_of_the_whole_recording(recording):
+def test_the_loudest_channel_is_that_of_the_complete_recording(recording):
     path, samples = recording
     assert resolve_channel(path, "loudest") == "2"
     np.testing.assert_array_equal(load_audio(path, channel="loudest")[0], samples[1])

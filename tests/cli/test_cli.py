@@ -69,7 +69,7 @@ def test_commands_come_in_the_order_of_the_work():
     assert listed == NAMES
 
 
-def test_help_groups_commands_by_what_one_wants():
+def test_help_groups_commands_by_purpose():
     shown = CliRunner().invoke(main, ["--help"]).stdout
     positions = [shown.index(f"─ {group} ─") for group in GROUPS]
     assert positions == sorted(positions)
@@ -91,7 +91,7 @@ def test_every_option_is_explained(name):
     assert [o.name for o in options if isinstance(o, click.Option) and not o.help] == []
 
 
-def test_help_imports_nothing_that_takes_time():
+def test_help_imports_no_slow_package():
     program = (
         "import sys\n"
         "from dafxtool.cli import main\n"
@@ -143,7 +143,7 @@ def test_a_full_disk_is_a_sentence_wherever_it_happens():
     assert result.stderr.startswith("Error: runs/a/metrics.csv: cannot be written (the disk")
 
 
-def test_an_interruption_says_how_to_go_on_where_that_is_possible():
+def test_an_interruption_prints_how_to_resume_if_possible():
     result = CliRunner().invoke(failing(KeyboardInterrupt()), ["fail"])
     assert (result.exit_code, result.stderr) == (
         130,

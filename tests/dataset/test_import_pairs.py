@@ -129,7 +129,7 @@ def test_recordings_of_every_kind(tmp_path, case):
     assert (error < 1e-3 * np.square(audio[:, 0]).sum(axis=1)).all()
 
 
-def test_half_a_second_is_said_to_be_uncertain(tmp_path):
+def test_half_a_second_is_reported_as_uncertain(tmp_path):
     dry = music()
     write(tmp_path / "dry.wav", dry)
     write(tmp_path / "wet.wav", dry[2 * RATE : 5 * RATE // 2])
@@ -153,7 +153,7 @@ def test_drift_is_corrected(tmp_path):
 
 
 @pytest.mark.parametrize("latency", [0, 441, -100])
-def test_a_given_latency_is_taken(tmp_path, latency):
+def test_a_given_latency_is_used(tmp_path, latency):
     dry = music()
     write(tmp_path / "dry.wav", dry)
     write(tmp_path / "wet.wav", late(dry))

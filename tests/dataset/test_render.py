@@ -67,7 +67,7 @@ def test_the_bytes_do_not_depend_on_the_number_of_workers(recordings, rendered, 
     assert (tmp_path / "two.h5").read_bytes() == rendered.read_bytes()
 
 
-def test_a_longer_dataset_begins_with_the_shorter_one(recordings, rendered, tmp_path):
+def test_a_longer_dataset_starts_with_the_shorter_one(recordings, rendered, tmp_path):
     render_small(recordings, tmp_path / "longer.h5", pairs_per_effect=20)
     with storage.Hdf5Reader(tmp_path / "longer.h5", storage.PAIRS) as longer:
         with storage.Hdf5Reader(rendered, storage.PAIRS) as shorter:

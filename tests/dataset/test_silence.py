@@ -97,7 +97,7 @@ def test_the_level_of_a_short_clip_is_measured_before_padding(tmp_path, seconds)
     assert segment.audio.any()
 
 
-def test_reasons_tell_kinds_of_silence_apart(tmp_path):
+def test_kinds_of_silence_have_different_reasons(tmp_path):
     loud = noise(SECONDS * RATE)
     files = {
         "digital": (np.zeros_like(loud), "digital silence"),
@@ -138,7 +138,7 @@ def test_commands_read_another_channel_and_name_it_when_they_find_silence(
     assert names(skipped) == ["1", "3", "5"]
 
 
-def test_a_segment_named_by_its_start_is_not_taken_if_it_is_silent(takes, run_folder, invoke):
+def test_a_silent_segment_at_a_given_start_is_refused(takes, run_folder, invoke):
     target = ("interpolate", takes / "1.wav", takes / "0.wav", "--effect", "overdrive")
     options = ("--start-a", 1, "--run", run_folder, "-q", "-o", takes / "i.png")
     result = invoke(*target, *options)

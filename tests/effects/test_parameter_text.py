@@ -79,7 +79,7 @@ def test_hertz_and_kilohertz_become_one_unit():
     assert (parameter.unit, parameter.minimum, parameter.maximum) == ("Hz", 900, 1100)
 
 
-def test_words_at_an_end_are_left_out():
+def test_texts_at_an_end_are_left_out():
     parameter = describe(lambda x: "-inf dB" if x < 0.095 else f"{-60 + 60 * x:.1f} dB")
     assert (parameter.minimum, parameter.maximum, parameter.positions[0]) == (-54, 0, 0.1)
     loaded_at_end = describe(lambda x: "off" if x < 0.095 else f"{x:.2f} s", load_value=0.0)
@@ -106,7 +106,7 @@ def test_other_texts_give_the_raw_range(text):
     assert parameter.from_normalised(0.25) == 0.25 and not parameter.choices
 
 
-def test_words_become_choices():
+def test_texts_become_choices():
     parameter = describe(lambda x: ["soft", "medium", "hard"][min(int(3 * x), 2)], load_value=0.9)
     assert parameter.choices == ("soft", "medium", "hard") and parameter.default == 2
     for index, choice in enumerate(parameter.choices):

@@ -151,7 +151,7 @@ class Sometimes(FakePlugin):
         (HiddenAmount, "left", []),
     ],
 )
-def test_the_audit_finds_what_a_plugin_does(load_fake, kind, channel, remarks):
+def test_the_audit_identifies_the_behaviour_of_a_plugin(load_fake, kind, channel, remarks):
     result = audit(kind)
     assert (result.output_channel, list(result.remarks)) == (channel, remarks)
     effect = load_fake(kind)
@@ -234,7 +234,7 @@ class CallsRandWithClock(CallsRand):
         return super().wet(audio)
 
 
-def test_a_plugin_that_calls_rand_is_seeded_and_said_to_call_it(load_fake):
+def test_a_plugin_that_calls_rand_is_seeded_and_reported(load_fake):
     result = audit(CallsRand)
     assert result.repeatable and result.remarks == (RANDOM_NUMBERS,)
     effect = load_fake(CallsRand)

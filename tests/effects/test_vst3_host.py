@@ -61,7 +61,7 @@ def test_other_files_are_refused_as_plugins(tmp_path):
 
 
 @pytest.mark.parametrize("name", ["Old.so", "Old.dll", "Old.vst", "New.clap", "Other.component"])
-def test_plugins_of_another_format_are_told_from_those_for_another_system(tmp_path, name):
+def test_other_plugin_formats_and_other_systems_have_different_messages(tmp_path, name):
     (tmp_path / name / "Contents" / "MacOS").mkdir(parents=True)
     with pytest.raises(PluginError, match="Install the VST3 version") as caught:
         apply.load_effects(tmp_path / name)

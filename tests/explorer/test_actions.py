@@ -152,7 +152,7 @@ def test_a_location_lists_neighbours_and_counts_their_effects(client, mapped):
     assert min(xs) <= placed["x"] <= max(xs)
 
 
-def test_a_place_decodes_to_audio_of_the_segment(client, mapped):
+def test_a_location_decodes_to_audio_of_the_segment(client, mapped):
     x, y = mapped["map"]["x"][0], mapped["map"]["y"][0]
     placed, arrays = client.ask("/decode", **client.scene("delay"), x=x, y=y)
     assert arrays["wet"].shape == (N_SAMPLES,) and np.isfinite(arrays["wet"]).all()
@@ -168,7 +168,7 @@ def test_a_place_decodes_to_audio_of_the_segment(client, mapped):
 
 
 @pytest.mark.parametrize("detailed", [False, True])
-def test_a_path_begins_and_ends_at_its_settings(client, mapped, run, detailed):
+def test_a_path_starts_and_ends_at_its_settings(client, mapped, run, detailed):
     a, b = client.scene("delay", time=100), client.scene("overdrive", drive=40)
     messages = client.stream("/between", a=a, b=b, detailed=detailed)
     head, steps = messages[0][0], messages[1:]

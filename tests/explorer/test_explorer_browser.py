@@ -88,7 +88,7 @@ def field(name):
 # --- effects and sound ----------------------------------------------------------------------------
 
 
-def test_a_slider_moves_the_sound_the_images_and_the_point(open_page, server):
+def test_a_slider_changes_audio_images_and_location(open_page, server):
     page = open_page()
     choose(page, "overdrive")
     before = page.evaluate(f"[{EXPLORER}.map.trail.length, {EXPLORER}.lastAnswerMs]")
@@ -107,7 +107,7 @@ def test_a_slider_moves_the_sound_the_images_and_the_point(open_page, server):
     assert page.locator("#shares li").count() >= 1 and page.locator("#neighbours li").count() == 5
 
 
-def test_of_fifty_fast_moves_the_last_one_wins_and_none_piles_up(open_page, server):
+def test_of_fifty_fast_moves_only_the_last_is_rendered_and_no_request_waits(open_page, server):
     page = open_page()
     choose(page, "delay")
     before = page.evaluate(f"{EXPLORER}.nRequests")
@@ -175,7 +175,7 @@ def test_values_are_typed_with_units_and_reset_and_randomised(open_page, server)
     np.testing.assert_array_equal(heard(page), rendered(page, server)[1])
 
 
-def test_effects_in_series_are_rendered_and_taken_apart(open_page, server):
+def test_effects_in_series_are_rendered_and_separated(open_page, server):
     page = open_page()
     choose(page, "overdrive")
     page.select_option("#then", "delay")
@@ -244,7 +244,7 @@ def test_a_swap_a_switch_a_loop_and_a_stop_do_not_click(open_page):
     assert np.abs(np.diff(samples)).max() < 1.5 * largest_step
 
 
-def test_an_answer_is_heard_within_150_ms(open_page):
+def test_an_answer_is_played_within_150_ms(open_page):
     page = open_page()
     choose(page, "delay")
     page.click("#play")
@@ -343,7 +343,7 @@ PIXEL = f"""([x, y]) => {{
 }}"""
 
 
-def test_a_click_on_a_point_plays_it_and_on_an_empty_place_decodes_it(open_page, server):
+def test_a_click_on_a_point_plays_it_and_elsewhere_decodes_the_location(open_page, server):
     page = open_page()
     page.locator("#map-plot").scroll_into_view_if_needed()
     data = page.evaluate(
@@ -428,7 +428,7 @@ def downloaded(page, button):
     return download.value.suggested_filename, path.read_bytes()
 
 
-def test_exports_hold_what_is_heard(open_page):
+def test_exports_contain_the_played_audio(open_page):
     page = open_page()
     choose(page, "distortion")
     name, content = downloaded(page, "#save-wav")

@@ -30,7 +30,7 @@ def test_without_pairs_the_run_s_effects_are_rendered_at_random_settings(latent_
     assert np.isfinite(latent_map.projection.points).all()
 
 
-def test_the_audio_of_a_point_is_what_was_embedded(latent_map, run):
+def test_the_audio_of_a_point_is_the_embedded_audio(latent_map, run):
     for row in (0, 7):
         latent = run.embed_audio(latent_map.audio(row)[None])[0]
         np.testing.assert_allclose(latent, latent_map.latents.latent[row], atol=1e-4)

@@ -20,7 +20,7 @@ def test_content_and_arrays_survive_a_round_trip():
         assert found[name].dtype == array.dtype
 
 
-def test_arrays_begin_where_a_browser_can_view_them():
+def test_arrays_start_at_aligned_offsets():
     for length in range(9):
         message = pack({"text": "x" * length}, {"a": np.ones(1, np.uint8), "b": np.ones(1, "f")})
         head = 8 + int.from_bytes(message[4:8], "little")

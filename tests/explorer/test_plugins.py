@@ -47,7 +47,7 @@ def test_a_crash_is_a_message_and_the_next_setting_is_rendered(faulty):
     assert client.ask("/render", **client.scene("delay"))
 
 
-def test_while_a_plugin_hangs_other_effects_and_tabs_go_on(faulty):
+def test_while_a_plugin_hangs_other_effects_and_tabs_continue(faulty):
     client, other = Client(faulty), Client(faulty, "fedcba9876543210")
     client.ask("/render", **client.scene("delay"))
     sentences = []
@@ -64,7 +64,7 @@ def test_while_a_plugin_hangs_other_effects_and_tabs_go_on(faulty):
     assert client.ask("/render", **client.scene("well"))
 
 
-def test_what_a_plugin_prints_does_not_reach_the_terminal(faulty, capfd):
+def test_output_of_a_plugin_does_not_reach_the_terminal(faulty, capfd):
     client = Client(faulty)
     _, arrays = client.ask("/render", **client.scene("print"))
     np.testing.assert_array_equal(arrays["wet"], arrays["dry"] / 2)
@@ -73,7 +73,7 @@ def test_what_a_plugin_prints_does_not_reach_the_terminal(faulty, capfd):
 
 
 @pytest.mark.browser
-def test_a_page_shows_the_crash_and_goes_on(faulty):
+def test_a_page_shows_the_crash_and_continues(faulty):
     explorer = "document.body.explorer"
     with running_browser() as browser:
         page = browser.new_page()

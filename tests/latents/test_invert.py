@@ -141,7 +141,7 @@ def test_silence_has_no_convergence(tmp_path, invoke):
     assert "200" not in shown.stdout
 
 
-def test_assumed_settings_are_told_and_a_rate_comes_from_the_phase(tmp_path):
+def test_assumed_settings_are_reported_and_a_rate_comes_from_the_phase(tmp_path):
     rate = 22_050
     np.savez(tmp_path / "m.npz", magnitude=noise_magnitude())
     (written,) = invert_file(tmp_path / "m.npz", tmp_path / "a.wav")
@@ -174,7 +174,7 @@ def test_a_recording_without_a_phase_is_refused(tmp_path):
     np.testing.assert_allclose(load_audio(written.path)[0], dry, atol=1e-5)
 
 
-def test_a_recording_that_does_not_fit_the_magnitude_is_told(tmp_path):
+def test_a_recording_that_does_not_fit_the_magnitude_is_reported(tmp_path):
     np.savez(tmp_path / "m.npz", magnitude=noise_magnitude(), **SETTINGS, window_length=256)
     for name, audio in (("same", noise()), ("other", noise(7)), ("shifted", noise()[1000:])):
         save_audio(tmp_path / f"{name}.wav", audio, RATE)

@@ -130,7 +130,7 @@ def test_no_or_two_kinds_of_reference_are_a_usage_error(folder, arguments):
     assert "references" in result.stderr
 
 
-def test_a_chain_of_known_order_is_a_candidate_and_its_line_reproduces_the_sound(folder):
+def test_a_chain_of_known_order_is_a_candidate_and_its_line_reproduces_the_audio(folder):
     dry = load_audio(folder / "dry.wav")[0]
     chain = "overdrive:drive=24,tone=3000,output=-6 > delay:time=210,feedback=30,mix=40"
     save_audio(folder / "od.wav", dafxtool.apply_effect(dry, RATE, chain), RATE)

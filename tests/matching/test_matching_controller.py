@@ -81,7 +81,7 @@ def test_a_matcher_of_other_effects_is_not_resumed(run, pairs_file, static_pairs
         train_controller(run, static_pairs, tmp_path / "matcher.pt", options, resume=True)
 
 
-def test_the_audio_loss_brings_the_sound_nearer(run, tmp_path):
+def test_the_audio_loss_reduces_the_audio_distance(run, tmp_path):
     recordings = write_recordings(tmp_path / "recordings")
     fixed = [(effect, {"cutoff": 300.0}) for effect, _ in chosen("low-pass")]
     render([recordings], tmp_path / "pairs.h5", fixed, SEGMENTS, SPLIT, 32, seed=2)

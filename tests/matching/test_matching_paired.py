@@ -164,7 +164,7 @@ def test_an_oscillator_may_have_started_before_the_recording():
     assert result.lead_seconds == pytest.approx(0.4 / 6, abs=0.002)
 
 
-def test_a_vibrato_is_not_taken_for_latency():
+def test_a_vibrato_does_not_count_as_latency():
     prepared = pair_of("vibrato:rate=5.5,depth=4")
     answer = match_pair(
         replace(

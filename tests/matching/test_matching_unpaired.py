@@ -70,7 +70,7 @@ def trials(distances, statistics):
     return Trials((), min(distances), 1, distances=np.array(distances), statistics=statistics)
 
 
-def test_the_risk_is_the_weight_of_the_truths_that_are_nearer_to_nothing():
+def test_the_risk_is_the_weight_of_effects_nearer_to_the_unprocessed_audio():
     nothing, answer = np.zeros(1), np.array([10.0])
     both = trials([0.5, 0.5], np.array([[9.0], [1.0]]))
     assert risk_of(answer, nothing, [both]) == pytest.approx(0.5)

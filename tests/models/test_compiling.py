@@ -76,7 +76,7 @@ def test_fast_and_plain_loss_curves_agree(architecture, amount, figure):
     assert wanted[-1] < 0.95 * wanted[0]
 
 
-def test_training_goes_on_where_compiling_fails(spectrograms_file, tmp_path, monkeypatch):
+def test_training_continues_if_compiling_fails(spectrograms_file, tmp_path, monkeypatch):
     """As it does where there is no compiler; the run is that of an uncompiled one to the bit."""
 
     def compile_nothing(function, **options):
@@ -99,7 +99,7 @@ def test_training_goes_on_where_compiling_fails(spectrograms_file, tmp_path, mon
     assert all(torch.equal(states[1][name], wanted) for name, wanted in states[0].items())
 
 
-def test_compiling_is_for_gpus_unless_it_is_asked_for(invoke, tmp_path):
+def test_compiling_is_for_gpus_unless_requested(invoke, tmp_path):
     for wanted, compiles in (("auto", False), ("always", True), ("never", False)):
         assert Trainer(with_training(compile=wanted), (2, 129, 65), "cpu").compiles is compiles
     assert CONFIGURATION.training.compile == "auto"

@@ -48,7 +48,7 @@ def test_an_echo_answers_at_its_own_lag(describe, lag):
     assert found[..., 1 + step].mean() == pytest.approx(0.6 * (1 - lag / N_FRAMES), abs=0.15)
 
 
-def test_nothing_done_is_no_difference(describe):
+def test_equal_pairs_have_no_difference(describe):
     dry = noise()
     same = describe(torch.cat([dry, dry], dim=1))
     louder = describe(torch.cat([dry, dry + 0.5], dim=1))
@@ -100,7 +100,7 @@ def test_a_compressor_has_less_gain_where_the_level_is_high(describe):
 
 
 @pytest.mark.parametrize("period", [4, 8, 16])
-def test_a_tremolo_moves_the_whole_gain_at_its_own_rate(describe, period):
+def test_a_tremolo_modulates_the_overall_gain_at_its_rate(describe, period):
     dry = sounding()
     tremolo = 1 + 0.5 * torch.cos(2 * math.pi * torch.arange(N_FRAMES) / period)
     spectrum = dynamics(describe, dry, dry * tremolo)[MODULATION]
@@ -109,7 +109,7 @@ def test_a_tremolo_moves_the_whole_gain_at_its_own_rate(describe, period):
     assert int(spectrum.mean(dim=0).argmax()) in (step - 1, step, step + 1)
 
 
-def test_what_is_small_is_drawn_large(describe):
+def test_small_values_are_magnified(describe):
     """A hundredth of the large difference, with its sign, is told by a tenth of its height."""
     dry, n_bands = noise(), describe.bands.shape[1]
     fine = []
@@ -135,7 +135,7 @@ def test_differences_under_80_db_are_ignored(describe, level_db, is_ignored):
     assert torch.equal(found, same) == is_ignored
 
 
-def test_a_compressor_is_told_by_level(describe):
+def test_the_level_descriptors_identify_a_compressor(describe):
     """Loud frames made softer: the difference falls from quarter to quarter of the dry level."""
     dry = noise()
     bands = dry[:, 0].transpose(1, 2) @ describe.bands

@@ -191,7 +191,7 @@ def test_an_effect_that_is_linear_in_the_frame_is_predicted_exactly():
     )
 
 
-def test_a_gain_of_each_bin_passes_what_the_basis_does_not_hold():
+def test_a_gain_of_each_bin_preserves_components_outside_the_basis():
     """Noise that no few components hold goes through a static filter."""
     generator = torch.Generator().manual_seed(5)
     dry = torch.randn(80, 33, 8, generator=generator)
@@ -262,7 +262,7 @@ def test_without_change_only_content_and_style_remain():
     assert float(hidden.float().mean()) == pytest.approx(DROPPED_SHARE, abs=0.05)
 
 
-def test_descriptors_that_are_known_beforehand_change_nothing():
+def test_cached_descriptors_give_the_same_training():
     data = correlated_data()
     model = as_after_training(untrained(data, n_latent=40, n_effect=10, n_style=4))
     noise = torch.randn(len(data), 40)
@@ -271,7 +271,7 @@ def test_descriptors_that_are_known_beforehand_change_nothing():
         torch.testing.assert_close(a, b)
 
 
-def test_the_first_latents_are_white_as_the_prior_wants_them():
+def test_the_first_latents_follow_the_prior():
     data = correlated_data(400)
     mean, _ = untrained(data, n_latent=30, n_effect=10).encode(data)
     content, change = mean[:, :20], mean[:, 20:]

@@ -75,7 +75,7 @@ def bad_recordings(tmp_path, monkeypatch):
 SMALL = ("--segment-seconds", "0.5", "--sample-rate", RATE, "--effect", "gain", "--workers", 1)
 
 
-def test_bad_recordings_among_good_ones_are_listed_by_reason(invoke, bad_recordings, tmp_path):
+def test_unreadable_recordings_are_listed_by_reason(invoke, bad_recordings, tmp_path):
     folder, reasons = bad_recordings
     amount = ("--pairs-per-effect", 60)  # enough to draw a segment of the recording with NaN
     done = invoke("render", folder, "-o", tmp_path / "pairs.h5", *SMALL, *amount)

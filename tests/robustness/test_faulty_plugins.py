@@ -147,7 +147,7 @@ def test_a_folder_in_stereo_has_both_outputs_of_a_plugin(
         render([recordings], tmp_path / "a.h5", mixed, SEGMENTS, SPLIT, 4, channels="stereo")
 
 
-def test_what_the_user_set_for_memory_is_kept(monkeypatch):
+def test_memory_settings_of_the_user_are_kept(monkeypatch):
     if not can_fill_memory():
         assert fill_memory() == {}
         return

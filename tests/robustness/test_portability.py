@@ -87,7 +87,7 @@ def rendered(folder):
 
 
 @needs_proc
-def test_plugins_and_two_workers_render_without_what_windows_lacks(folder, rendered):
+def test_plugins_and_two_workers_render_without_posix_only_functions(folder, rendered):
     assert "16 pairs" in rendered and "crash          0" in rendered
     assert len(set(folder.processes())) > 3, "children ran without the imitation"
     with h5py.File(folder.path / "p.h5") as file:
@@ -145,7 +145,7 @@ def test_a_killed_render_ends_its_workers_and_is_resumed(folder, rendered):
 
 
 @needs_proc
-def test_the_imitation_refuses_what_windows_refuses(tmp_path):
+def test_the_imitation_of_windows_refuses_posix_only_functions(tmp_path):
     """Each line fails in code of the package, but not in libraries."""
     lines = {
         "os.killpg": "AttributeError",
@@ -196,7 +196,7 @@ GUARDED = {
 }
 
 
-def test_functions_that_only_posix_has_are_used_in_known_places():
+def test_posix_only_functions_are_used_in_listed_modules():
     hidden = runpy.run_path(str(WINDOWS / "sitecustomize.py"))
     names = {*hidden["OF_OS"].split(), *hidden["OF_SIGNAL"].split()}
     used = set()

@@ -190,7 +190,7 @@ def test_the_first_process_alone_writes_and_decides(both):
     assert first["minutes"][0] == "minutes"
 
 
-def test_what_fails_in_the_first_process_ends_the_other(both):
+def test_a_failure_in_the_first_process_ends_the_other(both):
     first, second = both[1]
     assert first["error"] == ["DiskError", "the disk is full"]
     assert second["error"] == ["ElsewhereError", "process 0 of 2 failed: the disk is full"]
@@ -233,7 +233,9 @@ def ends(process: subprocess.Popen) -> tuple[int, str]:
 
 
 @pytest.mark.parametrize("killed", [0, 1])
-def test_a_killed_process_ends_the_other_and_the_run_goes_on(killed, spectrograms_file, tmp_path):
+def test_a_killed_process_ends_the_other_and_the_run_can_be_resumed(
+    killed, spectrograms_file, tmp_path
+):
     processes = start(spectrograms_file, tmp_path)
     last = tmp_path / "run" / "checkpoints" / "last.pt"
     try:

@@ -28,7 +28,7 @@ def watched_run(spectrograms_file, tmp_path_factory):
     return run
 
 
-def test_tensorboard_has_scalars_pictures_and_sounds_of_each_validation(watched_run):
+def test_tensorboard_has_scalars_images_and_audio_of_each_validation(watched_run):
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
     log = EventAccumulator(str(watched_run / "tensorboard"), {"images": 0, "audio": 0})

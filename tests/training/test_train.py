@@ -58,7 +58,7 @@ def undisturbed(spectrograms_file, tmp_path_factory):
     return run
 
 
-def test_a_run_holds_what_it_promises(undisturbed):
+def test_a_run_folder_has_all_documented_files(undisturbed):
     for name in ("config.toml", "environment.json", "metrics.csv", "checkpoints/best.pt"):
         assert (undisturbed / name).is_file()
     assert list((undisturbed / "tensorboard").glob("events*"))
@@ -76,7 +76,7 @@ def test_training_lowers_the_error(spectrograms_file, tmp_path):
     assert errors[-1] < 0.8 * errors[0]
 
 
-def test_an_interrupted_run_goes_on_along_the_very_same_curve(
+def test_a_resumed_run_has_the_same_curve_as_an_uninterrupted_one(
     spectrograms_file, undisturbed, tmp_path
 ):
     run = tmp_path / "run"
@@ -164,7 +164,7 @@ def test_minutes_end_a_run(spectrograms_file, tmp_path):
     assert result.seconds < 30
 
 
-def test_a_limit_of_minutes_is_told_instead_of_a_number_of_steps(spectrograms_file, tmp_path):
+def test_a_limit_of_minutes_is_reported_instead_of_a_number_of_steps(spectrograms_file, tmp_path):
     said = io.StringIO()
     configuration = with_training(max_steps=100_000, max_minutes=0.05, log_every=1)
     progress = TerminalProgress(said, seconds_between_lines=0.0)
@@ -175,7 +175,7 @@ def test_a_limit_of_minutes_is_told_instead_of_a_number_of_steps(spectrograms_fi
     assert re.search(r"minutes 0\.\d of 0\.05$", lines[-1])
 
 
-def test_a_run_that_lost_its_last_checkpoint_is_not_thrown_away(
+def test_a_run_without_its_last_checkpoint_is_not_replaced(
     spectrograms_file, undisturbed, tmp_path
 ):
     """A best checkpoint of a later step shows that there was a last one."""
@@ -191,7 +191,7 @@ def test_a_run_that_lost_its_last_checkpoint_is_not_thrown_away(
     assert (best.read_bytes(), (run / "metrics.csv").read_bytes()) == before
 
 
-def test_a_run_is_not_replaced_unasked(spectrograms_file, undisturbed):
+def test_a_run_is_replaced_only_on_request(spectrograms_file, undisturbed):
     with pytest.raises(OutputExistsError, match="already"):
         train(spectrograms_file, undisturbed, CONFIGURATION, "cpu")
     other = replace(CONFIGURATION, model=replace(CONFIGURATION.model, n_latent=9))
@@ -211,7 +211,7 @@ def test_data_order_is_a_new_permutation_each_epoch_wherever_it_starts():
     assert [len(batch) for batch in data_order(3, config, 0)] == [3] * 12
 
 
-def test_beta_rises_as_its_annealing_says():
+def test_beta_follows_its_annealing_schedule():
     def betas(annealing, steps):
         config = TrainingConfig(beta=4.0, annealing=annealing, annealing_steps=10)
         return [beta_at(step, config) for step in steps]

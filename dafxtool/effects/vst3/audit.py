@@ -1,4 +1,4 @@
-"""Audit a plugin by trials: which parameters are settings, and does it keep their values?
+"""Audit a plugin by trials: find which parameters are settings, and whether it keeps their values.
 
 A setting keeps its value, also during processing. Other parameters are left out for what they do,
 wherever that is observed: a meter changes with the audio, a program sets other parameters, a bypass
@@ -202,7 +202,7 @@ class _InstanceAudit:
         self.plugin = None
 
     def examine(self, may_set: bool) -> None:
-        """Find what needs no new instance: meters, programs, values that are not kept, a bypass."""
+        """Find meters, programs, bypasses and values that are not kept, with a single instance."""
         self._describe()
         self._leave_out_meters()
         if may_set:
@@ -318,7 +318,7 @@ class _InstanceAudit:
 
 
 class _RenderAudit:
-    """Render settings a and b with new instances: are they kept, and is the output repeatable?"""
+    """Render settings a and b with new instances, to check that both are kept and repeatable."""
 
     def __init__(
         self, new_instance: NewInstance, trial: _InstanceAudit, on_progress: Callable[[], None]
@@ -367,7 +367,7 @@ class _RenderAudit:
         )
 
     def examine_behaviour(self, n_trials: int, latency_samples: int, repeatable: bool) -> Behaviour:
-        """Find what the plugin does to audio, and whether it draws random numbers."""
+        """Examine how the plugin changes audio, and whether it uses random numbers."""
         # Also those that hosts may not set: a plugin may do nothing without them.
         indices = sorted(self.trial.described.keys() - self.trial.reasons.keys())
         result = examine_behaviour(

@@ -15,7 +15,7 @@ RANDOM_NUMBERS = "it draws random numbers from the C library, which dafxtool see
 
 
 class InstrumentError(PluginError):
-    """The plugin is an instrument: it has no audio input."""
+    """Raised for an instrument, which has no audio input."""
 
 
 @dataclass(frozen=True)
@@ -26,8 +26,8 @@ class Audit:
     left_out        (name, reason) of all others
     repeatable      whether the same audio and setting gave the same bits, with another setting
                     rendered in between; also False where this could not be tested
-    output_channel  in which the effect is heard; n_unchanged of n_trials trials gave the input
-                    back in it, apart from level and latency
+    output_channel  channel with the effect; in n_unchanged of n_trials trials it was the input,
+                    apart from level and latency
     remarks         on what the plugin does to audio
     trial_setting   (index, raw value) of a setting, and trial_digest of its output
     """
@@ -58,7 +58,7 @@ class Audit:
 
     @classmethod
     def from_dict(cls, saved: Mapping[str, Any]) -> Audit:
-        """Build an audit from what to_dict returned; TypeError for an unknown key."""
+        """Build an audit from a result of to_dict; TypeError for an unknown key."""
         parts = dict(saved)
         parts["parameters"] = tuple(Parameter.from_dict(p) for p in parts["parameters"])
         for key in ("indices", "remarks"):

@@ -1,8 +1,8 @@
-"""Find by trials what a plugin does to audio: in which output, and whether to its input at all.
+"""Examine by trials how a plugin changes audio, and in which of its outputs.
 
-Pairs are mono, so one output of two is kept. Some plugins put the dry signal on the left output and
-the effect on the right, and some change the stereo image only. Others do not depend on their input
-(generators), or give it back (meters).
+Pairs are mono, so one output of two is kept. Some plugins have the dry signal on the left output
+and the effect on the right, and some change the stereo image only. The output of generators does
+not depend on the input, and that of meters is the input.
 """
 
 from __future__ import annotations
@@ -37,11 +37,11 @@ HEARD_IN = "the effect is in the {} output, which is kept"
 
 @dataclass(frozen=True)
 class Behaviour:
-    """What trials found.
+    """Result of the trials.
 
-    output_channel  in which the effect is heard in most trials; left where all are equal
+    output_channel  channel with the effect in most trials; left if all channels are equal
     n_unchanged     trials in which this channel is the input, apart from level and latency
-    n_trials        trials that gave sound
+    n_trials        trials whose output is not silent
     """
 
     output_channel: str = "left"
@@ -59,7 +59,7 @@ def examine_behaviour(
 ) -> Behaviour:
     """Render a trial signal at some settings, and compare it with the outputs.
 
-    latency_samples  that the plugin reports, which is no effect
+    latency_samples  latency that the plugin reports, which does not count as an effect
     """
     dry = trial_signal(n_channels, sample_rate)
     outputs = [(setting, render(setting, dry)) for setting in settings]
@@ -133,7 +133,7 @@ def _remark_on_unchanged(
     dry: Samples,
     latencies: Sequence[int],
 ) -> str:
-    """Name a plugin without effect on equal channels; unequal ones show whether it is a meter."""
+    """Add a remark on a plugin without effect; unequal channels show whether it is a meter."""
     most = 10 ** (SAME_DB / 10)
     if any(_power(wet[0] - wet[-1]) > most * _power(wet) for _, wet in sounding):
         return IMAGE_ONLY

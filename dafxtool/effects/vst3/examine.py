@@ -76,7 +76,7 @@ def audited_file(
 ) -> FileAudit:
     """Audit every plugin of a VST3 file; arguments and errors as of audited_plugin.
 
-    is_fresh  whether to audit also what is remembered
+    is_fresh  whether to audit again even if a remembered audit exists
 
     PluginError if no plugin is left.
     """
@@ -99,7 +99,7 @@ def audited_file(
 
 
 def forget() -> None:
-    """Forget what this process remembers; the cache folder stays as it is."""
+    """Clear the audits that this process remembers, but not the cache folder."""
     _remembered.clear()
 
 
@@ -115,7 +115,7 @@ def _examiner(
 
 
 class _CrashError(PluginError):
-    """The child process ended."""
+    """Raised if the child process ended."""
 
 
 class _Examiner:
@@ -287,7 +287,7 @@ def _read_audit(saved: Any) -> Audit | None:
 
 
 def _recall(kind: str, key: Mapping[str, Any]) -> Any:
-    """Return what is remembered in this process or in the cache folder, or None."""
+    """Return the audit that is remembered here or in the cache folder, or None."""
     if (kind, str(key)) not in _remembered:
         content = cache.read_entry(kind, key)
         if content is None:

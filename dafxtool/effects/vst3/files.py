@@ -39,8 +39,8 @@ def _without_dots(path: Path | str) -> Path:
 def check_allowed(path: str) -> None:
     """Raise PluginError unless the user named the plugin or it lies in plugin_folders().
 
-    Pairs files and checkpoints name plugins. A file from a stranger must not choose which native
-    code is run.
+    Pairs files and checkpoints name plugins. An untrusted file must not choose which native code is
+    run.
     """
     plugin = _without_dots(path)
     folders = {_without_dots(folder) for folder in plugin_folders()}

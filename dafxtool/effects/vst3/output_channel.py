@@ -19,7 +19,7 @@ _chosen = "auto"
 def choose_output_channel(channel: str) -> None:
     """Set the output channel of plugins that are loaded from now on.
 
-    channel  one of OUTPUT_CHANNELS, or "auto": the one in which the audit hears the effect
+    channel  one of OUTPUT_CHANNELS, or "auto" for the audited channel with the effect
     """
     global _chosen
     _chosen = channel
