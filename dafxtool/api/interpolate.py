@@ -8,6 +8,8 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from dafxtool.api import checks, defaults, display
 from dafxtool.api.arguments import (
     SILENT,
@@ -67,6 +69,9 @@ class InterpolationResult(display.Displayed):
 
     def remarks(self) -> list[str]:
         """Return a sentence on the error of the inner steps against the rendered effect."""
+        a, b = self.steps.a, self.steps.b
+        if np.array_equal(a.audio, b.audio):
+            return ["A and B are the same segment with the same effect: all steps are equal."]
         errors = self.steps.rendered_errors
         if errors is None or len(errors) < 3:
             return []
@@ -104,7 +109,7 @@ def interpolate(
     steps: int = 7,
     spherical: bool = False,
     detailed: bool = False,
-    method: str = "fast",
+    method: str | None = None,
     output: PathLike | None = None,
     audio: PathLike | None = None,
     csv: PathLike | None = None,
@@ -124,7 +129,8 @@ def interpolate(
     steps             number of steps, including both ends
     spherical         interpolate along the sphere instead of the straight line
     detailed          filter the recording itself instead of decoding: one recording, two effects
-    method            of phase retrieval: "griffin-lim", "fast" or "best"
+    method            of phase retrieval: "griffin-lim", "fast" (default) or "best"; only with
+                      audio
     output, audio, csv
                       sheet (.png, .svg, .pdf), folder for audio, table of latents; None: none
     channel, min_mean_square
@@ -139,6 +145,8 @@ def interpolate(
     _check_arguments(paths, wets, as_effects(effects), as_paths(plugins))
     if detailed:
         _check_detailed(paths, spherical, table)
+    if folder is None:
+        checks.check_unused("without a folder for audio", method=method)
     needs_run = not detailed
     arguments = RunArguments.check(
         run, effects, plugins, channel, min_mean_square, device, progress, needs_run
@@ -173,7 +181,7 @@ def interpolate(
     written = []
     if folder:
         written = stage.save_interpolation_audio(
-            folder, interpolation, loaded, method, overwrite, progress
+            folder, interpolation, loaded, method or "fast", overwrite, progress
         )
     return InterpolationResult(interpolation, loaded, figure, written)
 

@@ -23,7 +23,7 @@ def invert(
     channel: str = "wet",
     run: PathLike | None = None,
     stft: Mapping[str, int] | None = None,
-    method: str = "fast",
+    method: str | None = None,
     iterations: int | None = None,
     phase_from: PathLike | None = None,
     phase_channel: str | int = "first",
@@ -42,7 +42,7 @@ def invert(
     run         decodes latents; None takes the newest in runs/
     stft        n_fft, hop_length, window_length (samples) and sample_rate (Hz), of an array that
                 does not state them
-    method      "griffin-lim", "fast" or "best"
+    method      "griffin-lim", "fast" (default) or "best"
     iterations  None takes the method's
     phase_from  a recording whose phase is the start: the dry one. An array that does not state its
                 sample rate has that of the recording
@@ -80,7 +80,7 @@ def invert(
         channels,
         as_path(run),
         dict(stft or {}),
-        method,
+        method or "fast",
         iterations,
         as_path(phase_from),
         seed,

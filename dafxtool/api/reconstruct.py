@@ -83,7 +83,7 @@ def reconstruct(
     channel: str | int | None = None,
     min_mean_square: float | None = None,
     split: str | Sequence[str] | None = None,
-    examples: int = 1,
+    examples: int | None = None,
     rows: Sequence[int] = (),
     output: PathLike | None = None,
     audio: PathLike | None = None,
@@ -98,8 +98,10 @@ def reconstruct(
     run       a loaded run or its path; None takes the newest in runs/, else the pretrained one
     effects   applied to recordings; None takes the first two that the run was trained on
     split     of a pairs file; None takes the pairs that training has not seen
-    examples  shown of each effect of a pairs file: those nearest to its median error
+    examples  shown of each effect of a pairs file: those nearest to its median error;
+              None is 1
     rows      rows of a pairs file to reconstruct and show instead; not together with split
+              or examples
     output, audio, csv
               figure (.png, .svg, .pdf), folder for audio, table of errors; None writes none
     channel, min_mean_square
@@ -116,7 +118,9 @@ def reconstruct(
     if rows and not is_hdf5(sources[0]):
         raise ArgumentError("rows are those of a pairs file. Leave them out for recordings.")
     if rows:
-        checks.check_unused("with rows", split=split)
+        checks.check_unused("with rows", split=split, examples=examples)
+    if not is_hdf5(sources[0]):
+        checks.check_unused("on recordings, which are all shown", examples=examples)
     check_outputs(figure, table_path, folder, overwrite)
     from dafxtool.latents import reconstruct as stage
     from dafxtool.latents.examples import load_example
@@ -124,7 +128,7 @@ def reconstruct(
     loaded = arguments.load()
     if is_hdf5(sources[0]):
         reconstructions, table = stage.reconstruct_pairs(
-            sources[0], loaded, as_splits(split), examples, rows, progress
+            sources[0], loaded, as_splits(split), examples or 1, rows, progress
         )
     else:
         chosen = arguments.effects_or(loaded.effects[:2], loaded)

@@ -10,12 +10,15 @@ from dataclasses import dataclass, replace
 import numpy as np
 import scipy.fft
 from numpy.typing import NDArray
+from scipy.ndimage import maximum_filter1d
 
 from dafxtool.audio.resample import resample
 
 Array = NDArray[np.float32]
 
 EARLY_PEAK = 0.15  # of the largest peak of the response: an earlier one is the direct sound
+LOBE_MARGIN = 1.5  # an earlier peak is higher than the lobes of a later one by this factor
+LOBE_SAMPLES = 4  # by which filters of an effect move lobes
 # Height of the largest peak over the RMS, of the impulse response and of the correlation with phase
 # transform: unrelated recordings reach 12 and 26, distorted ones of one performance 60 and 130.
 CLEAR_PEAKS = (14.0, 28.0)
@@ -26,7 +29,7 @@ LIKE_LEVELS = 0.25
 ENVELOPE_SECONDS = 0.01
 LONGEST_LATENCY_SECONDS = 10.0
 WINDOW_SECONDS = 60.0  # of the dry recording, in which the latency is estimated
-DRIFT_WINDOW_SECONDS = 3.0
+DRIFT_WINDOW_SECONDS = (1.0, 3.0)  # shortest and longest
 FEWEST_DRIFT_WINDOWS, MOST_DRIFT_WINDOWS = 4, 12
 LARGEST_DRIFT_SECONDS = 0.1  # over the recording
 SMOOTHING_SECONDS = 2e-4
@@ -133,7 +136,8 @@ def _drift(dry: Array, wet: Array, latency: int, sample_rate: int) -> tuple[floa
     drift or a jump.
     """
     first, last = max(0, -latency), min(dry.size, wet.size - latency)
-    n_window = round(DRIFT_WINDOW_SECONDS * sample_rate)
+    shortest, longest = (round(seconds * sample_rate) for seconds in DRIFT_WINDOW_SECONDS)
+    n_window = max(shortest, min(longest, (last - first) // FEWEST_DRIFT_WINDOWS))
     n_windows = min(MOST_DRIFT_WINDOWS, (last - first) // n_window)
     if n_windows < FEWEST_DRIFT_WINDOWS:
         return 0.0, 0
@@ -239,17 +243,50 @@ def correlation_peak(dry: Array, wet: Array, sample_rate: int) -> tuple[int, flo
     best = (0, 0.0, 1.0)
     for weight, clear, is_causal in zip(weights, CLEAR_PEAKS, (True, False), strict=True):
         lag, height, sign = _earliest_peak(
-            cross / weight, n_fft, dry.size, wet.size, sample_rate, is_causal
+            cross / weight,
+            _lobes(power / weight, n_fft),
+            n_fft,
+            dry.size,
+            wet.size,
+            sample_rate,
+            is_causal,
         )
         if height >= clear:
+            lag, sign = _plausible(lag, sign, cross, dry, wet, n_fft)
             return lag, height / clear, sign
         best = max(best, (lag, height / clear, sign), key=lambda each: each[1])
     lag, likeness = _most_similar_lag(cross, dry, wet, n_fft)
     return (lag, 1.0, 1.0) if likeness >= SAME_WAVEFORM else best
 
 
+def _plausible(
+    lag: int, sign: float, cross: NDArray[np.complex64], dry: Array, wet: Array, n_fft: int
+) -> tuple[int, float]:
+    """Return lag and sign, or those at which the waveforms clearly correlate if they do not there.
+
+    The lobes of a distorted recording can exceed its peak; the plain correlation is lower there.
+    """
+    norm = float(np.linalg.norm(dry) * np.linalg.norm(wet)) + 1e-20
+    correlation = scipy.fft.irfft(cross, n_fft) / norm
+    best = int(np.argmax(np.abs(correlation)))
+    value = float(correlation[best])
+    if abs(value) < SAME_WAVEFORM or sign * float(correlation[lag]) >= EARLY_PEAK * abs(value):
+        return lag, sign
+    return best if best < wet.size else best - n_fft, float(np.sign(value))
+
+
+def _lobes(spectrum: NDArray[np.float32], n_fft: int) -> NDArray[np.float32]:
+    """Return how high the correlation of a delayed copy is at each distance from its peak.
+
+    A recording without treble, or of few notes, gives a peak with high lobes on both sides.
+    """
+    own = np.abs(scipy.fft.irfft(spectrum, n_fft))
+    return maximum_filter1d(own / (own[0] + 1e-20), 2 * LOBE_SAMPLES + 1, mode="wrap")
+
+
 def _earliest_peak(
     spectrum_of: NDArray[np.complex64],
+    lobes: NDArray[np.float32],
     n_fft: int,
     n_dry: int,
     n_wet: int,
@@ -266,16 +303,21 @@ def _earliest_peak(
     both = np.concatenate([correlation[n_fft - least :], correlation[: most + 1]])
     strength = np.abs(both)
     level = float(np.sqrt(np.mean(np.square(both)))) + 1e-20
-    top = int(np.argmax(strength))
-    early = top
+    top = early = int(np.argmax(strength))
     if is_causal:
         limit = max(EARLY_PEAK * float(strength[top]), 10 * level)
         reach = max(0, top - round(1.1 * sample_rate))
-        loud = strength[reach : top + 1] >= limit
-        early = reach + int(np.argmax(loud)) if loud.any() else top
-        # The top of that peak, not its foot.
-        early += int(np.argmax(strength[early : min(early + 4, top + 1)]))
-    if strength[least] >= 0.5 * strength[early]:
+        expected = np.zeros(top - reach, dtype=strength.dtype)  # lobes of the peaks found so far
+        while early > reach:
+            expected = expected[: early - reach]
+            np.maximum(expected, strength[early] * lobes[early - reach : 0 : -1], out=expected)
+            before = strength[reach:early]
+            clear = np.where((before >= limit) & (before >= LOBE_MARGIN * expected), before, 0.0)
+            if not clear.any():
+                break
+            early = reach + int(np.argmax(clear))
+    at_once = float(strength[least])
+    if at_once >= max(0.5, LOBE_MARGIN * lobes[abs(early - least)]) * strength[early]:
         early = least  # no latency at all is the likeliest
     return early - least, float(strength[top] / level), float(np.sign(both[early]) or 1.0)
 

@@ -246,9 +246,7 @@ csv_option = click.option("--csv", type=PATH, metavar="FILE", help="CSV file for
 method_option = click.option(
     "--method",
     type=click.Choice(("griffin-lim", "fast", "best")),
-    default="fast",
-    show_default=True,
-    help="Method of phase retrieval.",
+    help="Method of phase retrieval.  [default: fast]",
 )
 
 

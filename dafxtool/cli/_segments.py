@@ -99,7 +99,8 @@ def segment_options(*short: str) -> Callable[[F], F]:
 def take_segment_options(options: dict[str, Any]) -> dict[str, Any]:
     """Remove these options, and return the arguments `segments` and `split` of the library."""
     segments = {name: options.pop(name) for name in SEGMENT_OPTIONS}
-    split = {"by": options.pop("split_by")} | {
-        name: options.pop(name) or None for name in SPLIT_OPTIONS
-    }
+    split = {"by": options.pop("split_by")}
+    for name in SPLIT_OPTIONS:
+        value = options.pop(name)
+        split[name] = None if value == () else value  # a fraction of 0 is a value
     return {"segments": segments, "split": split}

@@ -33,9 +33,8 @@ from dafxtool.cli._output import Table, audio_entries, audio_line, progress_from
 @click.option(
     "--examples",
     type=click.IntRange(min=1),
-    default=1,
-    show_default=True,
-    help="Number of examples of each effect of a pairs file: those nearest to its median error.",
+    help="Number of examples of each effect of a pairs file: those nearest to its median error.  "
+    "[default: 1]",
 )
 @click.option(
     "--row",

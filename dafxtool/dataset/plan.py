@@ -28,6 +28,7 @@ from dafxtool.utils.progress import SILENT, Progress
 from dafxtool.utils.text import counted
 
 MAX_PAIRS = 10_000_000  # per effect: years of audio
+MOST_REPEATS = 20  # of every second of a split, by the segments of one effect
 SEGMENTS_PER_SETTING = 4  # of a grid or sweep without a number of pairs
 
 
@@ -152,11 +153,47 @@ def make_plan(
                 f"{effect.name}: the last segment is rendered at {pairs_per_effect % len(each)} of "
                 f"{counted(len(each), 'setting')} only, because --pairs-per-effect is no multiple"
             )
+    if settings in ("grid", "sweep"):
+        for (effect, _), each in zip(at_rate, listed, strict=True):
+            if len(each) == 1:
+                progress.message(
+                    f"{effect.name}: has no free parameter, so the {settings} is one setting"
+                )
     pattern = split_pattern(catalogue.splits(), split, pairs_per_effect)
     splits = tuple(
         tuple(pattern[k // max(1, len(each))] for k in range(pairs_per_effect)) for each in listed
     )
+    _report_repeated_audio(catalogue, segments, splits, listed, progress)
     return RenderPlan(catalogue, segments, at_rate, listed, splits, seed, strict)
+
+
+def _report_repeated_audio(
+    catalogue: RecordingSet,
+    segments: SegmentConfig,
+    splits: Sequence[Sequence[str]],
+    listed: Sequence[Sequence[dict[str, float]]],
+    progress: Progress,
+) -> None:
+    """Report splits whose segments together are much longer than their recordings.
+
+    Segments are drawn at random positions, so those of an effect then overlap, or are equal.
+    """
+    for split in catalogue.splits():
+        n_segments = max(
+            sum(each == split for each in names[:: max(1, len(settings))])
+            for names, settings in zip(splits, listed, strict=True)
+        )
+        lengths = [catalogue.tracks[index].n_samples for index in catalogue.tracks_of(split)]
+        if n_segments * segments.n_samples <= MOST_REPEATS * sum(lengths) or n_segments < 2:
+            continue
+        seconds = sum(lengths) / segments.sample_rate
+        cut = n_segments * segments.n_samples / segments.sample_rate
+        kind = "are the same" if max(lengths) <= segments.n_samples else "overlap"
+        progress.message(
+            f"{split}: {n_segments} segments of each effect, {cut:.0f} s, are cut from "
+            f"{seconds:.1f} s of recordings, so many {kind}. Give more recordings, or "
+            "fewer --pairs-per-effect."
+        )
 
 
 def _settings(

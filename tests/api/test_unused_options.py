@@ -79,3 +79,23 @@ def test_a_sweep_that_is_cut_short_is_reported(pairs_per_effect, message, tmp_pa
     assert len(plan.settings[0]) == 6  # two values of three parameters
     lines = [line for line in progress.lines if line.startswith("overdrive")]
     assert [message in line for line in lines] == ([True] if message else [])
+
+
+def test_an_interpolation_without_audio_has_no_method(tmp_path):
+    (recording, *_) = sorted(write_recordings(tmp_path / "r").rglob("*.wav"))
+    two = ["delay", "overdrive"]
+    assert_refused(dafxtool.interpolate, recording, effects=two, detailed=True, method="best")
+
+
+@pytest.mark.parametrize("texts", [("delay", "delay"), ("delay:mix=30", "delay:mix=60")])
+def test_an_interpolation_between_equal_ends_has_no_error(texts, tmp_path):
+    (recording, *_) = sorted(write_recordings(tmp_path / "r").rglob("*.wav"))
+    result = dafxtool.interpolate(recording, effects=list(texts), detailed=True, steps=3)
+    (remark,) = result.remarks()
+    assert ("error" in remark) == (texts[0] != texts[1])
+
+
+def test_rows_are_all_shown(pairs_file, run, tmp_path):
+    options = {"run": run, "device": "cpu", "examples": 2}
+    assert_refused(dafxtool.reconstruct, pairs_file, rows=[0], **options)
+    assert_refused(dafxtool.reconstruct, write_recordings(tmp_path), **options)

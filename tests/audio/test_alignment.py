@@ -87,3 +87,43 @@ def test_a_shifted_pitch_is_aligned_by_its_levels():
     found = align(DRY, wet_of("pitch-shift:semitones=3"), RATE)
     assert not found.is_sharp
     assert abs(found.latency) <= 0.02 * RATE
+
+
+def few_notes(seconds=3.0, seed=3):
+    """Decaying tones without noise: the impulse response between two copies has high lobes."""
+    rng = np.random.default_rng(seed)
+    audio = np.zeros(round(seconds * RATE))
+    for start in range(0, audio.size - RATE, RATE // 2):
+        time = np.arange(RATE) / RATE
+        pitch = 110 * 2 ** (rng.integers(0, 12) / 12)
+        note = sum(np.sin(2 * np.pi * pitch * k * time) / k**2 for k in range(1, 9))
+        audio[start : start + RATE] += 0.2 * note * np.exp(-5 * time)
+    return audio.astype(np.float32)
+
+
+def without_treble(dry):
+    return resample(resample(dry, RATE, 4000), 4000, RATE)
+
+
+@pytest.mark.parametrize("sign", [1, -1])
+@pytest.mark.parametrize(
+    "dry",
+    [few_notes(), without_treble(music()), without_treble(few_notes())],
+    ids=["few notes", "no treble", "both"],
+)
+def test_lobes_of_the_correlation_are_not_the_direct_sound(dry, sign):
+    found = align(dry, late(sign * dry), RATE)
+    assert (found.latency, found.is_inverted) == (LATE, sign < 0)
+    distorted = np.tanh(8 * dry / np.abs(dry).max())
+    found = align(dry, late(sign * distorted), RATE)
+    assert abs(found.latency - LATE) <= 1e-3 * RATE
+    assert found.is_inverted == (sign < 0)
+
+
+@pytest.mark.parametrize("parts_per_million", [-100, 100])
+def test_drift_is_found_in_short_recordings(parts_per_million):
+    dry = music(8)
+    wet = resample(late(dry), 1_000_000, 1_000_000 + parts_per_million)
+    found = align(dry, wet, RATE)
+    assert found.drift * 1e6 == pytest.approx(parts_per_million, abs=20)
+    assert not found.is_inverted
