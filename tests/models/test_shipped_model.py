@@ -9,8 +9,10 @@ import pytest
 
 import dafxtool
 from dafxtool.audio.example_recordings import HELD_OUT
+from dafxtool.dataset.copies import known_contents
 from dafxtool.effects.apply import parse_effect
 from dafxtool.latents.examples import load_example
+from dafxtool.latents.table import copies_of_training
 from dafxtool.models.checkpoint import PRETRAINED, PRETRAINED_FILE
 from dafxtool.models.pretrained import LARGEST_BYTES
 from dafxtool.models.run import Run, load_run
@@ -89,3 +91,16 @@ def test_an_empty_folder_is_enough_to_interpolate(tmp_path, monkeypatch):
     assert sum("pretrained" in line for line in progress.lines) == 1
     named = dafxtool.interpolate("a.wav", "b.wav", steps=3, run="pretrained", device="cpu")
     np.testing.assert_array_equal(named.steps.magnitudes, result.steps.magnitudes)
+
+
+def test_it_knows_its_training_recordings_by_content():
+    run = load_run(PRETRAINED, "cpu")
+    known = known_contents(run.data["contents"])
+    assert len(known) == len(run.data["contents"]) > 500
+    assert all(each.fingerprint.digest and Path(each.path).name == each.path for each in known)
+    recordings = [
+        {"path": "/elsewhere/renamed.wav", "sample_rate": 16_000, "n_samples_native": 0}
+        | {"digest": digest, "sketch": ""}
+        for digest in (known[0].fingerprint.digest, "another")
+    ]
+    assert set(copies_of_training(recordings, run)) == {0}
