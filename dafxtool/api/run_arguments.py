@@ -50,7 +50,7 @@ class RunArguments:
     ) -> RunArguments:
         """Check the arguments before anything slow is imported.
 
-        needs_run  False: no run has to exist if none is named
+        needs_run  whether a run has to exist; False accepts a missing default run
         """
         named, names, files = defaults.named_run(run), as_effects(effects), as_paths(plugins)
         checks.check_settings(device)

@@ -154,13 +154,13 @@ def main() -> None:
     """See, hear and learn what an audio effect does to a recording.
 
     Render recordings through effects, train a variational autoencoder on dry and wet spectrograms,
-    and see and hear what it learnt. Every command works without arguments and explains itself:
-    dafxtool COMMAND --help.
+    and inspect its latent space by figures and audio. Every command works without arguments.
+    dafxtool COMMAND --help describes it.
 
     \b
     Examples:
       dafxtool render                     # the built-in recordings
       dafxtool train                      # on the newest pairs.h5 here
       dafxtool interpolate a.wav b.wav    # with the newest run here
-      dafxtool demo                       # all of it, small
+      dafxtool demo                       # the complete pipeline, in small
     """

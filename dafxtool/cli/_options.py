@@ -164,8 +164,7 @@ _plugin_channel = click.option(
     expose_value=False,
     default="auto",
     show_default=True,
-    help="Output channel of stereo plugins to keep; auto is the one in which the audit hears the "
-    "effect.",
+    help="Output channel of stereo plugins to keep; auto is the audited output with the effect.",
 )
 
 

@@ -1,4 +1,4 @@
-"""Options of segments and their split, which `render` and `import` share."""
+"""Define the options of segments and splits that `render` and `import` share."""
 
 from __future__ import annotations
 

@@ -18,7 +18,7 @@ from dafxtool.cli._options import (
 from dafxtool.cli._output import progress_from, report
 
 
-@click.command(short_help="Hear effects move through the latent space, in a browser.")
+@click.command(short_help="Explore effects and the latent map in a browser.")
 @click.argument("recordings", nargs=-1, type=PATH)
 @run_option
 @click.option(
@@ -47,11 +47,12 @@ from dafxtool.cli._output import progress_from, report
 @device_option
 @progress_options
 def command(recordings: tuple[Path, ...], no_browser: bool, **options: Any) -> None:
-    """Explore effects in a browser: move a setting, hear and see it, and see it on the latent map.
+    """Explore effects in a browser: change settings, and play, draw and locate the result.
 
-    RECORDINGS are files and folders; the built-in recordings are there too, and the page takes
-    more by drop, dialog and microphone. The page is served by this machine for this machine, and
-    nothing leaves it. Ctrl-C ends the server. Needs 'dafxtool[explore]'.
+    RECORDINGS are files and folders, in addition to the built-in recordings. The page accepts more
+    by drop, dialog and microphone, and shows each setting on the latent map of a run. The server
+    listens on this machine only, and sends nothing elsewhere. Ctrl-C ends it. Needs
+    'dafxtool[explore]'.
 
     \b
     Examples:

@@ -40,7 +40,7 @@ class LatencyType(click.ParamType):
             self.fail(f"{value!r} is neither auto nor a number of samples", param, ctx)
 
 
-@click.command("import", short_help="Import dry and wet recordings that exist already.")
+@click.command("import", short_help="Import existing dry and wet recordings.")
 @click.argument("dry", type=PATH)
 @click.argument("wet", required=False, type=PATH)
 @output_option("pairs.h5", "Pairs file.")
@@ -67,7 +67,7 @@ class LatencyType(click.ParamType):
 @json_option
 @progress_options
 def command(dry: Path, wet: Path | None, as_json: bool, **options: Any) -> None:
-    """Import recordings of DRY and WET that exist already, such as takes of an amplifier.
+    """Import existing dry and wet recordings, such as takes of an amplifier.
 
     DRY and WET are two files, one dry file and a folder of wet ones, or two folders, whose files
     are matched by name. Without WET, DRY is a table (.csv) with the columns dry, wet, effect and

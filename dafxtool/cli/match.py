@@ -80,13 +80,13 @@ def command(
     """Find the effect and the settings that make DRY sound like WET, or like other recordings.
 
     WET is the same performance with the effect. With --like, references may have any other
-    content. All built-in effects are candidates. --effect names them instead, with values to hold
+    content. All built-in effects are candidates. --effect names them instead, with fixed values
     (--effect delay:mix=50) or as a chain of known order (--effect 'overdrive > delay'); --plugin
     takes the effects of a VST3 plugin. "Leave it" and a plain gain are always among the answers.
 
-    Prints the answer as an --effect line that reproduces it, its distance (level-matched
-    multi-resolution STFT) beside that of doing nothing, and for each setting the interval in which
-    the match is as good.
+    Prints the answer as an --effect line that reproduces it, its level-matched multi-resolution
+    STFT distance, that of the unprocessed recording, and for each setting the interval in which the
+    match is about equally good.
 
     \b
     Examples:

@@ -41,7 +41,7 @@ if TYPE_CHECKING:
     help="Limit in optimiser steps.  [default: 3000, or 300 with --loss audio]",
 )
 @click.option(
-    "--fine-tune", is_flag=True, help="Train the encoder of the run along, instead of freezing it."
+    "--fine-tune", is_flag=True, help="Also train the encoder of the run, instead of freezing it."
 )
 @output_option("RUN/matcher.pt", "Matcher file.")
 @device_option
@@ -56,7 +56,7 @@ def command(run: Path | None, as_json: bool, **options: Any) -> None:
 
     It predicts the effect and the settings of a pair, with their uncertainty, from the run's style
     latents and descriptors. 'match' starts its search from these predictions. With --loss audio
-    the settings are learnt from rendered audio alone, through any effect (SPSA).
+    the settings are trained on the distance of rendered audio, through any effect (SPSA).
 
     Watch the training with 'tensorboard --logdir runs'. Ctrl-C leaves a usable matcher, which
     --resume continues.
@@ -81,7 +81,7 @@ def _lines(result: ControllerResult) -> list[str | Table]:
         "first_three": "effect among the first three",
         "settings_r2": "settings, mean R²",
         "settings_error": "settings, median error (share of the range)",
-        "sound": "distance to the wet audio (share of the dry recording's)",
+        "sound": "distance to the wet audio, relative to the dry recording",
     }
     rows = [("steps", f"{result.steps} in {result.seconds:.0f} s"), ("loss", result.loss)]
     rows += [

@@ -180,7 +180,7 @@ class Effect:
 
 
 def series_name(stages: Sequence[Stage]) -> str:
-    """Return the name of a chain that was not given one: "overdrive > delay"."""
+    """Return the default name of a chain: "overdrive > delay"."""
     return " > ".join(stage.effect.name for stage in stages)
 
 

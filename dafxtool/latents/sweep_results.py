@@ -41,14 +41,14 @@ COLUMNS = (
 class ParameterEffect:
     """Change of the latents and of the level with one parameter.
 
-    A number without a basis is NaN.
+    A value that cannot be computed is NaN.
 
     latent_range      largest distance between the latents of two values, mean over segments,
                       divided by the root mean square distance between two segments at the default;
                       NaN for one segment, and for segments with the same latent
     rank_correlation  absolute Spearman correlation between the values and the latents along the
                       parameter's first principal direction, mean over segments, 0 to 1; NaN for
-                      fewer than three values, and for latents that do not move
+                      fewer than three values, and for constant latents
     low_db, high_db   the effect's own level (RMS of wet over dry before levelling) at the first and
                       the last value, mean over segments; NaN where wet or dry is silent
     """

@@ -272,9 +272,9 @@ def copies_of_training(recordings: Sequence[Mapping[str, Any]], run: Run) -> dic
 
 
 def training_warning(labels: Labels, rows: NDArray[np.int64], run: Run) -> str:
-    """Warn of rows whose results are too good because the run was trained on their recordings.
+    """Return a warning about rows whose recordings the run was trained on; empty if there are none.
 
-    Empty if there are none. Copies under another name or in another format are named.
+    Their results are too good. Copies under another name or in another format are listed.
     """
     count = int(seen_in_training(labels, rows, run).sum())
     if not count:

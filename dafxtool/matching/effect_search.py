@@ -261,7 +261,7 @@ class EffectSearch:
     def _keep(self, candidate: Candidate, always: bool = False) -> None:
         """Add a candidate and drop the worst one.
 
-        always  refine it a little first, so that it is not dropped at once
+        always  whether to refine it a little first, so that it is not dropped at once
         """
         self._n_probes -= 1  # counted by the candidate itself from now on
         if always:

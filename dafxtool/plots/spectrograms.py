@@ -146,7 +146,7 @@ def _difference_colours() -> LinearSegmentedColormap:
 
 
 class _Spectrograms:
-    """Shared by the panels of a sheet: axes, the loudest bin, and the images in dB."""
+    """Axes, loudest bin and images in dB of the panels of a sheet."""
 
     N_ROWS = 400  # a panel of 2 inches at 200 dots per inch
 

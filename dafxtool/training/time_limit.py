@@ -35,7 +35,7 @@ class TimeLimit:
     def has_time_for_step(self) -> bool:
         """Return whether another step and the last validation end before the limit.
 
-        Both are estimated by those before them.
+        The times of earlier steps and validations are the estimates.
         """
         needed = self._step_seconds + self._closing_seconds
         return not self.minutes or self.seconds + needed < 60 * self.minutes

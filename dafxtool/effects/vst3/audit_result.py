@@ -28,7 +28,7 @@ class Audit:
                     rendered in between; also False where this could not be tested
     output_channel  channel with the effect; in n_unchanged of n_trials trials it was the input,
                     apart from level and latency
-    remarks         on what the plugin does to audio
+    remarks         on how the plugin changes audio
     trial_setting   (index, raw value) of a setting, and trial_digest of its output
     """
 

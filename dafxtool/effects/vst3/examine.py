@@ -139,7 +139,10 @@ class _Examiner:
         return list(names)
 
     def audit(self, name: str) -> tuple[Effect, Audit]:
-        """Return a plugin as an effect, with its audit. InstrumentError, PluginError."""
+        """Return a plugin as an effect, with its audit.
+
+        InstrumentError for an instrument, PluginError if it crashes or cannot be audited.
+        """
         names = self.names()
         key = self._key() | {"plugin": name, "sample_rate": self.sample_rate}
         saved = None if self.is_fresh else _recall("plugin-audits", key)

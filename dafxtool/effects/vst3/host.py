@@ -196,7 +196,7 @@ def loaded_plugin(path: str, plugin_name: str | None, seed: int = SEED) -> Itera
 
 
 def _renew(plugin: Any) -> None:
-    """Replace the instance by one that has processed nothing.
+    """Replace the instance by an unused one.
 
     While loading, pedalboard processes random noise to test whether a reset silences the plugin. If
     it does, the used instance stays. The test of ZamTube is not reliable: without this function, 15
