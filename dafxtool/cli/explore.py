@@ -51,7 +51,7 @@ def command(recordings: tuple[Path, ...], no_browser: bool, **options: Any) -> N
 
     RECORDINGS are files and folders, in addition to the built-in recordings. The page accepts more
     by drop, dialog and microphone, and shows each setting on the latent map of a run. The server
-    listens on this machine only, and sends nothing elsewhere. Ctrl-C ends it. Needs
+    listens on this machine only, unless --host is given. Ctrl-C ends it. Needs
     'dafxtool[explore]'.
 
     \b
