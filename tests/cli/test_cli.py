@@ -63,7 +63,7 @@ def test_commands_come_in_the_order_of_the_work():
     assert [name for name in COMMANDS if name in NAMES] == NAMES
     listed = [
         name
-        for name in re.findall(r"^│ ([a-z]+) ", CliRunner().invoke(main, ["--help"]).stdout, re.M)
+        for name in re.findall(r"^│ ([a-z-]+) ", CliRunner().invoke(main, ["--help"]).stdout, re.M)
         if name in NAMES
     ]
     assert listed == NAMES

@@ -133,11 +133,13 @@ def seed_native_random(seed: int) -> None:
 
     Plugins with a C library of their own, and those that seed it by the clock, are not affected.
     """
-    library = ctypes.CDLL("ucrtbase" if sys.platform == "win32" else None)
-    library.srand(seed)
-    if sys.platform != "win32":
-        library.srandom(seed)
-        library.srand48(seed)
+    try:
+        library = ctypes.CDLL("ucrtbase" if sys.platform == "win32" else None)
+    except (OSError, TypeError):  # an unknown C library: the audit finds what is not repeatable
+        return
+    for name in ("srand", "srandom", "srand48"):  # ucrtbase has the first one only
+        if hasattr(library, name):
+            getattr(library, name)(seed)
 
 
 @contextmanager
