@@ -71,7 +71,8 @@ def folder(tmp_path_factory):
     folder = Folder(tmp_path_factory.mktemp("windows"))
     write_recordings(folder.path / "recordings")
     for plugin in ("crash", "well"):
-        (folder.path / f"{plugin}.vst3").touch()
+        # Different content: audits are remembered by the hash of the file.
+        (folder.path / f"{plugin}.vst3").write_text(plugin)
     (folder.path / "small.toml").write_text(presets.to_toml(CONFIGURATION), "utf-8")
     return folder
 
@@ -130,6 +131,7 @@ def test_a_killed_render_ends_its_workers_and_is_resumed(folder, rendered):
         assert process.poll() is None, process.communicate()
         children = psutil.Process(process.pid).children()
         time.sleep(0.01)
+    psutil.Process(process.pid).suspend()  # so that it cannot end before the other command starts
     refusal = folder.run(*arguments, "-o", "killed.h5", "--overwrite", status=1)
     assert f"is being written by another process (process ID {process.pid})" in refusal
     assert process.poll() is None, "it ended before it could be killed"
