@@ -36,6 +36,8 @@ SMOOTHING_SECONDS = 2e-4
 DRIFT_UNITS = 1_000_000  # a drift is undone to one part in a million
 CLEAR_SHIFT = 0.4  # normalised correlation of two impulse responses that differ by a shift
 CLEAR_VOTE, CLEAR_JUMP = 0.6, 0.8  # share of the pairs of windows that agree on a change
+N_PARTS, SHORTEST_PART_SECONDS = 3, 1.0  # in which an alignment is checked
+OTHER_LATENCY_SECONDS = 2e-3
 LEAST_CHANGE_SECONDS = 3e-4  # of the latency over the recording: less is not noticed
 
 
@@ -75,6 +77,27 @@ def align(dry: Array, wet: Array, sample_rate: int) -> Alignment | None:
     if drift:  # it blurs the response over a long window
         alignment = _find_latency(dry, undo_drift(wet, drift), sample_rate) or alignment
     return replace(alignment, drift=drift, jump=jump)
+
+
+def is_consistent(dry: Array, wet: Array, alignment: Alignment, sample_rate: int) -> bool:
+    """Return whether parts of the recordings have the latency of the whole.
+
+    Not, if two of three parts clearly have another one: where the clocks differ by much more than
+    those of two devices, the alignment of the whole is one of chance.
+    """
+    if alignment.drift:
+        wet = undo_drift(wet, alignment.drift)
+    moved, first, last = shifted(wet, alignment.latency, dry.size)
+    size, margin = (last - first) // N_PARTS, round(LARGEST_DRIFT_SECONDS * sample_rate)
+    if size < SHORTEST_PART_SECONDS * sample_rate:
+        return True  # too short to compare
+    n_other = 0
+    for start in range(first, first + N_PARTS * size, size):
+        part, excerpt = dry[start : start + size], _around(moved, start, size, margin)
+        if np.any(part) and np.any(excerpt):
+            lag, clarity, _ = correlation_peak(part, excerpt, sample_rate)
+            n_other += clarity >= 1 and abs(lag - margin) > OTHER_LATENCY_SECONDS * sample_rate
+    return n_other < 2
 
 
 def _likeness(dry: Array, wet: Array, sample_rate: int) -> float:

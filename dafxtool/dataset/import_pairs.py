@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dafxtool import storage
-from dafxtool.audio.alignment import Alignment, align, shifted, undo_drift
+from dafxtool.audio.alignment import Alignment, align, is_consistent, shifted, undo_drift
 from dafxtool.audio.io import load_audio
 from dafxtool.audio.level import is_same_audio, is_silent
 from dafxtool.audio.resample import resample
@@ -371,6 +371,12 @@ def _align_pair(
         remarks.append(
             f"its latency changes by {found.jump} samples ({1000 * found.jump / rate:.1f} ms) "
             "within the recording, as if samples were lost. Record it again, or cut it there"
+        )
+    is_checked = latency is None and found.is_sharp and not found.jump
+    if is_checked and not is_consistent(dry, wet, found, rate):
+        remarks.append(
+            "parts of it have another latency, so its alignment is uncertain. Check whether it "
+            "runs at another speed, as from tape, or give --latency"
         )
     first, last = _covered(dry.size, wet.size, found.latency)
     if last - first < LITTLE_OVERLAP * min(dry.size, wet.size):

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 import dafxtool
-from dafxtool.audio.alignment import align, undo_drift
+from dafxtool.audio.alignment import align, is_consistent, undo_drift
 from dafxtool.audio.resample import resample
 
 RATE = 16_000
@@ -127,3 +127,18 @@ def test_drift_is_found_in_short_recordings(parts_per_million):
     found = align(dry, wet, RATE)
     assert found.drift * 1e6 == pytest.approx(parts_per_million, abs=20)
     assert not found.is_inverted
+
+
+@pytest.mark.parametrize("text", ["clean", "overdrive", "delay:mix=70", "reverb:mix=60", "chorus"])
+def test_parts_of_an_aligned_recording_have_its_latency(text):
+    wet = late(wet_of(text))
+    assert is_consistent(DRY, wet, align(DRY, wet, RATE), RATE)
+
+
+@pytest.mark.parametrize("text", ["clean", "delay:mix=70"])
+def test_an_alignment_at_another_speed_is_noticed(text):
+    dry = music(8, 5)
+    wet = resample(late(wet_of(text, dry)), 1_000_000, 1_000_500)
+    found = align(dry, wet, RATE)
+    assert found.drift == 0  # not found: so large a drift blurs the response
+    assert not is_consistent(dry, wet, found, RATE)
