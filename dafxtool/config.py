@@ -110,7 +110,7 @@ class SpectrogramConfig:
             )
         if not (isinstance(self.exponent, int | float) and 0 < self.exponent <= 1):
             raise _out_of_range(
-                "exponent", self.exponent, "a number above 0 and at most 1, which is no power law"
+                "exponent", self.exponent, "above 0 and at most 1; 1 keeps magnitudes as they are"
             )
         if self.standardisation not in STANDARDISATIONS:
             raise ConfigError(

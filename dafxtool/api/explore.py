@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+import math
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from importlib.util import find_spec
@@ -108,6 +109,8 @@ def serve(
     for path in named:
         if path.is_file():
             read_info(path)
+    if start is not None:
+        _check_start(start, find_recordings(named) if named else [])
     if run is not None:
         checks.check_run(defaults.named_run(run))
     loaded = _run(run, device, progress)
@@ -128,6 +131,16 @@ def serve(
             yield server
         finally:
             server.stop()
+
+
+def _check_start(start: float, recordings: Sequence[Path]) -> None:
+    """Raise InputError for a start outside the first recording that is named."""
+    seconds = read_info(recordings[0]).seconds if recordings else math.inf
+    if not 0 <= start < seconds:
+        raise InputError(
+            f"start: outside the first recording (found {start:g} s, expected 0 to less than "
+            f"{seconds:.2f} s). Choose another start."
+        )
 
 
 def _run(run: Run | PathLike | None, device: str, progress: Progress) -> Run | None:

@@ -49,7 +49,9 @@ def train_matcher(
     if loss not in ("labels", "audio"):
         raise ArgumentError(f"loss: unknown name {loss!r}. Use labels or audio.")
     if steps is not None and steps < 1:
-        raise ArgumentError(f"steps: too few (found {steps}, expected 1 or more).")
+        raise ArgumentError(
+            f"steps: too few (found {steps}, expected 1 or more). Train for more steps."
+        )
     checks.check_settings(device)
     checks.check_resume(resume, overwrite)
     checks.check_run(defaults.named_run(run))

@@ -102,6 +102,15 @@ def test_wrong_arguments_are_errors_before_anything_is_served(
     assert done.exit_code == 1 and done.output.startswith("Error: ")
 
 
+@pytest.mark.parametrize("start", [-1.0, 50.0])
+def test_a_start_outside_the_recording_is_refused(recordings, start):
+    with (
+        pytest.raises(InputError, match="start"),
+        serve(recordings / "plucks" / "0.wav", start=start),
+    ):
+        pass
+
+
 def test_without_the_extra_the_message_names_it(invoke, monkeypatch):
     monkeypatch.setattr("dafxtool.api.explore.find_spec", lambda name: None)
     done = invoke("explore", "--no-browser")
