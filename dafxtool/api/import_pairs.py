@@ -17,7 +17,7 @@ from dafxtool.errors import ArgumentError, InputError
 from dafxtool.presets import override
 
 if TYPE_CHECKING:
-    from dafxtool.dataset.import_pairs import ImportResult
+    from dafxtool.dataset.import_result import ImportResult
 
 
 def import_pairs(

@@ -23,6 +23,45 @@ SPLIT_OPTIONS = ("validation", "test", "copies", "validation_match", "test_match
 _SHORT = {"join": "join them within their folder", "pad": "pad", "skip": "skip them"}
 
 
+SPLIT = (
+    click.option(
+        "--split-by",
+        type=click.Choice(("recording", "folder")),
+        help="Unit of the split; folder where folders are speakers.  [default: recording]",
+    ),
+    click.option(
+        "--copies",
+        type=click.Choice(("together", "ignore")),
+        help="Recordings with the same content, also in another format: keep them together in "
+        "one split, or do not compare recordings.  [default: together]",
+    ),
+    click.option(
+        "--validation",
+        type=FRACTION,
+        metavar="FRACTION",
+        help="Fraction of recordings for validation.  [default: the preset's]",
+    ),
+    click.option(
+        "--test",
+        type=FRACTION,
+        metavar="FRACTION",
+        help="Fraction of recordings for testing.  [default: the preset's]",
+    ),
+    click.option(
+        "--validation-match",
+        multiple=True,
+        metavar="PATTERN",
+        help="Files or folders for validation, such as 'p3*'; repeat for more.",
+    ),
+    click.option(
+        "--test-match",
+        multiple=True,
+        metavar="PATTERN",
+        help="Files or folders for testing; repeat for more.",
+    ),
+)
+
+
 def segment_options(*short: str) -> Callable[[F], F]:
     """Options of segments and split; `short` are the values of --short, the default first."""
     options = (
@@ -51,41 +90,7 @@ def segment_options(*short: str) -> Callable[[F], F]:
             help="Level of the wet segment: match the peak of the dry one, or keep the level that "
             "the effect gives it.  [default: match]",
         ),
-        click.option(
-            "--split-by",
-            type=click.Choice(("recording", "folder")),
-            help="Unit of the split; folder where folders are speakers.  [default: recording]",
-        ),
-        click.option(
-            "--copies",
-            type=click.Choice(("together", "ignore")),
-            help="Recordings with the same content, also in another format: keep them together in "
-            "one split, or do not compare recordings.  [default: together]",
-        ),
-        click.option(
-            "--validation",
-            type=FRACTION,
-            metavar="FRACTION",
-            help="Fraction of recordings for validation.  [default: the preset's]",
-        ),
-        click.option(
-            "--test",
-            type=FRACTION,
-            metavar="FRACTION",
-            help="Fraction of recordings for testing.  [default: the preset's]",
-        ),
-        click.option(
-            "--validation-match",
-            multiple=True,
-            metavar="PATTERN",
-            help="Files or folders for validation, such as 'p3*'; repeat for more.",
-        ),
-        click.option(
-            "--test-match",
-            multiple=True,
-            metavar="PATTERN",
-            help="Files or folders for testing; repeat for more.",
-        ),
+        *SPLIT,
     )
 
     def decorate(command: F) -> F:

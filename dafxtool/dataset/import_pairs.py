@@ -10,7 +10,7 @@ import hashlib
 import json
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +23,7 @@ from dafxtool.audio.io import load_audio
 from dafxtool.audio.level import is_same_audio, is_silent
 from dafxtool.audio.resample import resample
 from dafxtool.config import SPLITS, SegmentConfig, SplitConfig
+from dafxtool.dataset.import_result import ImportedPair, ImportResult
 from dafxtool.dataset.pair import Pair, level_recordings
 from dafxtool.dataset.pair_files import PairFiles
 from dafxtool.dataset.recorded_effects import RecordedEffect, recorded_effects
@@ -30,79 +31,14 @@ from dafxtool.dataset.recordings import RecordingSet, build_catalogue
 from dafxtool.dataset.writers import open_hdf5_writer
 from dafxtool.effects.effect import Effect, EffectChoice
 from dafxtool.errors import InputError, RecordingError
-from dafxtool.utils import files, notebook
+from dafxtool.utils import files
 from dafxtool.utils.progress import SILENT, Progress
-from dafxtool.utils.text import counted, shown_name
+from dafxtool.utils.text import counted
 
 SEGMENTS_WRITTEN_TOGETHER = 64
 LITTLE_SECONDS = 1.0
 LITTLE_OVERLAP = 0.8  # of the shorter recording
 Samples = NDArray[np.float32]
-
-
-@dataclass(frozen=True)
-class ImportedPair:
-    """One pair of recordings.
-
-    latency      samples at the dry recording's rate, `latency_ms` in ms
-    n_segments   that were imported; n_silent were dropped
-    remarks      on polarity, drift and the like
-    """
-
-    dry: Path
-    wet: Path
-    setting: str
-    split: str
-    latency: int
-    latency_ms: float
-    drift_ppm: float
-    is_inverted: bool
-    n_segments: int
-    n_silent: int
-    remarks: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True, repr=False)
-class ImportResult(notebook.Displayed):
-    """Summary of an import; skipped has (path, reason) of recordings that were not imported."""
-
-    path: Path
-    n_pairs: int
-    pairs_per_effect: dict[str, int]
-    pairs_per_split: dict[str, int]
-    seconds: float
-    recordings: list[ImportedPair]
-    skipped: list[tuple[str, str]] = field(default_factory=list)
-
-    def __repr__(self) -> str:
-        return f"ImportResult({str(self.path)!r}, {counted(self.n_pairs, 'pair')})"
-
-    def rows(self) -> list[tuple[str, ...]]:
-        """Return a line for each pair of recordings: names, setting, latency, segments, split."""
-        return [
-            (
-                shown_name(each.dry),
-                shown_name(each.wet),
-                each.setting,
-                f"{each.latency} ({each.latency_ms:.2f} ms)",
-                str(each.n_segments),
-                each.split,
-            )
-            for each in self.recordings
-        ]
-
-    def remarks(self) -> list[str]:
-        """Return the remarks on the recordings."""
-        return [
-            f"{shown_name(each.wet)}: {text}." for each in self.recordings for text in each.remarks
-        ]
-
-    def _parts(self) -> Iterator[str]:
-        yield notebook.paragraph(f"{counted(self.n_pairs, 'pair')} in {self.path}")
-        heading = ("dry", "wet", "setting", "latency", "segments", "split")
-        yield notebook.table(heading, self.rows())
-        for text in self.remarks():
-            yield notebook.paragraph(text)
 
 
 @dataclass(frozen=True)

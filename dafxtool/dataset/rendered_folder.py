@@ -14,7 +14,8 @@ import numpy as np
 from dafxtool import storage
 from dafxtool.audio.io import AudioInfo, load_audio, read_info
 from dafxtool.config import SPLITS, SegmentConfig
-from dafxtool.dataset.import_pairs import ImportPlan, ImportResult, summary
+from dafxtool.dataset.import_pairs import ImportPlan, summary
+from dafxtool.dataset.import_result import ImportResult
 from dafxtool.dataset.pair import Pair
 from dafxtool.dataset.recordings import Recording, RecordingSet, Track
 from dafxtool.dataset.writers import CSV_FILE, DESCRIPTION, TABLE, UNCHANGED, open_hdf5_writer
