@@ -185,7 +185,7 @@ class _Demo:
             if {name: earlier.get(name) for name in options} == options:
                 state["seconds"] = dict(earlier["seconds"])
             else:
-                self.progress.message(f"{self.folder}: starting afresh: options differ")
+                self.progress.message(f"{self.folder}: starting from scratch: options differ")
         self._save(state)
         return state
 

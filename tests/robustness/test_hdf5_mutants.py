@@ -64,7 +64,7 @@ def read_metrics(path: str) -> None:
 def read_array(path: str) -> None:
     from dafxtool.latents.invert import _read
 
-    list(_read(Path(path), [0], ["wet"], None, {}))
+    list(_read(Path(path), [0], ["wet"], None, {}, {"sample_rate": 24_000}))
 
 
 @pytest.fixture(scope="session")
