@@ -108,7 +108,7 @@ def _sides(folder: Path) -> tuple[list[Path], list[Path]]:
     wet = [path for path in files if _is_wet(path)]
     if not dry or not wet:
         raise InputError(
-            f"{folder}: its dry and wet recordings cannot be told apart. Put them into folders "
+            f"{folder}: unclear which recordings are dry and which wet. Put them into folders "
             "named dry and wet, put these words into the names, or name a table (.csv) with the "
             "columns dry and wet."
         )

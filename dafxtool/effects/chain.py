@@ -31,8 +31,8 @@ def make_chain(stages: Sequence[EffectChoice], name: str = "") -> EffectChoice:
     stages  effects with their fixed values
     name    of the chain; by default the names of the stages, "overdrive > delay"
 
-    EffectError for more than MOST_STAGES stages, and for stages whose parameters cannot be told
-    apart.
+    EffectError for more than MOST_STAGES stages, and for stages with a parameter of the same
+    qualified name.
     """
     choices = [each for stage in stages for each in _flat(stage)]
     if len(choices) > MOST_STAGES:

@@ -1,4 +1,4 @@
-"""Recordings become pairs: aligned, levelled, cut, split, with settings; each fault is told."""
+"""Recordings become pairs: aligned, levelled, cut, split, with settings; each fault is reported."""
 
 from __future__ import annotations
 

@@ -227,9 +227,9 @@ def wait_for(path: Path, processes: list[subprocess.Popen]) -> None:
 
 
 def ends(process: subprocess.Popen) -> tuple[int, str]:
-    _, told = process.communicate(timeout=LONGEST_S)
-    assert "Traceback" not in told
-    return process.returncode, told
+    _, output = process.communicate(timeout=LONGEST_S)
+    assert "Traceback" not in output
+    return process.returncode, output
 
 
 @pytest.mark.parametrize("killed", [0, 1])
@@ -241,13 +241,13 @@ def test_a_killed_process_ends_the_other_and_the_run_can_be_resumed(
     try:
         wait_for(last, processes)
         processes[killed].kill()
-        status, told = ends(processes[1 - killed])
+        status, output = ends(processes[1 - killed])
     finally:
         for process in processes:
             process.kill()
             process.communicate()
     assert status == 1
-    assert "another of the 2 processes has ended or cannot be reached" in told
+    assert "another of the 2 processes has ended or cannot be reached" in output
     step = read_checkpoint(last)["step"]
     enough = replace(ENDLESS, training=replace(ENDLESS.training, max_steps=step + 2))
     result = train(spectrograms_file, tmp_path / "run", enough, "cpu", resume=True)
@@ -259,13 +259,13 @@ def test_an_interrupt_of_one_process_ends_both_after_the_same_step(spectrograms_
     try:
         wait_for(tmp_path / "run" / "checkpoints" / "last.pt", processes)
         processes[1].send_signal(signal.SIGINT)
-        (status, told), (other_status, other_told) = (ends(process) for process in processes)
+        (status, output), (other_status, other_output) = (ends(process) for process in processes)
     finally:
         for process in processes:
             process.kill()
     assert (status, other_status) == (130, 130)
-    assert "Interrupted. " in told and " kept" in told and "--resume --output" in told
-    assert other_told.strip() == ""
+    assert "Interrupted. " in output and " kept" in output and "--resume --output" in output
+    assert other_output.strip() == ""
     rows = list(read_metrics(tmp_path / "run" / "metrics.csv"))
     step = read_checkpoint(tmp_path / "run" / "checkpoints" / "last.pt")["step"]
     assert step >= int(rows[-1]["step"])
