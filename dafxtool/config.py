@@ -171,6 +171,7 @@ class ModelConfig:
     n_blocks: int = 6  # residual blocks over time; convolutional has none
     n_components: int = 384  # principal components of a frame; convolutional has none
     ear_weighting: float = 0.5  # of bins in the linear part: 0 none, 1 the density of ERB bands
+    descriptor_floor_db: float = -90.0  # relative to the loudest dry bin; 0 for no floor
 
     def __post_init__(self) -> None:
         if self.architecture not in ("residual", "convolutional"):
@@ -193,6 +194,8 @@ class ModelConfig:
             )
         if self.n_style < 0:
             raise _out_of_range("n_style", self.n_style, "0 or more")
+        if self.descriptor_floor_db > 0:
+            raise _out_of_range("descriptor_floor_db", self.descriptor_floor_db, "0 or less")
 
 
 @dataclass(frozen=True)

@@ -21,6 +21,7 @@ from pretraining_recordings import AUDIO_SUFFIXES, prepare
 
 from dafxtool.config import Configuration, SplitConfig
 from dafxtool.dataset.render import render
+from dafxtool.effects.apply import parse_effect
 from dafxtool.effects.builtin import builtin_effects
 from dafxtool.effects.effect import EffectChoice
 from dafxtool.models.pretrained import PRETRAINED_FILE, write_pretrained
@@ -31,6 +32,12 @@ from dafxtool.utils.progress import TerminalProgress
 
 LAST_EFFECT = "clean"  # the first effects are the defaults of 'interpolate'
 LEFT_OUT = "gain"  # both segments have the same peak: there it is the same as clean
+CHAINS = (
+    "overdrive > delay",
+    "distortion > reverb",
+    "compressor > chorus",
+    "phaser > delay",
+)
 VOICES = ("espeak-ng", "flite")
 
 # Folder, its name, licence and attribution.
@@ -119,10 +126,9 @@ def build(work: Path, folders: list[str], given: argparse.Namespace) -> int:
     """Render, analyse, train and write; return the size of the model in bytes."""
     work.mkdir(parents=True, exist_ok=True)
     config, progress = configuration(given.steps), TerminalProgress()
-    known = builtin_effects()
-    last = (LAST_EFFECT, LEFT_OUT)
-    names = [*(name for name in known if name not in last), LAST_EFFECT]
-    effects = [EffectChoice(known[name].at(config.segments.sample_rate), {}) for name in names]
+    others = [name for name in builtin_effects() if name not in (LAST_EFFECT, LEFT_OUT)]
+    chosen = [parse_effect(text).effect for text in (*others, *CHAINS, LAST_EFFECT)]
+    effects = [EffectChoice(effect.at(config.segments.sample_rate), {}) for effect in chosen]
     pairs, spectrograms, run = work / "pairs.h5", work / "spectrograms.h5", work / "run"
     paths = prepare(given.recordings, folders, work / "recordings")
     render(

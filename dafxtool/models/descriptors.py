@@ -23,8 +23,9 @@ do not depend on when a note starts, and only little on the content:
   and the phase between bands (tremolo, moving notches);
 - quiet: the level of the quietest frames of each band, dry and wet.
 
-A difference with less than INAUDIBLE_DB of the dry segment's energy is removed first. Otherwise
-fine and other descriptors would magnify rounding noise.
+A difference with less than INAUDIBLE_DB of the dry segment's energy is removed first, and bins far
+below the loudest one are raised to a floor. Otherwise fine and other descriptors would magnify
+rounding noise, alone or beside an audible effect.
 
 Linear probes predict effects and settings better from descriptors than from principal components
 of the spectrograms or from mean mel spectra: docs/model.md has the figures.
@@ -69,13 +70,19 @@ INAUDIBLE_DB, AUDIBLE_DB = -80.0, -70.0  # energy of wet minus dry against that 
 
 
 class Descriptors(nn.Module):
-    """Compute (batch, n_descriptors) float32 of spectrograms (batch, 2, n_bins, n_frames)."""
+    """Compute (batch, n_descriptors) float32 of spectrograms (batch, 2, n_bins, n_frames).
+
+    floor_db  of both channels, relative to the loudest dry bin; 0 for no floor
+    """
 
     bands: Tensor
     coarse_bands: Tensor
 
-    def __init__(self, n_bins: int, n_frames: int, exponent: float = 0.3) -> None:
+    def __init__(
+        self, n_bins: int, n_frames: int, exponent: float = 0.3, floor_db: float = 0.0
+    ) -> None:
         super().__init__()
+        self._floor = 10 ** (floor_db / 20 * exponent) if floor_db else 0.0  # after the power law
         self._root = max(1, round(1 / exponent))  # whole, since other powers are slow
         self.n_lags = max(1, min(MOST_LAGS, n_frames - 1))
         self._edges = _log_steps(1, self.n_lags, N_LAG_STEPS)
@@ -91,6 +98,13 @@ class Descriptors(nn.Module):
 
     def forward(self, spectrogram: Tensor) -> Tensor:
         dry, wet = split_frames(spectrogram)  # (batch, n_frames, n_bins)
+        if self._floor:
+            quietest, loudest = (
+                dry.amin(dim=(1, 2), keepdim=True),
+                dry.amax(dim=(1, 2), keepdim=True),
+            )
+            floor = quietest + self._floor * (loudest - quietest)
+            dry, wet = dry.maximum(floor), wet.maximum(floor)
         wet = self._without_inaudible(dry, wet)
         dry_bands, wet_bands = dry @ self.bands, wet @ self.bands
         difference = wet_bands - dry_bands

@@ -90,7 +90,8 @@ class ResidualVAE(JointVAE):
             )
         self.predictor: DryPredictor | None = None
         if self.n_style:
-            self.descriptors = Descriptors(n_bins, n_frames, exponent)
+            floor_db = config.descriptor_floor_db
+            self.descriptors = Descriptors(n_bins, n_frames, exponent, floor_db)
             self.style_encoder = _style_encoder(self.descriptors.n_descriptors, self.n_style)
             if config.n_blocks:
                 self.predictor = DryPredictor(

@@ -7,7 +7,13 @@ import torch
 
 from dafxtool.errors import InputError
 from dafxtool.models import checkpoint, pretrained
-from dafxtool.models.checkpoint import PRETRAINED, find_checkpoint, read_checkpoint
+from dafxtool.models.checkpoint import (
+    PRETRAINED,
+    find_checkpoint,
+    read_checkpoint,
+    save_checkpoint,
+)
+from dafxtool.models.descriptors import Descriptors
 from dafxtool.models.pretrained import pack, write_pretrained
 from dafxtool.models.run import load_run
 
@@ -65,3 +71,15 @@ def test_a_folder_of_the_name_is_not_the_model_in_the_package(run, tmp_path, mon
     checkpoints.mkdir(parents=True)
     shutil.copy(run.path / "checkpoints" / "best.pt", checkpoints)
     assert find_checkpoint(PRETRAINED)[1] == Path("pretrained/checkpoints/best.pt")
+
+
+def test_a_checkpoint_from_before_the_floor_of_descriptors_has_none(run, tmp_path):
+    contents = read_checkpoint(run.path / "checkpoints" / "best.pt")
+    assert contents["configuration"]["model"].pop("descriptor_floor_db") == -90
+    save_checkpoint(tmp_path / "older.pt", contents)
+    older = load_run(tmp_path / "older.pt", "cpu")
+    assert older.configuration.model.descriptor_floor_db == 0
+    pairs = torch.rand(2, *run.model.shape, generator=torch.Generator().manual_seed(0)) ** 9
+    wanted = Descriptors(*run.model.shape[1:], run.spectrogram_config.exponent)(pairs)
+    assert torch.equal(older.model.describe(pairs), wanted)
+    assert not torch.equal(run.model.describe(pairs), wanted)
