@@ -21,6 +21,7 @@ from dafxtool import storage
 from dafxtool.dataset.pair import render_pair
 from dafxtool.effects.effect import Effect, EffectChoice, sample_setting
 from dafxtool.errors import DafxError, EffectError, FormatError, InputError
+from dafxtool.explorer.map_cache import Points, cached_points
 from dafxtool.explorer.recordings import Source, read_segment
 from dafxtool.latents.embed import embed
 from dafxtool.latents.latent_map import latent_map
@@ -167,6 +168,18 @@ def _rendered_latents(run: Run, built_in: Sequence[Source], progress: Progress) 
             progress.message(str(error))
         else:
             chosen.append(EffectChoice(effect, {}))
+    rows, latents = cached_points(
+        run, chosen, built_in, N_RENDERED, lambda: _render_points(run, chosen, built_in, progress)
+    )
+    table = [_table_row(each, number, run) for number, each in enumerate(built_in)]
+    return Latents(latents, labels_of(rows, table, chosen), *latent_parts(run))
+
+
+def _render_points(
+    run: Run, chosen: Sequence[EffectChoice], built_in: Sequence[Source], progress: Progress
+) -> Points:
+    """Render and embed N_RENDERED pairs; return the label and the latent of each."""
+    config = run.configuration.segments
     count = max(1, N_RENDERED // max(1, len(chosen)))
     rng = np.random.default_rng(0)
     rows, latents = [], []
@@ -192,8 +205,7 @@ def _rendered_latents(run: Run, built_in: Sequence[Source], progress: Progress) 
             "no map, because none of the run's effects can be rendered here. Name their plugins "
             "with --plugin."
         )
-    table = [_table_row(each, number, run) for number, each in enumerate(built_in)]
-    return Latents(np.concatenate(latents), labels_of(rows, table, chosen), *latent_parts(run))
+    return rows, np.concatenate(latents)
 
 
 def _table_row(source: Source, track: int, run: Run) -> dict[str, Any]:

@@ -1,5 +1,7 @@
 """The map of a run without its pairs file, and places on it."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from audio_files import noise, write_file
@@ -10,6 +12,7 @@ from dafxtool.dataset.segments import cut_recording
 from dafxtool.errors import InputError
 from dafxtool.explorer import map_points
 from dafxtool.explorer.recordings import Source, built_in_sources, read_segment
+from dafxtool.models.run import Run
 from dafxtool.utils.progress import SILENT
 
 
@@ -48,6 +51,25 @@ def test_the_latent_at_a_point_is_its_own_and_between_points_a_mean(latent_map):
     assert (between <= latents.max(axis=0) + 1e-4).all()
     with pytest.raises(InputError, match="map"):
         latent_map.audio(20)
+
+
+def test_the_points_of_a_model_are_embedded_once(run, tmp_path, monkeypatch):
+    """The user's cache holds them for the next start; another model has other points."""
+    monkeypatch.setenv("DAFXTOOL_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr(map_points, "N_RENDERED", 4)
+    embedded = []
+    embed_audio = Run.embed_audio
+    monkeypatch.setattr(
+        Run, "embed_audio", lambda self, pairs: embedded.append(1) or embed_audio(self, pairs)
+    )
+    sources = built_in_sources(tmp_path / "built-in")
+    first, second = (map_points.build_map(run, None, sources, SILENT) for _ in range(2))
+    assert len(embedded) == 2
+    np.testing.assert_array_equal(first.latents.latent, second.latents.latent)
+    np.testing.assert_array_equal(first.projection.points, second.projection.points)
+    assert first.latents.labels.setting_text == second.latents.labels.setting_text
+    map_points.build_map(replace(run, mean=run.mean + 1), None, sources, SILENT)
+    assert len(embedded) == 4
 
 
 def test_weights_fall_with_distance_and_sum_to_1():
