@@ -16,6 +16,7 @@ from dafxtool.utils.outputs import write_table
 from dafxtool.utils.text import counted
 
 MEAN = "mean"
+AUDIBLE_MEAN = "mean, audible"
 MOST_NAMES = 4  # of scores in a remark
 REASON = "the values are constant or silent"
 REASONS = {
@@ -81,7 +82,15 @@ SECTIONS = {
         "Settings recovered, R² of a ridge probe",
         "1 is all of the variance, 0 no better than the mean setting. 'level' is the effect's own "
         "level alone, which latents of pairs with --level match do not have: their wet segments "
-        "are normalised to one peak level.",
+        "are normalised to one peak level. 'mean, audible' is over the parameters whose change of "
+        "the wet recording (next table) is above -40 dB.",
+    ),
+    "audibility": Section(
+        "Change of the wet recording by each parameter",
+        "Energy of the difference of STFT magnitudes relative to the wet recording, when the "
+        "parameter moves over half its range; median of n random settings, at the level that the "
+        "pairs have.",
+        "dB",
     ),
     "leakage": Section(
         "Leakage: what else the latent encodes",

@@ -11,9 +11,10 @@ from numpy.typing import NDArray
 from dafxtool import storage
 from dafxtool.effects.effect import Effect
 from dafxtool.evaluation import probes
+from dafxtool.evaluation.audibility import AUDIBLE_DB, N_SETTINGS, parameter_changes_db
 from dafxtool.evaluation.features import CLOSED_FORM, EvaluationData
 from dafxtool.evaluation.probes import Estimate
-from dafxtool.evaluation.results import MEAN, Score
+from dafxtool.evaluation.results import AUDIBLE_MEAN, MEAN, Score
 from dafxtool.spectrogram.metrics import log_spectral_distance_db, multi_resolution_distance
 from dafxtool.spectrogram.phase_retrieval import invert
 from dafxtool.spectrogram.transform import linear_magnitude
@@ -157,10 +158,14 @@ def _with_counts(scores: list[Score]) -> list[Score]:
 
 
 def setting_scores(data: EvaluationData) -> list[Score]:
-    """Score regression: R² of every parameter that was varied, and the mean over parameters."""
+    """Score regression: R² of every parameter that was varied, and means over parameters.
+
+    One mean is over all parameters, one over those that are audible by `parameter_changes_db`.
+    """
     labels, rows = data.labels, data.rows
     scores: list[Score] = []
-    predictions: dict[str, list[Prediction]] = {}
+    changes: list[Score] = []
+    predictions: dict[str, dict[str, Prediction]] = {}
     for index, described in enumerate(labels.effects):
         effect = Effect.from_dict(described)
         own = {
@@ -174,6 +179,7 @@ def setting_scores(data: EvaluationData) -> list[Score]:
         if len(own["train"]) < 10 or len(own["test"]) < 5:
             continue
         splits = probes.ProbeSplits(own["train"], own["validation"], own["test"], rows.recording)
+        changes_db = parameter_changes_db(data, index)
         for number, parameter in enumerate(effect.parameters):
             raw = labels.setting[:, number]
             values = np.full(len(labels), np.nan)
@@ -187,10 +193,20 @@ def setting_scores(data: EvaluationData) -> list[Score]:
                 true, groups = values[own["test"]], data.track[own["test"]]
                 score = probes.r_squared_estimate(predicted, true, groups)
                 scores.append(Score("settings", what, method, score, len(true)))
-                predictions.setdefault(method, []).append((own["test"], predicted, true))
+                predictions.setdefault(method, {})[what] = (own["test"], predicted, true)
+            if parameter.name in changes_db:
+                change = Estimate(*[changes_db[parameter.name]] * 3)
+                changes.append(Score("audibility", what, "change", change, N_SETTINGS))
+    audible = {change.what for change in changes if change.estimate.value > AUDIBLE_DB}
     for method, parts in predictions.items():
-        scores.append(Score("settings", MEAN, method, _mean_r_squared(data, parts), len(rows.test)))
-    return scores
+        for mean, selected in (
+            (MEAN, list(parts.values())),
+            (AUDIBLE_MEAN, [parts[what] for what in parts if what in audible]),
+        ):
+            if selected:
+                r_squared = _mean_r_squared(data, selected)
+                scores.append(Score("settings", mean, method, r_squared, len(rows.test)))
+    return [*scores, *changes]
 
 
 def _setting_features(data: EvaluationData) -> dict[str, NDArray[np.float32]]:

@@ -16,6 +16,7 @@ from dafxtool.dataset.pair import effect_level_db
 from dafxtool.dataset.render import render
 from dafxtool.effects.effect import Effect
 from dafxtool.errors import InputError
+from dafxtool.evaluation.audibility import AUDIBLE_DB
 from dafxtool.evaluation.evaluate import evaluate
 from dafxtool.evaluation.midpoints import middle_setting
 from dafxtool.evaluation.results import SECTIONS
@@ -76,6 +77,18 @@ def test_the_level_of_an_effect_is_that_of_its_pairs(evaluation, folder):
         assert evaluation.score("level", name, "effect").value == pytest.approx(expected)
     assert evaluation.score("settings", "overdrive output", "level").value > 0.5
     assert evaluation.score("settings", "overdrive output", "latent").value < 0.3
+
+
+def test_inaudible_parameters_are_left_out_of_one_mean(evaluation):
+    """The output level of a saturator changes nothing between segments of the same peak."""
+    changes = {s.what: s.estimate.value for s in evaluation.scores if s.section == "audibility"}
+    assert changes["overdrive output"] < -100
+    audible = [name for name, change in changes.items() if change > AUDIBLE_DB]
+    assert set(audible) == {"overdrive drive", "overdrive tone", "high-pass cutoff"}
+    for subject, names in (("mean", changes), ("mean, audible", audible)):
+        values = [evaluation.score("settings", name, "latent").value for name in names]
+        mean = evaluation.score("settings", subject, "latent").value
+        assert mean == pytest.approx(np.mean(values))
 
 
 def test_the_dry_channel_does_not_drift(evaluation):
