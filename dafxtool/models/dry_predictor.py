@@ -12,6 +12,7 @@ Gains multiply the dry magnitudes. So they preserve harmonics that the linear ba
 
 from __future__ import annotations
 
+import itertools
 import math
 
 import numpy as np
@@ -95,8 +96,10 @@ class DryPredictor(nn.Module):
             self.register_buffer(name, hats, persistent=False)
         frame = torch.arange(n_frames)
         lag = frame[:, None] - frame[None]  # of the output frame (row) behind the input frame
-        outside = (lag < 1) | (lag > self.n_lags)
-        self.register_buffer("lag_index", lag.masked_fill(outside, 0), persistent=False)
+        outside = (lag < 0) | (lag > self.n_lags)
+        index = (lag + 1).masked_fill(outside, 0)  # 0: no filter coefficient
+        self.register_buffer("lag_index", index, persistent=False)
+        self.region_bins = neighbouring_regions(self.regions)
         shift = torch.arange(FIRST_SHIFT, FIRST_SHIFT + n_shifts, dtype=torch.float64)
         position = torch.arange(n_bins, dtype=torch.float64)
         cosines = 2 * torch.cos(math.pi / max(1, n_bins - 1) * shift[:, None] * position)
@@ -134,19 +137,22 @@ class DryPredictor(nn.Module):
         direct, lags, shifts = (
             functional.softplus(each).pow(self.power) for each in (direct, lags, shifts)
         )
-        total = power * (direct @ self.regions)[:, None] + self._lagged(power, lags)
+        total = self._filtered(power, direct, lags)
         if shifts.shape[1]:
             total = total + self._shifted(power, shifts)
         return (total + SMALLEST_POWER).pow(1 / self.power) * FULL_SCALE
 
-    def _lagged(self, power: Tensor, lags: Tensor) -> Tensor:
-        """Add up delayed powers, with the lags (batch, regions * n_lags) of each region."""
-        n, n_frames, n_bins = power.shape
-        filters = lags.view(n, len(self.regions), self.n_lags)
-        filters = functional.pad(filters, (1, 0))  # lag 0 is the direct sound
-        matrices = filters[:, :, self.lag_index].flatten(1, 2)
-        delayed = (matrices @ power).view(n, len(self.regions), n_frames, n_bins)
-        return (delayed * self.regions[:, None]).sum(dim=1)
+    def _filtered(self, power: Tensor, direct: Tensor, lags: Tensor) -> Tensor:
+        """Filter powers over time, with the filter of each region: direct gain, then lags."""
+        n = len(power)
+        filters = torch.cat([direct[..., None], lags.view(n, len(self.regions), -1)], dim=2)
+        matrices = functional.pad(filters, (1, 0))[:, :, self.lag_index].transpose(1, 2)
+        filtered = []
+        for first, bins in self.region_bins:
+            regions = slice(first, first + 2)
+            sources = power[:, None, :, bins] * self.regions[regions, None, bins]
+            filtered.append(matrices[:, :, regions].flatten(2) @ sources.flatten(1, 2))
+        return torch.cat(filtered, dim=2)
 
     def _shifted(self, power: Tensor, shifts: Tensor) -> Tensor:
         """Add up powers shifted by whole bins, mirrored at both ends of the spectrum."""
@@ -190,6 +196,13 @@ def zeroed(layer: nn.Linear | nn.Conv1d) -> nn.Module:
     if layer.bias is not None:
         nn.init.zeros_(layer.bias)
     return layer
+
+
+def neighbouring_regions(hats: Tensor) -> list[tuple[int, slice]]:
+    """Divide bins into spans in which only the hats k and k + 1 are not zero: (k, span)."""
+    first = (hats > 0).int().argmax(dim=0).clamp(max=max(0, len(hats) - 2))
+    edges = [0, *(torch.nonzero(first.diff())[:, 0] + 1).tolist(), hats.shape[1]]
+    return [(int(first[i]), slice(i, j)) for i, j in itertools.pairwise(edges)]
 
 
 def hat_functions(n_bins: int, n_bands: int) -> Tensor:
