@@ -24,6 +24,7 @@ def train_matcher(
     loss: str = "labels",
     steps: int | None = None,
     fine_tune: bool = False,
+    start: PathLike | None = None,
     output: PathLike | None = None,
     device: str = "auto",
     workers: int | None = None,
@@ -39,6 +40,7 @@ def train_matcher(
     loss       "labels": the stored settings supervise; "audio": the distance of the rendered audio
     steps      limit in optimiser steps; None is 3000, or 300 with loss "audio"
     fine_tune  train the encoder of the run along
+    start      a matcher file of the same effects and run whose weights to start from
     output     matcher file; None takes matcher.pt in the run's folder, or in the working folder
                for the pretrained run
     workers    processes that render for loss "audio"
@@ -65,12 +67,13 @@ def train_matcher(
     folder = loaded.path if loaded.path.is_dir() else Path()
     target = as_path(output) or folder / MATCHER_FILE
     _check_free(target, resume, overwrite)
+    first = as_path(start)
     options = ControllerOptions(loss, steps, fine_tune, seed, workers or usable_cores())
     progress.message(f"training a matcher on {source} into {target}")
     from dafxtool.training.tensorboard import scalar_log
 
     with scalar_log(target.parent / f"{target.stem}-tensorboard", resume) as log:
-        return train_controller(loaded, source, target, options, resume, progress, log)
+        return train_controller(loaded, source, target, options, resume, first, progress, log)
 
 
 def _check_free(path: Path, resume: bool, overwrite: bool) -> None:

@@ -43,6 +43,7 @@ if TYPE_CHECKING:
 @click.option(
     "--fine-tune", is_flag=True, help="Also train the encoder of the run, instead of freezing it."
 )
+@click.option("--start", type=PATH, metavar="FILE", help="Matcher whose weights to start from.")
 @output_option("RUN/matcher.pt", "Matcher file.")
 @device_option
 @workers_option
@@ -65,7 +66,7 @@ def command(run: Path | None, as_json: bool, **options: Any) -> None:
     Examples:
       dafxtool train-matcher
       dafxtool train-matcher runs/small-1 --pairs pairs.h5 --steps 6000
-      dafxtool train-matcher --loss audio --workers 4
+      dafxtool train-matcher --loss audio --start labels.pt --workers 4
     """
     import dafxtool
 

@@ -24,6 +24,7 @@ from dafxtool.effects.effect import Effect
 from dafxtool.errors import FormatError, InputError
 from dafxtool.models.checkpoint import CHECKPOINT_VERSION, read_checkpoint, save_checkpoint
 from dafxtool.models.descriptors import Descriptors
+from dafxtool.models.residual import ResidualVAE
 from dafxtool.models.run import Run
 from dafxtool.training.loader import Targets
 
@@ -142,13 +143,18 @@ class FeatureExtractor:
 
     def __init__(self, run: Run) -> None:
         self.run = run
-        self._descriptors = Descriptors(*run.model.shape[1:]).to(run.device).eval()
+        has_own = isinstance(run.model, ResidualVAE) and run.model.n_style > 0
+        self._describe = (
+            run.model.describe if has_own else Descriptors(*run.model.shape[1:]).to(run.device)
+        )
 
     @torch.no_grad()
     def __call__(self, audio: NDArray[np.float32]) -> Tensor:
         """Compute features (n, n_features) of audio (n, 2, n_samples), dry first, on the CPU."""
         spectrogram = self.spectrogram(audio)
-        return torch.cat([self._descriptors(spectrogram), self.style(spectrogram)], dim=1).cpu()
+        described = self._describe(spectrogram)
+        style = self.run.model.encode_style(spectrogram, described)
+        return torch.cat([described, style], dim=1).cpu()
 
     def spectrogram(self, audio: NDArray[np.float32]) -> Tensor:
         """Compute standardised spectrograms (n, 2, n_bins, n_frames) on the run's device."""
@@ -156,8 +162,7 @@ class FeatureExtractor:
 
     def style(self, spectrogram: Tensor) -> Tensor:
         """Return the latents (n, n_style) that encode the effect."""
-        mean = self.run.model.encode(spectrogram)[0]
-        return self.run.model.style_of(mean)
+        return self.run.model.encode_style(spectrogram)
 
     @property
     def n_style(self) -> int:

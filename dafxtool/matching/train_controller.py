@@ -22,7 +22,7 @@ from torch.nn import functional
 
 from dafxtool import storage
 from dafxtool.effects.effect import Effect
-from dafxtool.errors import InputError, TrainingError
+from dafxtool.errors import TrainingError
 from dafxtool.latents.table import check_segments
 from dafxtool.matching.audio_loss import renderers, spsa_gradient
 from dafxtool.matching.controller import (
@@ -36,9 +36,10 @@ from dafxtool.matching.controller import (
     new_controller,
     save_matcher,
 )
+from dafxtool.matching.controller_data import ROWS_A_BATCH, Data, read_data
 from dafxtool.matching.controller_scores import scores_of, sound_of
 from dafxtool.models.run import Run
-from dafxtool.training.loader import Targets, targets_of
+from dafxtool.training.loader import Targets
 from dafxtool.utils import signals
 from dafxtool.utils.progress import SILENT, Progress
 
@@ -47,10 +48,10 @@ DEFAULT_STEPS = {"labels": 3000, "audio": 300}
 BATCH_SIZES = {"labels": 64, "audio": 16}
 LEARNING_RATE, WEIGHT_DECAY = 1e-3, 1e-2
 ENCODER_RATE = 0.1  # of the learning rate, for the encoder
+START_RATE = 0.1  # of the learning rate, for a matcher that is trained already
 FEATURE_NOISE = 0.3  # standard deviations
 GRADIENT_NORM = 1.0
 VALIDATIONS = 20  # during a training
-ROWS_A_BATCH = 32  # of features
 MOST_SOUNDS = 60  # held-out pairs whose predicted settings are rendered at the end
 
 
@@ -72,41 +73,6 @@ class ControllerOptions:
     @property
     def n_steps(self) -> int:
         return self.steps or DEFAULT_STEPS[self.loss]
-
-
-@dataclass(frozen=True)
-class Data:
-    """Rows of one split.
-
-    features  (n, n_features)
-    """
-
-    rows: NDArray[np.int64]
-    features: Tensor
-    targets: Targets
-
-    def take(self, positions: NDArray[np.int64]) -> tuple[Tensor, Targets]:
-        """Return features and targets of some rows."""
-        index = torch.from_numpy(positions)
-        return self.features[index], self.targets[index]
-
-
-def read_data(
-    reader: storage.Hdf5Reader, extractor: FeatureExtractor, split: str, progress: Progress
-) -> Data:
-    """Compute the features of a split; InputError if it has no rows."""
-    rows = reader.labels.rows_of((split,))
-    if not len(rows):
-        raise InputError(f"{reader.path}: no rows of the split {split!r}. Render more recordings.")
-    progress.start(f"encoding {split}", len(rows), "segment")
-    parts = []
-    for start in range(0, len(rows), ROWS_A_BATCH):
-        signals.check()
-        part = rows[start : start + ROWS_A_BATCH]
-        parts.append(extractor(reader.rows(part)))
-        progress.advance(len(part))
-    progress.finish()
-    return Data(rows, torch.cat(parts), targets_of(reader.labels.take(rows)))
 
 
 class ControllerTrainer:
@@ -139,6 +105,7 @@ class ControllerTrainer:
             groups.append({"params": list(model.parameters()), "lr": ENCODER_RATE * LEARNING_RATE})
         self.optimizer = torch.optim.AdamW(groups, lr=LEARNING_RATE, weight_decay=WEIGHT_DECAY)
         self.step_number, self.seconds = 0, 0.0
+        self.rate_scale = 1.0
         self.best_loss, self.best_state = np.inf, self.weights()
 
     @property
@@ -189,7 +156,8 @@ class ControllerTrainer:
     def _learning_rate(self) -> float:
         """Return a learning rate that falls like a cosine to a twentieth."""
         share = min(1.0, self.step_number / self.options.n_steps)
-        return LEARNING_RATE * (0.05 + 0.95 * 0.5 * (1 + float(np.cos(np.pi * share))))
+        shape = 0.05 + 0.95 * 0.5 * (1 + float(np.cos(np.pi * share)))
+        return self.rate_scale * LEARNING_RATE * shape
 
     def _batch(self, positions: NDArray[np.int64]) -> tuple[Tensor, Targets]:
         features, targets = self.train.take(positions)
@@ -287,9 +255,11 @@ class ControllerTrainer:
     def restore(self, matcher: Matcher, path: Path) -> None:
         """Continue from a saved training; TrainingError if it does not fit."""
         state = matcher.about
-        names = [effect.to_dict() for effect in self.effects]
-        same = names == [effect.to_dict() for effect in matcher.effects]
-        if not same or matcher.loss != self.options.loss or "optimizer" not in state:
+        if (
+            not self._has_effects_of(matcher)
+            or matcher.loss != self.options.loss
+            or "optimizer" not in state
+        ):
             raise TrainingError(
                 f"{path}: cannot be resumed with these pairs and this loss (found a matcher of "
                 f"{len(matcher.effects)} effects, loss {matcher.loss}). Use --overwrite."
@@ -299,9 +269,25 @@ class ControllerTrainer:
         self.load(state["last"])
         self.optimizer.load_state_dict(state["optimizer"])
         self.step_number, self.seconds = int(state["step"]), float(state["seconds"])
-        best = {f"controller.{n}": v for n, v in matcher.controller.state_dict().items()}
-        self.best_state = best | {f"encoder.{n}": v for n, v in matcher.encoder.items()}
+        self.best_state = _weights_of(matcher)
         self.best_loss = float(state["best_loss"])
+        self.rate_scale = float(state.get("rate_scale", 1.0))
+
+    def start_from(self, matcher: Matcher, path: Path) -> None:
+        """Take the weights of a matcher as the first ones; TrainingError if they do not fit."""
+        n_features = len(matcher.controller.feature_mean)
+        if not self._has_effects_of(matcher) or n_features != self.train.features.shape[1]:
+            raise TrainingError(
+                f"{path}: its effects or features are not those of the pairs and the run (found "
+                f"{len(matcher.effects)} effects and {n_features} features, expected "
+                f"{len(self.effects)} and {self.train.features.shape[1]}). Train it again."
+            )
+        self.load(_weights_of(matcher))
+        self.best_state, self.rate_scale = self.weights(), START_RATE
+
+    def _has_effects_of(self, matcher: Matcher) -> bool:
+        ours, theirs = ([each.to_dict() for each in m.effects] for m in (self, matcher))
+        return ours == theirs
 
     def load(self, weights: dict[str, Tensor]) -> None:
         """Set the weights to a result of `weights`."""
@@ -318,6 +304,7 @@ class ControllerTrainer:
             "step": self.step_number,
             "seconds": self.seconds,
             "best_loss": float(self.best_loss),
+            "rate_scale": self.rate_scale,
             "scores": scores,
             "run": str(self.run.path),
             "pairs": str(self.reader.path),
@@ -329,6 +316,11 @@ class ControllerTrainer:
         matcher = Matcher(best.eval(), self.effects, self.options.loss, encoder, about)
         save_matcher(path, matcher)
         return matcher
+
+
+def _weights_of(matcher: Matcher) -> dict[str, Tensor]:
+    controller = {f"controller.{n}": v for n, v in matcher.controller.state_dict().items()}
+    return controller | {f"encoder.{n}": v for n, v in matcher.encoder.items()}
 
 
 def _part(weights: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
@@ -360,21 +352,27 @@ def train_controller(
     output: Path,
     options: ControllerOptions,
     resume: bool = False,
+    start: Path | None = None,
     progress: Progress = SILENT,
     log: Callable[[int, dict[str, float]], None] = lambda step, figures: None,
 ) -> ControllerResult:
     """Train a controller on a pairs file and save it after each validation.
 
-    log  called with the step and figures at each validation
+    start  matcher whose weights to start from
+    log    called with the step and figures at each validation
 
-    InputError for a split without rows; TrainingError for a matcher that cannot be resumed.
+    InputError for a split without rows; TrainingError for a matcher that cannot be resumed or
+    started from.
     """
+    first = None if start is None else load_matcher(start)
     with ExitStack() as stack:
         reader = stack.enter_context(storage.Hdf5Reader(pairs, storage.PAIRS))
         pool = stack.enter_context(renderers(options.workers))
         trainer = ControllerTrainer(run, reader, options, progress)
         if resume and output.exists():
             trainer.restore(load_matcher(output), output)
+        elif start is not None and first is not None:
+            trainer.start_from(first, start)
         every = max(1, options.n_steps // VALIDATIONS)
         ended, losses = "complete", []
         progress.start("training", options.n_steps, "step")

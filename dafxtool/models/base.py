@@ -86,6 +86,13 @@ class JointVAE(nn.Module, ABC):
             mean[:, mean.shape[1] - self.n_style :] if self.n_style else mean[:, self.n_content :]
         )
 
+    def encode_style(self, spectrogram: Tensor, described: Tensor | None = None) -> Tensor:
+        """Return the style of spectrograms (batch, n_style), without the rest if it is apart.
+
+        described  descriptors of the spectrograms if computed before, not standardised
+        """
+        return self.style_of(self.encode(spectrogram)[0])
+
     def without_change(self, latent: Tensor) -> Tensor:
         """Set the change of latents (batch, n_latent) to 0; do nothing without parts."""
         return latent

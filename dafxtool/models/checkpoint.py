@@ -138,8 +138,9 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
             f"{path}: not a checkpoint of this version of dafxtool (expected checkpoint version "
             f"{CHECKPOINT_VERSION}). Train again."
         )
-    # Checkpoints from before there was a floor have none.
-    contents["configuration"]["model"].setdefault("descriptor_floor_db", 0.0)
+    if "configuration" in contents:  # a matcher has none
+        # Checkpoints from before there was a floor have none.
+        contents["configuration"]["model"].setdefault("descriptor_floor_db", 0.0)
     return contents
 
 

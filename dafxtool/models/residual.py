@@ -236,6 +236,13 @@ class ResidualVAE(JointVAE):
             decoded = torch.stack([self._dry(latent), wet], dim=1)
         return decoded.transpose(2, 3), mean, self.log_variance.expand_as(mean)
 
+    def encode_style(self, spectrogram: Tensor, described: Tensor | None = None) -> Tensor:
+        if not self.n_style:
+            return super().encode_style(spectrogram)
+        if described is not None:
+            described = self.standardised_descriptors(described)
+        return self._style(spectrogram, described)
+
     def predict(self, dry: Tensor, style: Tensor) -> Tensor:
         """Predict wet frames (batch, n_frames, n_bins) from dry ones and style (batch, n_style)."""
         with _in_float32(dry):

@@ -8,7 +8,7 @@ from datasets import RATE, SEGMENTS, SPLIT, chosen, write_recordings
 from dafxtool import storage
 from dafxtool.dataset.render import render
 from dafxtool.effects.effect import Effect
-from dafxtool.errors import DafxError, FormatError, InputError
+from dafxtool.errors import DafxError, FormatError, InputError, TrainingError
 from dafxtool.matching.audio_loss import RenderTask, distances_of, renderers, spsa_gradient
 from dafxtool.matching.chain import Stage, render_chain
 from dafxtool.matching.controller import (
@@ -81,6 +81,20 @@ def test_a_matcher_of_other_effects_is_not_resumed(run, pairs_file, static_pairs
         train_controller(run, static_pairs, tmp_path / "matcher.pt", options, resume=True)
 
 
+def test_a_training_starts_from_the_weights_of_a_matcher(run, static_pairs, pairs_file, tmp_path):
+    first = tmp_path / "labels.pt"
+    labels = train_controller(run, static_pairs, first, ControllerOptions(steps=100))
+    options = ControllerOptions("audio", 1)
+    second = train_controller(run, static_pairs, tmp_path / "audio.pt", options, start=first)
+    assert (second.loss, second.steps, second.scores["right"]) == ("audio", 1, 1.0)
+    # One step moves no setting by more than a small part of the range.
+    assert second.scores["settings_error"] < labels.scores["settings_error"] + 0.02
+    with pytest.raises(TrainingError):  # other effects
+        train_controller(run, pairs_file, tmp_path / "other.pt", options, start=first)
+    with pytest.raises(InputError):
+        train_controller(run, static_pairs, first, options, start=tmp_path / "none.pt")
+
+
 def test_the_audio_loss_reduces_the_audio_distance(run, tmp_path):
     recordings = write_recordings(tmp_path / "recordings")
     fixed = [(effect, {"cutoff": 300.0}) for effect, _ in chosen("low-pass")]
@@ -149,6 +163,16 @@ def test_features_do_not_depend_on_the_batch(run, pairs_file):
     alone = torch.cat([extractor(each[None]) for each in audio])
     torch.testing.assert_close(together, alone, rtol=1e-4, atol=1e-4)
     assert together.shape[1] > extractor.n_style
+
+
+def test_the_style_alone_is_that_of_the_complete_latent(run, pairs_file):
+    extractor = FeatureExtractor(run)
+    with storage.Hdf5Reader(pairs_file, storage.PAIRS) as reader:
+        audio = reader.rows(np.arange(3))
+    spectrogram = extractor.spectrogram(audio)
+    expected = run.model.style_of(run.model.encode(spectrogram)[0])
+    torch.testing.assert_close(extractor.style(spectrogram), expected)
+    torch.testing.assert_close(extractor(audio)[:, -extractor.n_style :], expected.detach())
 
 
 def test_a_file_that_is_no_matcher_is_refused(run_folder, tmp_path):
