@@ -8,7 +8,7 @@ uniform draw has variance 1.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -143,9 +143,11 @@ class FeatureExtractor:
 
     def __init__(self, run: Run) -> None:
         self.run = run
-        has_own = isinstance(run.model, ResidualVAE) and run.model.n_style > 0
-        self._describe = (
-            run.model.describe if has_own else Descriptors(*run.model.shape[1:]).to(run.device)
+        model = run.model
+        self._describe: Callable[[Tensor], Tensor] = (
+            model.describe
+            if isinstance(model, ResidualVAE) and model.n_style
+            else Descriptors(*model.shape[1:]).to(run.device)
         )
 
     @torch.no_grad()
