@@ -42,7 +42,7 @@ test-fast: $(VENV)/developing ## quick tests of the packages you changed, or of 
 		$(wildcard $(addprefix tests/,$(PACKAGE)))
 
 pretrained: $(VENV)/installed ## build the pretrained model from RECORDINGS=FOLDER (docs/pretrained.md)
-	$(BIN)/python scripts/build_pretrained.py '$(RECORDINGS)'
+	OMP_WAIT_POLICY=passive $(BIN)/python scripts/build_pretrained.py '$(RECORDINGS)'
 
 lint: $(VENV)/developing ## check style and types
 	$(BIN)/ruff check

@@ -213,6 +213,7 @@ class TrainingConfig:
     annealing_steps: int = 2000  # length of the rise, or of a cycle
     label_weight: float = 0.1  # of effect and setting in the loss; 0: labels are not used
     label_steps: int = 1500  # that fit the style to them before training, in place of that
+    setting_weight: float = 1.0  # of the error of settings, relative to that of effects
     gradient_clip: float = 1.0  # largest norm of the gradient; 0 for none
     log_every: int = 50  # steps
     validate_every: int = 500  # steps
@@ -244,11 +245,11 @@ class TrainingConfig:
             raise _out_of_range("seed", self.seed, f"a whole number from 0 to {LARGEST_SEED}")
         if self.label_steps < 0:
             raise _out_of_range("label_steps", self.label_steps, "0 or more")
-        if self.learning_rate <= 0 or self.beta < 0 or self.label_weight < 0:
+        if self.learning_rate <= 0 or min(self.beta, self.label_weight, self.setting_weight) < 0:
             raise ConfigError(
                 f"training: out of range (found learning_rate {self.learning_rate}, beta "
-                f"{self.beta} and label_weight {self.label_weight}, expected learning_rate above 0 "
-                "and the others 0 or more)."
+                f"{self.beta}, label_weight {self.label_weight} and setting_weight "
+                f"{self.setting_weight}, expected learning_rate above 0 and the others 0 or more)."
             )
 
 

@@ -91,8 +91,9 @@ def configuration(steps: int) -> Configuration:
         training=replace(
             small.training,
             max_steps=steps,
-            validate_every=400,
-            label_steps=3000,
+            validate_every=1000,
+            label_steps=5000,
+            setting_weight=2.0,
         ),
     )
 
@@ -100,8 +101,8 @@ def configuration(steps: int) -> Configuration:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("recordings", type=Path)
-    parser.add_argument("--steps", type=int, default=1300, help="of training [1300]")
-    parser.add_argument("--pairs-per-effect", type=int, default=200, help="[200]")
+    parser.add_argument("--steps", type=int, default=2000, help="of training [2000]")
+    parser.add_argument("--pairs-per-effect", type=int, default=260, help="[260]")
     parser.add_argument("--workers", type=int, default=2, help="[2]")
     parser.add_argument("--folder", type=Path, help="keep pairs and run here")
     parser.add_argument("--output", type=Path, default=PRETRAINED_FILE)

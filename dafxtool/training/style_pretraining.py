@@ -21,7 +21,6 @@ from dafxtool.training.loader import Targets
 BATCH_SIZE, LEARNING_RATE = 64, 2e-3
 NOISE = 0.3  # in standard deviations of each descriptor: it simulates other recordings
 WEIGHT_DECAY = 1.0
-SETTING_WEIGHT = 1.0  # of the error of settings, relative to the cross-entropy of effects
 PRIOR_WEIGHT = 0.3  # keeps the style near its prior, whose standard deviation is 1
 STEPS_BETWEEN_CHECKS = 16  # of the time limit
 
@@ -55,7 +54,7 @@ def fit_style(
             break
         rows = torch.from_numpy(rng.integers(0, len(inputs), BATCH_SIZE)).to(inputs.device)
         style = encoder(inputs[rows] + NOISE * torch.randn_like(inputs[rows]))
-        loss = label_loss(label_head(style), targets[rows], n_effects)
+        loss = label_loss(label_head(style), targets[rows], n_effects, config.setting_weight)
         loss = loss + PRIOR_WEIGHT * style.square().mean()
         optimizer.zero_grad(set_to_none=True)
         loss.backward()
@@ -66,19 +65,24 @@ def fit_style(
 
 
 def label_loss(
-    predicted: Tensor, targets: Targets, n_effects: int, shard: Shard = ALL_ROWS
+    predicted: Tensor,
+    targets: Targets,
+    n_effects: int,
+    setting_weight: float,
+    shard: Shard = ALL_ROWS,
 ) -> Tensor:
     """Sum the cross-entropy of effects and the squared error of settings.
 
     With linear predictions, the style has a direction for each effect and for each parameter, and
     the mean of two styles corresponds to the mean of two settings.
 
-    predicted  (n, n_effects + n_parameters), of this process's rows
-    targets    of the complete batch, because the mean over settings is over all known ones
+    predicted       (n, n_effects + n_parameters), of this process's rows
+    targets         of the complete batch, because the mean over settings is over all known ones
+    setting_weight  of the squared error, relative to the cross-entropy
     """
     effects, settings = predicted[:, :n_effects], predicted[:, n_effects:]
     loss = functional.cross_entropy(effects, shard.of(targets.effect))
     is_known = targets.setting.isfinite()
     n_known = is_known.sum().clamp_min(1) / shard.size
     errors = (settings - shard.of(targets.setting).nan_to_num()).square() * shard.of(is_known)
-    return loss + SETTING_WEIGHT * errors.sum() / n_known
+    return loss + setting_weight * errors.sum() / n_known

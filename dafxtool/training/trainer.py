@@ -348,7 +348,8 @@ class Trainer:
     def _label_loss(self, style: Tensor, targets: Targets) -> Tensor:
         """Loss of the labels for the styles of this process's rows; targets of all rows."""
         predicted = self._forward_labels(style)
-        return label_loss(predicted, targets, self._n_effects, self.model.shard)
+        weight = self.config.setting_weight
+        return label_loss(predicted, targets, self._n_effects, weight, self.model.shard)
 
     @torch.no_grad()
     def validate(self, rows: SplitLoader) -> dict[str, float]:
