@@ -17,7 +17,7 @@ from dafxtool import presets, storage
 from dafxtool.api.arguments import PathLike, as_path, reading_values
 from dafxtool.audio.example_recordings import HELD_OUT, write_clips
 from dafxtool.config import Configuration
-from dafxtool.effects.apply import known_effects, parse_effect
+from dafxtool.effects.apply import known_effects, parse_effects
 from dafxtool.effects.effect import Effect, EffectChoice
 from dafxtool.errors import ConfigError, FormatError, InputError
 from dafxtool.models.checkpoint import default_run, is_pretrained
@@ -76,10 +76,7 @@ def chosen_effects(
         names = default
         if default:
             progress.message(f"no --effect: using {' and '.join(default)}")
-    chosen = [
-        each if isinstance(each, EffectChoice) else parse_effect(each, known) for each in names
-    ]
-    known.check_presets()
+    chosen = parse_effects(names, known)
     for path in known.unused_files():
         progress.message(f"{path.name}: not used, because --effect names none of its effects.")
     for effect, fixed in chosen:

@@ -58,7 +58,7 @@ def embed(
     InputError, RecordingError, FormatError, OutputExistsError, DiskError.
     """
     arguments = RunArguments.check(
-        run, effects, plugins, channel, min_mean_square, device, progress
+        run, effects, plugins, channel, min_mean_square, device, progress, inputs=inputs
     )
     splits = as_splits(split) or SPLITS
     sources, path = arguments.sources(inputs, KINDS, split=split), as_path(output)

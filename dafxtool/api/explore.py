@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from dafxtool.api import checks, defaults
 from dafxtool.api.arguments import SILENT, PathLike, Paths, Progress, as_paths
+from dafxtool.api.described_chains import write_out_chain
 from dafxtool.audio.find_recordings import find_recordings
 from dafxtool.audio.io import read_info
 from dafxtool.errors import InputError, MissingDependencyError
@@ -103,6 +104,7 @@ def serve(
         if find_spec(package) is None:
             raise MissingDependencyError("dafxtool[explore]", "explore")
     checks.check_settings(device)
+    effect = write_out_chain(effect, defaults.named_run(run)) if effect else None
     checks.check_effects([effect] if effect else [], as_paths(plugins))
     if named := as_paths(recordings):
         find_recordings(named)

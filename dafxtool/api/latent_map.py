@@ -119,7 +119,7 @@ def latent_map(
     as_page = path is not None and is_page(path)
     check_method(method)
     arguments = RunArguments.check(
-        run, effects, plugins, channel, min_mean_square, device, progress, needs_run=False
+        run, effects, plugins, channel, min_mean_square, device, progress, False, inputs
     )
     if path and as_page:
         check_page_path(path, overwrite)

@@ -12,9 +12,11 @@ from dafxtool.api.arguments import (
     PathLike,
     Paths,
     Progress,
+    as_effects,
     as_path,
     as_paths,
 )
+from dafxtool.api.described_chains import resolve_chains
 from dafxtool.errors import ArgumentError, FormatError, InputError
 from dafxtool.matching.outputs import MATCHER_FILE, check_match_outputs
 from dafxtool.models.checkpoint import is_pretrained, newest_run
@@ -63,7 +65,7 @@ def match(
     ArgumentError, InputError, RecordingError, EffectError, OutputExistsError, DiskError.
     """
     references, plugin_files, wet_path = as_paths(like), as_paths(plugins), as_path(wet)
-    names = [effects] if isinstance(effects, str) else list(effects)
+    names = resolve_chains(as_effects(effects), as_path(run))
     if (wet_path is None) == (not references):
         raise ArgumentError("name a wet recording, or references to be like, and not both.")
     checks.check_reading(channel, None)

@@ -112,7 +112,7 @@ def reconstruct(
     """
     figure, folder, table_path = as_path(output), as_path(audio), as_path(csv)
     arguments = RunArguments.check(
-        run, effects, plugins, channel, min_mean_square, device, progress
+        run, effects, plugins, channel, min_mean_square, device, progress, inputs=inputs
     )
     sources = arguments.sources(inputs, (storage.PAIRS,), split=split)
     if rows and not is_hdf5(sources[0]):

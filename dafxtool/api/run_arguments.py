@@ -18,6 +18,7 @@ from dafxtool.api.arguments import (
     as_paths,
     is_hdf5,
 )
+from dafxtool.api.described_chains import resolve_chains
 
 if TYPE_CHECKING:
     from dafxtool.effects.effect import EffectChoice
@@ -47,16 +48,19 @@ class RunArguments:
         device: str,
         progress: Progress,
         needs_run: bool = True,
+        inputs: Paths = None,
     ) -> RunArguments:
         """Check the arguments before anything slow is imported.
 
         needs_run  whether a run has to exist; False accepts a missing default run
+        inputs     pairs files among them are searched for chains that effects name
         """
         named, names, files = defaults.named_run(run), as_effects(effects), as_paths(plugins)
         checks.check_settings(device)
         if needs_run or run is not None:
             checks.check_run(named)
         checks.check_reading(channel, min_mean_square)
+        names = resolve_chains(names, named, as_paths(inputs))
         checks.check_effects(names, files)
         return cls(named, names, files, channel, min_mean_square, device, progress)
 

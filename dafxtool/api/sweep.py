@@ -105,7 +105,7 @@ def sweep(
     """
     figure, pair_plot, table = as_path(output), as_path(pairs), as_path(csv)
     arguments = RunArguments.check(
-        run, effects, plugins, channel, min_mean_square, device, progress
+        run, effects, plugins, channel, min_mean_square, device, progress, inputs=inputs
     )
     sources = arguments.sources(inputs, (storage.PAIRS,), takes_effects=True)
     check_outputs(None, table, overwrite=overwrite)

@@ -69,30 +69,43 @@ def _parse_stage(text: str, known: Mapping[str, Effect]) -> EffectChoice:
     return EffectChoice(effect, preset | values)
 
 
-def parse_effects(texts: Sequence[str], known: KnownEffects) -> list[EffectChoice]:
+def parse_effects(effects: Sequence[str | EffectChoice], known: KnownEffects) -> list[EffectChoice]:
     """Read effects as parse_effect does; PluginError for a preset that none of them uses."""
-    choices = [parse_effect(text, known) for text in texts]
+    choices = [
+        each if isinstance(each, EffectChoice) else parse_effect(each, known) for each in effects
+    ]
     known.check_presets()
     return choices
 
 
 def apply(
-    effect: Effect, dry: Audio, sample_rate: int, setting: Mapping[str, float]
+    effect: Effect,
+    dry: Audio,
+    sample_rate: int,
+    setting: Mapping[str, float],
+    keep_loaded: bool = False,
 ) -> tuple[Audio, dict[str, float]]:
     """Apply a built-in effect or a plugin to audio (n_samples,).
 
     setting  parameters that it leaves out have their default
+    keep_loaded
+             whether a plugin stays loaded for the next call, which is then much faster. A plugin
+             with global state may then depend on earlier calls
     returns  wet audio, float32 (n_samples,), and the effective setting: a plugin may round values
 
     A plugin that accepts stereo only gets the audio on both channels; its first channel is
     returned. EffectError for an invalid setting, PluginError for a plugin that fails.
     """
     at_rate = effect.at(sample_rate)
-    return apply_resolved(at_rate, dry, sample_rate, at_rate.complete(setting))
+    return apply_resolved(at_rate, dry, sample_rate, at_rate.complete(setting), keep_loaded)
 
 
 def apply_resolved(
-    effect: Effect, dry: Audio, sample_rate: int, setting: dict[str, float]
+    effect: Effect,
+    dry: Audio,
+    sample_rate: int,
+    setting: dict[str, float],
+    keep_loaded: bool = False,
 ) -> tuple[Audio, dict[str, float]]:
     """Apply an effect as `apply` does, without checking the setting again.
 
@@ -100,11 +113,11 @@ def apply_resolved(
     setting  complete and checked: the result of Effect.complete
     """
     if not effect.plugins or child_process.is_child():  # the parent has checked the plugins
-        return _apply_here(effect, dry, sample_rate, setting)
+        return _apply_here(effect, dry, sample_rate, setting, keep_loaded)
     dry = validate_audio(dry, f"input of {effect.name}")
     for file in effect.plugins:
         check_allowed(file.path)
-    return apply_in_worker(effect, dry, sample_rate, setting, _start_applying)
+    return apply_in_worker(effect, dry, sample_rate, setting, _start_applying, keep_loaded)
 
 
 def _start_applying() -> child_process.Answer:
@@ -112,7 +125,11 @@ def _start_applying() -> child_process.Answer:
 
 
 def _apply_here(
-    effect: Effect, dry: Audio, sample_rate: int, setting: dict[str, float]
+    effect: Effect,
+    dry: Audio,
+    sample_rate: int,
+    setting: dict[str, float],
+    keep_loaded: bool = False,
 ) -> tuple[Audio, dict[str, float]]:
     """Apply an effect in this process: a plugin that crashes ends it."""
     if effect.is_recorded:
@@ -125,7 +142,7 @@ def _apply_here(
     if effect.plugin is None:
         return render_builtin(effect, dry, sample_rate, setting), setting
     dry = validate_audio(dry, f"input of {effect.name}")
-    return apply_in_this_process(effect, dry, sample_rate, setting)
+    return apply_in_this_process(effect, dry, sample_rate, setting, keep_loaded)
 
 
 def _apply_chain(

@@ -18,6 +18,7 @@ from dafxtool.matching.objective import (
     as_vector,
     distance_of,
 )
+from dafxtool.matching.plugin_reuse import stays_loaded
 from dafxtool.matching.refine import Refinement
 
 # Parameters that change only the level, which the objective ignores. If all parameters of a tuple
@@ -144,7 +145,8 @@ class Candidate:
                 audio = stored[1]
                 continue
             is_same = False
-            audio = render_stage(stage, audio, self._sample_rate)
+            keep_loaded = stays_loaded(stage.effect, self._sample_rate)
+            audio = render_stage(stage, audio, self._sample_rate, keep_loaded)
             if len(stages) > 1:
                 self._rendered[index] = (stage, audio)
         return audio

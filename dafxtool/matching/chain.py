@@ -69,16 +69,24 @@ def chain_name(stages: Sequence[Stage]) -> str:
     return " > ".join(stage.effect.name for stage in stages) or "clean"
 
 
-def render_chain(stages: Sequence[Stage], dry: Audio, sample_rate: int) -> Audio:
-    """Apply the stages in series to dry (n_samples,); the result is as long as dry."""
+def render_chain(
+    stages: Sequence[Stage], dry: Audio, sample_rate: int, keep_loaded: bool = False
+) -> Audio:
+    """Apply the stages in series to dry (n_samples,); the result is as long as dry.
+
+    keep_loaded  whether plugins stay loaded for the next call
+    """
     for stage in stages:
-        dry = render_stage(stage, dry, sample_rate)
+        dry = render_stage(stage, dry, sample_rate, keep_loaded)
     return dry
 
 
-def render_stage(stage: Stage, dry: Audio, sample_rate: int) -> Audio:
-    """Apply one stage to dry (n_samples,)."""
+def render_stage(stage: Stage, dry: Audio, sample_rate: int, keep_loaded: bool = False) -> Audio:
+    """Apply one stage to dry (n_samples,).
+
+    keep_loaded  whether a plugin stays loaded for the next call
+    """
     n_lead = round(stage.lead_seconds * sample_rate)
     if n_lead:
         dry = np.concatenate([np.zeros(n_lead, dtype=np.float32), dry])
-    return apply(stage.effect, dry, sample_rate, stage.setting)[0][n_lead:]
+    return apply(stage.effect, dry, sample_rate, stage.setting, keep_loaded)[0][n_lead:]

@@ -23,6 +23,7 @@ from dafxtool.matching.hints.registry import starts_for
 from dafxtool.matching.hints.start import Start
 from dafxtool.matching.objective import Array, Objective, as_vector
 from dafxtool.matching.pair import Pair
+from dafxtool.matching.plugin_reuse import stays_loaded
 from dafxtool.matching.pool import Request
 
 N_KEPT = 2  # starts of an effect that are refined
@@ -157,12 +158,13 @@ class EffectSearch:
         effect, held = self._task.effect, self._task.held
         free = [p for p in effect.parameters if p.name not in held and not p.choices]
         base = effect.default_setting() | dict(held)
+        keep_loaded = stays_loaded(effect, self._pair.sample_rate)
 
         def vector(setting: Mapping[str, float]) -> Array | None:
             self._n_probes += 1
             stages = (Stage(effect, setting), *self._task.behind)
             try:
-                audio = render_chain(stages, dry, self._pair.sample_rate)
+                audio = render_chain(stages, dry, self._pair.sample_rate, keep_loaded)
             except EffectError:
                 return None
             return as_vector(self._objective.residuals(audio))

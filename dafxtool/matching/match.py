@@ -15,6 +15,7 @@ from dafxtool.audio.find_recordings import find_recordings
 from dafxtool.audio.io import load_audio, read_info
 from dafxtool.audio.writer import save_audio
 from dafxtool.effects.apply import known_effects, parse_effects
+from dafxtool.effects.effect import EffectChoice
 from dafxtool.errors import InputError
 from dafxtool.matching.answer import Answer
 from dafxtool.matching.chain import Stage, render_chain
@@ -71,7 +72,10 @@ class Match(notebook.Displayed):
 
 
 def choices_from(
-    names: Sequence[str], plugins: Sequence[Path], sample_rate: int, progress: Progress = SILENT
+    names: Sequence[str | EffectChoice],
+    plugins: Sequence[Path],
+    sample_rate: int,
+    progress: Progress = SILENT,
 ) -> list[Choice] | None:
     """Return the candidates of `--effect` and `--plugin`; None stands for every built-in effect.
 
@@ -89,7 +93,7 @@ def match_files(
     wet: Path,
     output: Path,
     options: Options,
-    names: Sequence[str] = (),
+    names: Sequence[str | EffectChoice] = (),
     plugins: Sequence[Path] = (),
     strength: float = 1.0,
     overwrite: bool = False,
@@ -126,7 +130,7 @@ def match_like_files(
     references: Sequence[Path],
     output: Path,
     options: Options,
-    names: Sequence[str] = (),
+    names: Sequence[str | EffectChoice] = (),
     plugins: Sequence[Path] = (),
     strength: float = 1.0,
     overwrite: bool = False,

@@ -47,16 +47,21 @@ NUDGE = 2.0**-16  # in normalised value: more than a rounding error, less than i
 
 
 def apply_in_this_process(
-    effect: Effect, dry: Audio, sample_rate: int, complete: dict[str, float]
+    effect: Effect,
+    dry: Audio,
+    sample_rate: int,
+    complete: dict[str, float],
+    keep_loaded: bool = False,
 ) -> tuple[Audio, dict[str, float]]:
     """Apply a plugin as `apply.apply_resolved` does, in this process: a crash ends the process."""
     assert effect.plugin is not None
     check_unchanged_once(effect)
+    new_instance = kept_plugin if keep_loaded else loaded_plugin
     effective = complete
     for _ in range(MOST_TRIES):
         with (
             silence_native_output(),
-            loaded_plugin(
+            new_instance(
                 effect.plugin.path, effect.plugin.plugin_name, zlib.crc32(dry.tobytes())
             ) as plugin,
         ):
@@ -195,6 +200,27 @@ def loaded_plugin(path: str, plugin_name: str | None, seed: int = SEED) -> Itera
         _renew(plugin)
         yield plugin
         del plugin
+
+
+_kept: dict[tuple[str, str | None], Any] = {}  # one plugin at most
+
+
+@contextmanager
+def kept_plugin(path: str, plugin_name: str | None, seed: int = SEED) -> Iterator[Any]:
+    """Return a new instance of a plugin that stays loaded for the next call.
+
+    Loading takes 100 times as long as a new instance. PluginError as of loaded_plugin.
+    """
+    plugin = _kept.pop((path, plugin_name), None)
+    if plugin is None:
+        _kept.clear()
+        with loaded_plugin(path, plugin_name, seed) as plugin:
+            yield plugin
+    else:
+        seed_native_random(seed)
+        _renew(plugin)
+        yield plugin
+    _kept[path, plugin_name] = plugin  # not reached after an error
 
 
 def _renew(plugin: Any) -> None:

@@ -17,13 +17,14 @@ from dafxtool.utils.child_process import ChildDied, ChildProcess, ChildSilent
 SECONDS_BEFORE_NOTICE = 4.0  # of work on one plugin, before a message says that it continues
 PLUGIN_SECONDS = 60.0  # default time limit for loading, and for each segment
 MOST_USES_OF_WORKER = 64  # long loops over plugins have crashed after 90 to 150 segments
+USE_WITHOUT_LOADING = 0.125  # of a use: it is loading that the loops were long of
 
 # Application: one worker process, shared by all calls
 
 _time_limit_s = PLUGIN_SECONDS
 _worker: ChildProcess | None = None
 _worker_owner = 0  # id of the process that started it
-_worker_uses = 0
+_worker_uses = 0.0
 _worker_lock = threading.Lock()
 
 
@@ -44,14 +45,18 @@ def apply_in_worker(
     sample_rate: int,
     complete: dict[str, float],
     start: Callable[[], child_process.Answer],
+    keep_loaded: bool = False,
 ) -> tuple[Audio, dict[str, float]]:
     """Apply an effect in the worker process; PluginError if it crashes or hangs.
 
-    start  called in a new worker: returns the function that applies an effect
+    start        called in a new worker: returns the function that applies an effect
+    keep_loaded  whether a plugin stays loaded for the next call
     """
+    request = (effect, dry, sample_rate, complete, keep_loaded)
     with _worker_lock:
         try:
-            answer = _get_worker(start).ask((effect, dry, sample_rate, complete), _time_limit_s)
+            worker = _get_worker(start, USE_WITHOUT_LOADING if keep_loaded else 1.0)
+            answer = worker.ask(request, _time_limit_s)
         except EffectError:
             raise
         except BaseException as error:
@@ -71,8 +76,11 @@ def apply_in_worker(
     return wet, effective
 
 
-def _get_worker(start: Callable[[], child_process.Answer]) -> ChildProcess:
-    """Return the worker of this process; start it first, or again after many uses."""
+def _get_worker(start: Callable[[], child_process.Answer], use: float) -> ChildProcess:
+    """Return the worker of this process; start it first, or again after many uses.
+
+    use  by how much the number of uses rises
+    """
     global _worker, _worker_owner, _worker_uses
     is_used_up = _worker_uses >= MOST_USES_OF_WORKER
     if _worker is not None and (_worker_owner != os.getpid() or is_used_up):
@@ -81,9 +89,9 @@ def _get_worker(start: Callable[[], child_process.Answer]) -> ChildProcess:
         _worker, _worker_owner, _worker_uses = (
             ChildProcess(start, environment=fill_memory()),
             os.getpid(),
-            0,
+            0.0,
         )
-    _worker_uses += 1
+    _worker_uses += use
     return _worker
 
 
