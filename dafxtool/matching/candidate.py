@@ -77,7 +77,7 @@ class Candidate:
         self._stages, self.coordinates = tuple(stages), tuple(coordinates)
         self._rendered: dict[int, tuple[Stage, Array]] = {}  # last output of each stage
         self.evaluations = 0
-        self.switches_tried = False
+        self.explored = False  # whether neighbours of its minimum were tried
         self.distance, self.best = np.inf, self._stages
         normalised = np.array([self._normalised(c) for c in coordinates])
         deviation = np.array([c.deviation for c in coordinates])
@@ -165,7 +165,6 @@ def coordinates_of(
     deviations: Mapping[str, float] | None = None,
     is_last: bool = True,
     with_phase: bool = False,
-    left_out: Sequence[str] = (),
 ) -> list[Coordinate]:
     """List the coordinates of a stage that can be refined.
 
@@ -179,7 +178,6 @@ def coordinates_of(
         for p in effect.parameters
         if p.name not in held
         and p.name != level
-        and p.name not in left_out
         and not p.choices
         and p.maximum > p.minimum
         and expected.get(p.name, DEVIATION) > 0

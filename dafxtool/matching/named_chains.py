@@ -12,7 +12,6 @@ from dataclasses import dataclass
 from dafxtool.effects.effect import Effect, stage_settings
 from dafxtool.matching.candidate import Coordinate, Summary, coordinates_of
 from dafxtool.matching.chain import OSCILLATOR, Stage
-from dafxtool.matching.effect_search import JointTask, Task
 from dafxtool.matching.extend_chains import (
     DEVIATION,
     DEVIATIONS,
@@ -20,6 +19,7 @@ from dafxtool.matching.extend_chains import (
     SHORT_EVALUATIONS,
 )
 from dafxtool.matching.race import Race
+from dafxtool.matching.task import JointTask, Task
 
 N_BASES = 3  # partial chains that are extended
 N_REFINED = 6  # extended chains that are refined together

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from scipy.optimize import least_squares
 from scipy.stats import qmc
 
-from dafxtool.effects.builtin import apply_effect
+from dafxtool.effects.apply import apply
 from dafxtool.effects.effect import Effect
 from dafxtool.effects.parameter import Parameter
 from dafxtool.matching.hints.start import Start
@@ -27,6 +27,7 @@ from dafxtool.matching.pair import (
     Pair,
     Response,
 )
+from dafxtool.matching.plugin_reuse import stays_loaded
 
 IMPULSE_SAMPLES = 2048
 QUIET = 1e-4  # amplitude of the impulse, where nothing saturates
@@ -56,7 +57,7 @@ def driven_starts(
 
     def try_drive(normalised: float) -> tuple[float, Response, dict[str, float]]:
         setting = base | {drive: parameter.from_normalised(normalised)}
-        driven = apply_effect(effect, pair.dry, pair.sample_rate, setting)
+        driven = apply(effect, pair.dry, pair.sample_rate, setting)[0]
         response = Response(spectrum(driven, FRAME, HOP), pair.wet_frames)
         return _mean_coherence(response), response, setting
 
@@ -87,11 +88,15 @@ def fit_response(
     fixed: Mapping[str, float],
     sample_rate: int,
     reference: Mapping[str, float] | None = None,
+    n_points: int = N_FIRST,
+    n_descents: int = N_DESCENTS,
 ) -> tuple[dict[str, float], float]:
     """Fit a setting to the measured magnitude response, ignoring the level.
 
     fixed      values that are not fitted
     reference  setting that the source of the response was rendered with; None for dry audio
+    n_points, n_descents
+               number of Sobol points, and of those that are refined
     returns    the setting, and the weighted standard deviation of the residual in dB
     """
     free = [p for p in effect.parameters if p.name not in fixed]
@@ -110,11 +115,11 @@ def fit_response(
 
     if not free:
         return setting_at(np.empty(0)), float(np.linalg.norm(residual(np.empty(0))))
-    points = qmc.Sobol(len(free), scramble=False).random(N_FIRST) * 0.9 + 0.05
+    points = qmc.Sobol(len(free), scramble=False).random(n_points) * 0.9 + 0.05
     points = np.vstack([_largest_bend(measured, response.weight, free, sample_rate), points])
     errors = [float(np.linalg.norm(residual(p))) for p in points]
     best, best_error = points[int(np.argmin(errors))], min(errors)
-    for index in np.argsort(errors, kind="stable")[:N_DESCENTS]:
+    for index in np.argsort(errors, kind="stable")[:n_descents]:
         fit = least_squares(residual, points[index], bounds=(0, 1), diff_step=1e-3, max_nfev=12)
         error = float(np.linalg.norm(fit.fun))
         if error < best_error:
@@ -151,6 +156,7 @@ def gain_db(effect: Effect, setting: Mapping[str, float], sample_rate: int) -> N
     """Compute the gain (n_bins,) of an effect in dB for quiet audio."""
     impulse: Array = np.zeros(IMPULSE_SAMPLES, dtype=np.float32)
     impulse[0] = QUIET
-    output = apply_effect(effect, impulse, sample_rate, setting) / QUIET
+    keep_loaded = stays_loaded(effect, sample_rate)
+    output = apply(effect, impulse, sample_rate, setting, keep_loaded)[0] / QUIET
     response = np.fft.rfft(output)[:: IMPULSE_SAMPLES // FRAME]
     return 20 * np.log10(np.abs(response) + 1e-9)
