@@ -16,6 +16,8 @@ import scipy.fft
 from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
 
+from dafxtool.spectrogram.metrics import LOWEST_MAGNITUDE, multi_resolution_distance
+
 RESOLUTIONS = ((2048, 512), (512, 256))  # window length and hop, samples
 FLOOR_DB = 60.0  # below the loudest bin of the reference
 SILENT_RMS = 1e-6  # -120 dBFS
@@ -103,8 +105,6 @@ def outer_distance(audio: Array, reference: Array) -> float:
     This distance is reported; it takes ten times as long as the objective. The floor is the same,
     because logarithms would otherwise compare 16-bit rounding with digital silence.
     """
-    from dafxtool.spectrogram.metrics import LOWEST_MAGNITUDE, multi_resolution_distance
-
     level = rms(audio)
     gain = rms(reference) / level if level > SILENT_RMS else 0.0
     loudest = float(np.abs(spectrum(reference, *RESOLUTIONS[0])).max())

@@ -5,7 +5,12 @@ import pytest
 
 from dafxtool.audio.level import level_db
 from dafxtool.evaluation.features import mel_features
-from dafxtool.spectrogram.metrics import log_spectral_distance_db, multi_resolution_distance
+from dafxtool.spectrogram.metrics import (
+    LOWEST_MAGNITUDE,
+    RESOLUTIONS,
+    log_spectral_distance_db,
+    multi_resolution_distance,
+)
 
 RATE = 24_000
 
@@ -35,6 +40,34 @@ def test_audio_shorter_than_a_window_has_finite_distances(n_samples):
     assert multi_resolution_distance(audio, audio) == 0.0
     assert np.isfinite(multi_resolution_distance(0.5 * audio, audio))
     assert np.isfinite(mel_features(audio[None, None], RATE)).all()
+
+
+@pytest.mark.parametrize("n_samples", [100, 700, RATE + 1])
+def test_multi_resolution_distance_equals_that_of_torch(n_samples):
+    torch = pytest.importorskip("torch")
+    audio, other = noise()[:n_samples], noise(1)[:n_samples] ** 3
+    audio, other = np.resize(audio, n_samples), np.resize(other, n_samples)
+    expected = []
+    for n_fft, hop, window in RESOLUTIONS:
+        mode = "reflect" if n_samples > n_fft // 2 else "constant"
+        estimate, target = (
+            torch.stft(
+                torch.from_numpy(x),
+                n_fft,
+                hop,
+                window,
+                torch.hann_window(window),
+                pad_mode=mode,
+                return_complex=True,
+            )
+            .abs()
+            .clamp_min(LOWEST_MAGNITUDE)
+            for x in (audio, other)
+        )
+        convergence = torch.linalg.norm(target - estimate) / torch.linalg.norm(target)
+        expected.append(float(convergence + (target.log() - estimate.log()).abs().mean()))
+    found = multi_resolution_distance(audio, other)
+    assert found == pytest.approx(np.mean(expected), rel=1e-4)
 
 
 def test_multi_resolution_distance_of_a_gain():
