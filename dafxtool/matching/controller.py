@@ -34,7 +34,8 @@ SETTING_SCALE = 12**0.5  # from normalised values to unit variance
 LOWEST_LOG_VARIANCE, HIGHEST_LOG_VARIANCE = -8.0, 2.0
 LARGEST_FEATURE = 5.0  # standard deviations
 VARIANCE_POWER = 0.5  # beta of the beta-NLL (Seitzer et al. 2022, arXiv:2203.09168)
-SETTING_WEIGHT = 0.5  # of the settings against the effect
+SETTING_WEIGHT = 2.0  # of the settings against the effect
+SMALLEST_SETTING_SCALE = 0.05  # where a parameter hardly varies
 
 
 @dataclass(frozen=True)
@@ -56,11 +57,15 @@ class Controller(nn.Module):
 
     feature_mean: Tensor
     feature_scale: Tensor
+    setting_mean: Tensor
+    setting_scale: Tensor
 
     def __init__(self, n_features: int, n_effects: int, n_parameters: int) -> None:
         super().__init__()
         self.register_buffer("feature_mean", torch.zeros(n_features))
         self.register_buffer("feature_scale", torch.ones(n_features))
+        self.register_buffer("setting_mean", torch.zeros(n_parameters))
+        self.register_buffer("setting_scale", torch.ones(n_parameters))
         self.body = nn.Sequential(
             nn.Linear(n_features, WIDTH),
             nn.GELU(),
@@ -73,10 +78,17 @@ class Controller(nn.Module):
         self.setting = nn.Linear(WIDTH, n_parameters)
         self.log_variance = nn.Linear(WIDTH, n_parameters)
 
-    def fit_scale(self, features: Tensor) -> None:
-        """Fit mean and standard deviation of the features to the training split."""
+    def fit_scale(self, features: Tensor, setting: Tensor) -> None:
+        """Fit mean and standard deviation of features and settings to the training split.
+
+        setting  (n, n_parameters) normalised as targets are; NaN for other effects' parameters
+        """
         self.feature_mean.copy_(features.mean(dim=0))
         self.feature_scale.copy_(features.std(dim=0, correction=0).clamp_min(1e-4))
+        mean = setting.nanmean(dim=0).nan_to_num()
+        variance = (setting - mean).square().nanmean(dim=0).nan_to_num(1.0)
+        self.setting_mean.copy_(mean)
+        self.setting_scale.copy_(variance.sqrt().clamp_min(SMALLEST_SETTING_SCALE))
 
     def forward(self, features: Tensor, noise: Tensor | None = None) -> Prediction:
         """Predict effect and settings.
@@ -87,22 +99,29 @@ class Controller(nn.Module):
         scaled = scaled.clamp(-LARGEST_FEATURE, LARGEST_FEATURE)
         hidden = self.body(scaled if noise is None else scaled + noise)
         limit = SETTING_SCALE / 2
+        setting = self.setting_mean + self.setting_scale * self.setting(hidden)
+        log_variance = self.log_variance(hidden).clamp(LOWEST_LOG_VARIANCE, HIGHEST_LOG_VARIANCE)
         return Prediction(
             self.effect(hidden),
-            self.setting(hidden).clamp(-1.2 * limit, 1.2 * limit),
-            self.log_variance(hidden).clamp(LOWEST_LOG_VARIANCE, HIGHEST_LOG_VARIANCE),
+            setting.clamp(-1.2 * limit, 1.2 * limit),
+            log_variance + 2 * self.setting_scale.log(),
         )
 
 
-def label_loss(prediction: Prediction, targets: Targets) -> Tensor:
-    """Compute the cross entropy of the effect plus the beta-NLL of the true effect's settings."""
+def label_loss(prediction: Prediction, targets: Targets, scale: Tensor) -> Tensor:
+    """Compute the cross entropy of the effect plus the beta-NLL of the true effect's settings.
+
+    scale  (n_parameters,) standard deviation of each parameter. The errors are divided by it, so
+           that a parameter with a narrow usual range counts as much as others.
+    """
     loss = functional.cross_entropy(prediction.logits, targets.effect)
     known = targets.setting.isfinite()
     if not known.any():
         return loss
-    error = (prediction.setting - targets.setting.nan_to_num()).square()
-    variance = prediction.log_variance.exp()
-    likelihood = 0.5 * (error / variance + prediction.log_variance)
+    error = ((prediction.setting - targets.setting.nan_to_num()) / scale).square()
+    log_variance = prediction.log_variance - 2 * scale.log()
+    variance = log_variance.exp()
+    likelihood = 0.5 * (error / variance + log_variance)
     weighted = likelihood * variance.detach() ** VARIANCE_POWER
     return loss + SETTING_WEIGHT * weighted[known].mean()
 

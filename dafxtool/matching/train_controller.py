@@ -97,7 +97,7 @@ class ControllerTrainer:
         )
         torch.manual_seed(options.seed)
         self.controller = new_controller(self.train.features.shape[1], self.effects)
-        self.controller.fit_scale(self.train.features)
+        self.controller.fit_scale(self.train.features, self.train.targets.setting)
         self.controller.to(run.device)
         groups: list[dict[str, Any]] = [{"params": list(self.controller.parameters())}]
         if options.fine_tune:
@@ -139,7 +139,7 @@ class ControllerTrainer:
         noise = FEATURE_NOISE * torch.randn_like(features)
         prediction = self.controller(features, noise)
         if options.loss == "labels":
-            loss = shown = label_loss(prediction, targets)
+            loss = shown = label_loss(prediction, targets, self.controller.setting_scale)
         else:
             loss, shown = self._audio_loss(prediction, targets, positions, pool, rng)
         self.optimizer.zero_grad(set_to_none=False)
@@ -226,7 +226,8 @@ class ControllerTrainer:
         prediction = self.predict(self.validation)
         scores = scores_of(prediction, self.validation.targets, self.effects)
         if self.options.loss == "labels":
-            scores["loss"] = float(label_loss(prediction, self.validation.targets))
+            scale = self.controller.setting_scale.cpu()
+            scores["loss"] = float(label_loss(prediction, self.validation.targets, scale))
         else:
             few = storage.some_positions(len(self.validation.rows), MOST_SOUNDS // 2)
             ratios = self.sound(prediction, self.validation, few, pool)

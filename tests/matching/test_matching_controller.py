@@ -137,9 +137,29 @@ def test_the_uncertainty_is_learnt_where_labels_are_noisy():
     )
     noise = torch.randn(64, 2) * torch.tensor([1.5, 0.2])
     wide = Prediction(prediction.logits, prediction.setting, prediction.log_variance.expand(64, 2))
-    loss = label_loss(wide, Targets(torch.zeros(64, dtype=torch.long), noise))
+    loss = label_loss(wide, Targets(torch.zeros(64, dtype=torch.long), noise), torch.ones(2))
     slope = torch.autograd.grad(loss, prediction.log_variance)[0][0]
     assert slope[0] < 0 < slope[1]  # more variance for the first, less for the second
+
+
+def test_settings_are_predicted_on_the_scale_of_the_training_split():
+    effects = [effect for effect, _ in chosen("low-pass", "high-pass")]
+    controller = new_controller(3, effects).eval()
+    setting = torch.tensor([[0.1, torch.nan], [0.3, torch.nan], [torch.nan, 0.5]])
+    controller.fit_scale(torch.randn(3, 3), setting)
+    torch.testing.assert_close(controller.setting_mean, torch.tensor([0.2, 0.5]))
+    torch.testing.assert_close(controller.setting_scale, torch.tensor([0.1, 0.05]))
+    for head in (controller.setting, controller.log_variance):
+        torch.nn.init.zeros_(head.weight)
+        torch.nn.init.zeros_(head.bias)
+    prediction = controller(torch.zeros(1, 3))
+    torch.testing.assert_close(prediction.setting[0], controller.setting_mean)
+    torch.testing.assert_close((0.5 * prediction.log_variance[0]).exp(), controller.setting_scale)
+    # The same error in standard deviations costs the same on any scale.
+    true = Targets(torch.tensor([0]), torch.tensor([[0.3, torch.nan]]))
+    other = Targets(torch.tensor([0]), torch.tensor([[torch.nan, 0.55]]))
+    losses = [label_loss(prediction, each, controller.setting_scale) for each in (true, other)]
+    torch.testing.assert_close(losses[0], losses[1])
 
 
 def test_scores_of_a_perfect_and_a_constant_prediction():
