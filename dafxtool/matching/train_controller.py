@@ -1,7 +1,7 @@
 """Train a controller on the pairs of a file: labels or audio as supervision.
 
 By default the encoder of the run is frozen: features are computed once, and training takes seconds
-to minutes on a CPU. The controller of the best validation loss is kept.
+to minutes on a CPU. The controller with the smallest validation error is kept.
 """
 
 from __future__ import annotations
@@ -106,7 +106,7 @@ class ControllerTrainer:
         self.optimizer = torch.optim.AdamW(groups, lr=LEARNING_RATE, weight_decay=WEIGHT_DECAY)
         self.step_number, self.seconds = 0, 0.0
         self.rate_scale = 1.0
-        self.best_loss, self.best_state = np.inf, self.weights()
+        self.best_error, self.best_state = np.inf, self.weights()
 
     @property
     def sample_rate(self) -> int:
@@ -222,21 +222,28 @@ class ControllerTrainer:
         return Prediction(result.logits.cpu(), result.setting.cpu(), result.log_variance.cpu())
 
     def validate(self, pool: Any) -> dict[str, float]:
-        """Score the validation split, and keep the controller if it is the best one."""
+        """Score the validation split, and keep the controller if it has the smallest error.
+
+        The error is the share of wrong effects plus the error of the settings, in the supervision
+        of the loss. The cross entropy would choose an early controller: it rises with the
+        confidence of the few wrong predictions, while more effects and better settings are found.
+        """
         prediction = self.predict(self.validation)
-        scores = scores_of(prediction, self.validation.targets, self.effects)
+        targets = self.validation.targets
+        scores = scores_of(prediction, targets, self.effects)
         if self.options.loss == "labels":
             scale = self.controller.setting_scale.cpu()
-            scores["loss"] = float(label_loss(prediction, self.validation.targets, scale))
+            scores["loss"] = float(label_loss(prediction, targets, scale))
+            wrong = scores["settings_error"]
         else:
             few = storage.some_positions(len(self.validation.rows), MOST_SOUNDS // 2)
-            ratios = self.sound(prediction, self.validation, few, pool)
-            cross_entropy = functional.cross_entropy(
-                prediction.logits, self.validation.targets.effect
+            wrong = float(np.mean(self.sound(prediction, self.validation, few, pool)))
+            scores["loss"] = (
+                float(functional.cross_entropy(prediction.logits, targets.effect)) + wrong
             )
-            scores["loss"] = float(cross_entropy) + float(np.mean(ratios))
-        if scores["loss"] < self.best_loss:
-            self.best_loss, self.best_state = scores["loss"], self.weights()
+        error = 1 - scores["right"] + float(np.nan_to_num(wrong))
+        if error < self.best_error:
+            self.best_error, self.best_state = error, self.weights()
         return scores
 
     def sound(
@@ -271,7 +278,7 @@ class ControllerTrainer:
         self.optimizer.load_state_dict(state["optimizer"])
         self.step_number, self.seconds = int(state["step"]), float(state["seconds"])
         self.best_state = _weights_of(matcher)
-        self.best_loss = float(state["best_loss"])
+        self.best_error = float(state["best_error"])
         self.rate_scale = float(state.get("rate_scale", 1.0))
 
     def start_from(self, matcher: Matcher, path: Path) -> None:
@@ -304,7 +311,7 @@ class ControllerTrainer:
         about = {
             "step": self.step_number,
             "seconds": self.seconds,
-            "best_loss": float(self.best_loss),
+            "best_error": float(self.best_error),
             "rate_scale": self.rate_scale,
             "scores": scores,
             "run": str(self.run.path),
@@ -394,7 +401,7 @@ def train_controller(
         except KeyboardInterrupt:
             ended = "interrupted"
         progress.finish()
-        if not np.isfinite(trainer.best_loss):
+        if not np.isfinite(trainer.best_error):
             trainer.validate(pool)
         scores = _test(trainer, pool)
         trainer.save(output, scores)
