@@ -354,19 +354,20 @@ def step_audio(
 ) -> Inversion:
     """Invert one channel of a step (0 dry, 1 wet) to audio.
 
-    The inversion starts from the phase of the dry recordings, cross-faded at t.
+    The inversion starts from the phase of the ends' own channel, cross-faded at t: the ends are
+    exact.
     """
     t = interpolation.positions[index]
-    a, b = interpolation.a.audio[0], interpolation.b.audio[0]
-    # The phase of a cross-fade is less exact than that of one recording.
-    iterations = None if np.array_equal(a, b) else find_method(method).known_iterations
+    a, b = interpolation.a.audio, interpolation.b.audio
+    # The phase of a cross-fade of two recordings is less exact than that of one.
+    iterations = None if np.array_equal(a[0], b[0]) else find_method(method).known_iterations
     return invert(
         interpolation.magnitudes[index, channel],
         run.spectrogram_config,
-        len(a),
+        a.shape[1],
         method,
         iterations,
-        phase_from=((1 - t) * a + t * b).astype(np.float32),
+        phase_from=((1 - t) * a[channel] + t * b[channel]).astype(np.float32),
         consistent=index in (0, len(interpolation.positions) - 1),  # the ends are exact
     )
 
