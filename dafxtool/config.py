@@ -214,6 +214,7 @@ class TrainingConfig:
     label_weight: float = 0.1  # of effect and setting in the loss; 0: labels are not used
     label_steps: int = 1500  # that fit the style to them before training, in place of that
     setting_weight: float = 1.0  # of the error of settings, relative to that of effects
+    style_learns: bool = False  # after that fit, with the rest and with labels in the loss
     gradient_clip: float = 1.0  # largest norm of the gradient; 0 for none
     log_every: int = 50  # steps
     validate_every: int = 500  # steps

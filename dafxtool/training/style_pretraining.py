@@ -34,7 +34,7 @@ def fit_style(
     config: TrainingConfig,
     is_over: Callable[[], bool],
 ) -> None:
-    """Fit the style encoder and the label head to effects and settings. Freeze the encoder.
+    """Fit the style encoder and the label head to effects and settings.
 
     label_head  linear layer from the style to effects and settings
     described   descriptors (n, n_descriptors), not standardised
@@ -53,15 +53,32 @@ def fit_style(
         if step % STEPS_BETWEEN_CHECKS == 0 and is_over():
             break
         rows = torch.from_numpy(rng.integers(0, len(inputs), BATCH_SIZE)).to(inputs.device)
-        style = encoder(inputs[rows] + NOISE * torch.randn_like(inputs[rows]))
-        loss = label_loss(label_head(style), targets[rows], n_effects, config.setting_weight)
-        loss = loss + PRIOR_WEIGHT * style.square().mean()
+        loss = style_loss(
+            encoder, label_head, inputs[rows], targets[rows], n_effects, config.setting_weight
+        )
         optimizer.zero_grad(set_to_none=True)
         loss.backward()
         optimizer.step()
         schedule.step()
-    encoder.requires_grad_(False)
     torch.set_num_threads(n_threads)
+
+
+def style_loss(
+    encoder: nn.Module,
+    label_head: nn.Module,
+    inputs: Tensor,
+    targets: Targets,
+    n_effects: int,
+    setting_weight: float,
+) -> Tensor:
+    """Return the loss of the labels and of the prior, with noise on the descriptors.
+
+    inputs          standardised descriptors (n, n_descriptors)
+    setting_weight  as of `label_loss`
+    """
+    style = encoder(inputs + NOISE * torch.randn_like(inputs))
+    loss = label_loss(label_head(style), targets, n_effects, setting_weight)
+    return loss + PRIOR_WEIGHT * style.square().mean()
 
 
 def label_loss(

@@ -26,7 +26,8 @@ from dafxtool.training.distributed import (
 )
 from dafxtool.training.loader import SplitLoader, Targets
 from dafxtool.training.schedules import beta_at, learning_rate_at
-from dafxtool.training.style_pretraining import fit_style, label_loss
+from dafxtool.training.style_pretraining import BATCH_SIZE as LABEL_ROWS
+from dafxtool.training.style_pretraining import fit_style, label_loss, style_loss
 from dafxtool.utils.progress import SILENT, Progress
 
 VALIDATION_ROWS = 512
@@ -67,14 +68,18 @@ class Trainer:
         n_style = self.model.n_style or configuration.model.n_latent - self.model.n_content
         self._n_effects = n_effects if self.config.label_weight > 0 else 0
         self.label_head = nn.Linear(n_style, max(1, n_effects + n_parameters)).to(device)
-        # A style that was fitted to the labels is frozen: trained further, it recognised effects of
-        # unseen recordings slightly less well (docs/model.md). Otherwise labels are in the loss.
-        is_fitted = self._n_effects > 0 and self.model.n_style > 0 and self.config.label_steps > 0
-        self._trains_with_labels = self._n_effects > 0 and not is_fitted
-        if is_fitted:
+        # A style that was fitted to the labels is frozen unless `style_learns`: trained further, it
+        # recognised effects of unseen recordings slightly less well (docs/model.md). A style that
+        # was not fitted has the labels in the loss.
+        self._is_fitted = (
+            self._n_effects > 0 and self.model.n_style > 0 and self.config.label_steps > 0
+        )
+        self._trains_with_labels = self._n_effects > 0 and not self._is_fitted
+        self._style_learns = self._is_fitted and self.config.style_learns
+        if self._is_fitted and not self._style_learns:
             self._style_encoder.requires_grad_(False)
         trained = [each for each in self.model.parameters() if each.requires_grad]
-        with_labels = self._trains_with_labels or not trained
+        with_labels = self._trains_with_labels or self._style_learns or not trained
         self.optimizer = torch.optim.Adam(
             [*trained, *self.label_head.parameters()] if with_labels else trained,
             lr=self.config.learning_rate,
@@ -91,7 +96,9 @@ class Trainer:
         self._compiled = False
         # The same modules, or wrappers that average their gradients over all processes.
         self._forward: nn.Module = self.model
-        self._described: Tensor | None = None  # standardised descriptors of the training split
+        # Standardised descriptors and labels of the training split.
+        self._described: Tensor | None = None
+        self._targets: Targets | None = None
         self._forward_labels: nn.Module = self.label_head
 
     @property
@@ -145,15 +152,17 @@ class Trainer:
             return
         described = self._describe_rows(training, is_over)
         model.prepare_style(described)
-        if self._n_effects and not self._trains_with_labels:
+        if self._is_fitted:
             progress.message("fitting the style to effects and settings")
             targets = training.targets(np.arange(len(described)))
             fit_style(
                 model, self.label_head, described, targets, self._n_effects, self.config, is_over
             )
+            model.style_encoder.requires_grad_(self._style_learns)
         self.prepared = not is_over()
         if len(described) == len(training):
             self._described = model.standardised_descriptors(described)
+            self._targets = training.targets(np.arange(len(training)))
 
     def fit_change(self, training: SplitLoader) -> None:
         """Choose the coefficients of the change for the present predictor."""
@@ -183,6 +192,7 @@ class Trainer:
         described = self._describe_rows(training, is_over)
         if len(described) == len(training):
             self._described = model.standardised_descriptors(described)
+            self._targets = training.targets(np.arange(len(training)))
 
     def _describe_rows(self, training: SplitLoader, is_over: Callable[[], bool]) -> Tensor:
         """Describe the first n rows (n, n_descriptors): all, or as many as time allows."""
@@ -286,10 +296,8 @@ class Trainer:
         The noise of the posterior depends on (seed, step) and on the index of the row in the batch.
         """
         self.model.train()
-        if self.model.n_style and not any(
-            each.requires_grad for each in self._style_encoder.parameters()
-        ):
-            self._style_encoder.eval()  # frozen: no dropout
+        if self._is_fitted:
+            self._style_encoder.eval()  # no dropout
         described = None
         if self._described is not None and positions is not None:
             own = torch.from_numpy(self.group.shard.of(positions))
@@ -306,6 +314,8 @@ class Trainer:
         )
         beta = beta_at(self.step_number, self.config)
         loss, parts = self._loss(batch, self.group.shard.of(noise), beta, targets, described)
+        if self._style_learns:
+            loss = loss + self._label_weight(batch) * self._style_loss()
         self.optimizer.zero_grad(set_to_none=True)
         if loss.requires_grad:  # false without a predictor: the model is closed-form only
             loss.backward()
@@ -340,10 +350,27 @@ class Trainer:
         per_value = error.detach() / (batch.shape[-1] * batch.shape[-2])
         parts = torch.stack([loss.detach(), per_value[0], per_value[1], kl.detach()])
         if targets is not None and self._trains_with_labels:
-            # The weight is relative to the squared error of one channel of any size.
-            weight = self.config.label_weight * batch.shape[-1] * batch.shape[-2]
-            loss = loss + weight * self._label_loss(self.model.style_of(mean), targets)
+            labels = self._label_loss(self.model.style_of(mean), targets)
+            loss = loss + self._label_weight(batch) * labels
         return loss, parts
+
+    def _label_weight(self, batch: Tensor) -> float:
+        """Return the weight of labels, relative to the squared error of a channel of any size."""
+        return float(self.config.label_weight * batch.shape[-1] * batch.shape[-2])
+
+    def _style_loss(self) -> Tensor:
+        """Continue the fit of the style to the labels, on rows that depend on (seed, step)."""
+        assert self._described is not None and self._targets is not None
+        drawn = torch.randint(len(self._described), (LABEL_ROWS,))
+        rows = drawn.to(self._described.device)
+        return style_loss(
+            self._style_encoder.train(),
+            self.label_head,
+            self._described[rows],
+            self._targets[rows],
+            self._n_effects,
+            self.config.setting_weight,
+        )
 
     def _label_loss(self, style: Tensor, targets: Targets) -> Tensor:
         """Loss of the labels for the styles of this process's rows; targets of all rows."""

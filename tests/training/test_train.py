@@ -96,6 +96,26 @@ def test_a_resumed_run_has_the_same_curve_as_an_uninterrupted_one(
             assert torch.equal(weights(run, name)[key], value), key
 
 
+def test_a_style_that_learns_changes_and_is_resumed_exactly(spectrograms_file, tmp_path):
+    configuration = with_training(style_learns=True, label_steps=20, max_steps=6)
+    start = {}
+
+    def remember(trainer, folder, validation):
+        start.update({k: v.clone() for k, v in trainer.model.state_dict().items()})
+        raise KeyboardInterrupt
+
+    whole, parts = tmp_path / "whole", tmp_path / "parts"
+    train(spectrograms_file, whole, configuration, "cpu")
+    train(spectrograms_file, parts, configuration, "cpu", callbacks=(remember,))
+    train(spectrograms_file, parts, configuration, "cpu", resume=True)
+    assert curve(parts) == curve(whole)
+    end = weights(whole, "last")
+    for key, value in weights(parts, "last").items():
+        assert torch.equal(end[key], value), key
+    style = [key for key in end if key.startswith("style_encoder.")]
+    assert style and not any(torch.equal(start[key], end[key]) for key in style)
+
+
 COMMAND = """
 import sys
 sys.path[:0] = {tests!r}
