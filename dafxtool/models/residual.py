@@ -31,7 +31,7 @@ from dafxtool.models.linear_basis import (
 
 STYLE_WIDTH = 512  # of the hidden layer from descriptors to style
 DROPPED_SHARE = 0.4  # of the rows of a batch: decoded without their change
-FIRST_STYLE_LOG_VARIANCE = -4.6  # standard deviation 0.1
+FIRST_STYLE_LOG_VARIANCE = -6.0  # standard deviation 0.05
 SMALLEST_DESCRIPTOR_DEVIATION = 1e-3
 MOST_DEVIATIONS = 6.0  # descriptors are clipped there: outliers carry no information
 CHANGE_BUFFERS = ("change_mean", "change_index", "change_deviation", "log_variance")
