@@ -53,11 +53,13 @@ def statistics_of(audio: Array) -> Groups:
     frame_level = 10 * np.log10(power.mean(axis=1) + 1e-9)
     active = frame_level > frame_level.max() - ACTIVE_DB
     active_bands = bands[active]
+    mean = active_bands.mean(axis=0)
+    low, high = np.percentile(active_bands, (10, 90), axis=0)
     return {
-        "mean": active_bands.mean(axis=0),
+        "mean": mean,
         "std": active_bands.std(axis=0),
-        "low": np.percentile(active_bands, 10, axis=0) - active_bands.mean(axis=0),
-        "high": np.percentile(active_bands, 90, axis=0) - active_bands.mean(axis=0),
+        "low": low - mean,
+        "high": high - mean,
         "movement": np.abs(np.diff(bands, axis=0))[active[:-1] | active[1:]].mean(axis=0),
         "roughness": _roughness(magnitude[active]),
         "cepstrum": _cepstrum(audio),
@@ -87,32 +89,13 @@ def _cepstrum(audio: Array) -> NDArray[np.float64]:
     return np.log(np.array(tops) + 1e-3)
 
 
-def echo_times_ms(audios: Sequence[Array], n: int) -> list[float]:
-    """Return the n most likely echo times: peaks of the mean cepstrum from 20 ms to 1 s."""
-    total = np.zeros(SAMPLE_RATE + 1)
-    for audio in audios:
-        n_fft = scipy.fft.next_fast_len(max(2 * audio.size, 2 * SAMPLE_RATE + 2), real=True)
-        size = np.abs(scipy.fft.rfft(audio, n_fft))
-        log = np.log(size + 1e-2 * size.mean() + 1e-9)
-        total += scipy.fft.irfft(log - log.mean(), n_fft)[: SAMPLE_RATE + 1]
-    first = SAMPLE_RATE // 50
-    size = np.abs(total)
-    size[:first] = 0.0
-    times = []
-    for _ in range(n):
-        peak = int(np.argmax(size))
-        times.append(1000 * peak / SAMPLE_RATE)
-        size[max(0, peak - 12) : peak + 13] = 0.0
-    return times
-
-
 def _modulation(bands: NDArray[np.float64]) -> NDArray[np.float64]:
     """Compute the modulation spectrum in 4 regions of frequency: tremolo, phaser, chorus."""
     rate = SAMPLE_RATE / HOP
     spectra = []
     for region in np.array_split(np.maximum(bands, bands.max() - 60), 4, axis=1):
         envelope = region - region.mean(axis=0)
-        window = np.hanning(len(envelope))[:, None]
+        window = np.hanning(len(envelope)).astype(np.float32)[:, None]
         power = np.square(np.abs(scipy.fft.rfft(envelope * window, 1024, axis=0))).mean(axis=1)
         frequencies = np.arange(len(power)) * rate / 1024
         edges = np.geomspace(*MODULATION_HZ, N_MODULATIONS + 1)
@@ -137,12 +120,20 @@ def _waveform(audio: Array) -> NDArray[np.float64]:
     """Compute log histograms of samples relative to the peak and to the RMS, and kurtosis."""
     size = np.abs(audio)
     peak = float(size.max()) + 1e-9
-    over_peak = np.histogram(size / peak, bins=16, range=(0, 1))[0]
-    over_rms = np.histogram(size, bins=16, range=(0, 5))[0]
+    over_peak, over_rms = (_counts(size, highest) for highest in (peak, 5.0))
     shares = np.log(np.concatenate([over_peak, over_rms]) / size.size + 1e-3)
     crest = 20 * np.log10(peak)
-    kurtosis = np.log(float(np.mean(np.square(np.square(audio.astype(np.float64))))) + 1e-9)
+    square = np.square(audio)
+    kurtosis = np.log(float(square @ square) / audio.size + 1e-9)
     return np.concatenate([shares, [crest / 3, kurtosis]])
+
+
+def _counts(sizes: Array, highest: float) -> NDArray[np.int64]:
+    """Count the sizes in 16 equal spans from 0 to the highest; larger ones are left out."""
+    index = (sizes * np.float32(16 / highest)).astype(np.int32)
+    counts = np.bincount(index, minlength=17)
+    counts[15] += counts[16] if highest >= sizes.max(initial=0.0) else 0
+    return counts[:16]
 
 
 def mean_of(groups: Sequence[Groups]) -> Groups:
@@ -163,20 +154,8 @@ def scales_of(groups: Sequence[Groups]) -> Groups:
     return scales
 
 
-def scaled(groups: Groups, scales: Groups) -> NDArray[np.float64]:
-    """Put all statistics over their scales in one vector (n_statistics,).
-
-    Each group has the same share of a distance, however many values it has.
-    """
-    n = len(groups)
-    return np.concatenate([groups[name] / scales[name] / groups[name].size / n for name in groups])
-
-
-def scaled_distances(theirs: NDArray[np.float64], ours: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Distances (n,) of scaled statistics (n, n_statistics) to others (n_statistics,)."""
-    return np.abs(theirs - ours).sum(axis=1)
-
-
 def statistics_distance(ours: Groups, theirs: Groups, scales: Groups) -> float:
     """Compute the mean absolute difference in units of scales, averaged over the groups."""
-    return float(np.abs(scaled(ours, scales) - scaled(theirs, scales)).sum())
+    return float(
+        np.mean([np.abs((ours[name] - theirs[name]) / scales[name]).mean() for name in scales])
+    )

@@ -1,11 +1,12 @@
 """Match references with other content by the statistics of their spectra.
 
-Settings over the range of each effect are tried on a few segments of the recording. The difference
-between the statistics of these segments and of the complete dry recording is added (a control
-variate). A finer search would fit the content, not the effect. So the answer of an effect is the
-mean of the tried settings, weighted by exp(-(distance - smallest) / TEMPERATURE). No effect is the
-answer unless the distance falls by a tenth, and the answer is likely to be nearer to the truth than
-the unprocessed recording.
+Times, rates and frequencies that a reference shows by itself are held. The other settings over the
+range of each effect are tried on a few segments of the recording. The difference between the
+statistics of these segments and of the complete dry recording is added (a control variate). A finer
+search would fit the content, not the effect. So tried settings are weighted by
+exp(-(distance - smallest) / TEMPERATURE), which is taken for their probability. The answer is the
+one with the smallest expected distance to the truth: the weighted mean, one of the likely settings,
+or no effect.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -28,20 +30,20 @@ from dafxtool.matching.answer import (
     complexity,
     verdict_of,
 )
+from dafxtool.matching.bayes_risk import EXCERPT_SAMPLES, Hypothesis, Risk, likeliest, risks_of
+from dafxtool.matching.blind.hints import blind_hint
 from dafxtool.matching.candidate import LEVEL_PARAMETER, Summary
 from dafxtool.matching.chain import Stage, render_stage
 from dafxtool.matching.level import match_level
 from dafxtool.matching.objective import Array, rms
 from dafxtool.matching.paired import N_CANDIDATES, Options, usable_effects
 from dafxtool.matching.pool import Pool, Request
+from dafxtool.matching.prepare import loudest_window
 from dafxtool.matching.statistics import (
     SAMPLE_RATE,
     SEGMENT_SAMPLES,
     Groups,
-    echo_times_ms,
     mean_of,
-    scaled,
-    scaled_distances,
     scales_of,
     statistics_distance,
     statistics_of,
@@ -51,11 +53,12 @@ from dafxtool.utils.progress import SILENT, Progress
 WORTH_IT = 0.9  # of the unprocessed distance; an effect has to fall below it
 NEAR = 0.01  # of the unprocessed distance: a simpler effect this near to the best is chosen
 TEMPERATURE = 0.015  # of the weights, in distances
-LIKELY = 6.0  # temperatures above the smallest distance: settings beyond have no weight
-HIGHEST_RISK = 0.3  # probability that the answer is farther from the truth than no effect
+HIGHEST_HARM = 0.2  # probability that the answer is farther from the truth than no effect
+N_ANSWERS = 6  # likely settings of the best effect that may be the answer, beside its mean
+N_LIKELY = 12  # settings of each effect that may be the truth
 N_POINTS = {"fast": 16, "default": 32, "thorough": 64}  # powers of 2, for Sobol points
 N_REFINED = 5  # effects that are tried again near their better points
-N_ECHOES = 2
+N_ROUNDS_OF_FEW = 3  # near the better points, if at most N_REFINED effects are tried
 NARROW = frozenset({"time", "rate", "frequency", "delay", "centre", "semitones"})
 MIN_STD = 0.02  # of the range
 N_TRIED_SEGMENTS = {"fast": 2, "default": 4, "thorough": 8}
@@ -89,23 +92,18 @@ def segments_of(audio: Array, most: int) -> list[Array]:
 
 @dataclass(frozen=True)
 class Trials(Summary):
-    """Best setting of an effect, and all of its likely settings.
+    """Best setting of an effect, and its likely settings with their probabilities.
 
-    distances   (n,) of the likely settings to the references
-    statistics  (n, n_statistics) with these settings, as of `scaled`
-    answer      (n_statistics,) with the best setting
+    likely  probabilities are conditional on the effect
     """
 
-    distances: NDArray[np.float64] = field(default_factory=lambda: np.empty(0))
-    statistics: NDArray[np.float64] = field(default_factory=lambda: np.empty((0, 0)))
-    answer: NDArray[np.float64] = field(default_factory=lambda: np.empty(0))
+    likely: tuple[Hypothesis, ...] = ()
 
 
 class Tryer:
     """Search settings of effects on the segments of one recording.
 
-    offset         statistics of the complete recording minus those of the segments
-    echo_times_ms  most likely echo times of the references
+    offset  statistics of the complete recording minus those of the segments
     """
 
     def __init__(
@@ -115,11 +113,9 @@ class Tryer:
         scales: Groups,
         offset: Groups,
         n_points: int,
-        echo_times_ms: Sequence[float] = (),
     ) -> None:
         self._segments, self._target, self._scales = segments, target, scales
-        self._offset = offset
-        self._n_points, self._echo_times_ms = n_points, echo_times_ms
+        self._offset, self._n_points = offset, n_points
         self._tried: dict[int, _Tried] = {}
 
     def answer(self, request: Request) -> Summary:
@@ -128,7 +124,6 @@ class Tryer:
             assert isinstance(request.task, Trial)
             tried = self._tried[request.key] = _Tried(request.task)
             points = _points(len(tried.free), self._n_points)
-            points = np.vstack([points, *tried.with_echoes(points, self._echo_times_ms)])
         else:
             tried = self._tried[request.key]
             points = tried.nearby(request.evaluations)
@@ -143,16 +138,17 @@ class Tryer:
             at_mean = self._try(tried, tried.mean()[0])
             if at_mean <= tried.distances[chosen] + TEMPERATURE:
                 chosen = len(tried.distances) - 1
-        limit = tried.distances.min() + LIKELY * TEMPERATURE
-        likely = np.flatnonzero(tried.distances < limit)
+        weights = tried.weights()
+        likely = np.argsort(-weights, kind="stable")[:N_LIKELY]
         return Trials(
             (tried.stage_at(tried.points[chosen]),),
             float(tried.distances[chosen]),
             len(tried.distances),
             finished=True,
-            distances=tried.distances[likely],
-            statistics=np.array([tried.statistics[i] for i in likely.tolist()]),
-            answer=tried.statistics[chosen],
+            likely=tuple(
+                Hypothesis((tried.stage_at(tried.points[i]),), float(weights[i]))
+                for i in likely.tolist()
+            ),
         )
 
     def _try(self, tried: _Tried, point: NDArray[np.float64]) -> float:
@@ -163,11 +159,11 @@ class Tryer:
                 [statistics_of(render_stage(stage, each, SAMPLE_RATE)) for each in self._segments]
             )
         except EffectError:
-            tried.add(point, float("inf"), np.empty(0))
+            tried.add(point, float("inf"))
             return float("inf")
         statistics = {name: values + self._offset[name] for name, values in statistics.items()}
         distance = statistics_distance(statistics, self._target, self._scales)
-        tried.add(point, distance, scaled(statistics, self._scales))
+        tried.add(point, distance)
         return distance
 
 
@@ -182,7 +178,6 @@ class _Tried:
         self._base = effect.default_setting() | dict(trial.held)
         self.points: NDArray[np.float64] = np.empty((0, len(self.free)))
         self.distances: NDArray[np.float64] = np.empty(0)
-        self.statistics: list[NDArray[np.float64]] = []
 
     def stage_at(self, point: NDArray[np.float64]) -> Stage:
         """Return the stage at shares (0 to 1) of the usual ranges."""
@@ -192,23 +187,27 @@ class _Tried:
             values[p.name] = p.from_normalised(low + (high - low) * float(share))
         return Stage(self.effect, self._base | values)
 
-    def add(
-        self, point: NDArray[np.float64], distance: float, statistics: NDArray[np.float64]
-    ) -> None:
-        """Add a point with its distance and its scaled statistics."""
+    def add(self, point: NDArray[np.float64], distance: float) -> None:
+        """Add a point with its distance."""
         self.points = np.vstack([self.points, point])
         self.distances = np.append(self.distances, distance)
-        self.statistics.append(statistics)
 
     def best(self) -> tuple[NDArray[np.float64], float]:
         """Return the point with the smallest distance, and that distance."""
         index = int(np.argmin(self.distances))
         return self.points[index], float(self.distances[index])
 
+    def weights(self) -> NDArray[np.float64]:
+        """Return the weights of the points, which add up to 1."""
+        lowest = self.distances.min()
+        if not np.isfinite(lowest):
+            return np.full(len(self.distances), 1 / len(self.distances))
+        weights = np.exp(-(self.distances - lowest) / TEMPERATURE)
+        return np.asarray(weights / weights.sum())
+
     def mean(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """Return the weighted mean and standard deviation of the points."""
-        weights = np.exp(-(self.distances - self.distances.min()) / TEMPERATURE)
-        weights /= weights.sum()
+        weights = self.weights()
         mean = weights @ self.points
         std = np.sqrt(weights @ np.square(self.points - mean))
         # The mean of two echo times that fit does not fit.
@@ -222,23 +221,6 @@ class _Tried:
         mean, std = self.mean()
         normal = norm.ppf(_points(len(self.free), n))
         return np.clip(mean + np.maximum(std, MIN_STD) * normal, 0.0, 1.0)
-
-    def with_echoes(
-        self, points: NDArray[np.float64], times_ms: Sequence[float]
-    ) -> list[NDArray[np.float64]]:
-        """Return points of a delay whose time is an echo time of the references."""
-        names = [p.name for p in self.free]
-        if self.effect.name != "delay" or "time" not in names:
-            return []
-        column, parameter = names.index("time"), self.free[names.index("time")]
-        delays = []
-        for time_ms in times_ms:
-            few = points[:8].copy()
-            low, high = parameter.usual_ends()
-            value = min(max(time_ms, parameter.minimum), parameter.maximum)
-            few[:, column] = (parameter.to_normalised(value) - low) / (high - low)
-            delays.append(few)
-        return delays
 
 
 def _points(n_parameters: int, n_points: int) -> NDArray[np.float64]:
@@ -257,35 +239,20 @@ def match_like(
     """
     started = time.monotonic()
     with threadpool_limits(1):
-        n_segments = N_TRIED_SEGMENTS[options.budget]
         ours = [statistics_of(each) for each in segments_of(dry, MOST_REFERENCE_SEGMENTS)]
         most = max(1, MOST_REFERENCE_SEGMENTS // len(references))
         theirs_cut = [s for each in references for s in segments_of(each, most)]
         theirs = [statistics_of(each) for each in theirs_cut]
         scales = scales_of(ours if len(ours) > 1 else [*ours, *theirs])
-        target = mean_of(theirs)
-        segments = segments_of(dry, n_segments)
-        complete, part = mean_of(ours), mean_of([statistics_of(each) for each in segments])
+        target, complete = mean_of(theirs), mean_of(ours)
+        segments = segments_of(dry, N_TRIED_SEGMENTS[options.budget])
+        part = mean_of([statistics_of(each) for each in segments])
         offset = {name: complete[name] - part[name] for name in complete}
+        arguments = (segments, target, scales, offset, N_POINTS[options.budget])
+        trials = _trials(dry, references, options)
+        reached = _search(trials, arguments, options, progress)
         unprocessed = statistics_distance(complete, target, scales)
-        effects = usable_effects(options.effects, SAMPLE_RATE)
-        trials = [
-            Trial(effect, held)
-            for effect, held in effects
-            if effect.parameters and effect.name != "gain"
-        ]
-        progress.start("matching", len(trials), "effect")
-        echoes = echo_times_ms(theirs_cut, N_ECHOES)
-        arguments = (segments, target, scales, offset, N_POINTS[options.budget], echoes)
-        with Pool(Tryer, arguments, options.workers) as pool:
-            requests = [Request(key, trial) for key, trial in enumerate(trials)]
-            results = pool.run(requests, lambda summary: _report(summary, progress))
-            ranked = sorted(results, key=lambda key: (results[key].distance, key))[:N_REFINED]
-            n_more = N_POINTS[options.budget] // 2
-            results |= pool.run([Request(key, None, n_more) for key in ranked])
-        progress.finish()
-    reached = [each for _, each in sorted(results.items()) if isinstance(each, Trials)]
-    answer = _decide(reached, scaled(complete, scales), unprocessed, started)
+        answer = _decide(reached, _excerpt(dry), unprocessed, started)
     seconds = sum(each.size for each in references) / SAMPLE_RATE
     if seconds < LITTLE_REFERENCE_SECONDS:
         remark = (
@@ -298,9 +265,40 @@ def match_like(
     return replace(answer, best=_at_level(answer.best, segments, theirs_cut))
 
 
+def _trials(dry: Array, references: Sequence[Array], options: Options) -> list[Trial]:
+    """Return the effects to try; what the longest reference shows by itself is held."""
+    longest = max(references, key=lambda each: each.size)
+    return [
+        Trial(effect, {**blind_hint(longest, SAMPLE_RATE, effect, dry), **held})
+        for effect, held in usable_effects(options.effects, SAMPLE_RATE)
+        if effect.parameters and effect.name != "gain"
+    ]
+
+
+def _search(
+    trials: Sequence[Trial], arguments: tuple[Any, ...], options: Options, progress: Progress
+) -> list[Trials]:
+    """Try each effect over its range, and the better ones again near their better points."""
+    progress.start("matching", len(trials), "effect")
+    with Pool(Tryer, arguments, options.workers) as pool:
+        requests = [Request(key, trial) for key, trial in enumerate(trials)]
+        results = pool.run(requests, lambda summary: _report(summary, progress))
+        n_more = N_POINTS[options.budget] // 2
+        for _ in range(N_ROUNDS_OF_FEW if len(trials) <= N_REFINED else 1):
+            ranked = sorted(results, key=lambda key: (results[key].distance, key))[:N_REFINED]
+            results |= pool.run([Request(key, None, n_more) for key in ranked])
+    progress.finish()
+    return [each for _, each in sorted(results.items()) if isinstance(each, Trials)]
+
+
 def _report(summary: Summary, progress: Progress) -> None:
     progress.found(summary)
     progress.advance(1)
+
+
+def _excerpt(dry: Array) -> Array:
+    start, end = loudest_window(dry, 0, dry.size, EXCERPT_SAMPLES, SAMPLE_RATE)
+    return dry[start:end]
 
 
 def _at_level(
@@ -312,31 +310,10 @@ def _at_level(
     return replace(explanation, stages=stages)
 
 
-def risk_of(
-    answer: NDArray[np.float64], unprocessed: NDArray[np.float64], trials: Sequence[Trials]
-) -> float:
-    """Return the probability that an answer is farther from the truth than the recording as it is.
-
-    answer, unprocessed  (n_statistics,) in units of their scale
-    trials               of all effects; the truth is one of them, with a probability proportional
-                         to exp(-distance / TEMPERATURE)
-    """
-    distances = np.concatenate([each.distances for each in trials])
-    truths = np.concatenate([each.statistics for each in trials if len(each.distances)])
-    weights = np.exp(-(distances - distances.min()) / TEMPERATURE)
-    ours, nothing = (scaled_distances(truths, each) for each in (answer, unprocessed))
-    return float(weights @ (ours > nothing) / weights.sum())
-
-
-def _decide(
-    trials: Sequence[Trials],
-    statistics: NDArray[np.float64],
-    unprocessed: float,
-    started: float,
-) -> Answer:
+def _decide(trials: Sequence[Trials], excerpt: Array, unprocessed: float, started: float) -> Answer:
     """Choose among the effects' answers and "leave it".
 
-    statistics  (n_statistics,) of the recording as it is, in units of their scale
+    excerpt  (n_samples,) of the recording as it is
     """
     usable = sorted((t for t in trials if np.isfinite(t.distance)), key=lambda t: t.distance)
     explanations = [
@@ -344,18 +321,22 @@ def _decide(
     ]
     bypass = Explanation((), unprocessed, 1.0)
     best = bypass
+    others = [*explanations, bypass]
     if explanations and explanations[0].distance < WORTH_IT * unprocessed:
         limit = explanations[0].distance + NEAR * unprocessed
         near = [i for i, e in enumerate(explanations) if e.distance <= limit]
         first = min(near, key=lambda i: (complexity(explanations[i].stages), i))
-        if risk_of(usable[first].answer, statistics, usable) <= HIGHEST_RISK:
-            best = explanations[first]
-    others = [e for e in (*explanations, bypass) if e is not best][:N_CANDIDATES]
+        stages = _least_risk(usable[first], usable, excerpt, unprocessed)
+        if stages:
+            best = replace(explanations[first], stages=stages)
+            others.remove(explanations[first])
+    if best is bypass:
+        others.remove(bypass)
     if unprocessed < ALIKE:  # distances relative to nothing say nothing
         others = []
     return Answer(
         best,
-        tuple(others),
+        tuple(others[:N_CANDIDATES]),
         best.distance,
         unprocessed,
         1 + sum(each.evaluations for each in trials),
@@ -366,3 +347,35 @@ def _decide(
             "recording.",
         ),
     )
+
+
+def _least_risk(
+    first: Trials, trials: Sequence[Trials], excerpt: Array, unprocessed: float
+) -> tuple[Stage, ...]:
+    """Return the setting of an effect with the least risk; no stage if no effect is better.
+
+    trials       of all effects, which may be the truth
+    unprocessed  distance of the recording as it is
+    """
+    answers = [first.stages, *(each.stages for each in first.likely[:N_ANSWERS])]
+    risks = risks_of(excerpt, SAMPLE_RATE, answers, likeliest(truths_of(trials, unprocessed)))
+    best = min(range(len(answers)), key=lambda i: (risks[i].distance, i))
+    return answers[best] if is_worth_it(risks[best]) else ()
+
+
+def is_worth_it(risk: Risk) -> bool:
+    """Return whether an answer is better than no effect, and is unlikely to be worse."""
+    return risk.distance < risk.unprocessed and risk.harm <= HIGHEST_HARM
+
+
+def truths_of(trials: Sequence[Trials], unprocessed: float) -> list[Hypothesis]:
+    """Return likely settings of all effects, and no effect, with their probabilities.
+
+    The probability of an effect is proportional to exp(-distance / TEMPERATURE).
+    """
+    lowest = min(unprocessed, *(each.distance for each in trials))
+    truths = [Hypothesis((), float(np.exp(-(unprocessed - lowest) / TEMPERATURE)))]
+    for each in trials:
+        weight = float(np.exp(-(each.distance - lowest) / TEMPERATURE))
+        truths += [replace(t, probability=t.probability * weight) for t in each.likely]
+    return truths

@@ -9,15 +9,12 @@ from dafxtool.matching.paired import Options
 from dafxtool.matching.statistics import (
     SAMPLE_RATE,
     SEGMENT_SAMPLES,
-    echo_times_ms,
     mean_of,
-    scaled,
-    scaled_distances,
     scales_of,
     statistics_distance,
     statistics_of,
 )
-from dafxtool.matching.unpaired import Trials, match_like, risk_of, segments_of
+from dafxtool.matching.unpaired import match_like, segments_of
 
 EFFECTS = builtin_effects()
 FEW = tuple((EFFECTS[name], {}) for name in ("low-pass", "high-pass", "distortion", "tremolo"))
@@ -52,37 +49,6 @@ def test_other_notes_are_nearer_than_the_effect():
     near = statistics_distance(clean, target, scales)
     assert near < 0.7 * statistics_distance(mean_of(wet), target, scales)
     assert statistics_distance(target, target, scales) == 0
-
-
-def test_scaled_statistics_have_the_same_distance_as_the_groups():
-    segments = [statistics_of(synthetic_notes(seed=seed)) for seed in range(4)]
-    scales = scales_of(segments)
-    by_group = [
-        np.abs((segments[0][name] - segments[1][name]) / scales[name]).mean() for name in scales
-    ]
-    ours, theirs = (scaled(each, scales) for each in segments[:2])
-    assert scaled_distances(ours[None], theirs)[0] == pytest.approx(np.mean(by_group))
-    distance = statistics_distance(segments[0], segments[1], scales)
-    assert distance == pytest.approx(np.mean(by_group))
-
-
-def trials(distances, statistics):
-    return Trials((), min(distances), 1, distances=np.array(distances), statistics=statistics)
-
-
-def test_the_risk_is_the_weight_of_effects_nearer_to_the_unprocessed_audio():
-    nothing, answer = np.zeros(1), np.array([10.0])
-    both = trials([0.5, 0.5], np.array([[9.0], [1.0]]))
-    assert risk_of(answer, nothing, [both]) == pytest.approx(0.5)
-    likelier = trials([0.5, 0.9], np.array([[9.0], [1.0]]))
-    assert risk_of(answer, nothing, [likelier]) < 1e-6
-    assert risk_of(answer, nothing, [likelier, trials([0.5], np.array([[1.0]]))]) > 0.4
-
-
-def test_the_cepstrum_gives_the_echo_time():
-    dry = synthetic_notes(6)
-    wet = apply_effect(EFFECTS["delay"], dry, SAMPLE_RATE, {"time": 333, "mix": 50})
-    assert echo_times_ms([wet], 1)[0] == pytest.approx(333, abs=0.5)
 
 
 def test_segments_are_not_silent():

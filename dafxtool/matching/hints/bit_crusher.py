@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from dafxtool.effects.builtin import apply_effect
 from dafxtool.effects.effect import Effect
 from dafxtool.matching.hints.start import Start, clipped, usual_range
-from dafxtool.matching.pair import Pair
+from dafxtool.matching.pair import Array, Pair
 
 N_STARTS = 2
 MOST_LEVELS = 200
@@ -27,10 +27,10 @@ FINE_GRID_COST = 0.3  # added to the score of a grid with a boundary at every sa
 def starts(pair: Pair, effect: Effect) -> list[Start]:
     """Propose rates that explain where the wet audio changes, with the bits of its levels."""
     most = effect.parameter("bits").maximum
-    inverse = _levels_per_unit(pair.wet.astype(np.float64), effect)
+    inverse = levels_per_unit(pair.wet.astype(np.float64), effect)
     deviations = {"bits": 0.01, "rate": 0.0}
     proposed = []
-    for rate, score in _rates(pair, effect):
+    for rate, score in rates_of(pair.wet, pair.sample_rate, effect):
         setting = clipped(effect, {"bits": most, "rate": rate})
         held = apply_effect(effect, pair.dry, pair.sample_rate, setting).astype(np.float64)
         gain = float(pair.wet @ held) / max(float(held @ held), 1e-30)
@@ -41,17 +41,21 @@ def starts(pair: Pair, effect: Effect) -> list[Start]:
     return proposed
 
 
-def _rates(pair: Pair, effect: Effect) -> list[tuple[float, float]]:
-    """Return rates and scores, best first, by how well they explain where samples change."""
+def rates_of(wet: Array, sample_rate: int, effect: Effect) -> list[tuple[float, float]]:
+    """Return rates and scores, best first, by how well they explain where samples change.
+
+    A score is the share of changes that are not explained, plus a cost of high rates; 1 if there
+    are too few changes.
+    """
     parameter = effect.parameter("rate")
-    changes = np.abs(np.diff(pair.wet.astype(np.float64), prepend=0.0))
+    changes = np.abs(np.diff(wet.astype(np.float64), prepend=0.0))
     changed = changes > 0.02 * float(changes.max(initial=0.0))
     changes_at = np.flatnonzero(changed)
     if len(changes_at) < 16:
         return [(parameter.default, 1.0)]
     n_fft = scipy.fft.next_fast_len(2 * changed.size, real=True)
     size = np.abs(scipy.fft.rfft(changed - changed.mean(), n_fft))
-    width = pair.sample_rate / n_fft
+    width = sample_rate / n_fft
     size[: int(parameter.minimum * 0.98 / width)] = 0.0
     rates: list[float] = []
     for _ in range(N_LINES):
@@ -59,7 +63,7 @@ def _rates(pair: Pair, effect: Effect) -> list[tuple[float, float]]:
         lines = [peak * width / n for n in range(1, N_HARMONICS + 1)]
         rates += [r for r in lines if parameter.minimum * 0.98 <= r <= parameter.maximum * 1.02]
         size[max(0, peak - 64) : peak + 65] = 0.0
-    scored = [_refine_rate(rate, width, changes_at, pair.sample_rate) for rate in rates]
+    scored = [_refine_rate(rate, width, changes_at, sample_rate) for rate in rates]
     scored.sort(key=lambda each: each[1])
     return scored[:N_STARTS]
 
@@ -83,7 +87,7 @@ def _refine_rate(
     return rate, score + FINE_GRID_COST * rate / sample_rate
 
 
-def _levels_per_unit(wet: NDArray[np.float64], effect: Effect) -> float:
+def levels_per_unit(wet: NDArray[np.float64], effect: Effect) -> float:
     """Return the number of steps per unit at which all values are whole numbers of steps."""
     values = np.unique(wet[np.abs(wet) > 0.05 * np.abs(wet).max(initial=0.0)])
     if len(values) < 4:

@@ -1,0 +1,1 @@
+"""Estimate settings from a processed recording alone."""

@@ -1,0 +1,57 @@
+"""Check the choice of the answer with the smallest expected distance to the truth."""
+
+import pytest
+from synthetic_notes import synthetic_notes
+
+from dafxtool.effects.builtin import builtin_effects
+from dafxtool.matching.bayes_risk import Hypothesis, Risk, likeliest, risks_of
+from dafxtool.matching.chain import Stage
+from dafxtool.matching.unpaired import Trials, is_worth_it, truths_of
+
+RATE = 24_000
+EFFECTS = {name: effect.at(RATE) for name, effect in builtin_effects().items()}
+
+
+def low_pass(cutoff):
+    return (Stage(EFFECTS["low-pass"], {"cutoff": cutoff}),)
+
+
+def risks(answers, truths):
+    return risks_of(synthetic_notes(2), RATE, answers, truths)
+
+
+def test_the_truth_has_no_risk():
+    truth = [Hypothesis(low_pass(400), 1.0)]
+    right, wrong = risks([low_pass(400), low_pass(2000)], truth)
+    assert right.distance == pytest.approx(0, abs=1e-6)
+    assert right.harm == 0
+    assert 0 < wrong.distance < wrong.unprocessed
+
+
+def test_the_harm_is_the_probability_of_truths_nearer_to_the_unprocessed_recording():
+    truths = [Hypothesis(low_pass(300), 0.7), Hypothesis(low_pass(12_000), 0.3)]
+    assert risks([low_pass(300)], truths)[0].harm == pytest.approx(0.3)
+    no_effect = [Hypothesis((), 0.4), Hypothesis(low_pass(300), 0.6)]
+    assert risks([low_pass(300)], no_effect)[0].harm == pytest.approx(0.4)
+
+
+def test_the_phase_of_an_oscillator_is_no_risk():
+    setting = {"rate": 4.0, "depth": 90.0}
+    truth = [Hypothesis((Stage(EFFECTS["tremolo"], setting, phase=0.5),), 1.0)]
+    risk = risks([(Stage(EFFECTS["tremolo"], setting),)], truth)[0]
+    assert risk.distance < 0.1 * risk.unprocessed
+
+
+def test_a_likely_harm_is_not_worth_it():
+    assert is_worth_it(Risk(0.5, 1.0, 0.0))
+    assert not is_worth_it(Risk(0.5, 1.0, 0.6))
+    assert not is_worth_it(Risk(1.1, 1.0, 0.0))
+
+
+def test_likely_truths_are_those_of_likely_effects():
+    near = Trials(low_pass(500), 0.5, 1, likely=(Hypothesis(low_pass(500), 1.0),))
+    far = Trials(low_pass(900), 0.9, 1, likely=(Hypothesis(low_pass(900), 1.0),))
+    first, *others = likeliest(truths_of([far, near], 1.0))
+    assert first.stages == low_pass(500)
+    assert first.probability > 0.99
+    assert sum(each.probability for each in (first, *others)) == pytest.approx(1)
