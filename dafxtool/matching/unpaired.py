@@ -31,7 +31,7 @@ from dafxtool.matching.answer import (
     verdict_of,
 )
 from dafxtool.matching.bayes_risk import EXCERPT_SAMPLES, Hypothesis, Risk, likeliest, risks_of
-from dafxtool.matching.blind.hints import blind_hint
+from dafxtool.matching.blind.hints import TRACED, blind_hint
 from dafxtool.matching.candidate import LEVEL_PARAMETER, Summary
 from dafxtool.matching.chain import Stage, render_stage
 from dafxtool.matching.level import match_level
@@ -53,6 +53,7 @@ from dafxtool.utils.progress import SILENT, Progress
 WORTH_IT = 0.9  # of the unprocessed distance; an effect has to fall below it
 NEAR = 0.01  # of the unprocessed distance: a simpler effect this near to the best is chosen
 TEMPERATURE = 0.015  # of the weights, in distances
+TRACE, NO_TRACE = 0.1, 0.05  # distances that a clear trace, and a missing one, are worth
 HIGHEST_HARM = 0.2  # probability that the answer is farther from the truth than no effect
 N_ANSWERS = 6  # likely settings of the best effect that may be the answer, beside its mean
 N_LIKELY = 12  # settings of each effect that may be the truth
@@ -69,10 +70,14 @@ SILENT_SHARE = 0.1  # of the RMS of the loudest segment; quieter ones are left o
 
 @dataclass(frozen=True)
 class Trial:
-    """An effect whose settings are tried, with fixed values."""
+    """An effect whose settings are tried, with fixed values.
+
+    has_trace  whether the references show some of the fixed values
+    """
 
     effect: Effect
     held: Mapping[str, float] = field(default_factory=dict)
+    has_trace: bool = False
     before: tuple[Stage, ...] = ()
     behind: tuple[Stage, ...] = ()
 
@@ -94,10 +99,19 @@ def segments_of(audio: Array, most: int) -> list[Array]:
 class Trials(Summary):
     """Best setting of an effect, and its likely settings with their probabilities.
 
-    likely  probabilities are conditional on the effect
+    likely     probabilities are conditional on the effect
+    has_trace  whether the references show some of its settings by themselves
     """
 
     likely: tuple[Hypothesis, ...] = ()
+    has_trace: bool = False
+
+    @property
+    def evidence(self) -> float:
+        """Return the distance with the evidence of a trace; the likeliest effect has the least."""
+        if self.stages[0].effect.name not in TRACED:
+            return self.distance
+        return self.distance + (-TRACE if self.has_trace else NO_TRACE)
 
 
 class Tryer:
@@ -145,6 +159,7 @@ class Tryer:
             float(tried.distances[chosen]),
             len(tried.distances),
             finished=True,
+            has_trace=tried.has_trace,
             likely=tuple(
                 Hypothesis((tried.stage_at(tried.points[i]),), float(weights[i]))
                 for i in likely.tolist()
@@ -173,7 +188,7 @@ class _Tried:
     def __init__(self, trial: Trial) -> None:
         effect = trial.effect
         level = LEVEL_PARAMETER.get(effect.name) if effect.plugin is None else None
-        self.effect = effect
+        self.effect, self.has_trace = effect, trial.has_trace
         self.free = [p for p in effect.parameters if p.name not in trial.held and p.name != level]
         self._base = effect.default_setting() | dict(trial.held)
         self.points: NDArray[np.float64] = np.empty((0, len(self.free)))
@@ -268,11 +283,12 @@ def match_like(
 def _trials(dry: Array, references: Sequence[Array], options: Options) -> list[Trial]:
     """Return the effects to try; what the longest reference shows by itself is held."""
     longest = max(references, key=lambda each: each.size)
-    return [
-        Trial(effect, {**blind_hint(longest, SAMPLE_RATE, effect, dry), **held})
-        for effect, held in usable_effects(options.effects, SAMPLE_RATE)
-        if effect.parameters and effect.name != "gain"
-    ]
+    trials = []
+    for effect, held in usable_effects(options.effects, SAMPLE_RATE):
+        if effect.parameters and effect.name != "gain":
+            hint = blind_hint(longest, SAMPLE_RATE, effect, dry)
+            trials.append(Trial(effect, {**hint, **held}, bool(hint)))
+    return trials
 
 
 def _search(
@@ -285,10 +301,14 @@ def _search(
         results = pool.run(requests, lambda summary: _report(summary, progress))
         n_more = N_POINTS[options.budget] // 2
         for _ in range(N_ROUNDS_OF_FEW if len(trials) <= N_REFINED else 1):
-            ranked = sorted(results, key=lambda key: (results[key].distance, key))[:N_REFINED]
+            ranked = sorted(results, key=lambda key: (_evidence(results[key]), key))[:N_REFINED]
             results |= pool.run([Request(key, None, n_more) for key in ranked])
     progress.finish()
     return [each for _, each in sorted(results.items()) if isinstance(each, Trials)]
+
+
+def _evidence(summary: Summary) -> float:
+    return summary.evidence if isinstance(summary, Trials) else summary.distance
 
 
 def _report(summary: Summary, progress: Progress) -> None:
@@ -315,17 +335,17 @@ def _decide(trials: Sequence[Trials], excerpt: Array, unprocessed: float, starte
 
     excerpt  (n_samples,) of the recording as it is
     """
-    usable = sorted((t for t in trials if np.isfinite(t.distance)), key=lambda t: t.distance)
+    usable = sorted((t for t in trials if np.isfinite(t.distance)), key=lambda t: t.evidence)
     explanations = [
         Explanation(t.stages, t.distance, t.distance / max(unprocessed, 1e-12)) for t in usable
     ]
     bypass = Explanation((), unprocessed, 1.0)
     best = bypass
     others = [*explanations, bypass]
-    if explanations and explanations[0].distance < WORTH_IT * unprocessed:
-        limit = explanations[0].distance + NEAR * unprocessed
-        near = [i for i, e in enumerate(explanations) if e.distance <= limit]
-        first = min(near, key=lambda i: (complexity(explanations[i].stages), i))
+    if usable and _is_nearer(usable[0], unprocessed):
+        limit = usable[0].evidence + NEAR * unprocessed
+        near = [i for i, t in enumerate(usable) if t.evidence <= limit]
+        first = min(near, key=lambda i: (complexity(usable[i].stages), i))
         stages = _least_risk(usable[first], usable, excerpt, unprocessed)
         if stages:
             best = replace(explanations[first], stages=stages)
@@ -347,6 +367,12 @@ def _decide(trials: Sequence[Trials], excerpt: Array, unprocessed: float, starte
             "recording.",
         ),
     )
+
+
+def _is_nearer(trials: Trials, unprocessed: float) -> bool:
+    """Return whether an effect brings the recording nearer; a clear trace is enough."""
+    is_traced = trials.has_trace and trials.stages[0].effect.name in TRACED
+    return is_traced or trials.distance < WORTH_IT * unprocessed
 
 
 def _least_risk(
@@ -371,11 +397,11 @@ def is_worth_it(risk: Risk) -> bool:
 def truths_of(trials: Sequence[Trials], unprocessed: float) -> list[Hypothesis]:
     """Return likely settings of all effects, and no effect, with their probabilities.
 
-    The probability of an effect is proportional to exp(-distance / TEMPERATURE).
+    The probability of an effect is proportional to exp(-evidence / TEMPERATURE).
     """
-    lowest = min(unprocessed, *(each.distance for each in trials))
+    lowest = min([unprocessed, *(each.evidence for each in trials)])
     truths = [Hypothesis((), float(np.exp(-(unprocessed - lowest) / TEMPERATURE)))]
     for each in trials:
-        weight = float(np.exp(-(each.distance - lowest) / TEMPERATURE))
+        weight = float(np.exp(-(each.evidence - lowest) / TEMPERATURE))
         truths += [replace(t, probability=t.probability * weight) for t in each.likely]
     return truths

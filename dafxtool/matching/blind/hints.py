@@ -170,3 +170,5 @@ ESTIMATORS: Mapping[str, Estimator] = {
     "delay": _delay,
     "bit-crusher": _bit_crusher,
 }
+# Effects that nearly always leave a clear trace. Some rooms have echoes like those of a delay.
+TRACED = frozenset(ESTIMATORS) - {"delay"}
