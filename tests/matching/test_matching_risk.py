@@ -30,9 +30,16 @@ def test_the_truth_has_no_risk():
 
 def test_the_harm_is_the_probability_of_truths_nearer_to_the_unprocessed_recording():
     truths = [Hypothesis(low_pass(300), 0.7), Hypothesis(low_pass(12_000), 0.3)]
-    assert risks([low_pass(300)], truths)[0].harm == pytest.approx(0.3)
+    assert risks([low_pass(320)], truths)[0].harm == pytest.approx(0.3)
     no_effect = [Hypothesis((), 0.4), Hypothesis(low_pass(300), 0.6)]
-    assert risks([low_pass(300)], no_effect)[0].harm == pytest.approx(0.4)
+    assert risks([low_pass(320)], no_effect)[0].harm == pytest.approx(0.4)
+
+
+def test_an_answer_is_not_compared_with_itself():
+    truths = [Hypothesis(low_pass(300), 0.5), Hypothesis(low_pass(600), 0.5)]
+    between, first = risks([low_pass(420), low_pass(300)], truths)
+    assert between.distance < first.distance
+    assert first.distance == risks([low_pass(300)], truths[1:])[0].distance
 
 
 def test_the_phase_of_an_oscillator_is_no_risk():

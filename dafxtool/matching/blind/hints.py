@@ -6,10 +6,12 @@ finds them roughly or not at all. An effect without a clear trace gets no hint.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 
 import numpy as np
 import scipy.fft
+from numpy.typing import NDArray
 from scipy.ndimage import uniform_filter1d
 
 from dafxtool.effects.effect import Effect
@@ -26,7 +28,8 @@ CLEAR_LINE = 9.0  # strength of a line; those of dry speech stay below 7
 CLEAR_PATH = 13.0  # strength of a path of a delay; those of dry speech stay below 9
 CLEAR_CARRIER = 60.0  # power of a line in the squared audio, over that around it
 CLEAR_ECHO = 8.0  # peak of the cepstrum in standard deviations
-ODD_HARMONIC = 4.0  # strength of the odd harmonics that shows the fundamental
+DIVISORS = (1, 2, 3, 4)  # the strongest line of a phaser may be a harmonic of this order
+OTHERS = 4.0  # strength of the other harmonics that shows the fundamental
 MOST_MISSES = 0.03  # share of changes that the rate of a bit-crusher does not explain
 MARGIN = 1.05  # factor beyond the usual range of a rate
 MAX_SECONDS = 120.0
@@ -81,13 +84,27 @@ def _phaser(reference: Array, sample_rate: int, effect: Effect, dry: Array) -> H
     found = lines(power, width, low, high, 8, 1)
     if not found or found[0].strength < CLEAR_LINE:
         return {}
-    rate = found[0].rate
-    # A notch passes a band twice in each cycle, so the second harmonic may be the strongest.
     noise = float(np.percentile(power, 84) - np.median(power)) + 1e-12
-    odd = [power[round(h * rate / 2 / width)] - 1 for h in (1, 3, 5)]
-    if rate / 2 >= low and sum(odd) / np.sqrt(len(odd)) > ODD_HARMONIC * noise:
-        rate /= 2
-    return {"rate": rate}
+    divisor = max(
+        d
+        for d in DIVISORS
+        if d == 1 or _others(power, found[0].rate / d / width, d) > OTHERS * noise
+    )
+    rate = found[0].rate / divisor
+    return {"rate": rate} if rate >= low else {"rate": found[0].rate}
+
+
+def _others(power: NDArray[np.float64], bins: float, divisor: int) -> float:
+    """Return the mean excess power of harmonics that a multiple of the frequency does not have.
+
+    A notch passes a band twice in each cycle, so the strongest line may be a harmonic.
+
+    bins     the frequency in bins of power
+    divisor  the multiple
+    """
+    orders = [h for h in range(1, 2 * divisor + 2) if math.gcd(h, divisor) == 1]
+    values = [power[min(round(h * bins), len(power) - 1)] - 1 for h in orders]
+    return float(sum(values) / np.sqrt(len(values)))
 
 
 def _delay_path(reference: Array, sample_rate: int, effect: Effect, dry: Array) -> Hint:
