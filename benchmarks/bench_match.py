@@ -17,6 +17,7 @@ import shutil
 import subprocess
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -187,40 +188,56 @@ def chains(recordings: Recordings, n_pairs: int) -> None:
 def unpaired(recordings: Recordings, n_pairs: int) -> None:
     """Measure references with other words of the same voice, effect known and unknown.
 
-    The oscillators of an answer start where they start: their phase cannot be known. Effects
-    without one are therefore also shown by themselves.
+    There are n_pairs / 4 of each effect. The oscillators of truth and answer start with the audio.
+    The second ratio is that to the truth at the best of eight phases of its oscillator.
     """
     candidates = [name for name in REAL if name != "pitch-shift"]
-    n_samples = round(recordings.seconds * RATE)
     for is_known in (True, False):
         rows = []
         for number in range(max(1, n_pairs * len(candidates) // 4)):
             name = candidates[number % len(candidates)]
-            rng = np.random.default_rng(50 + number)
-            stage = Stage(EFFECTS[name], sample_setting(EFFECTS[name], rng))
-            both = recordings.dry(number, 2 * n_samples)
-            dry, other = both[:n_samples], both[n_samples:]
-            truth = render_chain([stage], dry[: 2 * N_SAMPLES], RATE)
-            reference = render_chain([stage], other, RATE)
             names = [name] if is_known else candidates
-            effects = [(EFFECTS[each], {}) for each in names]
-            options = Options(effects=effects, level="keep", budget=recordings.budget)
-            answer = match_like(dry, [reference], options)
-            ours = render_chain(answer.best.stages, dry[: 2 * N_SAMPLES], RATE)
-            ratio = outer_distance(ours, truth) / outer_distance(dry[: 2 * N_SAMPLES], truth)
-            rows.append((name, answer.best.name == name, ratio, not answer.best.stages))
-            print(f"  {name}: {answer.best.name}, MRSTFT ratio {ratio:.2f}", flush=True)
+            rows.append(_unpaired_row(recordings, number, number // len(candidates), name, names))
+            print("  {0}: {5}, MRSTFT ratio {2:.2f}, at the best phase {6:.2f}".format(*rows[-1]))
         for kind, part in {
             "all": rows,
             "without an oscillator": [row for row in rows if row[0] not in OSCILLATOR],
         }.items():
-            worse = np.mean([row[2] > 1.001 for row in part])
+            worse, worse_phase = (np.mean([row[i] > 1.001 for row in part]) for i in (2, 6))
             print(
                 f"unpaired, effect {'known' if is_known else 'unknown'}, {kind}, {len(part)} "
                 f"triples: right {_share(part, 1)}, left as it is {_share(part, 3)}, MRSTFT ratio "
-                f"to the truth {_median(part, 2):.2f}, worse than no effect {worse:.2f}",
+                f"to the truth {_median(part, 2):.2f}, worse than no effect {worse:.2f}; at the "
+                f"best phase {_median(part, 6):.2f} and {worse_phase:.2f}; CPU s "
+                f"{_median(part, 4):.1f}",
                 flush=True,
             )
+
+
+def _unpaired_row(
+    recordings: Recordings, number: int, lap: int, name: str, names: Sequence[str]
+) -> tuple:
+    rng = np.random.default_rng(50 + number)
+    stage = Stage(EFFECTS[name], sample_setting(EFFECTS[name], rng))
+    n_samples = round(recordings.seconds * RATE)
+    both = recordings.dry(number + lap, 2 * n_samples)
+    dry, other = both[:n_samples], both[n_samples:]
+    reference = render_chain([stage], other, RATE)
+    options = Options(
+        effects=[(EFFECTS[each], {}) for each in names], level="keep", budget=recordings.budget
+    )
+    began = time.process_time()
+    answer = match_like(dry, [reference], options)
+    seconds = time.process_time() - began
+    dry = dry[: 2 * N_SAMPLES]
+    ours = render_chain(answer.best.stages, dry, RATE)
+    phases = np.arange(8) / 8 if name in OSCILLATOR else [0.0]
+    truths = [render_chain([replace(stage, phase=float(p))], dry, RATE) for p in phases]
+    distances = [outer_distance(ours, truth) for truth in truths]
+    unprocessed = [outer_distance(dry, truth) for truth in truths]
+    ratio, at_best = distances[0] / unprocessed[0], min(distances) / min(unprocessed)
+    is_right, is_left = answer.best.name == name, not answer.best.stages
+    return name, is_right, ratio, is_left, seconds, answer.best.name, at_best
 
 
 def plugin(recordings: Recordings, n_pairs: int) -> None:
