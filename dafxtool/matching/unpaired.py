@@ -31,7 +31,7 @@ from dafxtool.matching.answer import (
     verdict_of,
 )
 from dafxtool.matching.bayes_risk import EXCERPT_SAMPLES, Hypothesis, Risk, likeliest, risks_of
-from dafxtool.matching.blind.hints import TRACED, blind_hint
+from dafxtool.matching.blind.hints import LEAVING_TRACES, TRACED, blind_hint
 from dafxtool.matching.candidate import LEVEL_PARAMETER, Summary
 from dafxtool.matching.chain import Stage, render_stage
 from dafxtool.matching.level import match_level
@@ -109,9 +109,10 @@ class Trials(Summary):
     @property
     def evidence(self) -> float:
         """Return the distance with the evidence of a trace; the likeliest effect has the least."""
-        if self.stages[0].effect.name not in TRACED:
-            return self.distance
-        return self.distance + (-TRACE if self.has_trace else NO_TRACE)
+        name = self.stages[0].effect.name
+        if self.has_trace:
+            return self.distance - (TRACE if name in TRACED else 0.0)
+        return self.distance + (NO_TRACE if name in LEAVING_TRACES else 0.0)
 
 
 class Tryer:

@@ -187,5 +187,7 @@ ESTIMATORS: Mapping[str, Estimator] = {
     "delay": _delay,
     "bit-crusher": _bit_crusher,
 }
-# Effects that nearly always leave a clear trace. Some rooms have echoes like those of a delay.
+# Effects whose trace is evidence. Some rooms have echoes like those of a delay.
 TRACED = frozenset(ESTIMATORS) - {"delay"}
+# Effects whose missing trace is evidence. Held samples are visible at the original rate only.
+LEAVING_TRACES = TRACED - {"bit-crusher"}
