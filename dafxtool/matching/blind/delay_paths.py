@@ -7,7 +7,7 @@ and lag, the delayed voice is one period of a sine. Sums along all such paths fi
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -133,8 +133,9 @@ def _best_path(folded: _Folded, rate: float, ranges: Ranges) -> DelayPath:
     values[0] = np.clip(values[0], *ranges.depth)
     score = float(np.abs(folded.sums(folded.fine, *values[:, None]))[0])
     error = float(folded.fine.std()) / np.sqrt(N_PHASES)
-    path = DelayPath(rate, *(float(v) for v in values), score / max(error, 1e-12))
-    return replace(path, phase=path.phase % 1.0)
+    depth_best, centre_best, phase_best = (float(v) for v in values)
+    strength = score / max(error, 1e-12)
+    return DelayPath(rate, depth_best, centre_best, phase_best % 1.0, strength)
 
 
 def _around(values: NDArray[np.float64], steps: NDArray[np.float64]) -> NDArray[np.float64]:
