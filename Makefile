@@ -19,7 +19,7 @@ demo: $(VENV)/installed ## install here and run the whole pipeline, small
 	$(BIN)/dafxtool demo
 
 test: lint ## lint, types and all tests
-	$(BIN)/pytest -n $(PROCESSES)
+	$(BIN)/pytest -n $(PROCESSES) --dist worksteal
 
 test-newest: ## install the newest releases into a separate environment and run the pipeline
 	rm -rf $(NEWEST)

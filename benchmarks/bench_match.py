@@ -403,12 +403,14 @@ def main() -> None:
     parser.add_argument(
         "recordings", type=Path, nargs="+", help="folders with a folder per speaker"
     )
-    parser.add_argument("--part", choices=PARTS, help="[all of them]")
+    parser.add_argument("--part", choices=PARTS, help="part to measure [all]")
     parser.add_argument("--pairs", type=int, default=20, help="pairs of each effect or kind [20]")
-    parser.add_argument("--seconds", type=float, default=60, help="of unpaired recordings [60]")
+    parser.add_argument(
+        "--seconds", type=float, default=60, help="length of unpaired recordings in s [60]"
+    )
     parser.add_argument("--budget", default="default", help="fast, default or thorough [default]")
     parser.add_argument(
-        "--plugin", action="append", metavar="NAME", help=f"of {', '.join(PLUGINS)} [all of them]"
+        "--plugin", action="append", metavar="NAME", help=f"plugin: {', '.join(PLUGINS)} [all]"
     )
     arguments = parser.parse_args()
     recordings = Recordings(

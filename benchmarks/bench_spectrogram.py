@@ -142,10 +142,10 @@ def check_values(
     constants: tuple[float, float],
     by_librosa: list[Path],
 ) -> None:
-    """What is in our file is what torch gives, and what librosa gives, to float16's precision.
+    """Check that our file equals the results of torch and of librosa, to float16's precision.
 
-    With librosa's, linear magnitudes are compared: where there is no sound, the power law would
-    make large what one transform rounds to 0 and the other does not.
+    With librosa's, linear magnitudes are compared: in silence, the power law would magnify values
+    that one transform rounds to 0 and the other does not.
     """
     for start in range(0, len(sound), BATCH):
         part = slice(start, start + BATCH)

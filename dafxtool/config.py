@@ -41,7 +41,8 @@ class SegmentConfig:
         if self.n_samples < 1 or not 1 <= self.sample_rate <= HIGHEST_RATE_HZ:
             raise ConfigError(
                 f"segments: impossible size (found {self.n_samples} samples at {self.sample_rate} "
-                f"Hz, expected at least 1 sample and a rate from 1 to {HIGHEST_RATE_HZ:,} Hz)."
+                f"Hz, expected at least 1 sample and a rate from 1 to {HIGHEST_RATE_HZ:,} Hz). "
+                "Choose another length or sample rate."
             )
         if not LOWEST_LEVEL_DBFS <= self.level_dbfs <= 0:
             raise _out_of_range(
@@ -68,7 +69,8 @@ class SplitConfig:
         if not (min(self.validation, self.test) >= 0 and self.validation + self.test < 1):
             raise ConfigError(
                 f"split: no recordings left for training (found validation {self.validation} and "
-                f"test {self.test}, expected fractions of 0 or more with a sum below 1)."
+                f"test {self.test}, expected fractions of 0 or more with a sum below 1). Use "
+                "smaller fractions."
             )
 
 
@@ -183,7 +185,7 @@ class ModelConfig:
             raise ConfigError(
                 f"model: impossible sizes (found channels {self.channels}, n_latent "
                 f"{self.n_latent}, n_components {self.n_components} and n_blocks {self.n_blocks}, "
-                "expected positive numbers)."
+                "expected positive numbers). Choose other sizes."
             )
         if self.architecture == "residual" and not 1 <= self.n_effect < self.n_latent:
             raise _out_of_range(
@@ -250,7 +252,8 @@ class TrainingConfig:
             raise ConfigError(
                 f"training: out of range (found learning_rate {self.learning_rate}, beta "
                 f"{self.beta}, label_weight {self.label_weight} and setting_weight "
-                f"{self.setting_weight}, expected learning_rate above 0 and the others 0 or more)."
+                f"{self.setting_weight}, expected learning_rate above 0 and the others 0 or more). "
+                "Choose other values."
             )
 
 

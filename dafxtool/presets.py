@@ -170,7 +170,10 @@ def from_dict(tree: Mapping[str, Any], source: str = "the configuration") -> Con
 def _build_section(kind: type, values: Any, source: str) -> Any:
     """Build a section's dataclass from plain values."""
     if not isinstance(values, Mapping):
-        raise ConfigError(f"{source}: wrong type (found {values!r}, expected a table of values).")
+        raise ConfigError(
+            f"{source}: wrong type (found {values!r}, expected a table of values). Write the "
+            "section as a table."
+        )
     return _build(
         kind, {k: tuple(v) if isinstance(v, list) else v for k, v in values.items()}, source
     )
@@ -218,7 +221,7 @@ def _merge(tree: dict[str, Any], values: Mapping[str, Any], source: str) -> None
     """Replace values of a tree, and refuse unknown keys and wrong types."""
     for key, value in values.items():
         if key not in tree:
-            raise ConfigError(f"{source}: unknown key {key[:60]!r}: {near_names(key, list(tree))}")
+            raise ConfigError(f"{source}: unknown key {key[:60]!r}. {near_names(key, list(tree))}")
         if isinstance(tree[key], dict):
             if not isinstance(value, Mapping):
                 raise ConfigError(
@@ -239,19 +242,21 @@ def _convert(value: Any, default: Any, where: str) -> Any:
         return float(value)
     if isinstance(value, float) and not math.isfinite(value):
         raise ConfigError(
-            f"{where}: not a finite number (found {value}, expected for example {default!r})."
+            f"{where}: not a finite number (found {value}, expected for example {default!r}). "
+            "Use a number."
         )
     if isinstance(default, list) and isinstance(value, (list, tuple)):
         kind = type(default[0]) if default else str  # lists with an empty default hold patterns
         if any(type(item) is not kind for item in value):
             raise ConfigError(
-                f"{where}: wrong type (found {list(value)!r}, expected a list of {kind.__name__})."
+                f"{where}: wrong type (found {list(value)!r}, expected a list of {kind.__name__}). "
+                "Correct the value."
             )
         return list(value)
     if type(default) is not type(value):
         raise ConfigError(
             f"{where}: wrong type (found {value!r}, expected {type(default).__name__}, for example "
-            f"{default!r})."
+            f"{default!r}). Correct the value."
         )
     return value
 
@@ -264,7 +269,7 @@ def _build(kind: type, values: dict[str, Any], source: str) -> Any:
     try:
         return kind(**values)
     except TypeError as error:
-        raise ConfigError(f"{source}: values of the wrong type ({error}).") from error
+        raise ConfigError(f"{source}: values of the wrong type ({error}). Correct them.") from error
     except ConfigError as error:
         if source == "the configuration":
             raise

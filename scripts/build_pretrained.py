@@ -82,7 +82,7 @@ SOURCES = {
 
 
 def configuration(steps: int) -> Configuration:
-    """The preset small, narrower, so that float16 weights stay below the size limit."""
+    """Return the preset small, narrower, so that float16 weights stay below the size limit."""
     small = PRESETS["small"]
     return replace(
         small,

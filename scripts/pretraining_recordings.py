@@ -78,7 +78,7 @@ def _write_excerpts(path: Path, folder: Path, rng: np.random.Generator) -> float
 
 
 def _copy(audio: NDArray[np.float32], rate: int, rng: np.random.Generator) -> NDArray[np.float32]:
-    """Play a recording faster or slower, with a random equaliser."""
+    """Change the speed of a recording and equalise it, both at random."""
     speed = 2 ** rng.uniform(-MOST_OCTAVES, MOST_OCTAVES)
     changed = soxr.resample(audio, rate * speed, rate)[: 10 * len(audio)]
     size = fft.next_fast_len(len(changed), real=True)

@@ -278,5 +278,5 @@ def reading_as(run: Run, channel: str | int | None, min_mean_square: float | Non
 
 
 def named_run(run: Run | PathLike | None) -> Run | Path | None:
-    """Return a run's path as a Path; a loaded run and None as they are."""
+    """Return a run's path as a Path; a loaded run and None unchanged."""
     return Path(run) if isinstance(run, (str, os.PathLike)) else run

@@ -14,7 +14,7 @@ from dafxtool.effects.apply import apply, known_effects, parse_effects
 from dafxtool.effects.effect import Effect, EffectChoice
 from dafxtool.effects.parameter import Parameter
 
-HEADER = ("effect, parameters", "range", "unit", "default", "scale", "description")
+HEADER = ("effect, parameters", "range", "usual range", "unit", "default", "scale", "description")
 
 
 @dataclass(frozen=True, repr=False)
@@ -40,10 +40,10 @@ class EffectTable(display.Displayed):
         rows: list[tuple[str, ...]] = []
         for effect in self.effects:
             remarks = [remark for file in effect.plugins for remark in file.remarks]
-            rows.append((effect.name, "", "", "", "", "; ".join([effect.summary, *remarks])))
+            rows.append((effect.name, "", "", "", "", "", "; ".join([effect.summary, *remarks])))
             for p in effect.parameters:
-                default = p.value_text(p.default)
-                rows.append((f"  {p.name}", _ends(p), p.unit, default, _scale(p), _description(p)))
+                cells = (_ends(p), _usual_ends(p), p.unit, p.value_text(p.default), _scale(p))
+                rows.append((f"  {p.name}", *cells, _description(p)))
         return rows
 
     def _parts(self) -> Iterator[str]:
@@ -58,6 +58,8 @@ def list_effects(
     progress: Progress = SILENT,
 ) -> EffectTable:
     """List built-in effects and those of plugins, with parameters, ranges, units and defaults.
+
+    Each parameter has a complete range, and a usual_range of random settings and sweeps.
 
     names        of effects, or chains such as "overdrive > delay"; all effects by default
     plugins      VST3 bundles, and .vstpreset files of their plugins
@@ -94,7 +96,7 @@ def apply_effect(
     plugins  VST3 bundles, and .vstpreset files of their plugins
 
     Parameters that are not given have their default. The result has the shape of the input, so a
-    tail that should ring out needs silence behind the audio.
+    tail that should ring out needs silence after the audio.
 
     EffectError for an unknown effect, parameter or value, and for output that is not finite.
     """
@@ -110,6 +112,14 @@ def _ends(parameter: Parameter) -> str:
     if parameter.choices:
         return f"{len(parameter.choices)} choices"
     return f"{parameter.minimum:.6g} to {parameter.maximum:.6g}"
+
+
+def _usual_ends(parameter: Parameter) -> str:
+    """Return the usual range; empty where it is the complete one."""
+    low, high = parameter.usual_range()
+    if (low, high) == (parameter.minimum, parameter.maximum):
+        return ""
+    return f"{low:.6g} to {high:.6g}"
 
 
 def _scale(parameter: Parameter) -> str:

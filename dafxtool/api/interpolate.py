@@ -52,7 +52,10 @@ class InterpolationResult(display.Displayed):
         return f"InterpolationResult({ends}, {counted(len(self.steps.positions), 'step')})"
 
     def rows(self) -> list[tuple[str, ...]]:
-        """Return end, recording, start, effect and, of decoded steps, errors as text."""
+        """Return end, recording, start and effect as text; after decoding, errors of the decoder.
+
+        The errors are those of the decoded ends before the residual is added.
+        """
         errors = (self.steps.errors_a, self.steps.errors_b)
         return [
             (
@@ -64,7 +67,7 @@ class InterpolationResult(display.Displayed):
 
     @property
     def header(self) -> tuple[str, ...]:
-        errors = () if self.steps.detailed else ("error, dry", "error, wet")
+        errors = () if self.steps.detailed else ("decoder error, dry", "decoder error, wet")
         return ("end", "recording", "starts at", "effect", *errors)
 
     def remarks(self) -> list[str]:
@@ -194,7 +197,7 @@ def _check_arguments(
 ) -> None:
     """Check that the numbers of recordings, effects and wet recordings fit together."""
     if not 1 <= len(paths) <= 2:
-        raise ArgumentError(f"{len(paths)} recordings (expected one or two).")
+        raise ArgumentError(f"{len(paths)} recordings (expected one or two). Leave some out.")
     if all(wets) and (names or plugins):
         raise ArgumentError("wet_a and wet_b replace effects and plugins. Use one of them.")
     if names and not all(wets):
@@ -210,7 +213,7 @@ def _check_number(
         expected = "two, such as delay and overdrive" if least == 2 else "one or two"
         raise ArgumentError(
             f"{counted(n_effects, 'effect')} for {counted(len(paths), 'recording')} (expected "
-            f"{expected})."
+            f"{expected}). Change their number."
         )
 
 
@@ -223,7 +226,7 @@ def _check_detailed(paths: Sequence[Path], spherical: bool, table: Path | None) 
     if len(paths) > 1:
         raise ArgumentError(
             f"a detailed interpolation is between two effects on one recording (found "
-            f"{len(paths)} recordings)."
+            f"{len(paths)} recordings). Leave one out."
         )
     for name, is_given in (("spherical", spherical), ("csv", table is not None)):
         if is_given:

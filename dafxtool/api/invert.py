@@ -36,7 +36,7 @@ def invert(
 
     source      None takes the newest spectrograms file in the working folder
     output      a .wav or .flac file, or a folder for several; None takes inverted.wav or inverted/
-    rows        row numbers of the pairs file behind the source, or indices of an array; without
+    rows        row numbers of the pairs file of the source, or indices of an array; without
                 any, the first
     channel     "dry", "wet" or "both", of a spectrograms or latents file
     run         decodes latents; None takes the newest in runs/

@@ -1,4 +1,4 @@
-"""Find the effect and settings behind a recording."""
+"""Find the effect and settings between two recordings."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ def match(
     references, plugin_files, wet_path = as_paths(like), as_paths(plugins), as_path(wet)
     names = resolve_chains(as_effects(effects), as_path(run))
     if (wet_path is None) == (not references):
-        raise ArgumentError("name a wet recording, or references to be like, and not both.")
+        raise ArgumentError("name either a wet recording or references (like), not both.")
     checks.check_reading(channel, None)
     checks.check_effects(names, plugin_files)
     checks.check_recordings(Path(dry), wet_path, *references)

@@ -60,7 +60,9 @@ def _translate_errors(path: Path) -> Iterator[None]:
     try:
         yield
     except (av.FFmpegError, ValueError, OverflowError) as error:
-        raise RecordingError(f"{path}: cannot be decoded ({error}).") from error
+        raise RecordingError(
+            f"{path}: cannot be decoded ({error}). Convert it, or leave it out."
+        ) from error
 
 
 def _blocks(path: Path, container: Any, stream: Any) -> Iterator[NDArray[np.float32]]:

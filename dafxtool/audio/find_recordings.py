@@ -52,7 +52,10 @@ def _walk(folder: Path, leave_out: Path | None = None) -> list[tuple[str, Path]]
     """List (real path, path) of every recording below a folder; visit each folder once."""
 
     def raise_error(error: OSError) -> None:
-        raise InputError(f"{error.filename}: cannot be read ({error.strerror}).") from error
+        raise InputError(
+            f"{error.filename}: cannot be read ({error.strerror}). Check its permissions, "
+            "or name another folder."
+        ) from error
 
     recordings, visited = [], {os.path.realpath(leave_out)} if leave_out else set()
     for here, folders, names in os.walk(folder, followlinks=True, onerror=raise_error):

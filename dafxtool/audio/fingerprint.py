@@ -118,7 +118,7 @@ def waveform_similarity(a: Path, b: Path) -> float:
 
 @lru_cache(maxsize=256)
 def _excerpt(path: Path, changed: int) -> Audio:
-    """Read the excerpt of a fingerprint at WAVEFORM_RATE; `changed` is the file's time."""
+    """Read the excerpt of a fingerprint at WAVEFORM_RATE; `changed` is its time of change."""
     info = read_info(path)
     n_total = resampled_length(info, WAVEFORM_RATE)
     n_excerpt = round(EXCERPT_SECONDS * WAVEFORM_RATE)

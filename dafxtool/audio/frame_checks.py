@@ -343,7 +343,7 @@ def check_mp3(file: BinaryIO, begin: int, end: int, size: int) -> Layout:
 
 
 def _mp3_side_length(head: bytes) -> int:
-    """Return the length of the side information behind a frame header."""
+    """Return the length of the side information after a frame header."""
     is_mono = head[3] >> 6 == 3
     return (17 if is_mono else 32) if head[1] & 8 else (9 if is_mono else 17)
 

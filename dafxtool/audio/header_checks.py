@@ -93,7 +93,9 @@ def check_file(path: Path) -> Layout:
     except FileNotFoundError as error:
         raise RecordingError(f"{path}: does not exist. Name a recording.") from error
     except OSError as error:
-        raise RecordingError(f"{path}: cannot be read ({error.strerror or error}).") from error
+        raise RecordingError(
+            f"{path}: cannot be read ({error.strerror or error}). Check it, or leave it out."
+        ) from error
     except DamagedError as error:
         raise RecordingError(f"{path}: {error}") from error
 

@@ -189,7 +189,9 @@ def _size(path: Path) -> int:
             f"{path}: has vanished since it was first read. Put it back, or leave it out."
         ) from error
     except OSError as error:
-        raise RecordingError(f"{path}: cannot be read ({error.strerror or error}).") from error
+        raise RecordingError(
+            f"{path}: cannot be read ({error.strerror or error}). Check it, or leave it out."
+        ) from error
 
 
 def _changed(path: Path) -> RecordingError:

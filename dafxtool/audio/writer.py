@@ -91,11 +91,13 @@ def _check_samples(samples: Audio, depth: int, name: str) -> None:
     if samples.ndim != 2 or not samples.size or len(samples) > samples.shape[1]:
         raise InputError(
             f"{name}: cannot write audio of this shape (found {samples.shape}, expected "
-            "(n_samples,) or (n_channels, n_samples))."
+            "(n_samples,) or (n_channels, n_samples)). Change its shape."
         )
     peak = float(np.abs(samples).max())
     if not math.isfinite(peak):
-        raise InputError(f"{name}: not written (the audio holds NaN or infinite samples).")
+        raise InputError(
+            f"{name}: not written, because it contains NaN or infinite samples. Replace them."
+        )
     if depth != 32 and peak > 1:
         raise InputError(
             f"{name}: not written, because {depth} bits would clip it (found a peak of "
@@ -122,7 +124,9 @@ def _encode(
                 file.write(audio[:, start : start + BLOCK].T)
     except (soundfile.SoundFileError, ValueError) as error:
         reason = str(getattr(error, "error_string", error)).rstrip(".")
-        raise InputError(f"{name}: cannot be written at {sample_rate} Hz ({reason}).") from error
+        raise InputError(
+            f"{name}: cannot be written at {sample_rate} Hz ({reason}). Use another rate."
+        ) from error
     return _clear_time(memory.getvalue())
 
 

@@ -151,7 +151,7 @@ class DafxGroup(click.RichGroup):
 @click.rich_config(help_config=HELP_STYLE)
 @click.version_option(__version__, message="%(prog)s %(version)s")
 def main() -> None:
-    """See, hear and learn what an audio effect does to a recording.
+    """Analyse what audio effects do to recordings.
 
     Render recordings through effects, train a variational autoencoder on dry and wet spectrograms,
     and inspect its latent space by figures and audio. Every command works without arguments.

@@ -11,7 +11,7 @@ from click.shell_completion import CompletionItem
 def effects(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
     """Complete names of built-in effects, and parameter names after a colon or comma.
 
-    In a chain, the stage behind the last ">" is completed.
+    In a chain, the stage after the last ">" is completed.
     """
     from dafxtool.effects.builtin import builtin_effects
 

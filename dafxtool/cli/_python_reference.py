@@ -111,7 +111,7 @@ def _result(function: Callable[..., Any]) -> type | None:
 
 
 def _resolved(name: str, module: ModuleType) -> Any:
-    """Return what a name in an annotation means, also if only type checkers import it."""
+    """Resolve a name in an annotation, also one that only type checkers import."""
     if hasattr(module, name):
         return getattr(module, name)
     for node in ast.walk(ast.parse(inspect.getsource(module))):

@@ -63,7 +63,7 @@ SPLIT = (
 
 
 def segment_options(*short: str) -> Callable[[F], F]:
-    """Options of segments and split; `short` are the values of --short, the default first."""
+    """Add options of segments and split; `short` has the values of --short, the default first."""
     options = (
         click.option(
             "--segment-seconds",

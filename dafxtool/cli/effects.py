@@ -13,8 +13,9 @@ from dafxtool.cli._output import Table, progress_from, report
 
 if TYPE_CHECKING:
     from dafxtool.effects.effect import Effect
+    from dafxtool.effects.parameter import Parameter
 
-PARAMETER_KEYS = (
+PARAMETER_FIELDS = (
     "name",
     "unit",
     "minimum",
@@ -47,6 +48,9 @@ def command(
 ) -> None:
     """List effects, or those with a NAME, with parameters, ranges, units and defaults.
 
+    Values are accepted in the complete range. Random settings and sweeps stay in the usual range,
+    which is listed where it is narrower.
+
     A NAME may also be a chain: effects in series with > between them.
 
     \b
@@ -77,5 +81,11 @@ def _described(effect: Effect) -> dict[str, Any]:
         "plugin": effect.plugin.path if effect.plugin else None,
         "remarks": [remark for file in effect.plugins for remark in file.remarks],
         "stages": [stage.effect.name for stage in effect.stages],
-        "parameters": [{key: getattr(p, key) for key in PARAMETER_KEYS} for p in effect.parameters],
+        "parameters": [_described_parameter(parameter) for parameter in effect.parameters],
     }
+
+
+def _described_parameter(parameter: Parameter) -> dict[str, Any]:
+    low, high = parameter.usual_range()
+    usual = {"usual_minimum": low, "usual_maximum": high}
+    return {field: getattr(parameter, field) for field in PARAMETER_FIELDS} | usual

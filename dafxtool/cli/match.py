@@ -1,4 +1,4 @@
-"""Define the command `dafxtool match`: find the effect and settings behind a recording."""
+"""Define the command `dafxtool match`: find the effect and settings between two recordings."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from dafxtool.cli._options import (
 from dafxtool.cli._output import Table, progress_from, report
 
 
-@click.command(short_help="Find the effect and settings behind a recording.")
+@click.command(short_help="Find the effect and settings between two recordings.")
 @click.argument("dry", type=PATH)
 @click.argument("wet", required=False, type=PATH)
 @click.option(

@@ -143,7 +143,7 @@ def command(data: Path | None, as_json: bool, **options: Any) -> None:
 
 
 def _kept(result: TrainingResult) -> str:
-    """Say what an interrupted training leaves, and how to continue it."""
+    """Describe what an interrupted training leaves, and how to continue it."""
     command = f"dafxtool train --resume --output {shlex.quote(str(result.run))}"
     if result.steps:
         kept = f"The run is kept as it is after {counted(result.steps, 'step')}"

@@ -59,7 +59,7 @@ def command(run: Path | None, as_json: bool, **options: Any) -> None:
     latents and descriptors. 'match' starts its search from these predictions. With --loss audio
     the settings are trained on the distance of rendered audio, through any effect (SPSA).
 
-    Watch the training with 'tensorboard --logdir runs'. Ctrl-C leaves a usable matcher, which
+    Monitor the training with 'tensorboard --logdir runs'. Ctrl-C leaves a usable matcher, which
     --resume continues.
 
     \b

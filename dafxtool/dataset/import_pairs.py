@@ -108,7 +108,7 @@ def import_pairs(
         pairs, choices, effects, catalogue, segments, latency, strict, skipped, progress
     )
     if not sources:
-        raise InputError(f"no pair could be imported. First reason: {skipped[0][1]}")
+        raise InputError(f"no pair could be imported. First error: {skipped[0][1]}")
     indices = np.array([s.effect for s in sources for _ in s.starts], dtype=np.int64)
     plan = ImportPlan(
         catalogue, segments, tuple(EffectChoice(each, {}) for each in effects), indices

@@ -160,7 +160,7 @@ def effect_level_db(
 
 
 class PairRenderer:
-    """Renderer of the rows of a plan."""
+    """Render the rows of a plan."""
 
     def __init__(self, plan: RenderPlan) -> None:
         self.plan = plan

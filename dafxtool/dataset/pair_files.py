@@ -1,7 +1,7 @@
 """Find pairs of dry and wet recordings: by name in folders, or by a table.
 
 The names of a pair are equal, apart from the suffix and the words in WORDS. A wet name may have a
-number or a setting behind the dry name. If several dry files fit, the longest name is chosen.
+number or a setting after the dry name. If several dry files fit, the longest name is chosen.
 """
 
 from __future__ import annotations
@@ -134,7 +134,7 @@ def _match(
         name = key if key in by_name else max(starts, key=len, default=None)
         if name is None:
             known = [_key(each, roots[0]) for each in dry]
-            unmatched.append((str(path), f"no dry recording of its name: {near_names(key, known)}"))
+            unmatched.append((str(path), f"no dry recording of its name. {near_names(key, known)}"))
         elif len(by_name[name]) > 1:
             names = " and ".join(str(each) for each in by_name[name][:2])
             unmatched.append((str(path), f"several dry recordings of its name: {names}"))
@@ -171,12 +171,17 @@ def read_pair_table(path: Path) -> list[PairFiles]:
         with path.open(newline="", encoding="utf-8-sig", errors="surrogateescape") as file:
             text = file.read()
     except OSError as error:
-        raise InputError(f"{path}: cannot be read ({error.strerror or error}).") from error
+        raise InputError(
+            f"{path}: cannot be read ({error.strerror or error}). Name another table."
+        ) from error
     delimiter = "\t" if path.suffix.lower() == ".tsv" else _delimiter(text)
     lines = [line for line in csv.reader(text.splitlines(), delimiter=delimiter)]
     numbered = [(i, line) for i, line in enumerate(lines, 1) if any(cell.strip() for cell in line)]
     if not numbered:
-        raise InputError(f"{path}: the table is empty (expected the columns dry and wet).")
+        raise InputError(
+            f"{path}: the table is empty. Write a heading with the columns dry and wet, "
+            "and a line for each pair."
+        )
     header = [cell.strip() for cell in numbered[0][1]]
     names = [cell.lower() for cell in header]
     for needed in (DRY, WET):
@@ -211,7 +216,9 @@ def read_pair_table(path: Path) -> list[PairFiles]:
         effect = slug(cells[EFFECT]) if cells.get(EFFECT) else ""
         pairs.append(PairFiles(files[0], files[1], effect, settings, cells.get(SPLIT, "").lower()))
     if not pairs:
-        raise InputError(f"{path}: the table has a heading but no pairs.")
+        raise InputError(
+            f"{path}: the table has a heading but no pairs. Write a line for each pair."
+        )
     return pairs
 
 

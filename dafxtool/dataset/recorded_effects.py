@@ -27,7 +27,7 @@ def parse_recorded(text: str) -> RecordedEffect:
     """Read "my-amp[:gain=5 dB,channel=lead]"; InputError for other text."""
     name, colon, listed = text.partition(":")
     if not name.strip() or re.search(r"[>=]", name):
-        raise InputError(f"{text!r} does not name an effect. Write NAME or NAME:parameter=value.")
+        raise InputError(f"{text!r}: does not name an effect. Write NAME or NAME:parameter=value.")
     items = [item for item in listed.split(",") if item.strip()]
     values: dict[str, str] = {}
     for item in items:
@@ -36,7 +36,7 @@ def parse_recorded(text: str) -> RecordedEffect:
             raise InputError(f"{text!r}: cannot read {item.strip()!r}. Write parameter=value.")
         values[key] = value
     if colon and not items:
-        raise InputError(f"{text!r} ends at the colon. Write NAME:parameter=value, or NAME.")
+        raise InputError(f"{text!r}: ends at the colon. Write NAME:parameter=value, or NAME.")
     return RecordedEffect(slug(name), values)
 
 
@@ -118,7 +118,10 @@ def _describe(effect: str, name: str, values: Sequence[Value]) -> tuple[Paramete
     wrong = [own for _, own, heading in read if own and heading and own.lower() != heading.lower()]
     if len(units) > 1 or wrong:
         found = sorted(units | set(wrong))
-        raise InputError(f"{effect}: {name} has values in {' and '.join(map(repr, found))}.")
+        raise InputError(
+            f"{effect}: {name} has values in {' and '.join(map(repr, found))}. "
+            "Write all of them in one unit."
+        )
     numbers = [float(np.float32(number or 0.0)) for number, _, _ in read]
     default = float(np.sort(numbers)[len(numbers) // 2])
     return Parameter(name, units.pop(), min(numbers), max(numbers), default), numbers

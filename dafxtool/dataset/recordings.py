@@ -17,7 +17,6 @@ from dafxtool.config import SPLITS, SegmentConfig, SplitConfig
 from dafxtool.dataset.copies import originals, read_contents
 from dafxtool.errors import InputError, RecordingError
 from dafxtool.utils.progress import SILENT, Progress
-from dafxtool.utils.text import counted
 
 
 @dataclass(frozen=True)
@@ -106,8 +105,7 @@ def build_catalogue(
     progress.finish()
     if not readable:
         raise InputError(
-            f"none of {counted(len(candidates), 'recording')} could be read. First error: "
-            f"{skipped[0][1]}"
+            f"no recording could be read (found {len(candidates)}). First error: {skipped[0][1]}"
         )
     contents, original = _examine_contents(readable, split, progress)
     splits = _splits_with_copies([path for path, _, _ in readable], original, split, seed)

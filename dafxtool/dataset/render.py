@@ -290,7 +290,7 @@ def _check_output(output: Path, resume: bool, overwrite: bool) -> None:
         storage.check_output(output, resume, overwrite)
     elif output.suffix.lower() in NOT_FOLDER_SUFFIXES and not output.is_dir():
         raise InputError(
-            f"{output} is named like another kind of file. Give --output a name ending in .h5, or "
+            f"{output}: is named like another kind of file. Give --output a name ending in .h5, or "
             "the name of a folder for audio files."
         )
     else:
@@ -343,7 +343,7 @@ def rerender_row(path: Path, row: int) -> NDArray[np.float32]:
         labels, saved = pairs.labels, pairs.configuration
         if storage.WRITTEN_BY_HAND in saved:
             raise InputError(
-                f"{path} was not written by 'dafxtool render'. Its rows cannot be rendered again."
+                f"{path}: was not written by 'dafxtool render'. Its rows cannot be rendered again."
             )
         if saved.get("settings") == storage.IMPORTED:
             raise InputError(

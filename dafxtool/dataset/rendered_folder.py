@@ -65,7 +65,7 @@ def import_rendered_folder(
         ) from error
     indices_read, skipped = _readable(folder, lines, config, strict)
     if not indices_read:
-        raise InputError(f"no pair could be imported. First reason: {skipped[0][1]}")
+        raise InputError(f"no pair could be imported. First error: {skipped[0][1]}")
     plan = ImportPlan(
         catalogue,
         config,

@@ -160,7 +160,7 @@ def cut_segment(
     config: SegmentConfig,
     read: SpanReader | None = None,
 ) -> Segment:
-    """Cut the segment of a track that begins at `start`, padded with zeros behind its end."""
+    """Cut the segment of a track that begins at `start`, padded with zeros after its end."""
     read = read or file_reader(catalogue, config)
     audio = np.zeros(config.n_samples, dtype=np.float32)
     fade = round(JOIN_FADE_SECONDS * config.sample_rate)
@@ -201,8 +201,8 @@ def cut_recording(path: Path, start: int, config: SegmentConfig) -> NDArray[np.f
     n_samples = resampled_length(info, config.sample_rate)
     if not 0 <= start < n_samples:
         raise InputError(
-            f"{path} is {n_samples / config.sample_rate:.2f} s long: a segment cannot start at "
-            f"{start / config.sample_rate:.2f} s. Choose an earlier start."
+            f"{path}: no segment can start at {start / config.sample_rate:.2f} s (found "
+            f"{n_samples / config.sample_rate:.2f} s of audio). Choose an earlier start."
         )
     return cut_segment(*_single_track(path, info, config), start, config).audio
 

@@ -232,15 +232,18 @@ def open_folder_writer(
 def check_folder(output: Path, resume: bool, overwrite: bool) -> None:
     """Raise OutputExistsError where `open_folder_writer` would, before the work."""
     if output.exists() and not output.is_dir():
-        raise OutputExistsError(f"{output} is a file. Name a folder, or a file ending in .h5.")
+        raise OutputExistsError(
+            f"{output}: is a file (expected a folder). Name a folder, or a file ending in .h5."
+        )
     check_unlocked(output, is_folder=True)
     has_table, is_started = (output / TABLE).exists(), _is_started(output)
     if overwrite or (resume and (has_table or is_started)):
         return
     if has_table or is_started or _audio_files(output):
         raise OutputExistsError(
-            f"{output} already holds pairs. Choose another --output, or use --overwrite"
-            + (", or --resume to continue." if is_started else ".")
+            f"{output}: holds pairs already. Use --overwrite"
+            + (", use --resume to continue," if is_started else "")
+            + " or choose another --output."
         )
 
 
@@ -273,9 +276,9 @@ def _check_space(output: Path, plan: RenderPlan, suffix: str) -> None:
     free = shutil.disk_usage(output).free
     if n_bytes > free:
         raise DiskError(
-            f"{output} cannot be written: it needs {n_bytes / 1e6:,.1f} MB while it is rendered, "
-            f"the disk has {free / 1e6:,.1f} MB left. Free some space, choose another --output, or "
-            "render fewer pairs."
+            f"{output}: cannot be written (needs {n_bytes / 1e6:,.1f} MB while it is rendered, "
+            f"the disk has {free / 1e6:,.1f} MB left). Free some space, choose another --output, "
+            "or render fewer pairs."
         )
 
 
@@ -401,8 +404,8 @@ def _open_complete(
     path = output / DESCRIPTION
     if not path.exists() or path.read_text("utf-8", "replace") != description:
         raise OutputExistsError(
-            f"{output} holds pairs of other recordings or options. Choose another --output, resume "
-            "with the same ones, or use --overwrite."
+            f"{output}: holds pairs of other recordings or options. Choose another --output, "
+            "resume with the same ones, or use --overwrite."
         )
     reasons = {
         int(row[0]): row[-1] for row in _read_table(output / FAILED_TABLE) if row[0].isdecimal()
@@ -416,7 +419,7 @@ def _open_complete(
         (output / name).exists() for row in expected for name in row[1:]
     ):
         raise OutputExistsError(
-            f"{output} holds other pairs, or fewer. Choose another --output, or use --overwrite."
+            f"{output}: holds other pairs, or fewer. Choose another --output, or use --overwrite."
         )
     index_of = {each.path: i for i, each in enumerate(plan.catalogue.recordings)}
     recording = np.full(plan.n_rows, -1)

@@ -52,11 +52,11 @@ def _parse_stage(text: str, known: Mapping[str, Effect]) -> EffectChoice:
     # A plugin may also be named as it names itself: "mda Overdrive" is mda-overdrive.
     name = name if name in known else slug(name)
     if name not in known:
-        raise EffectError(f"unknown effect {name!r}: {near_names(name, list(known))}")
+        raise EffectError(f"unknown effect {name!r}. {near_names(name, list(known))}")
     effect = known[name]
     items = [item for item in listed.split(",") if item.strip()]
     if colon and not items:
-        raise EffectError(f"{text!r} ends at the colon. Write {name}:parameter=value, or {name}.")
+        raise EffectError(f"{text!r}: ends at the colon. Write {name}:parameter=value, or {name}.")
     values: dict[str, float] = {}
     for item in items:
         key, equals, value = item.partition("=")

@@ -38,7 +38,7 @@ def render_builtin(
     """Apply a built-in effect at a complete, checked setting; EffectError as of apply_effect."""
     if effect.plugin or effect.name not in EFFECTS:
         raise EffectError(
-            f"{effect.name}: not a built-in effect: {near_names(effect.name, [*EFFECTS])}"
+            f"{effect.name}: not a built-in effect. {near_names(effect.name, [*EFFECTS])}"
         )
     dry = validate_audio(dry, f"input of {effect.name}")
     render = EFFECTS[effect.name][1]

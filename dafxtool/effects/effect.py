@@ -85,7 +85,7 @@ class Effect:
             if parameter.name == name:
                 return parameter
         names = [parameter.name for parameter in self.parameters]
-        raise EffectError(f"{self.name}: unknown parameter {name!r}: {near_names(name, names)}")
+        raise EffectError(f"{self.name}: unknown parameter {name!r}. {near_names(name, names)}")
 
     def at(self, sample_rate: int) -> Effect:
         """Return this effect with the ranges that are valid at sample_rate (Hz).

@@ -197,16 +197,25 @@ class Parameter:
         }
         return cls(**parts)
 
-    def usual_ends(self) -> tuple[float, float]:
-        """Return the lowest and highest normalised value of random settings and sweeps.
+    def usual_range(self) -> tuple[float, float]:
+        """Return the lowest and highest value of random settings and sweeps, in the unit.
 
-        They are narrower than 0 to 1 where the range has values that are rarely used. A table may
-        cover only a part of 0 to 1.
+        They are narrower than the complete range where it has values that are rarely used.
+        """
+        if not self.usual:
+            return self.minimum, self.maximum
+        low, high = (min(max(v, self.minimum), self.maximum) for v in self.usual)
+        return low, high
+
+    def usual_ends(self) -> tuple[float, float]:
+        """Return the ends of usual_range as normalised values.
+
+        A table may cover only a part of 0 to 1.
         """
         if self.scale == "tabulated":
             return self.positions[0], self.positions[-1]
         if self.usual:
-            low, high = (min(max(v, self.minimum), self.maximum) for v in self.usual)
+            low, high = self.usual_range()
             return self.to_normalised(low), self.to_normalised(high)
         return 0.0, 1.0
 
@@ -251,6 +260,6 @@ class Parameter:
 
 
 def split_number(text: str) -> tuple[float | None, str]:
-    """Split text into the number at its start and the unit behind; None and text without one."""
+    """Split text into the number at its start and the unit after it; None and text without one."""
     match = re.fullmatch(r"([-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?)\s*([^\d\s.].*)?", text)
     return (float(match[1]), (match[2] or "").strip()) if match else (None, text)

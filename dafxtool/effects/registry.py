@@ -95,8 +95,10 @@ def validate_audio(audio: Any, name: str) -> Audio:
     if array.ndim != 1 or not array.size or not np.issubdtype(array.dtype, np.floating):
         raise EffectError(
             f"{name}: not mono audio (found {array.dtype} of shape {array.shape}, expected "
-            "floating point of shape (n_samples,))."
+            "floating point of shape (n_samples,)). Pass one channel as floats."
         )
     if not np.isfinite(array).all():
-        raise EffectError(f"{name}: contains NaN or infinite samples.")
+        raise EffectError(
+            f"{name}: contains NaN or infinite samples. Replace them, or leave it out."
+        )
     return np.ascontiguousarray(array, dtype=np.float32)

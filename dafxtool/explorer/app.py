@@ -20,10 +20,10 @@ from starlette.routing import Route
 
 from dafxtool.errors import DafxError, InputError
 from dafxtool.explorer import actions
-from dafxtool.explorer.lanes import Closed, Lane, Superseded
 from dafxtool.explorer.messages import pack
 from dafxtool.explorer.page import opening_data, page_html, static_file
 from dafxtool.explorer.recordings import LARGEST_UPLOAD_BYTES
+from dafxtool.explorer.worker_threads import Closed, Superseded, WorkerThread
 from dafxtool.explorer.workspace import Session, Workspace
 
 LARGEST_REQUEST_BYTES = 1 << 20
@@ -35,12 +35,12 @@ class Application:
 
     def __init__(self, workspace: Workspace, opening: dict[str, Any]) -> None:
         self.workspace, self.opening = workspace, opening
-        self.live = Lane("live")  # built-in effects and the model
-        self.plugins = Lane("plugins")  # a plugin that hangs must not stop other tabs
-        self.background = Lane("background")
+        self.live = WorkerThread("live")  # built-in effects and the model
+        self.plugins = WorkerThread("plugins")  # a plugin that hangs must not stop other tabs
+        self.background = WorkerThread("background")
         # Not a thread of its own for each map: a plugin's process ends with the thread that
         # started it (PR_SET_PDEATHSIG).
-        self.mapping = Lane("map")
+        self.mapping = WorkerThread("map")
 
     def routes(self) -> list[Route]:
         """Return the routes of the server."""
@@ -99,10 +99,10 @@ class Application:
 
         async def handle(request: HttpRequest) -> Response:
             session, body = self._session(request), await _read_json(request)
-            lane = self._lane(body)
-            # A queue for each lane: requests without plugins do not wait for plugins.
-            queue = session.queue(f"{name} {lane.name}")
-            message = await queue.run(lane, lambda: action(self.workspace, session, body))
+            thread = self._thread(body)
+            # A queue for each thread: requests without plugins do not wait for plugins.
+            queue = session.queue(f"{name} {thread.name}")
+            message = await queue.run(thread, lambda: action(self.workspace, session, body))
             return Response(message, media_type=MESSAGES)
 
         return handle
@@ -112,15 +112,15 @@ class Application:
 
         async def handle(request: HttpRequest) -> Response:
             session, body = self._session(request), await _read_json(request)
-            lanes = {"map": self.mapping, "between": self.background}
-            lane = lanes.get(name) or Lane(name)
+            threads = {"map": self.mapping, "between": self.background}
+            thread = threads.get(name) or WorkerThread(name)
 
             def work(emit: actions.Emit) -> None:
                 action(self.workspace, session, body, emit)
 
-            stream = _with_errors(lane.stream(work))
-            if name not in lanes:
-                stream = _ending(stream, lane)
+            stream = _with_errors(thread.stream(work))
+            if name not in threads:
+                stream = _ending(stream, thread)
             return StreamingResponse(stream, media_type=MESSAGES)
 
         return handle
@@ -130,8 +130,8 @@ class Application:
 
         async def handle(request: HttpRequest) -> Response:
             session, body = self._session(request), await _read_json(request)
-            lane = self.plugins if self._is_plugin(body) else self.background
-            content = await lane.run(lambda: action(self.workspace, session, body))
+            thread = self.plugins if self._is_plugin(body) else self.background
+            content = await thread.run(lambda: action(self.workspace, session, body))
             return Response(content, media_type=kind)
 
         return handle
@@ -139,7 +139,7 @@ class Application:
     def _session(self, request: HttpRequest) -> Session:
         return self.workspace.session(request.headers.get("x-session", ""))
 
-    def _lane(self, body: Any) -> Lane:
+    def _thread(self, body: Any) -> WorkerThread:
         return self.plugins if self._is_plugin(body) else self.live
 
     def _is_plugin(self, body: Any) -> bool:
@@ -147,13 +147,13 @@ class Application:
         return self.workspace.renderer.uses_plugin(named) if isinstance(named, str) else False
 
 
-async def _ending(stream: AsyncIterator[bytes], lane: Lane) -> AsyncIterator[bytes]:
+async def _ending(stream: AsyncIterator[bytes], thread: WorkerThread) -> AsyncIterator[bytes]:
     """End the thread of a stream with the stream."""
     try:
         async for each in stream:
             yield each
     finally:
-        lane.end()
+        thread.end()
 
 
 async def _with_errors(stream: AsyncIterator[bytes]) -> AsyncIterator[bytes]:

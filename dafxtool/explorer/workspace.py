@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any
 
 from dafxtool.config import Configuration
 from dafxtool.errors import InputError
-from dafxtool.explorer.lanes import LatestOnly
 from dafxtool.explorer.recordings import (
     Source,
     Uploads,
@@ -19,6 +18,7 @@ from dafxtool.explorer.recordings import (
     named_sources,
 )
 from dafxtool.explorer.renderer import Renderer, Request
+from dafxtool.explorer.worker_threads import LatestOnly
 from dafxtool.utils.progress import SILENT, Progress
 
 if TYPE_CHECKING:

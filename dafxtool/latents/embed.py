@@ -179,7 +179,7 @@ def _embed_recordings(
         latents = list(threads.map(run.embed_audio, batches, ahead=threads.number))
     progress.finish()
     if not latents:
-        raise InputError(f"no recording can be embedded. The first error: {skipped[0][1]}")
+        raise InputError(f"no recording can be embedded. First error: {skipped[0][1]}")
     labels = labels_of(rows, table, chosen)
     warning = training_warning(labels, np.arange(len(labels)), run)
     return Latents(

@@ -9,7 +9,7 @@ settings of one effect on one recording, the effect is also rendered at each ste
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -43,6 +43,7 @@ PAUSE_POWER = 1e-4  # relative to the loudest frame (-40 dB)
 PAUSE_MARGIN_FRAMES = 2  # because windows overlap
 MAX_LEVEL_GAIN = 10.0 ** (30 / 20)
 MIN_LEVEL_CHANGE = 1e-3  # smaller corrections are left out
+EXACT = "exact"  # above the ends of a sheet
 
 
 @dataclass(frozen=True)
@@ -92,7 +93,7 @@ def interpolate(
     InputError for fewer than two steps, and for detailed with two segments.
     """
     if n_steps < 2:
-        raise InputError(f"too few steps (found {n_steps}, expected at least 2).")
+        raise InputError(f"too few steps (found {n_steps}, expected at least 2). Use more --steps.")
     positions = np.linspace(0, 1, n_steps, dtype=np.float32)
     blend = positions[:, None]
     constants = ((1 - blend) * a.constants + blend * b.constants).astype(np.float32)
@@ -237,8 +238,6 @@ def _with_rendered(
     steps: Interpolation, wet: NDArray[np.float32], run: Run, constants: NDArray[np.float32]
 ) -> Interpolation:
     """Add the rendered steps, and the errors of the decoded steps against them."""
-    from dataclasses import replace
-
     from dafxtool.spectrogram.stft import compress, standardise
 
     config = run.spectrogram_config
@@ -290,23 +289,22 @@ def lerp(a: Tensor, b: Tensor, t: Tensor) -> Tensor:
 def draw_interpolation(
     path: Path, interpolation: Interpolation, run: Run, overwrite: bool = False
 ) -> None:
-    """Draw the originals at both ends and the steps between them (the report's figures 5, 6)."""
+    """Draw the originals at both ends and the steps between them (the report's figures 5, 6).
+
+    The error of a wet step against the rendered effect is above it, where that is known. The ends
+    have none: they equal the originals, because the residual of the decoder is added.
+    """
     a, b, positions = interpolation.a, interpolation.b, interpolation.positions
-    errors = {0: interpolation.errors_a, len(positions) - 1: interpolation.errors_b}
+    errors = interpolation.rendered_errors
     panels: list[list[Panel | None]] = []
     for channel in range(2):
-        row: list[Panel | None] = [Panel(a.magnitude[channel])]
-        for index, magnitude in enumerate(interpolation.magnitudes):
-            error = errors.get(index)
-            row.append(
-                Panel(magnitude[channel], "" if error is None else f"MSE {error[channel]:.4f}")
-            )
-        row.append(Panel(b.magnitude[channel]))
-        panels.append(row)
-    rendered, rendered_errors = interpolation.rendered_magnitudes, interpolation.rendered_errors
-    if rendered is not None and rendered_errors is not None:
-        steps = zip(rendered, rendered_errors, strict=True)
-        panels.append([None, *(Panel(each, f"MSE {error:.4f}") for each, error in steps), None])
+        titles = [EXACT, *[""] * (len(positions) - 2), EXACT]
+        if channel == 1 and errors is not None:
+            titles[1:-1] = [f"MSE {error:.4f}" for error in errors[1:-1]]
+        steps = map(Panel, interpolation.magnitudes[:, channel], titles)
+        panels.append([Panel(a.magnitude[channel]), *steps, Panel(b.magnitude[channel])])
+    if interpolation.rendered_magnitudes is not None:
+        panels.append([None, *map(Panel, interpolation.rendered_magnitudes), None])
     kind = "spherical" if interpolation.spherical else "linear"
     steps_label = f"decoded, {kind} interpolation of the latents"
     if interpolation.detailed:

@@ -108,7 +108,7 @@ def invert_file(
     """Reconstruct audio from magnitudes and write one file for each row and channel.
 
     output      a file for a single result, otherwise a folder
-    rows        row numbers of the pairs file behind an HDF5 file, or indices of a three-dimensional
+    rows        row numbers of the pairs file of an HDF5 file, or indices of a three-dimensional
                 array; none takes the first
     channels    "dry", "wet" or both, of an HDF5 file
     run         decodes the latents of a latents.h5; None takes the run that the file names
@@ -202,7 +202,7 @@ def _kind(source: Path) -> str:
     kind = storage.kind_of(source)
     if kind not in (storage.SPECTROGRAMS, storage.LATENTS):
         raise FormatError(
-            f"{source}: not a file with magnitudes (found {kind or 'another kind of HDF5 file'}, "
+            f"{source}: not a file with magnitudes (found {kind or 'no spectrograms or latents'}, "
             "expected spectrograms, latents, .npy or .npz). Choose another file."
         )
     return kind
@@ -310,7 +310,7 @@ def _load(source: Path) -> tuple[NDArray[Any], dict[str, int]]:
         raise InputError(
             f"{source}: not a magnitude spectrogram (found {values.dtype} of shape "
             f"{values.shape}, expected real numbers of shape (n_bins, n_frames) or "
-            "(n, n_bins, n_frames))."
+            "(n, n_bins, n_frames)). Give the magnitudes of an STFT."
         )
     return values, stored
 
@@ -352,5 +352,8 @@ def _check_rows(rows: Sequence[int], count: int, source: Path) -> NDArray[np.int
     """Return the rows as an array; InputError if one is not in the file."""
     chosen = np.asarray(rows, dtype=np.int64)
     if len(chosen) == 0 or chosen.min() < 0 or chosen.max() >= count:
-        raise InputError(f"{source}: no such row (found {list(rows)}, expected 0 to {count - 1}).")
+        raise InputError(
+            f"{source}: no such row (found {list(rows)}, expected 0 to {count - 1}). Choose "
+            "another --row."
+        )
     return chosen

@@ -116,9 +116,13 @@ def check_effects(
     for an effect without a free parameter.
     """
     if n_values < 2:
-        raise ConfigError(f"too few values (found {n_values}, expected at least 2).")
+        raise ConfigError(
+            f"too few values (found {n_values}, expected at least 2). Use more --values."
+        )
     if n_segments < 1:
-        raise ConfigError(f"too few segments (found {n_segments}, expected at least 1).")
+        raise ConfigError(
+            f"too few segments (found {n_segments}, expected at least 1). Use more --segments."
+        )
     names = [effect.name for effect, _ in chosen]
     if not names:
         raise ConfigError("no effect. Name at least one with --effect.")

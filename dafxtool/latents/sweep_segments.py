@@ -105,7 +105,7 @@ def _from_recordings(
             if len(segments) == count:
                 break
     if not segments:
-        raise InputError(f"no usable recordings. The first error: {next(iter(skipped.values()))}")
+        raise InputError(f"no usable recordings. First error: {next(iter(skipped.values()))}")
     table = [row | {"split": "test"} for row in recording_rows(catalogue)]
     splits = ["test"] * len(segments)
     return SweepSegments(list(segments.values()), splits, table, tuple(skipped.items()))

@@ -1,1 +1,1 @@
-"""Find the effect and settings behind a recording."""
+"""Find the effect and settings between two recordings."""

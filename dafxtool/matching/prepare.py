@@ -24,7 +24,7 @@ from dafxtool.utils.text import shown_name
 HIGHEST_RATE = 48_000  # Hz, of a search
 SHORTEST_SECONDS = 0.25
 LITTLE_SECONDS = 1.0
-MOST_SECONDS = 600.0  # of a recording that are looked at
+MOST_SECONDS = 600.0  # longest part of a recording that is compared
 EXCERPT_SAMPLES = 196_608  # that a search compares
 PRE_ROLL_SECONDS = 2.0  # processed before the excerpt, for echoes and detectors
 SILENT_RMS = 3e-5  # -90 dBFS

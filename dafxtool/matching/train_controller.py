@@ -273,7 +273,10 @@ class ControllerTrainer:
                 f"{len(matcher.effects)} effects, loss {matcher.loss}). Use --overwrite."
             )
         if bool(matcher.encoder) != self.options.fine_tune:
-            raise TrainingError(f"{path}: resume with the same --fine-tune, or use --overwrite.")
+            raise TrainingError(
+                f"{path}: was trained with another --fine-tune. Resume with the same, "
+                "or use --overwrite."
+            )
         self.load(state["last"])
         self.optimizer.load_state_dict(state["optimizer"])
         self.step_number, self.seconds = int(state["step"]), float(state["seconds"])

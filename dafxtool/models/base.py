@@ -1,4 +1,4 @@
-"""The base class of all joint-spectrogram VAEs.
+"""Define the base class of all joint-spectrogram VAEs.
 
 The input is a pair's standardised spectrograms (batch, 2, n_bins, n_frames), dry first; the latent
 is one vector (batch, n_latent).

@@ -163,7 +163,9 @@ def _model(configuration: Configuration, shape: Sequence[int], file: Path) -> Jo
     try:
         return build_model(configuration.model, shape, configuration.spectrogram.exponent)
     except ConfigError as error:
-        raise FormatError(f"{file}: its configuration has no valid model ({error}).") from error
+        raise FormatError(
+            f"{file}: its configuration has no valid model ({error}). Train again."
+        ) from error
 
 
 def without_training(configuration: Configuration) -> Run:

@@ -74,13 +74,13 @@ class Hdf5Reader(Closing):
         except FileProblem as error:
             self._file.close()
             raise FormatError(
-                f"{path} is not a complete {kind} file: {error}. Make it again with 'dafxtool "
+                f"{path}: is not a complete {kind} file: {error}. Make it again with 'dafxtool "
                 f"{COMMAND_FOR[kind]}', or see docs/formats.md."
             ) from error
         except (*DAMAGE_ERRORS, ConfigError, InputError) as error:
             self._file.close()
             raise FormatError(
-                f"{path} is damaged ({_error_text(error)}). Make it again with 'dafxtool "
+                f"{path}: is damaged ({_error_text(error)}). Make it again with 'dafxtool "
                 f"{COMMAND_FOR[kind]}'."
             ) from error
         except FormatError:
@@ -133,7 +133,7 @@ class Hdf5Reader(Closing):
             unique, inverse = np.unique(rows, return_inverse=True)
             if unique[0] < 0 or unique[-1] >= len(self):
                 raise InputError(
-                    f"{self.path} has indices 0 to {len(self) - 1}, not {unique[0]} to "
+                    f"{self.path}: has indices 0 to {len(self) - 1}, not {unique[0]} to "
                     f"{unique[-1]}. Choose other ones."
                 )
             where = unique if self._present is None else self._present[unique]
@@ -142,7 +142,7 @@ class Hdf5Reader(Closing):
             return np.asarray(self._read_sorted(where))[inverse]
         except (OSError, RuntimeError) as error:
             raise FormatError(
-                f"{self.path} cannot be read ({_error_text(error)}). Make it again."
+                f"{self.path}: cannot be read ({_error_text(error)}). Make it again."
             ) from error
 
     def _read_chunks(self, where: NDArray[np.int64], inverse: NDArray[np.int64]) -> NDArray[Any]:
@@ -181,16 +181,16 @@ class Hdf5Reader(Closing):
             values = np.asarray(self._file[name][:])
             return values if self._present is None else values[self._present]
         except KeyError as error:
-            raise FormatError(f"{self.path} has no column {name!r}. Make it again.") from error
+            raise FormatError(f"{self.path}: has no column {name!r}. Make it again.") from error
         except (OSError, RuntimeError) as error:
             raise FormatError(
-                f"{self.path} cannot be read ({_error_text(error)}). Make it again."
+                f"{self.path}: cannot be read ({_error_text(error)}). Make it again."
             ) from error
 
     def table(self, name: str) -> NDArray[Any]:
         """Return another table, such as the `scale` of latents."""
         if name not in self._tables:
-            raise FormatError(f"{self.path} has no table {name!r}. Make it again.")
+            raise FormatError(f"{self.path}: has no table {name!r}. Make it again.")
         return self._tables[name]
 
     def failed(self) -> dict[int, str]:
@@ -291,9 +291,9 @@ def _error_text(error: BaseException) -> str:
 
 def _check_file_exists(path: Path, remedy: str) -> None:
     if path.is_dir():
-        raise InputError(f"{path} is a folder. Name a file.")
+        raise InputError(f"{path}: is a folder (expected a file). Choose another name.")
     if not path.is_file():
-        raise InputError(f"{path} does not exist. {remedy}.")
+        raise InputError(f"{path}: does not exist. {remedy}.")
 
 
 def open_file(path: Path, kind: str) -> h5py.File:
@@ -303,7 +303,7 @@ def open_file(path: Path, kind: str) -> h5py.File:
         file = h5py.File(path, "r")
     except DAMAGE_ERRORS as error:
         raise FormatError(
-            f"{path} is not an HDF5 file that can be opened, or is not finished. Make a {kind} "
+            f"{path}: is not an HDF5 file that can be opened, or is not finished. Make a {kind} "
             f"file with 'dafxtool {COMMAND_FOR[kind]}'."
         ) from error
     try:
@@ -316,7 +316,7 @@ def open_file(path: Path, kind: str) -> h5py.File:
         )
     if problem:
         file.close()
-        raise FormatError(f"{path} {problem}.")
+        raise FormatError(f"{path}: {problem}.")
     return file
 
 

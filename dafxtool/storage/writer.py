@@ -265,7 +265,7 @@ def _open_partial(path: Path, resume: bool, contents: Contents) -> Iterator[Hdf5
             writer = Hdf5Writer(file, path, partial, contents)
         except KeyError as error:  # an array is missing
             raise FormatError(
-                f"{path} is damaged ({error.args[0]}). Start again with --overwrite."
+                f"{path}: is damaged ({error.args[0]}). Use --overwrite to start again."
             ) from error
         try:
             yield writer
@@ -304,15 +304,12 @@ def check_output(path: Path, resume: bool, overwrite: bool) -> None:
 
 def _check_unused(path: Path, partial: Path, resume: bool, overwrite: bool) -> None:
     if path.is_dir():
-        raise DiskError(f"{path} is a folder. Give a file name.")
-    if path.exists() and not overwrite and not resume:
-        raise OutputExistsError(
-            f"{path} exists already. Choose another name with --output, or replace it with "
-            "--overwrite."
-        )
+        raise DiskError(f"{path}: is a folder (expected a file). Choose another name.")
+    if not resume:
+        files.check_free(path, overwrite)
     if partial.exists() and not resume and not overwrite:
         raise OutputExistsError(
-            f"{path} is not finished. Continue with --resume, or start again with --overwrite."
+            f"{path}: is not finished. Use --resume to continue, or --overwrite to start again."
         )
 
 
@@ -323,7 +320,7 @@ def _is_usable(path: Path) -> bool:
             return "done" in file and "laid_out" in file.attrs
     except BlockingIOError as error:
         raise OutputExistsError(
-            f"{path} is being written by another process. Wait for it, or choose another output."
+            f"{path}: is being written by another process. Wait for it, or choose another --output."
         ) from error
     except DAMAGE_ERRORS as error:
         if getattr(error, "errno", None):
@@ -337,7 +334,7 @@ def _lock(path: Path, mode: str) -> h5py.File:
         return h5py.File(path, mode, locking=True)
     except BlockingIOError as error:
         raise OutputExistsError(
-            f"{path} is being written by another process. Wait for it, or choose another output."
+            f"{path}: is being written by another process. Wait for it, or choose another --output."
         ) from error
 
 
@@ -347,20 +344,23 @@ def _check_same(arrays: Arrays, file: h5py.File, configuration: str, path: Path)
         if read_attribute(file, "format_version") != FORMAT_VERSION:
             file.close()
             raise ConfigError(
-                f"{path} was started by another version of dafxtool. Start again with --overwrite."
+                f"{path}: was started by another version of dafxtool. Use --overwrite "
+                "to start again."
             )
         stored = bytes(arrays.read("configuration")[()]).decode()
     except DAMAGE_ERRORS as error:
         file.close()
-        raise FormatError(f"{path} is damaged ({error}). Start again with --overwrite.") from error
+        raise FormatError(
+            f"{path}: is damaged ({error}). Use --overwrite to start again."
+        ) from error
     if stored == configuration:
         return
     old, new = json.loads(stored), json.loads(configuration)
     names = sorted(key for key in {*old, *new} if old.get(key) != new.get(key))
     file.close()
     raise ConfigError(
-        f"{path} was started with another {', '.join(names)}. Resume with the same options, or "
-        "start again with --overwrite."
+        f"{path}: was started with another {', '.join(names)}. Use --resume with the same "
+        "options, or --overwrite to start again."
     )
 
 
@@ -392,8 +392,8 @@ def _check_space(path: Path, n_bytes: int) -> None:
     free = shutil.disk_usage(path.parent).free
     if n_bytes > free:
         raise DiskError(
-            f"{path} cannot be written: it needs {_megabytes(n_bytes)}, the disk has "
-            f"{_megabytes(free)} left. Free some space, choose another --output, or write fewer "
+            f"{path}: cannot be written (needs {_megabytes(n_bytes)}, the disk has "
+            f"{_megabytes(free)} left). Free some space, choose another --output, or write fewer "
             "rows."
         )
 
@@ -412,10 +412,13 @@ def _disk_errors(path: Path) -> Iterator[None]:
         text = str(error)
         if number == errno.ENOSPC or "No space left" in text or "file write failed" in text:
             raise DiskError(
-                f"{path} cannot be written: the disk is full. Free some space and continue with "
+                f"{path}: cannot be written (the disk is full). Free some space and continue with "
                 "--resume."
             ) from error
         if number in REMEDIES or number == errno.ENOENT:
             plain = OSError(number, os.strerror(number))
             raise DiskError(disk_sentence(plain, path)) from error
-        raise DiskError(f"{path} cannot be written ({' '.join(text.split())}).") from error
+        raise DiskError(
+            f"{path}: cannot be written ({' '.join(text.split())}). Check the disk, or choose "
+            "another --output."
+        ) from error

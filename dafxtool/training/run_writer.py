@@ -47,7 +47,7 @@ METRICS = (
 
 
 def _had_a_last(best: Path) -> bool:
-    """Whether a last.pt must have existed beside this best.pt; not yet for the first one."""
+    """Return whether a last.pt must have existed beside this best.pt; not yet for the first one."""
     if not best.exists():
         return False
     state = read_checkpoint(best)
@@ -174,9 +174,9 @@ _usual_hook = threading.excepthook
 
 
 def _leave_errors_to_the_next_call() -> None:
-    """TensorBoard's thread keeps what the disk says for the next call to raise, and prints it too.
+    """Do not print disk errors of TensorBoard's thread: its next call raises them.
 
-    A traceback on the terminal is no way to tell of a full disk.
+    The message of that call explains a full disk; a traceback of the thread does not.
     """
     global _usual_hook
     if threading.excepthook is not _hook:
@@ -190,7 +190,7 @@ def _hook(arguments: threading.ExceptHookArgs) -> None:
 
 
 def read_metrics(path: Path) -> Iterator[dict[str, str]]:
-    """The rows of a metrics.csv; an unfinished last line, and what is no row, are left out."""
+    """Yield the rows of a metrics.csv without damaged rows and an unfinished last line."""
     with path.open(newline="", encoding="utf-8", errors="replace") as file:
         lines = file.readlines()
     try:
@@ -198,11 +198,11 @@ def read_metrics(path: Path) -> Iterator[dict[str, str]]:
             if _is_row(row):
                 yield {name: row[name] for name in METRICS}
     except csv.Error as error:
-        raise FormatError(f"{path} is no table of metrics ({error}): move it away.") from error
+        raise FormatError(f"{path}: is not a table of metrics ({error}). Move it away.") from error
 
 
 def _is_row(row: dict[Any, Any]) -> bool:
-    """Has it a step, and numbers or nothing in all other columns?"""
+    """Return whether a row has a step, and numbers or nothing in all other columns."""
     try:
         int(row["step"])
         return all(row[name] == "" or float(row[name]) is not None for name in METRICS)

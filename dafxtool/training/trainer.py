@@ -373,7 +373,7 @@ class Trainer:
         )
 
     def _label_loss(self, style: Tensor, targets: Targets) -> Tensor:
-        """Loss of the labels for the styles of this process's rows; targets of all rows."""
+        """Compute the label loss for the styles of this process's rows; targets are of all rows."""
         predicted = self._forward_labels(style)
         weight = self.config.setting_weight
         return label_loss(predicted, targets, self._n_effects, weight, self.model.shard)

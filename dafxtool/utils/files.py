@@ -48,7 +48,7 @@ SYNC_FILE_RANGE_WRITE = 2  # of linux/fs.h
 IN_USE = (5, 32)  # ERROR_ACCESS_DENIED, ERROR_SHARING_VIOLATION
 MOST_TRIES, SECONDS_BETWEEN_TRIES = 20, 0.1
 
-RESERVED_BYTES = 1 << 20  # written at a time
+RESERVED_BYTES = 1 << 20  # size of a write
 
 
 @contextmanager
@@ -135,7 +135,8 @@ def disk_errors(path: Path) -> Iterator[None]:
 def disk_sentence(error: OSError, path: Path | str | None = None) -> str:
     """Return the message for a disk error: path, problem and remedy."""
     problem, remedy = REMEDIES.get(
-        error.errno or 0, (error.strerror or str(error), "Check the disk, or " + ANOTHER_OUTPUT)
+        error.errno or 0,
+        (error.strerror or str(error), "Check the disk, or choose another --output."),
     )
     return f"{path or error.filename or 'output'}: cannot be written ({problem}). {remedy}"
 

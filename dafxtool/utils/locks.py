@@ -104,6 +104,8 @@ def _acquire(lock_file: Path, path: Path) -> BaseFileLock | None:
     try:
         lock.acquire(SECONDS_TO_TRY, poll_interval=SECONDS_BETWEEN_TRIES)
     except filelock.Timeout as timeout:
+        if not lock_file.exists():
+            lock_file.touch()  # raises the reason why filelock could not create it either
         raise OutputExistsError(
             f"{path}: is being written by another process{_read_process_id(lock_file)}. Wait for "
             "it or choose another --output."

@@ -28,11 +28,11 @@ def unique_slugs(texts: Iterable[str]) -> list[str]:
 
 
 def near_names(name: str, names: Sequence[str]) -> str:
-    """Return a clause for error messages that suggests similar names, or lists all of them."""
+    """Return a sentence for error messages: it suggests similar names, or lists all of them."""
     matches = get_close_matches(name, names, n=3, cutoff=0.5)
     if matches:
-        return f"did you mean {' or '.join(matches)}?"
-    return f"use {', '.join(names)}." if names else "there is none."
+        return f"Did you mean {' or '.join(matches)}?"
+    return f"Use {', '.join(names)}." if names else "There is none."
 
 
 def shown_name(path: Path) -> str:

@@ -14,6 +14,7 @@ import click
 import pytest
 from click.testing import CliRunner
 
+import dafxtool
 from dafxtool import __version__
 from dafxtool.cli import COMMANDS, GROUPS, DafxGroup, _options, main
 from dafxtool.cli._options import (
@@ -326,9 +327,18 @@ def test_effects_named_are_shown_alone(invoke):
     result = invoke("effects", "delay")
     assert result.exit_code == 0
     heading, *rows = [line.split() for line in result.stdout.splitlines()]
-    assert heading[:5] == ["effect,", "parameters", "range", "unit", "default"]
+    assert heading[:6] == ["effect,", "parameters", "range", "usual", "range", "unit"]
     assert [row[0] for row in rows] == ["delay", "time", "feedback", "mix"]
-    assert rows[1][1:7] == ["1", "to", "2000", "ms", "350", "logarithmic"]
+    assert rows[1][1:10] == ["1", "to", "2000", "20", "to", "1000", "ms", "350", "logarithmic"]
+
+
+def test_effects_list_the_range_of_random_settings_only_where_it_is_narrower(invoke):
+    (reverb,) = json.loads(invoke("effects", "reverb", "--json").stdout)["effects"]
+    usual = {p["name"]: (p["usual_minimum"], p["usual_maximum"]) for p in reverb["parameters"]}
+    assert usual == {"size": (10, 100), "damping": (0, 100), "width": (0, 100), "mix": (15, 70)}
+    rows = {row[0].strip(): row[1:3] for row in dafxtool.list_effects("reverb").rows()}
+    assert rows["size"] == ("0 to 100", "10 to 100")
+    assert rows["damping"] == ("0 to 100", "")
 
 
 def test_effects_of_a_plugin_join_the_built_in_ones(invoke, plugin):

@@ -1,7 +1,7 @@
 """Every command reports a wrong input before it imports a library that takes seconds.
 
-The cases come from the commands' own parameters, so that a new option is covered. Each command runs
-in a fresh process in which importing one of SLOW fails.
+The cases come from the commands' own parameters, so that a new option is covered. The commands run
+in a process in which importing one of SLOW fails, so that no case can profit from another's import.
 """
 
 from __future__ import annotations
@@ -131,7 +131,7 @@ def cases_of(name: str, parameter: click.Parameter) -> Iterator[Case]:
 
 ALL = (
     *cases(),
-    Case(("effects", "delai"), 1, "did you mean delay"),
+    Case(("effects", "delai"), 1, "Did you mean delay"),
     Case(("train", "--config", "unknown-key.toml"), 1, "steps_per_day"),
     Case(("spectrogram", "--config", "unknown-key.toml"), 1, "steps_per_day"),
     Case(("render", "a.wav", "--config", "no-toml.toml"), 1, "no-toml.toml"),
@@ -178,11 +178,11 @@ def folders(pairs_file, spectrograms_file, run_folder, run, tmp_path_factory) ->
 
 @pytest.fixture(scope="module")
 def answer_of(folders):
-    """Exit status, standard error and exception of a case; one process for each command."""
+    """Exit status, standard error and exception of a case; one process for each folder."""
 
     @cache
-    def answers(command: str, folder: str) -> dict[Case, list]:
-        chosen = [each for each in ALL if (each.arguments[0], each.folder) == (command, folder)]
+    def answers(folder: str) -> dict[Case, list]:
+        chosen = [each for each in ALL if each.folder == folder]
         done = subprocess.run(
             [sys.executable, "-c", PROGRAM, ",".join(SLOW)],
             input=json.dumps([each.arguments for each in chosen]),
@@ -194,7 +194,7 @@ def answer_of(folders):
         assert len(lines) == len(chosen), done.stderr
         return dict(zip(chosen, map(json.loads, lines), strict=True))
 
-    return lambda case: answers(case.arguments[0], case.folder)[case]
+    return lambda case: answers(case.folder)[case]
 
 
 @pytest.mark.parametrize("case", ALL, ids=str)

@@ -63,12 +63,12 @@ def longer(recordings, tmp_path_factory) -> Path:
         (("{wrong}/silence.wav",), "no segment of the train recordings was louder"),
         (("{wet}", "--effect", "overdrive:drive=999"), "expected 0 to 60 dB"),
         (("{wet}", "--effect", "overdrive:drive=nan"), "expected 0 to 60 dB"),
-        (("{wet}", "--effect", "overdriv"), "did you mean overdrive"),
-        (("{wet}", "--effect", "overdrive:driv=20"), "did you mean drive"),
+        (("{wet}", "--effect", "overdriv"), "Did you mean overdrive"),
+        (("{wet}", "--effect", "overdrive:driv=20"), "Did you mean drive"),
         (("{wet}", "--effect", "gain", "--effect", "gain"), "named twice"),
         (("{wet}", "--plugin", "{wrong}/missing.vst3"), "no plugin"),
         (("{wet}", "--plugin", "{wrong}/text.wav"), "not a VST3 plugin"),
-        (("{wet}", "--config", "{wrong}/key.toml"), "did you mean max_steps"),
+        (("{wet}", "--config", "{wrong}/key.toml"), "Did you mean max_steps"),
         (("{wet}", "--config", "{wrong}/type.toml"), "expected int"),
         (("{wet}", "--config", "{wrong}/nan.toml"), "beta: not a finite number"),
         (("{wet}", "--config", "{wrong}/broken.toml"), "not a TOML file"),
@@ -119,7 +119,7 @@ def test_invalid_options_are_usage_errors(fail, tmp_path, monkeypatch, arguments
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (("spectrogram", "{wrong}/missing.h5"), "missing.h5 does not exist"),
+        (("spectrogram", "{wrong}/missing.h5"), "missing.h5: does not exist"),
         (("spectrogram", "{wrong}/noise.h5"), "not an HDF5 file that can be opened"),
         (("spectrogram", "{wrong}/cut.h5"), "not an HDF5 file that can be opened"),
         (("spectrogram", "{wrong}/folder.h5"), "a folder"),
@@ -146,7 +146,7 @@ def test_invalid_options_are_usage_errors(fail, tmp_path, monkeypatch, arguments
         (("reconstruct", "{pluck}", "--run", "{run}", "--csv", "r.txt"), ".csv"),
         (("interpolate", "{wrong}/text.wav", "--run", "{run}"), "not a recording"),
         (("interpolate", "{wrong}/missing.wav", "--run", "{run}"), "does not exist"),
-        (("interpolate", "{pluck}", "--run", "{run}", "--start-a", 99), "1.50 s long"),
+        (("interpolate", "{pluck}", "--run", "{run}", "--start-a", 99), "1.50 s of audio"),
         (("interpolate", "{pluck}", "--run", "{run}", "-o", "i.jpg"), ".png, .svg or .pdf"),
         (("interpolate", "{pluck}", "--run", "{run}", "--audio", "{pairs}"), "is a file"),
         (("map", "{wrong}/noise.h5", "--run", "{run}"), "not an HDF5 file that can be opened"),
@@ -157,7 +157,7 @@ def test_invalid_options_are_usage_errors(fail, tmp_path, monkeypatch, arguments
         (("invert", "{spectrograms}", "-o", "i.mp3"), ".wav or .flac"),
         (("invert",), "dafxtool spectrogram"),
         (("demo", "-o", "{pairs}"), "is a file"),
-        (("effects", "delai"), "did you mean delay"),
+        (("effects", "delai"), "Did you mean delay"),
     ],
 )
 def test_commands_report_wrong_inputs(

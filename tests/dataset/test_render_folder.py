@@ -30,7 +30,7 @@ def test_a_folder_of_audio_files_holds_the_same_audio(recordings, rendered, tmp_
                 assert rate == RATE
                 np.testing.assert_array_equal(audio, reader.rows(np.array([row]))[0, channel])
             assert table[row]["setting"] == reader.labels.setting_text[row]
-    with pytest.raises(OutputExistsError, match="already holds pairs"):
+    with pytest.raises(OutputExistsError, match="holds pairs already"):
         render_small(recordings, folder)
     render_small(recordings, folder, resume=True)  # complete: nothing to do
     with pytest.raises(OutputExistsError, match="other recordings or options"):
@@ -75,7 +75,7 @@ def test_a_folder_keeps_its_older_pairs_until_all_new_ones_are_written(
     after = contents(folder)
     assert before.items() <= after.items()
     assert set(after) - set(before) == {".pairs.h5"}
-    with pytest.raises(OutputExistsError, match="or --resume to continue"):
+    with pytest.raises(OutputExistsError, match="use --resume to continue"):
         render_small(recordings, folder, **other)
     render_small(recordings, folder, resume=True, **other)
     render_small(recordings, fresh, **other)
@@ -113,7 +113,7 @@ def test_audio_that_dafxtool_did_not_write_is_not_replaced(recordings, tmp_path)
     writer.save_audio(folder / "000007_wet.wav", np.full(9, 0.5), RATE)
     before = contents(folder)
     for resume in (False, True):
-        with pytest.raises(OutputExistsError, match="already holds pairs"):
+        with pytest.raises(OutputExistsError, match="holds pairs already"):
             render_small(recordings, folder, resume=resume)
     assert contents(folder) == before
 

@@ -133,7 +133,7 @@ def test_unreadable_recordings_are_skipped_or_an_error_if_strict(tmp_path):
     with pytest.raises(RecordingError, match=r"bad\.wav"):
         build_catalogue([tmp_path], CONFIG, ALL_TRAIN, strict=True)
     (tmp_path / "good.wav").unlink()
-    with pytest.raises(InputError, match=r"none of 1 recordings? could be read"):
+    with pytest.raises(InputError, match=r"no recording could be read \(found 1\)"):
         build_catalogue([tmp_path], CONFIG, ALL_TRAIN)
 
 
@@ -150,7 +150,7 @@ def test_consecutive_segments_cover_a_recording(tmp_path):
     assert [segment.offset for segment in segments] == [0, 2000, 4000]
     assert not segments[2].audio[1200:].any()
     np.testing.assert_array_equal(cut_recording(path, 2000, CONFIG), load_audio(path)[0][2000:4000])
-    with pytest.raises(InputError, match=r"0\.65 s long: a segment cannot start at 1\.00 s"):
+    with pytest.raises(InputError, match=r"no segment can start at 1\.00 s \(found 0\.65 s"):
         cut_recording(path, RATE, CONFIG)
 
 

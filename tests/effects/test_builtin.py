@@ -308,9 +308,9 @@ def test_effects_are_read_from_text():
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("overdirve", "did you mean overdrive"),
-        ("xyz", "use clean, gain"),
-        ("delay:tmie=20", "did you mean time"),
+        ("overdirve", "Did you mean overdrive"),
+        ("xyz", "Use clean, gain"),
+        ("delay:tmie=20", "Did you mean time"),
         ("delay:time=5000", "1 to 2000 ms"),
         ("delay:time", "without a value"),
         ("delay:", "ends at the colon"),

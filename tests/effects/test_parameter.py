@@ -205,9 +205,9 @@ def test_plugin_ranges_are_valid_only_at_their_sample_rate():
 
 
 def test_unknown_parameter_names_similar_ones():
-    with pytest.raises(EffectError, match="did you mean drive"):
+    with pytest.raises(EffectError, match="Did you mean drive"):
         AMP.complete({"drvie": 1})
-    with pytest.raises(EffectError, match="there is none"):
+    with pytest.raises(EffectError, match="There is none"):
         Effect("clean").complete({"drive": 1})
 
 
@@ -241,7 +241,7 @@ def test_an_effect_is_restored_from_json_and_pickle(effect):
     ],
 )
 def test_an_inaudible_distance_from_the_default_is_not_shown(parameter):
-    """The host moves a plugin by it, off the values that it loads with."""
+    """The host moves a plugin's parameters by this distance from the values that it loads with."""
     default = parameter.to_normalised(parameter.default)
     sign = 1 if default < 0.5 else -1
     nudged = parameter.from_normalised(default + sign * NUDGE)

@@ -319,7 +319,7 @@ def test_the_number_of_channels_is_found_and_stored(load_fake):
 
 
 class RateRanges(OneMore):
-    """Its texts depend on the last sample rate: 44.1 kHz after loading."""
+    """A plugin whose texts depend on the last sample rate: 44.1 kHz after loading."""
 
     def make_parameters(self):
         parameters = super().make_parameters()

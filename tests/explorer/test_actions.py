@@ -157,7 +157,7 @@ def test_a_location_decodes_to_audio_of_the_segment(client, mapped):
     placed, arrays = client.ask("/decode", **client.scene("delay"), x=x, y=y)
     assert arrays["wet"].shape == (N_SAMPLES,) and np.isfinite(arrays["wet"]).all()
     assert np.abs(arrays["wet"]).max() > 0.01
-    # What represents the effect is the point's own, so that is where it lies.
+    # The effect part of the latent is that of the point, so the position is the same.
     assert placed["neighbours"][0] == 0
     assert (placed["x"], placed["y"]) == pytest.approx((x, y), abs=1e-3)
     assert client.refusal("/decode", **client.scene("delay"), x="left", y=0)

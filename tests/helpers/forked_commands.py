@@ -38,13 +38,13 @@ class CommandResult:
 
     @property
     def last_line(self) -> str:
-        """The last line of standard error; AssertionError for a traceback."""
+        """Return the last line of standard error; AssertionError for a traceback."""
         assert "Traceback" not in self.stderr and "Exception ignored" not in self.stderr, self
         return self.stderr.splitlines()[-1] if self.stderr.strip() else ""
 
     @property
     def error(self) -> str:
-        """The error message; AssertionError unless there is exactly one, at the end."""
+        """Return the error message; AssertionError unless there is exactly one, at the end."""
         assert "Traceback" not in self.stderr and "Exception ignored" not in self.stderr, self
         errors = [line for line in self.stderr.splitlines() if line.startswith("Error: ")]
         assert len(errors) == 1 and self.stderr.rstrip().endswith(errors[0]), self

@@ -63,7 +63,7 @@ def test_only_the_chosen_splits_are_embedded(pairs_file, run):
     assert {latents.labels.split_of(row) for row in range(len(latents))} == {"test"}
 
 
-def test_recordings_of_the_training_are_recognised_behind_links(pairs_file, run, tmp_path):
+def test_recordings_of_the_training_are_recognised_through_links(pairs_file, run, tmp_path):
     """A corpus that is mounted elsewhere has other paths, with the same real path."""
 
     class Messages(Progress):

@@ -1,4 +1,5 @@
 import csv
+import re
 
 import numpy as np
 import pytest
@@ -90,7 +91,10 @@ def test_the_effect_is_rendered_between_two_of_its_settings(recordings, run, tmp
     np.testing.assert_allclose(result.rendered_magnitudes[1], examples[1].magnitude[1], rtol=1e-3)
     assert result.rendered_errors[0] == pytest.approx(0, abs=1e-6)
     assert result.rendered_errors[1] > 1e-6
-    draw_interpolation(tmp_path / "sheet.png", result, run)
+    draw_interpolation(tmp_path / "sheet.svg", result, run)
+    # The ends are exact; only the step between them has an error against the rendered effect.
+    titles = re.findall("<!-- (exact|MSE .*) -->", (tmp_path / "sheet.svg").read_text())
+    assert sorted(titles) == [f"MSE {result.rendered_errors[1]:.4f}", *4 * ["exact"]]
     written = save_interpolation_audio(tmp_path / "steps", result, run)
     assert sum("rendered" in path.name for path, _ in written) == 3
 

@@ -111,7 +111,7 @@ def test_an_unprocessed_reference_is_no_failure(folder):
         (("dry.wav", "--like", "silent.wav"), "digital silence"),
         (("dry.wav", "wet.wav", "-o", "x.mp3"), "expected .wav or .flac"),
         (("dry.wav", "wet.wav", "-o", "wet.wav"), "--overwrite"),
-        (("dry.wav", "wet.wav", "--effect", "dealy"), "did you mean delay"),
+        (("dry.wav", "wet.wav", "--effect", "dealy"), "Did you mean delay"),
     ],
 )
 def test_an_error_is_one_sentence_without_a_traceback(folder, arguments, message):

@@ -28,7 +28,7 @@ def test_the_statistics_ignore_the_level():
 
 
 @pytest.mark.parametrize("kind", ["silence", "click", "short"])
-def test_the_statistics_of_odd_audio_are_finite(kind):
+def test_the_statistics_of_unusual_audio_are_finite(kind):
     audio = {
         "silence": np.zeros(SEGMENT_SAMPLES, np.float32),
         "click": np.eye(1, SEGMENT_SAMPLES, 100, dtype=np.float32)[0],

@@ -57,8 +57,8 @@ def test_equal_pairs_have_no_difference(describe):
     means = slice(n_echoes, n_echoes + n_bands)
     torch.testing.assert_close(same[:, means], torch.zeros(3, n_bands), atol=1e-5, rtol=0)
     torch.testing.assert_close(louder[:, means], torch.full((3, n_bands), 0.5), atol=1e-5, rtol=0)
-    # mean, deviation, 4 levels, and mean and levels once more
-    # what compares levels is not blind to an offset after the power law
+    # Mean, standard deviation, 4 levels, and mean and levels again. Descriptors that compare
+    # levels depend on an offset after the power law.
     n_dynamics = sum(each[0].numel() for each in dynamics(describe, dry, dry))
     n_before = same.shape[1] - n_dynamics
     rest = [i for i in range(n_before) if not n_echoes <= i < n_echoes + 11 * n_bands]
@@ -164,7 +164,7 @@ def test_an_echo_within_a_frame_is_a_comb_of_its_own_time(lag):
 
 
 @pytest.mark.parametrize("by", [7, 30])
-def test_a_shift_answers_at_its_own_distance_and_side(describe, by):
+def test_the_shift_descriptor_is_largest_at_the_distance_and_side_of_a_shift(describe, by):
     dry, frames = noise(), lambda x: x[:, 0].transpose(1, 2)
     step = next(
         i for i, (a, b) in enumerate(itertools.pairwise(describe._shift_edges)) if a <= by < b

@@ -96,7 +96,7 @@ def test_mutants_are_read_or_refused(tmp_path, originals, amount, figure, contai
 
 
 def test_random_bytes_are_refused(tmp_path, amount, figure):
-    """Also behind the first bytes of each container."""
+    """Test random bytes alone, and after the first bytes of each container."""
     heads = (b"", b"RIFF\0\1\0\0WAVEfmt ", b"FORM\0\1\0\0AIFFCOMM", b"fLaC\0\0\0\x22", b"OggS\0\2")
     heads += (b"ID3\4\0\0\0\0\2\1", b"\xff\xfb\x90\0", b"riff", b"RF64", b"caff", b"wvpk", b"\x1aE")
 

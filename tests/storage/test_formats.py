@@ -264,7 +264,7 @@ def test_a_file_of_version_1_is_refused(tmp_path, kind):
         file.attrs["kind"], file.attrs["format_version"] = kind, 1
         file[BULK[kind]] = np.zeros(3)
     command = {"pairs": "render", "spectrograms": "spectrogram", "latents": "embed"}[kind]
-    message = f"{path} has format version 1, this dafxtool reads version 2. Make it again with "
+    message = f"{path}: has format version 1, this dafxtool reads version 2. Make it again with "
     with pytest.raises(FormatError) as raised:
         storage.Hdf5Reader(path, storage.PAIRS)
     assert str(raised.value) == message + f"'dafxtool {command}'."

@@ -150,7 +150,7 @@ def test_a_killed_run_ends_as_an_undisturbed_one(spectrograms_file, tmp_path):
         assert torch.equal(weights(killed)[key], value), key
 
 
-def test_a_loss_that_is_not_finite_stops_with_a_sentence(spectrograms_file, tmp_path):
+def test_a_loss_that_is_not_finite_stops_with_an_error(spectrograms_file, tmp_path):
     run = tmp_path / "run"
     configuration = with_training(learning_rate=1e30, warmup_steps=0, schedule="constant")
     with pytest.raises(TrainingError, match=r"not finite at step \d+.*--learning-rate"):

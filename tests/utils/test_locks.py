@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 import threading
+from pathlib import Path
 
 import filelock
 import pytest
@@ -149,3 +150,13 @@ def test_checking_whether_a_process_is_alive_does_not_end_it():
         process.communicate(b"\n")
     assert process.returncode == 0
     assert not _is_alive(process.pid)
+
+
+@pytest.mark.skipif(not Path("/proc/self").is_dir(), reason="/proc is a file system of Linux")
+def test_a_folder_that_refuses_a_lock_file_is_not_reported_as_locked():
+    """filelock tries again, as if the owner of the lock had removed the file."""
+    with (
+        pytest.raises(DiskError, match=r"^/proc: cannot be written"),
+        sole_writer(Path("/proc/x.h5")),
+    ):
+        pass

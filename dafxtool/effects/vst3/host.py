@@ -240,7 +240,7 @@ def _renew(plugin: Any) -> None:
 def _collect_garbage() -> Iterator[None]:
     """Free new objects with circular references at the end, in little time.
 
-    pedalboard leaves a reference cycle behind each plugin. Without this, plugins would stay loaded
+    pedalboard leaves a reference cycle for each plugin. Without this, plugins would stay loaded
     until the next garbage collection, and print into the output of other code when they end.
     """
     was_enabled = gc.isenabled()
@@ -278,7 +278,10 @@ def _process(
         wet = np.asarray(plugin.process(padded, sample_rate), dtype=np.float32)
         after = [get_raw_values(plugin)[index] for index in file.indices]
     except (RuntimeError, ValueError) as error:
-        raise PluginError(f"{effect.name}: the plugin failed ({error}).") from error
+        raise PluginError(
+            f"{effect.name}: the plugin failed ({error}). Choose another setting, or leave "
+            "this plugin out."
+        ) from error
     at_start = _effective_setting(parameters, setting, requested, before)
     at_end = _effective_setting(parameters, at_start, before, after)
     output = keep_output(wet[:, : dry.size], file.output_channel)

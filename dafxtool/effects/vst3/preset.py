@@ -79,7 +79,9 @@ def read_preset(path: Path, effect: Effect, progress: Progress = SILENT) -> dict
     try:
         answer = child.ask((path, target, effect), time_limit_s())
     except ChildDied as death:
-        raise PluginError(f"{path}: {effect.name} crashed with this preset ({death}).") from death
+        raise PluginError(
+            f"{path}: {effect.name} crashed with this preset ({death}). Leave it out."
+        ) from death
     except ChildSilent as silence:
         raise PluginError(
             f"{path}: {effect.name} did not load this preset within {time_limit_s():g} s. Raise "

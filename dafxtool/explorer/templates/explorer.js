@@ -1,4 +1,4 @@
-// The explorer: an effect on a segment, heard, seen and placed on the latent map after each change.
+// The explorer: an effect on a segment, played, drawn and placed on the latent map after each change.
 
 import { EffectControls } from "./controls.js";
 import { build, byId } from "./dom.js";
@@ -331,7 +331,7 @@ export class Explorer {
   /**
    * Hear and see an answer.
    * @param {Message} answer
-   * @param {string} title what is heard, if it is not the present setting
+   * @param {string} title of the audio, if it is not that of the present setting
    */
   hear({ content, arrays }, title) {
     this.kept.isActive = false;
@@ -349,7 +349,7 @@ export class Explorer {
     const present = [build("strong", {}, effect.name), ` ${settingText(effect, setting, 4)}`];
     byId("now").replaceChildren(...(title ? [title] : present));
     byId("back").hidden = !title;
-    byId("use").hidden = true; // until a point of the map is heard
+    byId("use").hidden = true; // until a point of the map plays
   }
 
   /** Hear the present setting again. */

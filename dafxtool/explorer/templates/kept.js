@@ -32,7 +32,7 @@ export class KeptSettings {
   /** @type {Map<number, Step>} */
   steps = new Map();
   lastStep = 8;
-  isActive = false; // the path is what is heard
+  isActive = false; // the path plays
   isDetailed = false;
   /** @type {[number, number]} indices into the list */
   ends = [0, 1];

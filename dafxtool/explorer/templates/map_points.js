@@ -6,10 +6,10 @@ import { Latest } from "./messages.js";
 /** @typedef {import("./messages.js").Message} Message */
 /** @typedef {import("./explorer.js").Explorer} Explorer */
 
-/** The audio behind the map. */
+/** The audio of the map. */
 export class MapPoints {
   #requests = new Latest();
-  /** @type {import("./parameters.js").Stage | null} effect and setting of the point that is heard */
+  /** @type {import("./parameters.js").Stage | null} effect and setting of the point that plays */
   stage = null;
 
   /** @param {Explorer} explorer */
@@ -17,7 +17,7 @@ export class MapPoints {
     this.explorer = explorer;
   }
 
-  /** Take over the effect and setting of the point that is heard. */
+  /** Adopt the effect and setting of the point that plays. */
   use() {
     if (this.stage) this.explorer.chooseEffect(this.stage.effect, this.stage.setting);
   }

@@ -157,7 +157,7 @@ export class Latest {
     this.patienceMs = patienceMs;
   }
 
-  /** @param {(isCurrent: () => boolean) => Promise<void>} send told whether it was overtaken */
+  /** @param {(isCurrent: () => boolean) => Promise<void>} send; isCurrent returns false after a newer request */
   run(send) {
     this.#next = send;
     this.#sendNext();

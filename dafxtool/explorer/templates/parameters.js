@@ -12,7 +12,7 @@
  * @property {string[]} choices
  * @property {number[]} positions
  * @property {number[]} values
- * @property {[number, number]} usualEnds normalised values between which sweeps and dice stay
+ * @property {[number, number]} usualEnds normalised values of sweeps and random settings
  * @property {string} rangeText
  */
 /**

@@ -206,7 +206,7 @@ class Track {
    * @param {number} startTime of the context
    */
   fade(target, startTime) {
-    // Not cancelAndHoldAtTime: Firefox lacks it, and it holds nothing behind the end of a ramp, so
+    // Not cancelAndHoldAtTime: Firefox lacks it, and it holds nothing after the end of a ramp, so
     // that the next ramp would begin where the last one did.
     const { gain, context } = this.node;
     const now = context.currentTime;

@@ -8,7 +8,7 @@ import { fromNormalised } from "./parameters.js";
 const N_STEPS = 13; // from end to end
 const STEP_MS = 320;
 
-/** Moves a control as a hand would; each step is rendered, heard and placed on the map. */
+/** Move a control like a user does; each step is rendered, played and placed on the map. */
 export class Sweep {
   isRunning = false;
 

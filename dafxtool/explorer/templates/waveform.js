@@ -1,4 +1,4 @@
-// The waveform of a recording, and the segment of it that is heard.
+// The waveform of a recording, and the segment of it that plays.
 
 import { byId, canvasById, sharpen, themeColour } from "./dom.js";
 import { clamp } from "./parameters.js";

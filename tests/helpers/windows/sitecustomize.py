@@ -39,7 +39,7 @@ ERROR_SHARING_VIOLATION = 32
 
 
 def asks_dafxtool(through=()):
-    """Whether the code that called the caller is of the package, also through some libraries."""
+    """Return whether the package called the caller, directly or through some libraries."""
     frame = sys._getframe(2)
     while frame.f_back and frame.f_globals.get("__name__", "").split(".")[0] in through:
         frame = frame.f_back
@@ -47,7 +47,7 @@ def asks_dafxtool(through=()):
 
 
 def hide(module, hidden, **instead):
-    """Let the package miss some names of a module, and find others with another value."""
+    """Hide some names of a module from the package, and replace the values of others."""
 
     class WindowsModule(types.ModuleType):
         def __getattribute__(self, name):
@@ -102,7 +102,7 @@ def replace(source, target):
 
 
 def unlink(path, **options):
-    """Locks may be removed: on Windows, filelock does that itself on release."""
+    """Remove a file; only locks may be open, because on Windows filelock removes them itself."""
     if asks_dafxtool(("pathlib",)) and Path(path).suffix != ".lock" and Path(path).name != ".lock":
         check_closed(path)
     posix_unlink(path, **options)

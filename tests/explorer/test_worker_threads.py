@@ -1,4 +1,4 @@
-"""Threads of a server: the newest request wins, streams end when nobody reads them."""
+"""Check that threads of a server process only the newest request and end unread streams."""
 
 import asyncio
 import threading
@@ -6,11 +6,11 @@ import time
 
 import pytest
 
-from dafxtool.explorer.lanes import Closed, Lane, LatestOnly, Superseded
+from dafxtool.explorer.worker_threads import Closed, LatestOnly, Superseded, WorkerThread
 
 
 def test_of_many_requests_the_first_and_the_last_run():
-    lane, latest, ran, gate = Lane("test"), LatestOnly(), [], threading.Event()
+    thread, latest, ran, gate = WorkerThread("test"), LatestOnly(), [], threading.Event()
 
     def work(number):
         ran.append(number)
@@ -18,10 +18,10 @@ def test_of_many_requests_the_first_and_the_last_run():
         return number
 
     async def send():
-        first = asyncio.ensure_future(latest.run(lane, lambda: work(0)))
+        first = asyncio.ensure_future(latest.run(thread, lambda: work(0)))
         await asyncio.sleep(0.05)
         others = [
-            asyncio.ensure_future(latest.run(lane, lambda number=number: work(number)))
+            asyncio.ensure_future(latest.run(thread, lambda number=number: work(number)))
             for number in range(1, 50)
         ]
         await asyncio.sleep(0.05)
@@ -34,19 +34,19 @@ def test_of_many_requests_the_first_and_the_last_run():
     assert all(isinstance(each, Superseded) for each in results[1:-1])
 
 
-def test_an_error_of_the_work_is_raised_and_the_lane_continues():
-    lane = Lane("test")
+def test_an_error_of_the_work_is_raised_and_the_thread_continues():
+    thread = WorkerThread("test")
 
     async def fail():
         with pytest.raises(ValueError, match="seven"):
-            await lane.run(lambda: (_ for _ in ()).throw(ValueError("seven")))
-        return await lane.run(lambda: 8)
+            await thread.run(lambda: (_ for _ in ()).throw(ValueError("seven")))
+        return await thread.run(lambda: 8)
 
     assert asyncio.run(fail()) == 8
 
 
 def test_closing_a_stream_ends_the_work():
-    lane, emitted, ended = Lane("test"), [], threading.Event()
+    thread, emitted, ended = WorkerThread("test"), [], threading.Event()
 
     def work(emit):
         try:
@@ -59,7 +59,7 @@ def test_closing_a_stream_ends_the_work():
             raise
 
     async def read():
-        stream = lane.stream(work)
+        stream = thread.stream(work)
         async for number in stream:
             if number == 3:
                 break

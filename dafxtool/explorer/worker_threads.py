@@ -23,7 +23,7 @@ class Closed(Exception):
     """Raised if the reader has closed the stream."""
 
 
-class Lane:
+class WorkerThread:
     """A thread that runs one function after the other."""
 
     def __init__(self, name: str) -> None:
@@ -40,7 +40,7 @@ class Lane:
         self._inbox.put(None)
 
     async def run(self, function: Callable[[], T]) -> T:
-        """Return the result of function(), called in the thread of the lane."""
+        """Return the result of function(), called in this thread."""
         loop = asyncio.get_running_loop()
         future: asyncio.Future[T] = loop.create_future()
 
@@ -58,7 +58,7 @@ class Lane:
         return await future
 
     async def stream(self, function: Callable[[Callable[[T], None]], None]) -> AsyncIterator[T]:
-        """Run function(emit) in the thread of the lane, and yield the emitted items.
+        """Run function(emit) in this thread, and yield the emitted items.
 
         After the reader has closed this iterator, the next emit raises Closed in the function.
         """
@@ -117,11 +117,11 @@ class LatestOnly:
         self._lock = asyncio.Lock()
         self._latest = 0
 
-    async def run(self, lane: Lane, function: Callable[[], T]) -> T:
+    async def run(self, thread: WorkerThread, function: Callable[[], T]) -> T:
         """Return the result of function(); Superseded if a newer request replaced it."""
         self._latest += 1
         number = self._latest
         async with self._lock:
             if number != self._latest:
                 raise Superseded
-            return await lane.run(function)
+            return await thread.run(function)
