@@ -58,6 +58,9 @@ def train_matcher(
     checks.check_resume(resume, overwrite)
     checks.check_run(defaults.named_run(run))
     checks.check_pairs(defaults.named_run(run), as_path(pairs))
+    first = as_path(start)
+    if first is not None and not first.is_file():
+        raise InputError(f"{first}: does not exist. Name a matcher file, such as {MATCHER_FILE}.")
     if output is not None:
         _check_free(Path(output), resume, overwrite)
     from dafxtool.matching.train_controller import ControllerOptions, train_controller
@@ -67,7 +70,6 @@ def train_matcher(
     folder = loaded.path if loaded.path.is_dir() else Path()
     target = as_path(output) or folder / MATCHER_FILE
     _check_free(target, resume, overwrite)
-    first = as_path(start)
     options = ControllerOptions(loss, steps, fine_tune, seed, workers or usable_cores())
     progress.message(f"training a matcher on {source} into {target}")
     from dafxtool.training.tensorboard import scalar_log
