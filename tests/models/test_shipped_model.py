@@ -10,7 +10,10 @@ import pytest
 import dafxtool
 from dafxtool.audio.example_recordings import HELD_OUT
 from dafxtool.dataset.copies import known_contents
+from dafxtool.dataset.pair import render_pair
+from dafxtool.dataset.segments import cut_recording
 from dafxtool.effects.apply import parse_effect
+from dafxtool.effects.builtin import builtin_effects
 from dafxtool.latents.examples import load_example
 from dafxtool.latents.table import copies_of_training
 from dafxtool.models.checkpoint import PRETRAINED, PRETRAINED_FILE
@@ -49,8 +52,9 @@ def test_it_is_small_and_names_its_sources(shipped):
         for source in shipped.data["sources"]
     )
     names = [effect["name"] for effect in shipped.effects]
-    assert len(names) == 23
-    assert names[0] != "clean"  # the default effect of 'interpolate' is heard
+    assert set(builtin_effects()) - {"gain"} <= set(names)
+    assert sum(" > " in name for name in names) >= 3
+    assert "clean" not in names[:2]  # the default effects of 'interpolate' are heard
 
 
 def test_its_wet_channel_is_nearer_than_the_dry_one(shipped, examples):
@@ -70,6 +74,24 @@ def test_its_style_is_nearest_to_the_same_effect_on_another_recording(shipped, e
     first, second = style[: len(EFFECTS)], style[len(EFFECTS) :]
     distance = np.linalg.norm(first[:, None] - second[None], axis=2)
     assert (distance.argmin(axis=1) == np.arange(len(EFFECTS))).all()
+
+
+def test_inaudible_noise_beside_an_effect_does_not_move_its_style(shipped, recordings):
+    """Noise of -80 dB, against the distance of two drives."""
+    config = shipped.configuration.segments
+    overdrive = parse_effect("overdrive").effect.at(config.sample_rate)
+    for path in recordings:
+        dry = cut_recording(path, 0, config)
+        soft, hard = (
+            render_pair(dry, overdrive, overdrive.complete({"drive": drive}), config)[0]
+            for drive in (10, 40)
+        )
+        noisy = hard.copy()
+        noise = np.random.default_rng(0).standard_normal(hard.shape[1]).astype(np.float32)
+        noisy[1] += noise * 1e-4 * np.sqrt(np.square(hard[0]).mean())
+        style = shipped.embed_audio(np.stack([soft, hard, noisy]))[:, -shipped.model.n_style :]
+        moved, distance = (np.linalg.norm(style[k] - style[1]) for k in (2, 0))
+        assert moved < 0.02 * distance
 
 
 class Messages(Progress):
