@@ -59,7 +59,9 @@ N_ANSWERS = 6  # likely settings of the best effect that may be the answer, besi
 N_LIKELY = 12  # settings of each effect that may be the truth
 N_POINTS = {"fast": 16, "default": 32, "thorough": 64}  # powers of 2, for Sobol points
 N_REFINED = 5  # effects that are tried again near their better points
-N_ROUNDS_OF_FEW = 3  # near the better points, if at most N_REFINED effects are tried
+# If at most N_REFINED effects are tried, their settings get the time that the others leave.
+N_ROUNDS_OF_FEW = 3  # near the better points
+MORE_OF_FEW = 2  # times as many points and segments
 NARROW = frozenset({"time", "rate", "frequency", "delay", "centre", "semitones"})
 MIN_STD = 0.02  # of the range
 N_TRIED_SEGMENTS = {"fast": 2, "default": 4, "thorough": 8}
@@ -261,12 +263,14 @@ def match_like(
         theirs = [statistics_of(each) for each in theirs_cut]
         scales = scales_of(ours if len(ours) > 1 else [*ours, *theirs])
         target, complete = mean_of(theirs), mean_of(ours)
-        segments = segments_of(dry, N_TRIED_SEGMENTS[options.budget])
+        trials = _trials(dry, references, options)
+        more = MORE_OF_FEW if len(trials) <= N_REFINED else 1
+        segments = segments_of(dry, more * N_TRIED_SEGMENTS[options.budget])
         part = mean_of([statistics_of(each) for each in segments])
         offset = {name: complete[name] - part[name] for name in complete}
-        arguments = (segments, target, scales, offset, N_POINTS[options.budget])
-        trials = _trials(dry, references, options)
-        reached = _search(trials, arguments, options, progress)
+        n_points = more * N_POINTS[options.budget]
+        arguments = (segments, target, scales, offset, n_points)
+        reached = _search(trials, arguments, n_points // 2, options, progress)
         unprocessed = statistics_distance(complete, target, scales)
         answer = _decide(reached, _excerpt(dry), unprocessed, started)
     seconds = sum(each.size for each in references) / SAMPLE_RATE
@@ -293,14 +297,17 @@ def _trials(dry: Array, references: Sequence[Array], options: Options) -> list[T
 
 
 def _search(
-    trials: Sequence[Trial], arguments: tuple[Any, ...], options: Options, progress: Progress
+    trials: Sequence[Trial],
+    arguments: tuple[Any, ...],
+    n_more: int,
+    options: Options,
+    progress: Progress,
 ) -> list[Trials]:
-    """Try each effect over its range, and the better ones again near their better points."""
+    """Try each effect over its range, and the better ones again at n_more points near their best."""
     progress.start("matching", len(trials), "effect")
     with Pool(Tryer, arguments, options.workers) as pool:
         requests = [Request(key, trial) for key, trial in enumerate(trials)]
         results = pool.run(requests, lambda summary: _report(summary, progress))
-        n_more = N_POINTS[options.budget] // 2
         for _ in range(N_ROUNDS_OF_FEW if len(trials) <= N_REFINED else 1):
             ranked = sorted(results, key=lambda key: (_evidence(results[key]), key))[:N_REFINED]
             results |= pool.run([Request(key, None, n_more) for key in ranked])
