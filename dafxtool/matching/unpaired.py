@@ -303,7 +303,10 @@ def _search(
     options: Options,
     progress: Progress,
 ) -> list[Trials]:
-    """Try each effect over its range, and the better ones again at n_more points near their best."""
+    """Try each effect over its range, and the better ones again near their better points.
+
+    n_more  number of points of the second kind
+    """
     progress.start("matching", len(trials), "effect")
     with Pool(Tryer, arguments, options.workers) as pool:
         requests = [Request(key, trial) for key, trial in enumerate(trials)]
