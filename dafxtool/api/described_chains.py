@@ -15,7 +15,7 @@ from dafxtool.effects.builtin import builtin_effects
 from dafxtool.effects.chain import split_text
 from dafxtool.effects.effect import Effect, series_name
 from dafxtool.errors import EffectError, FormatError, InputError
-from dafxtool.models.checkpoint import find_checkpoint, is_pretrained, read_checkpoint
+from dafxtool.models.checkpoint import find_checkpoint, is_pretrained, mentions, read_checkpoint
 
 if TYPE_CHECKING:
     from dafxtool.models.run import Run
@@ -34,13 +34,11 @@ def resolve_chains(
     """
     builtin = builtin_effects()
     texts = [each for each in effects if isinstance(each, str)]
-    if all(name in builtin for text in texts for name in _stage_names(text)):
+    unknown = {name for text in texts for name in _stage_names(text)} - set(builtin)
+    if not unknown:
         return list(effects)
-    chains = {
-        each["name"]: Effect.from_dict(each)
-        for each in (*_described_by_files(inputs), *_described_by_run(run))  # the run comes first
-        if each.get("stages")
-    }
+    described = [*_described_by_files(inputs), *_described_by_run(run, unknown)]  # the run wins
+    chains = {each["name"]: Effect.from_dict(each) for each in described if each.get("stages")}
 
     def resolve(text: str) -> EffectLike:
         others = set(_stage_names(text)) - set(builtin)
@@ -69,12 +67,12 @@ def _stage_names(text: str) -> list[str]:
     return []
 
 
-def _described_by_run(run: Run | Path | None) -> list[dict[str, Any]]:
+def _described_by_run(run: Run | Path | None, names: Iterable[str]) -> list[dict[str, Any]]:
     if run is not None and not isinstance(run, Path):
         return run.effects
     with suppress(InputError, FormatError):  # reported where the run is needed
         path, file = find_checkpoint(run)
-        if not is_pretrained(path):
+        if not is_pretrained(path) and mentions(file, names):
             return list(read_checkpoint(file)["effects"])
     return []
 
