@@ -162,7 +162,8 @@ class Trainer:
         self.prepared = not is_over()
         if len(described) == len(training):
             self._described = model.standardised_descriptors(described)
-            self._targets = training.targets(np.arange(len(training)))
+            if self._style_learns:
+                self._targets = training.targets(np.arange(len(training)))
 
     def fit_change(self, training: SplitLoader) -> None:
         """Choose the coefficients of the change for the present predictor."""
@@ -192,7 +193,8 @@ class Trainer:
         described = self._describe_rows(training, is_over)
         if len(described) == len(training):
             self._described = model.standardised_descriptors(described)
-            self._targets = training.targets(np.arange(len(training)))
+            if self._style_learns:
+                self._targets = training.targets(np.arange(len(training)))
 
     def _describe_rows(self, training: SplitLoader, is_over: Callable[[], bool]) -> Tensor:
         """Describe the first n rows (n, n_descriptors): all, or as many as time allows."""
