@@ -54,7 +54,7 @@ IN_CHAINS = (
     *("tremolo", "compressor", "combo", "low-pass", "high-pass", "low-shelf", "high-shelf", "peak"),
 )
 LOSSY = {"mp3": ("-b:a", "128k"), "ogg": ("-q:a", "4")}
-PLUGINS = ("ZamDelay", "ZamComp", "ZamTube")
+PLUGINS = ("ZamDelay", "ZamComp", "ZamEQ2", "ZamGate", "ZamTube")
 PLUGIN_FOLDER = Path("/usr/lib/vst3")
 EXACT = frozenset({"time", "rate", "frequency"})  # expected within a thousandth
 Array = NDArray[np.float32]
