@@ -19,7 +19,7 @@ from dafxtool.matching.blind import features
 from dafxtool.matching.blind.delay_paths import Ranges, delay_path
 from dafxtool.matching.blind.lines import Line, lines, relative_power
 from dafxtool.matching.hints.bit_crusher import levels_per_unit, rates_of
-from dafxtool.matching.hints.start import clipped, usual_range
+from dafxtool.matching.hints.start import clipped
 from dafxtool.matching.objective import Array, rms
 
 Hint = Mapping[str, float]  # parameter -> value
@@ -53,7 +53,7 @@ def blind_hint(reference: Array, sample_rate: int, effect: Effect, dry: Array) -
 
 
 def _limits(effect: Effect, name: str) -> tuple[float, float]:
-    low, high = usual_range(effect.parameter(name))
+    low, high = effect.parameter(name).usual_range()
     return low / MARGIN, high * MARGIN
 
 
@@ -110,7 +110,7 @@ def _others(power: NDArray[np.float64], bins: float, divisor: int) -> float:
 def _delay_path(reference: Array, sample_rate: int, effect: Effect, dry: Array) -> Hint:
     is_flanger = "feedback" in {p.name for p in effect.parameters}
     seconds = FLANGER_FRAME_SECONDS if is_flanger else CHORUS_FRAME_SECONDS
-    ranges = Ranges(*(usual_range(effect.parameter(name)) for name in ("rate", "depth", "delay")))
+    ranges = Ranges(*(effect.parameter(name).usual_range() for name in ("rate", "depth", "delay")))
     path = delay_path(reference, sample_rate, ranges, seconds)
     if path.strength < CLEAR_PATH:
         return {}
@@ -146,7 +146,7 @@ def _ring_modulator(reference: Array, sample_rate: int, effect: Effect, dry: Arr
 
 def _delay(reference: Array, sample_rate: int, effect: Effect, dry: Array) -> Hint:
     """Find the time of an echo as the largest peak of the mean cepstrum."""
-    low, high = usual_range(effect.parameter("time"))
+    low, high = effect.parameter("time").usual_range()
     n = round(SECONDS_OF_A_CEPSTRUM * sample_rate)
     last = min(round(high / 1000 * sample_rate) + 2, n // 2)
     n_fft = scipy.fft.next_fast_len(2 * n, real=True)

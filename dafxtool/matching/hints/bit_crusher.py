@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from dafxtool.effects.builtin import apply_effect
 from dafxtool.effects.effect import Effect
-from dafxtool.matching.hints.start import Start, clipped, usual_range
+from dafxtool.matching.hints.start import Start, clipped
 from dafxtool.matching.pair import Array, Pair
 
 N_STARTS = 2
@@ -96,7 +96,7 @@ def levels_per_unit(wet: NDArray[np.float64], effect: Effect) -> float:
     peak = float(np.abs(values).max())
     parameter = effect.parameter("bits")
     # The level may have been changed, so search a larger range.
-    lowest, highest = (2.0**bits for bits in usual_range(parameter))
+    lowest, highest = (2.0**bits for bits in parameter.usual_range())
     lowest, highest = lowest / 8, 2 * highest
     grid = np.arange(lowest, highest, 1 / (8 * peak))
     fits = np.cos(2 * np.pi * np.outer(grid, values)).mean(axis=1)

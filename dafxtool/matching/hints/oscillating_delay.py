@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from dafxtool.effects.effect import Effect
 from dafxtool.matching.chain import Stage, render_stage
-from dafxtool.matching.hints.start import Start, clipped, usual_range
+from dafxtool.matching.hints.start import Start, clipped
 from dafxtool.matching.objective import frames, hann
 from dafxtool.matching.pair import Array, Pair
 
@@ -206,14 +206,14 @@ def _robust_fit(
 
 
 def _grid(effect: Effect, seconds: float) -> Grid:
-    slowest, fastest = usual_range(effect.parameter("rate"))
+    slowest, fastest = effect.parameter("rate").usual_range()
     step = 0.25 / max(seconds, 0.5)
     n_rates = int(np.ceil((fastest - slowest) / step)) + 1
     rates = np.linspace(slowest, fastest, min(n_rates, 100))
-    depths = np.linspace(*usual_range(effect.parameter("depth")), 12)
+    depths = np.linspace(*effect.parameter("depth").usual_range(), 12)
     centres = np.array([7.0])
     if any(p.name == "delay" for p in effect.parameters):
-        shortest, longest = usual_range(effect.parameter("delay"))
+        shortest, longest = effect.parameter("delay").usual_range()
         spacing = 0.5 if longest > 10 else 0.25
         centres = np.arange(shortest, longest + spacing, spacing)
     return Grid(rates, depths, centres)

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dafxtool.effects.effect import Effect
-from dafxtool.matching.hints.start import Start, clipped, usual_range
+from dafxtool.matching.hints.start import Start, clipped
 from dafxtool.matching.objective import spectrum
 from dafxtool.matching.pair import Pair
 
@@ -108,7 +108,7 @@ class Axes:
     def over(cls, effect: Effect, seconds: float, phases: tuple[float, ...]) -> Axes:
         """Return a grid over the usual ranges of an effect."""
         rates, depths, centres = (
-            usual_range(effect.parameter(name)) for name in ("rate", "depth", "centre")
+            effect.parameter(name).usual_range() for name in ("rate", "depth", "centre")
         )
         step = 0.25 / max(seconds, 0.5)
         n_rates = min(int((rates[1] - rates[0]) / step) + 1, 90)

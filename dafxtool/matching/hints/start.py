@@ -6,7 +6,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
 from dafxtool.effects.effect import Effect
-from dafxtool.effects.parameter import Parameter
 
 DEVIATION = 0.1  # expected error of a parameter without a hint, as a share of the range
 
@@ -35,12 +34,6 @@ def clipped(effect: Effect, setting: Mapping[str, float]) -> dict[str, float]:
         name: float(min(max(value, limits[name].minimum), limits[name].maximum))
         for name, value in setting.items()
     }
-
-
-def usual_range(parameter: Parameter) -> tuple[float, float]:
-    """Return the ends of the usual range of a parameter, in its unit."""
-    low, high = parameter.usual_ends()
-    return parameter.from_normalised(low), parameter.from_normalised(high)
 
 
 def fitted(start: Start, effect: Effect, held: Mapping[str, float]) -> Start | None:
