@@ -139,9 +139,10 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
             f"{path}: not a checkpoint of this version of dafxtool (expected checkpoint version "
             f"{CHECKPOINT_VERSION}). Train again."
         )
-    if "configuration" in contents:  # a matcher has none
+    configuration = contents.get("configuration")  # a matcher has none
+    if isinstance(configuration, dict) and isinstance(configuration.get("model"), dict):
         # Checkpoints from before there was a floor have none.
-        contents["configuration"]["model"].setdefault("descriptor_floor_db", 0.0)
+        configuration["model"].setdefault("descriptor_floor_db", 0.0)
     return contents
 
 

@@ -164,7 +164,7 @@ def test_a_grid_holds_all_combinations(recordings, tmp_path):
 
 @pytest.mark.parametrize("name", ["pairs.txt", "pairs.WAV"])
 def test_a_file_name_of_another_kind_makes_no_folder(recordings, tmp_path, name):
-    with pytest.raises(InputError, match=f"{name} is named like another kind of file"):
+    with pytest.raises(InputError, match="another kind of file"):
         render_small(recordings, tmp_path / name)
     assert not (tmp_path / name).exists()
 

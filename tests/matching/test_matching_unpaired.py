@@ -70,7 +70,7 @@ def match(reference, **options):
 )
 def test_a_strong_effect_is_found_on_other_notes(name, setting):
     reference = apply_effect(EFFECTS[name], synthetic_notes(12, seed=7), SAMPLE_RATE, setting)
-    answer = match(reference)
+    answer = match(reference, budget="fast")
     assert answer.best.name == name
     assert answer.distance < 0.9 * answer.distance_unprocessed
 
