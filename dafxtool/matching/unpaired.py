@@ -101,11 +101,13 @@ def segments_of(audio: Array, most: int) -> list[Array]:
 class Trials(Summary):
     """Best setting of an effect, and its likely settings with their probabilities.
 
-    likely     probabilities are conditional on the effect
-    has_trace  whether the references show some of its settings by themselves
+    likely            probabilities are conditional on the effect
+    likely_distances  of these settings to the references
+    has_trace         whether the references show some of its settings by themselves
     """
 
     likely: tuple[Hypothesis, ...] = ()
+    likely_distances: tuple[float, ...] = ()
     has_trace: bool = False
 
     @property
@@ -167,6 +169,7 @@ class Tryer:
                 Hypothesis((tried.stage_at(tried.points[i]),), float(weights[i]))
                 for i in likely.tolist()
             ),
+            likely_distances=tuple(tried.distances[likely].tolist()),
         )
 
     def _try(self, tried: _Tried, point: NDArray[np.float64]) -> float:
@@ -357,9 +360,10 @@ def _decide(trials: Sequence[Trials], excerpt: Array, unprocessed: float, starte
         limit = usable[0].evidence + NEAR * unprocessed
         near = [i for i, t in enumerate(usable) if t.evidence <= limit]
         first = min(near, key=lambda i: (complexity(usable[i].stages), i))
-        stages = _least_risk(usable[first], usable, excerpt, unprocessed)
-        if stages:
-            best = replace(explanations[first], stages=stages)
+        found = least_risk(usable[first], usable, excerpt, unprocessed)
+        if found:
+            stages, distance = found
+            best = Explanation(stages, distance, distance / max(unprocessed, 1e-12))
             others.remove(explanations[first])
     if best is bypass:
         others.remove(bypass)
@@ -386,18 +390,21 @@ def _is_nearer(trials: Trials, unprocessed: float) -> bool:
     return is_traced or trials.distance < WORTH_IT * unprocessed
 
 
-def _least_risk(
+def least_risk(
     first: Trials, trials: Sequence[Trials], excerpt: Array, unprocessed: float
-) -> tuple[Stage, ...]:
-    """Return the setting of an effect with the least risk; no stage if no effect is better.
+) -> tuple[tuple[Stage, ...], float] | None:
+    """Return the setting of an effect with the least risk, and its distance to the references.
+
+    None if no effect is better.
 
     trials       of all effects, which may be the truth
     unprocessed  distance of the recording as it is
     """
     answers = [first.stages, *(each.stages for each in first.likely[:N_ANSWERS])]
+    distances = (first.distance, *first.likely_distances)
     risks = risks_of(excerpt, SAMPLE_RATE, answers, likeliest(truths_of(trials, unprocessed)))
     best = min(range(len(answers)), key=lambda i: (risks[i].distance, i))
-    return answers[best] if is_worth_it(risks[best]) else ()
+    return (answers[best], distances[best]) if is_worth_it(risks[best]) else None
 
 
 def is_worth_it(risk: Risk) -> bool:

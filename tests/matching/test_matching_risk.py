@@ -6,7 +6,7 @@ from synthetic_notes import synthetic_notes
 from dafxtool.effects.builtin import builtin_effects
 from dafxtool.matching.bayes_risk import Hypothesis, Risk, likeliest, risks_of
 from dafxtool.matching.chain import Stage
-from dafxtool.matching.unpaired import Trials, is_worth_it, truths_of
+from dafxtool.matching.unpaired import Trials, is_worth_it, least_risk, truths_of
 
 RATE = 24_000
 EFFECTS = {name: effect.at(RATE) for name, effect in builtin_effects().items()}
@@ -62,3 +62,10 @@ def test_likely_truths_are_those_of_likely_effects():
     assert first.stages == low_pass(500)
     assert first.probability > 0.99
     assert sum(each.probability for each in (first, *others)) == pytest.approx(1)
+
+
+def test_the_distance_is_that_of_the_chosen_setting():
+    likely = (Hypothesis(low_pass(900), 0.6), Hypothesis(low_pass(880), 0.4))
+    trials = Trials(low_pass(300), 0.5, 1, likely=likely, likely_distances=(0.51, 0.52))
+    stages, distance = least_risk(trials, [trials], synthetic_notes(2), 5.0)
+    assert (stages, distance) in ((low_pass(900), 0.51), (low_pass(880), 0.52))
