@@ -43,7 +43,7 @@ from dafxtool.matching.objective import (
 )
 from dafxtool.matching.paired import Options, match_pair
 from dafxtool.matching.prepare import Prepared, align
-from dafxtool.matching.unpaired import match_like
+from dafxtool.matching.unpaired.match import match_like
 
 RATE, N_SAMPLES = 24_000, 131_072
 SAME = 0.01  # share of the distance below which two results sound the same

@@ -13,7 +13,7 @@ from dafxtool.utils.device import usable_cores
 from dafxtool.utils.files import check_free
 
 if TYPE_CHECKING:
-    from dafxtool.matching.train_controller import ControllerResult
+    from dafxtool.matching.controller.train import ControllerResult
     from dafxtool.models.run import Run
 
 
@@ -63,7 +63,7 @@ def train_matcher(
         raise InputError(f"{first}: does not exist. Name a matcher file, such as {MATCHER_FILE}.")
     if output is not None:
         _check_free(Path(output), resume, overwrite)
-    from dafxtool.matching.train_controller import ControllerOptions, train_controller
+    from dafxtool.matching.controller.train import ControllerOptions, train_controller
 
     loaded = defaults.loaded_run(run, device, progress=progress)
     source = as_path(pairs) or defaults.pairs_of_run(loaded.data, progress=progress)

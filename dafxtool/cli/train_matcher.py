@@ -22,7 +22,7 @@ from dafxtool.cli._options import (
 from dafxtool.cli._output import Table, progress_from, report
 
 if TYPE_CHECKING:
-    from dafxtool.matching.train_controller import ControllerResult
+    from dafxtool.matching.controller.train import ControllerResult
 
 
 @click.command(short_help="Train a network that proposes effect and settings to match.")

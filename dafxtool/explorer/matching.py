@@ -11,13 +11,13 @@ from typing import Any
 from dafxtool.effects.effect import Effect
 from dafxtool.errors import DafxError, InputError
 from dafxtool.matching.answer import Answer
-from dafxtool.matching.candidate import Summary
 from dafxtool.matching.chain import Stage
 from dafxtool.matching.match import settings_of
 from dafxtool.matching.paired import Options, match_pair
 from dafxtool.matching.prepare import HIGHEST_RATE, prepare_files, read_recording
-from dafxtool.matching.statistics import SAMPLE_RATE
-from dafxtool.matching.unpaired import match_like
+from dafxtool.matching.search.candidate import Summary
+from dafxtool.matching.unpaired.match import match_like
+from dafxtool.matching.unpaired.statistics import SAMPLE_RATE
 from dafxtool.utils import child_process
 from dafxtool.utils.child_process import ChildDied, ChildProcess, ChildSilent
 from dafxtool.utils.progress import Progress

@@ -69,7 +69,7 @@ def match_rows(
     options = replace(options, effects=[(each, {}) for each in candidates])
     proposer = None
     if (run.path / MATCHER_FILE).is_file():
-        from dafxtool.matching.proposals import load_proposer
+        from dafxtool.matching.controller.proposals import load_proposer
 
         proposer = load_proposer(run.path / MATCHER_FILE, run.path)
     for row, (dry, wet), index, values in zip(

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from dafxtool.matching.candidate import PHASE, Summary
+from dafxtool.matching.search.candidate import PHASE, Summary
 
 TOLERANCE = 0.01  # of the norm of the residual of the unprocessed recording
 COMPENSATING = 0.9  # correlation above which two settings compensate each other

@@ -9,9 +9,9 @@ import numpy as np
 
 from dafxtool.effects.builtin import builtin_effects
 from dafxtool.effects.parameter import to_float32
-from dafxtool.matching.candidate import LEVEL_PARAMETERS
 from dafxtool.matching.chain import Stage, render_chain
 from dafxtool.matching.objective import SILENT_RMS, Array, rms
+from dafxtool.matching.search.candidate import LEVEL_PARAMETERS
 
 SAME_LEVEL_DB = 0.1  # smaller differences get no gain stage
 

@@ -34,8 +34,8 @@ from dafxtool.matching.prepare import (
     prepare_files,
     read_recording,
 )
-from dafxtool.matching.statistics import SAMPLE_RATE
-from dafxtool.matching.unpaired import match_like
+from dafxtool.matching.unpaired.match import match_like
+from dafxtool.matching.unpaired.statistics import SAMPLE_RATE
 from dafxtool.plots.spectrograms import Panel, Sheet, draw_sheet
 from dafxtool.utils import notebook
 from dafxtool.utils.files import atomic_write
@@ -113,7 +113,10 @@ def match_files(
     paths = check_match_outputs(output, overwrite)
     prepared = prepare_files(dry, wet, None if plugins else HIGHEST_RATE, channel)
     if matcher is not None:
-        from dafxtool.matching.proposals import load_proposer, starts_for_pair  # they load torch
+        from dafxtool.matching.controller.proposals import (  # they load torch
+            load_proposer,
+            starts_for_pair,
+        )
 
         starts = starts_for_pair(load_proposer(matcher), prepared)
         options = replace(options, proposals=starts)

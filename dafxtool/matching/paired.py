@@ -20,23 +20,23 @@ from dafxtool.matching.answer import (
     complexity,
     verdict_of,
 )
-from dafxtool.matching.candidate import Summary
 from dafxtool.matching.chain import Stage, render_chain
-from dafxtool.matching.effect_search import Searcher
-from dafxtool.matching.extend_chains import extend
 from dafxtool.matching.hints.start import Start, fitted
 from dafxtool.matching.intervals import Interval, intervals_of
 from dafxtool.matching.level import level_difference_db, match_level
-from dafxtool.matching.named_chains import NamedChain, search_chain
 from dafxtool.matching.objective import (
     Array,
     Objective,
     as_vector,
     outer_distance,
 )
-from dafxtool.matching.pool import Pool
 from dafxtool.matching.prepare import EXCERPT_SAMPLES, Prepared
-from dafxtool.matching.race import BUDGETS, UNCLEAR, Race
+from dafxtool.matching.search.candidate import Summary
+from dafxtool.matching.search.effect import Searcher
+from dafxtool.matching.search.extend_chains import extend
+from dafxtool.matching.search.named_chains import NamedChain, search_chain
+from dafxtool.matching.search.pool import Pool
+from dafxtool.matching.search.race import BUDGETS, UNCLEAR, Race
 from dafxtool.utils.progress import SILENT, Progress
 
 N_CANDIDATES = 2  # reported besides the answer

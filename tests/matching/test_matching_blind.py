@@ -5,8 +5,8 @@ import pytest
 from synthetic_notes import synthetic_notes
 
 from dafxtool.effects.builtin import apply_effect, builtin_effects
-from dafxtool.matching.blind.hints import ESTIMATORS, blind_hint
-from dafxtool.matching.blind.lines import lines, relative_power
+from dafxtool.matching.unpaired.blind.hints import ESTIMATORS, blind_hint
+from dafxtool.matching.unpaired.blind.lines import lines, relative_power
 
 RATE = 24_000
 EFFECTS = {name: effect.at(RATE) for name, effect in builtin_effects().items()}

@@ -9,19 +9,24 @@ from dafxtool import storage
 from dafxtool.dataset.render import render
 from dafxtool.effects.effect import Effect
 from dafxtool.errors import DafxError, FormatError, InputError, TrainingError
-from dafxtool.matching.audio_loss import RenderTask, distances_of, renderers, spsa_gradient
 from dafxtool.matching.chain import Stage, render_chain
-from dafxtool.matching.controller import (
+from dafxtool.matching.controller.audio_loss import (
+    RenderTask,
+    distances_of,
+    renderers,
+    spsa_gradient,
+)
+from dafxtool.matching.controller.network import (
     FeatureExtractor,
     Prediction,
     label_loss,
     load_matcher,
     new_controller,
 )
-from dafxtool.matching.controller_scores import scores_of
+from dafxtool.matching.controller.proposals import load_proposer
+from dafxtool.matching.controller.scores import scores_of
+from dafxtool.matching.controller.train import ControllerOptions, train_controller
 from dafxtool.matching.hints.start import fitted
-from dafxtool.matching.proposals import load_proposer
-from dafxtool.matching.train_controller import ControllerOptions, train_controller
 from dafxtool.training.loader import Targets
 
 
@@ -209,7 +214,7 @@ def test_predicted_values_stay_within_the_ranges():
     effects = [effect for effect, _ in chosen("delay")]
     controller = new_controller(3, effects).eval()
     prediction = controller(1e6 * torch.randn(8, 3))
-    from dafxtool.matching.controller import Matcher
+    from dafxtool.matching.controller.network import Matcher
 
     for row in range(8):
         setting, deviations = Matcher(controller, effects, "labels").settings_of(prediction, row, 0)

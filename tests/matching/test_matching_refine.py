@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from dafxtool.matching.refine import Refinement
+from dafxtool.matching.search.refine import Refinement
 
 
 def quadratic(minimum, calls):

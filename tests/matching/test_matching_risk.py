@@ -4,9 +4,9 @@ import pytest
 from synthetic_notes import synthetic_notes
 
 from dafxtool.effects.builtin import builtin_effects
-from dafxtool.matching.bayes_risk import Hypothesis, Risk, likeliest, risks_of
 from dafxtool.matching.chain import Stage
-from dafxtool.matching.unpaired import Trials, is_worth_it, least_risk, truths_of
+from dafxtool.matching.unpaired.bayes_risk import Hypothesis, Risk, likeliest, risks_of
+from dafxtool.matching.unpaired.match import Trials, is_worth_it, least_risk, truths_of
 
 RATE = 24_000
 EFFECTS = {name: effect.at(RATE) for name, effect in builtin_effects().items()}

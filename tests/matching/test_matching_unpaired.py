@@ -6,7 +6,8 @@ from synthetic_notes import synthetic_notes
 
 from dafxtool.effects.builtin import apply_effect, builtin_effects
 from dafxtool.matching.paired import Options
-from dafxtool.matching.statistics import (
+from dafxtool.matching.unpaired.match import match_like, segments_of
+from dafxtool.matching.unpaired.statistics import (
     SAMPLE_RATE,
     SEGMENT_SAMPLES,
     mean_of,
@@ -14,7 +15,6 @@ from dafxtool.matching.statistics import (
     statistics_distance,
     statistics_of,
 )
-from dafxtool.matching.unpaired import match_like, segments_of
 
 EFFECTS = builtin_effects()
 FEW = tuple((EFFECTS[name], {}) for name in ("low-pass", "high-pass", "distortion", "tremolo"))

@@ -30,16 +30,22 @@ from dafxtool.matching.answer import (
     complexity,
     verdict_of,
 )
-from dafxtool.matching.bayes_risk import EXCERPT_SAMPLES, Hypothesis, Risk, likeliest, risks_of
-from dafxtool.matching.blind.hints import LEAVING_TRACES, TRACED, blind_hint
-from dafxtool.matching.candidate import LEVEL_PARAMETER, Summary
 from dafxtool.matching.chain import Stage, render_stage
 from dafxtool.matching.level import match_level
 from dafxtool.matching.objective import Array, rms
 from dafxtool.matching.paired import N_CANDIDATES, Options, usable_effects
-from dafxtool.matching.pool import Pool, Request
 from dafxtool.matching.prepare import loudest_window
-from dafxtool.matching.statistics import (
+from dafxtool.matching.search.candidate import LEVEL_PARAMETER, Summary
+from dafxtool.matching.search.pool import Pool, Request
+from dafxtool.matching.unpaired.bayes_risk import (
+    EXCERPT_SAMPLES,
+    Hypothesis,
+    Risk,
+    likeliest,
+    risks_of,
+)
+from dafxtool.matching.unpaired.blind.hints import LEAVING_TRACES, TRACED, blind_hint
+from dafxtool.matching.unpaired.statistics import (
     SAMPLE_RATE,
     SEGMENT_SAMPLES,
     Groups,

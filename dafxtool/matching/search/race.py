@@ -12,13 +12,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from dafxtool.effects.effect import Effect
-from dafxtool.matching.candidate import Summary
 from dafxtool.matching.chain import Stage, chain_name
-from dafxtool.matching.effect_search import has_oscillator
 from dafxtool.matching.hints.registry import SLOW
 from dafxtool.matching.hints.start import Start
-from dafxtool.matching.pool import Pool, Request
-from dafxtool.matching.task import JointTask, Task
+from dafxtool.matching.search.candidate import Summary
+from dafxtool.matching.search.effect import has_oscillator
+from dafxtool.matching.search.pool import Pool, Request
+from dafxtool.matching.search.task import JointTask, Task
 from dafxtool.utils.progress import SILENT, Progress
 
 SOLVED = 0.01  # of the unprocessed distance; below it the search stops

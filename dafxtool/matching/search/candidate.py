@@ -19,7 +19,7 @@ from dafxtool.matching.objective import (
     distance_of,
 )
 from dafxtool.matching.plugin_reuse import stays_loaded
-from dafxtool.matching.refine import Refinement
+from dafxtool.matching.search.refine import Refinement
 
 # Parameters that change only the level, which the objective ignores. If all parameters of a tuple
 # rise by 1 dB, so does the output.

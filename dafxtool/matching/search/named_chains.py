@@ -10,16 +10,16 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from dafxtool.effects.effect import Effect, stage_settings
-from dafxtool.matching.candidate import Coordinate, Summary, coordinates_of
 from dafxtool.matching.chain import OSCILLATOR, Stage
-from dafxtool.matching.extend_chains import (
+from dafxtool.matching.search.candidate import Coordinate, Summary, coordinates_of
+from dafxtool.matching.search.extend_chains import (
     DEVIATION,
     DEVIATIONS,
     LONG_EVALUATIONS,
     SHORT_EVALUATIONS,
 )
-from dafxtool.matching.race import Race
-from dafxtool.matching.task import JointTask, Task
+from dafxtool.matching.search.race import Race
+from dafxtool.matching.search.task import JointTask, Task
 
 N_BASES = 3  # partial chains that are extended
 N_REFINED = 6  # extended chains that are refined together

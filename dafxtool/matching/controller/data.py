@@ -11,7 +11,7 @@ from torch import Tensor
 
 from dafxtool import storage
 from dafxtool.errors import InputError
-from dafxtool.matching.controller import FeatureExtractor
+from dafxtool.matching.controller.network import FeatureExtractor
 from dafxtool.training.loader import Targets, targets_of
 from dafxtool.utils import signals
 from dafxtool.utils.progress import Progress

@@ -5,15 +5,15 @@ from __future__ import annotations
 from dataclasses import replace
 
 from dafxtool.effects.effect import Effect
-from dafxtool.matching.candidate import Candidate, Summary, coordinates_of, stage_of
 from dafxtool.matching.chain import OSCILLATOR, render_chain
 from dafxtool.matching.hints.registry import starts_for
 from dafxtool.matching.hints.start import Start
 from dafxtool.matching.objective import Array, Objective
 from dafxtool.matching.pair import Pair
-from dafxtool.matching.plugin_search import PluginSearch
-from dafxtool.matching.pool import Request
-from dafxtool.matching.task import JointTask, Task
+from dafxtool.matching.search.candidate import Candidate, Summary, coordinates_of, stage_of
+from dafxtool.matching.search.plugin import PluginSearch
+from dafxtool.matching.search.pool import Request
+from dafxtool.matching.search.task import JointTask, Task
 
 N_KEPT = 2  # starts of an effect that are refined
 

@@ -15,12 +15,12 @@ from numpy.typing import NDArray
 from scipy.ndimage import uniform_filter1d
 
 from dafxtool.effects.effect import Effect
-from dafxtool.matching.blind import features
-from dafxtool.matching.blind.delay_paths import Ranges, delay_path
-from dafxtool.matching.blind.lines import Line, lines, relative_power
 from dafxtool.matching.hints.bit_crusher import levels_per_unit, rates_of
 from dafxtool.matching.hints.start import clipped
 from dafxtool.matching.objective import Array, rms
+from dafxtool.matching.unpaired.blind import features
+from dafxtool.matching.unpaired.blind.delay_paths import Ranges, delay_path
+from dafxtool.matching.unpaired.blind.lines import Line, lines, relative_power
 
 Hint = Mapping[str, float]  # parameter -> value
 

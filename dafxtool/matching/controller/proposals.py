@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from dafxtool.audio.resample import resample
 from dafxtool.dataset.pair import level_recordings
-from dafxtool.matching.controller import (
+from dafxtool.matching.controller.network import (
     FeatureExtractor,
     Matcher,
     Prediction,

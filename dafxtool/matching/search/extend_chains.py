@@ -9,11 +9,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from dafxtool.effects.effect import Effect
-from dafxtool.matching.candidate import Coordinate, Summary, coordinates_of
 from dafxtool.matching.chain import OSCILLATOR, Stage, chain_name
 from dafxtool.matching.hints.registry import SLOW
-from dafxtool.matching.race import SOLVED, Race
-from dafxtool.matching.task import JointTask, Task
+from dafxtool.matching.search.candidate import Coordinate, Summary, coordinates_of
+from dafxtool.matching.search.race import SOLVED, Race
+from dafxtool.matching.search.task import JointTask, Task
 
 LONGER_HAS_TO_BE = 0.9  # times the distance of the shorter chain, or less
 N_BASES = 2  # chains that are extended

@@ -6,9 +6,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from dafxtool.effects.effect import Effect
-from dafxtool.matching.candidate import Coordinate
 from dafxtool.matching.chain import Stage
 from dafxtool.matching.hints.start import Start
+from dafxtool.matching.search.candidate import Coordinate
 
 
 @dataclass(frozen=True)

@@ -12,13 +12,19 @@ from dataclasses import replace
 
 import numpy as np
 
-from dafxtool.matching.candidate import Candidate, Coordinate, Summary, coordinates_of, stage_of
 from dafxtool.matching.chain import Stage, render_chain
 from dafxtool.matching.hints.plugin import combinations, plugin_starts
 from dafxtool.matching.hints.start import Start
 from dafxtool.matching.objective import Objective
 from dafxtool.matching.pair import Pair
-from dafxtool.matching.task import Task
+from dafxtool.matching.search.candidate import (
+    Candidate,
+    Coordinate,
+    Summary,
+    coordinates_of,
+    stage_of,
+)
+from dafxtool.matching.search.task import Task
 
 MOST_CANDIDATES = 4  # that are kept
 MOST_COMBINATIONS = 24  # of choices that are tried at the best starts

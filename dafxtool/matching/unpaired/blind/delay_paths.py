@@ -13,10 +13,10 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.ndimage import uniform_filter1d
 
-from dafxtool.matching.blind.features import cepstra, frame_rate
-from dafxtool.matching.blind.lines import lines, relative_power
 from dafxtool.matching.hints.oscillating_delay import SWING_MS
 from dafxtool.matching.objective import Array
+from dafxtool.matching.unpaired.blind.features import cepstra, frame_rate
+from dafxtool.matching.unpaired.blind.lines import lines, relative_power
 
 N_PHASES = 32
 N_HARMONICS = 8

@@ -24,8 +24,9 @@ from dafxtool import storage
 from dafxtool.effects.effect import Effect
 from dafxtool.errors import TrainingError
 from dafxtool.latents.table import check_segments
-from dafxtool.matching.audio_loss import renderers, spsa_gradient
-from dafxtool.matching.controller import (
+from dafxtool.matching.controller.audio_loss import renderers, spsa_gradient
+from dafxtool.matching.controller.data import ROWS_A_BATCH, Data, read_data
+from dafxtool.matching.controller.network import (
     SETTING_SCALE,
     SETTING_WEIGHT,
     FeatureExtractor,
@@ -36,8 +37,7 @@ from dafxtool.matching.controller import (
     new_controller,
     save_matcher,
 )
-from dafxtool.matching.controller_data import ROWS_A_BATCH, Data, read_data
-from dafxtool.matching.controller_scores import scores_of, sound_of
+from dafxtool.matching.controller.scores import scores_of, sound_of
 from dafxtool.models.run import Run
 from dafxtool.training.loader import Targets
 from dafxtool.utils import signals

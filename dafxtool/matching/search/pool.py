@@ -16,8 +16,8 @@ from threadpoolctl import threadpool_limits
 
 from dafxtool.effects.effect import Effect
 from dafxtool.errors import PluginError
-from dafxtool.matching.candidate import Summary
 from dafxtool.matching.chain import Stage
+from dafxtool.matching.search.candidate import Summary
 from dafxtool.utils import signals
 from dafxtool.utils.child_process import (
     SECONDS_BETWEEN_CHECKS,

@@ -9,10 +9,10 @@ import torch
 from numpy.typing import NDArray
 
 from dafxtool.effects.effect import Effect
-from dafxtool.matching.audio_loss import RenderTask, distances_of
-from dafxtool.matching.candidate import LEVEL_PARAMETERS
-from dafxtool.matching.controller import Matcher, Prediction
-from dafxtool.matching.pool import Pool
+from dafxtool.matching.controller.audio_loss import RenderTask, distances_of
+from dafxtool.matching.controller.network import Matcher, Prediction
+from dafxtool.matching.search.candidate import LEVEL_PARAMETERS
+from dafxtool.matching.search.pool import Pool
 from dafxtool.training.loader import Targets
 
 SMALLEST_VARIANCE = 1e-6  # of a parameter; below it, R² has no meaning

@@ -15,10 +15,10 @@ from numpy.typing import NDArray
 
 from dafxtool.effects.effect import Effect
 from dafxtool.errors import EffectError
-from dafxtool.matching.candidate import Summary
 from dafxtool.matching.chain import Stage, render_chain
 from dafxtool.matching.objective import Array, Objective
-from dafxtool.matching.pool import Pool, Request
+from dafxtool.matching.search.candidate import Summary
+from dafxtool.matching.search.pool import Pool, Request
 
 SPSA_STEP = 0.05  # of the range
 LARGEST_RATIO = 4.0  # of the distances; farther settings are all equally wrong

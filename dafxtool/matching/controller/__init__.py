@@ -1,0 +1,1 @@
+"""Train and use a network that predicts effect and settings."""

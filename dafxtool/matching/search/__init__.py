@@ -1,0 +1,1 @@
+"""Search chains and settings with the smallest distance to a wet recording."""

@@ -1,0 +1,1 @@
+"""Match a reference with other content."""
