@@ -158,7 +158,7 @@ def interpolate(
     checks.check_recordings(*paths, *wets)
     check_outputs(figure, table, folder, overwrite)
     from dafxtool.latents import interpolate as stage
-    from dafxtool.latents.examples import load_example
+    from dafxtool.latents.examples import load_example, warn_of_padding
 
     if run is None and detailed:
         from dafxtool.models.run import without_training
@@ -170,6 +170,8 @@ def interpolate(
     chosen = _effects(paths, wets, arguments, loaded)
     if len(paths) == 1 and start_b is None:
         start_b = start_a
+    starts = ((paths[0], start_a), (paths[-1], start_b))
+    warn_of_padding(starts, loaded, arguments.progress)
     ends = [
         load_example(path, loaded, effect, wet, start)
         for path, effect, wet, start in zip(

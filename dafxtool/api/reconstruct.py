@@ -123,7 +123,7 @@ def reconstruct(
         checks.check_unused("on recordings, which are all shown", examples=examples)
     check_outputs(figure, table_path, folder, overwrite)
     from dafxtool.latents import reconstruct as stage
-    from dafxtool.latents.examples import load_example
+    from dafxtool.latents.examples import load_example, warn_of_padding
 
     loaded = arguments.load()
     if is_hdf5(sources[0]):
@@ -133,6 +133,7 @@ def reconstruct(
     else:
         chosen = arguments.effects_or(loaded.effects[:2], loaded)
         paths = find_recordings(sources)
+        warn_of_padding([(path, None) for path in paths], loaded, arguments.progress)
         reconstructions = stage.reconstruct(
             [load_example(path, loaded, effect) for path in paths for effect in chosen], loaded
         )

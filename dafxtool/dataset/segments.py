@@ -8,7 +8,7 @@ recording belongs to one split, and a track never crosses splits.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -27,9 +27,11 @@ from dafxtool.config import SegmentConfig
 from dafxtool.dataset.recordings import Recording, RecordingSet, Track
 from dafxtool.dataset.silence import silence_reason
 from dafxtool.errors import InputError, RecordingError
+from dafxtool.utils.text import counted, shown_name
 
 JOIN_FADE_SECONDS = 0.005  # a join without a fade clicks, and a click is broadband
 MAX_TRACKS_TRIED = 20
+MAX_NAMED = 3  # recordings in a warning
 
 # Reads samples (n_samples,) of a recording: read(index, start, n_samples).
 SpanReader = Callable[[int, int, int], NDArray[np.float32]]
@@ -215,6 +217,25 @@ def _single_track(path: Path, info: AudioInfo, config: SegmentConfig) -> tuple[R
     recording = Recording(str(path), folder, n_samples, "test", info, channel)
     track = Track((0,), n_samples, "test")
     return RecordingSet((recording,), (track,)), track
+
+
+def padding_warning(seconds: Mapping[Path, float], config: SegmentConfig) -> str:
+    """Name the recordings of which less than half a segment is audio; empty without any.
+
+    The silence that pads them is easily decoded, so their errors are low.
+
+    seconds  duration of each recording
+    """
+    segment_seconds = config.n_samples / config.sample_rate
+    names = [shown_name(path) for path, length in seconds.items() if length < segment_seconds / 2]
+    if not names:
+        return ""
+    more = ", ..." if len(names) > MAX_NAMED else ""
+    return (
+        f"{counted(len(names), 'recording')} with less than half a segment of audio, padded with "
+        f"silence to {segment_seconds:.2f} s: low errors mean little there "
+        f"({', '.join(names[:MAX_NAMED])}{more})"
+    )
 
 
 def consecutive_segments(

@@ -22,7 +22,7 @@ from dafxtool.audio.fingerprint import Fingerprint, fingerprint
 from dafxtool.audio.io import AudioInfo, read_info, resampled_length, resolve_channel
 from dafxtool.config import SPLITS, SegmentConfig
 from dafxtool.dataset.pair import render_pair
-from dafxtool.dataset.segments import Segment, consecutive_segments
+from dafxtool.dataset.segments import Segment, consecutive_segments, padding_warning
 from dafxtool.effects.builtin import builtin_effects
 from dafxtool.effects.effect import EffectChoice
 from dafxtool.errors import FormatError, InputError, RecordingError
@@ -151,6 +151,7 @@ def _embed_recordings(
     paths = find_recordings(inputs)
     rows: list[tuple[int, int, int, dict[str, float]]] = []
     table: list[dict[str, Any]] = []
+    seconds: dict[Path, float] = {}
     skipped: list[tuple[str, str]] = []
 
     def pairs() -> Iterator[NDArray[np.float32]]:
@@ -170,6 +171,7 @@ def _embed_recordings(
                     rows.append((len(table), segment.offset, index, setting))
                     yield pair
                 row = _table_row(path, len(table), config, info, channel)
+                seconds[path] = info.seconds
                 table.append(row | {"digest": content.digest, "sketch": content.sketch})
             progress.advance()
 
@@ -181,13 +183,16 @@ def _embed_recordings(
     if not latents:
         raise InputError(f"no recording can be embedded. First error: {skipped[0][1]}")
     labels = labels_of(rows, table, chosen)
-    warning = training_warning(labels, np.arange(len(labels)), run)
+    warnings = (
+        training_warning(labels, np.arange(len(labels)), run),
+        padding_warning(seconds, config),
+    )
     return Latents(
         np.concatenate(latents),
         labels,
         *latent_parts(run),
         tuple(skipped),
-        (warning,) if warning else (),
+        tuple(filter(None, warnings)),
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,11 +13,17 @@ from dafxtool import storage
 from dafxtool.audio.io import read_info
 from dafxtool.config import SegmentConfig
 from dafxtool.dataset.pair import level_recordings, render_pair
-from dafxtool.dataset.segments import consecutive_segments, cut_recording, is_loud
+from dafxtool.dataset.segments import (
+    consecutive_segments,
+    cut_recording,
+    is_loud,
+    padding_warning,
+)
 from dafxtool.effects.effect import Effect, EffectChoice
 from dafxtool.errors import InputError, RecordingError
 from dafxtool.models.run import Run
 from dafxtool.spectrogram.transform import linear_magnitude
+from dafxtool.utils.progress import Progress
 from dafxtool.utils.text import shown_name
 
 CHANNELS = ("dry", "wet")
@@ -44,6 +51,16 @@ class Example:
     offset_seconds: float
     choice: tuple[Effect, dict[str, float]] | None = None
     row: int | None = None
+
+
+def warn_of_padding(
+    segments: Iterable[tuple[Path, float | None]], run: Run, progress: Progress
+) -> None:
+    """Report `padding_warning` for recordings with the start of their segment in seconds."""
+    seconds = {path: read_info(path).seconds - (start or 0.0) for path, start in segments}
+    warning = padding_warning(seconds, run.configuration.segments)
+    if warning:
+        progress.message(warning)
 
 
 def load_example(

@@ -6,8 +6,9 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+import soundfile
 import torch
-from datasets import N_SAMPLES, chosen, write_recordings
+from datasets import N_SAMPLES, RATE, chosen, write_recordings
 
 from dafxtool import storage
 from dafxtool.config import SPLITS
@@ -187,3 +188,12 @@ def test_wrong_arguments_are_refused_without_a_file(pairs_file, run, tmp_path):
     with pytest.raises(InputError, match="the only input"):
         embed([pairs_file, tmp_path], run)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_recording_that_is_mostly_padding_is_named(run, tmp_path):
+    """Silence is easily decoded: a low error of a short recording is no merit."""
+    noise = np.random.default_rng(0).standard_normal(N_SAMPLES) * 0.1
+    for name, n_samples in (("short", N_SAMPLES // 4), ("long", N_SAMPLES)):
+        soundfile.write(tmp_path / f"{name}.wav", noise[:n_samples], RATE)
+    warnings = embed([tmp_path], run).warnings
+    assert len(warnings) == 1 and "short.wav" in warnings[0] and "long.wav" not in warnings[0]

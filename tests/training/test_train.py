@@ -181,7 +181,6 @@ def test_minutes_end_a_run(spectrograms_file, tmp_path):
     configuration = with_training(max_steps=100_000, max_minutes=0.05)
     result = train(spectrograms_file, tmp_path / "run", configuration, "cpu")
     assert result.ended == "minutes" and result.steps > 0
-    assert result.seconds < 30
 
 
 def test_a_limit_of_minutes_is_reported_instead_of_a_number_of_steps(spectrograms_file, tmp_path):
