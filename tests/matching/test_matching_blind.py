@@ -6,7 +6,7 @@ from synthetic_notes import synthetic_notes
 
 from dafxtool.effects.builtin import apply_effect, builtin_effects
 from dafxtool.matching.unpaired.blind.hints import ESTIMATORS, blind_hint
-from dafxtool.matching.unpaired.blind.lines import lines, relative_power
+from dafxtool.matching.unpaired.blind.lines import harmonic_strength, lines, relative_power
 
 RATE = 24_000
 EFFECTS = {name: effect.at(RATE) for name, effect in builtin_effects().items()}
@@ -68,3 +68,23 @@ def test_a_line_in_noise_is_found_with_its_harmonics():
     assert line.strength > 15
     power, width = relative_power(noise, 100.0)
     assert lines(power, width, 0.5, 4, 4, 1)[0].strength < 8
+
+
+def test_the_strength_of_harmonics_is_largest_at_the_fundamental():
+    rng = np.random.default_rng(2)
+    power = rng.exponential(size=3000)
+    width, rate = 0.01, 0.31
+    power[np.round(rate * np.arange(1, 20) / width).astype(int)] += 8
+    strengths = {
+        r: harmonic_strength(power, width, r, 6.0) for r in (rate, 2 * rate, rate / 2, 0.4)
+    }
+    assert max(strengths, key=strengths.get) == rate
+    assert strengths[0.4] < 9 < strengths[rate]
+
+
+def test_the_rate_of_a_slow_phaser_is_found_from_its_harmonics():
+    dry = synthetic_notes(60, seed=4)
+    setting = {"rate": 0.22, "depth": 90, "centre": 1300, "feedback": 30, "mix": 40}
+    wet = apply_effect(EFFECTS["phaser"], dry, RATE, setting)
+    hint = blind_hint(wet, RATE, EFFECTS["phaser"], dry)
+    assert hint["rate"] == pytest.approx(0.22, rel=0.005)

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import lru_cache
-from itertools import pairwise
 
 import numpy as np
 import scipy.fft
@@ -78,15 +77,16 @@ def _roughness(magnitude: Array) -> NDArray[np.float64]:
 
 def _cepstrum(audio: Array) -> NDArray[np.float64]:
     """Compute the largest cepstral value in N_LAGS logarithmic spans of 10 ms to 1 s (echoes)."""
-    n_fft = scipy.fft.next_fast_len(2 * audio.size, real=True)
+    # Lags up to 1 s need no zeros behind a segment: those of a complete period are far longer.
+    n_fft = scipy.fft.next_fast_len(max(audio.size, 2 * SAMPLE_RATE + 2), real=True)
     size = np.abs(scipy.fft.rfft(audio, n_fft))
     log = np.log(size + 1e-2 * size.mean() + 1e-9)
     cepstrum = np.abs(scipy.fft.irfft(log - log.mean(), n_fft))[: SAMPLE_RATE + 1]
     edges = np.geomspace(0.01, 1.0, N_LAGS + 1) * SAMPLE_RATE
     cepstrum /= np.median(cepstrum[240:]) + 1e-12
     spans = np.minimum(edges.astype(np.int64), len(cepstrum) - 1)
-    tops = [cepstrum[a : max(b, a + 1)].max() for a, b in pairwise(spans)]
-    return np.log(np.array(tops) + 1e-3)
+    tops = np.maximum.reduceat(cepstrum[: spans[-1]], spans[:-1])
+    return np.log(tops + 1e-3)
 
 
 def _modulation(bands: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -100,8 +100,9 @@ def _modulation(bands: NDArray[np.float64]) -> NDArray[np.float64]:
         frequencies = np.arange(len(power)) * rate / 1024
         edges = np.geomspace(*MODULATION_HZ, N_MODULATIONS + 1)
         index = np.searchsorted(frequencies, edges)
-        sums = [power[a : max(b, a + 1)].mean() for a, b in pairwise(index)]
-        log = np.log(np.array(sums) + 1e-6)
+        widths = np.maximum(np.diff(index), 1)
+        means = np.add.reduceat(power[: index[-1]], index[:-1]) / widths
+        log = np.log(means + 1e-6)
         spectra.append(log - log.mean())
     return np.concatenate(spectra)
 

@@ -6,12 +6,10 @@ finds them roughly or not at all. An effect without a clear trace gets no hint.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Mapping
 
 import numpy as np
 import scipy.fft
-from numpy.typing import NDArray
 from scipy.ndimage import uniform_filter1d
 
 from dafxtool.effects.effect import Effect
@@ -20,7 +18,7 @@ from dafxtool.matching.hints.start import clipped
 from dafxtool.matching.objective import Array, rms
 from dafxtool.matching.unpaired.blind import features
 from dafxtool.matching.unpaired.blind.delay_paths import Ranges, delay_path
-from dafxtool.matching.unpaired.blind.lines import Line, lines, relative_power
+from dafxtool.matching.unpaired.blind.lines import Line, harmonic_strength, lines, relative_power
 
 Hint = Mapping[str, float]  # parameter -> value
 
@@ -28,8 +26,10 @@ CLEAR_LINE = 9.0  # strength of a line; those of dry speech stay below 7
 CLEAR_PATH = 13.0  # strength of a path of a delay; those of dry speech stay below 9
 CLEAR_CARRIER = 60.0  # power of a line in the squared audio, over that around it
 CLEAR_ECHO = 8.0  # peak of the cepstrum in standard deviations
-DIVISORS = (1, 2, 3, 4)  # the strongest line of a phaser may be a harmonic of this order
-OTHERS = 4.0  # strength of the other harmonics that shows the fundamental
+N_PHASER_LINES = 3
+DIVISORS = range(1, 17)  # the strongest line of a phaser may be a harmonic of this order
+HIGHEST_HARMONIC_HZ = 6.0
+CLEAR_HARMONICS = 9.0  # strength of the harmonics of a phaser; those of dry speech stay below 7.6
 MOST_MISSES = 0.03  # share of changes that the rate of a bit-crusher does not explain
 MARGIN = 1.05  # factor beyond the usual range of a rate
 MAX_SECONDS = 120.0
@@ -78,33 +78,16 @@ def _vibrato(reference: Array, sample_rate: int, effect: Effect, dry: Array) -> 
 
 
 def _phaser(reference: Array, sample_rate: int, effect: Effect, dry: Array) -> Hint:
+    """Find the rate whose harmonics are strongest; a slow phaser has a line at each of them."""
     levels = features.band_levels(reference, sample_rate, relative=True)
     low, high = _limits(effect, "rate")
     power, width = relative_power(levels, features.frame_rate(sample_rate))
-    found = lines(power, width, low, high, 8, 1)
-    if not found or found[0].strength < CLEAR_LINE:
+    found = lines(power, width, low, high, 8, N_PHASER_LINES)
+    rates = [line.rate / d for line in found for d in DIVISORS if line.rate / d >= low]
+    strengths = [harmonic_strength(power, width, r, HIGHEST_HARMONIC_HZ) for r in rates]
+    if max(strengths, default=0.0) < CLEAR_HARMONICS:
         return {}
-    noise = float(np.percentile(power, 84) - np.median(power)) + 1e-12
-    divisor = max(
-        d
-        for d in DIVISORS
-        if d == 1 or _others(power, found[0].rate / d / width, d) > OTHERS * noise
-    )
-    rate = found[0].rate / divisor
-    return {"rate": rate} if rate >= low else {"rate": found[0].rate}
-
-
-def _others(power: NDArray[np.float64], bins: float, divisor: int) -> float:
-    """Return the mean excess power of harmonics that a multiple of the frequency does not have.
-
-    A notch passes a band twice in each cycle, so the strongest line may be a harmonic.
-
-    bins     the frequency in bins of power
-    divisor  the multiple
-    """
-    orders = [h for h in range(1, 2 * divisor + 2) if math.gcd(h, divisor) == 1]
-    values = [power[min(round(h * bins), len(power) - 1)] - 1 for h in orders]
-    return float(sum(values) / np.sqrt(len(values)))
+    return {"rate": rates[int(np.argmax(strengths))]}
 
 
 def _delay_path(reference: Array, sample_rate: int, effect: Effect, dry: Array) -> Hint:

@@ -18,6 +18,7 @@ PADDING = 4  # factor of zero padding, for a finer spectrum
 NEIGHBOURHOOD_HZ = 0.6  # width of the part of the spectrum that a line is compared with
 APART = 0.03  # relative difference of two rates that count as different
 BINS_OF_A_LINE = 12  # at the factor PADDING
+MOST_OF_A_HARMONIC = 30.0  # standard deviations that one harmonic counts at most
 
 
 @dataclass(frozen=True)
@@ -75,6 +76,25 @@ def lines(
         rate = (first + peak) * width
         left[np.abs(index * width - rate) < max(APART * rate, BINS_OF_A_LINE * width)] = -np.inf
     return results
+
+
+def harmonic_strength(
+    relative: NDArray[np.float64], width: float, rate: float, highest: float
+) -> float:
+    """Return the power at all harmonics of a rate up to `highest` Hz.
+
+    In standard deviations of the sum for noise. A multiple of the rate has fewer of the lines, a
+    fraction of it has noise between them, so the rate itself has the largest value.
+
+    relative, width  as of relative_power
+    """
+    orders = np.arange(1, max(1, int(highest / rate)) + 1)
+    bins = np.clip(np.round(orders * rate / width).astype(np.int64), 1, len(relative) - 2)
+    largest = np.max([relative[bins - 1], relative[bins], relative[bins + 1]], axis=0)
+    median = np.median(relative)
+    std = float(np.percentile(relative, 84) - median) + 1e-12
+    excess = np.minimum((largest - median) / std, MOST_OF_A_HARMONIC)
+    return float(excess.sum() / np.sqrt(len(orders)))
 
 
 def _vertex(score: NDArray[np.float64], peak: int, first: int) -> float:
