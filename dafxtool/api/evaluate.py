@@ -17,7 +17,7 @@ def evaluate(
     run: Run | PathLike | None = None,
     *,
     pairs: PathLike | None = None,
-    midpoints: int = 20,
+    midpoints: int | None = None,
     sounds: int = 24,
     match: int = 0,
     output: PathLike | None = None,
@@ -31,7 +31,8 @@ def evaluate(
 
     run        a loaded run or its path; None takes the newest in runs/, else the pretrained one
     pairs      a pairs file with a test split; None takes the run's own
-    midpoints  pairs of settings of each effect whose middle is compared with the true rendering
+    midpoints  pairs of settings of each effect whose middle is compared with the true rendering;
+               None takes 20, with more than 8 effects fewer, at least 5
     sounds     segments that are inverted to audio and compared
     match      test pairs of each effect whose effect and settings are searched from the audio
     output, csv

@@ -71,7 +71,7 @@ class InterpolationResult(display.Displayed):
         return ("end", "recording", "starts at", "effect", *errors)
 
     def remarks(self) -> list[str]:
-        """Return a sentence on the error of the inner steps against the rendered effect."""
+        """Return a sentence on the error of the inner steps against the true ones."""
         a, b = self.steps.a, self.steps.b
         if np.array_equal(a.audio, b.audio):
             return ["A and B are the same segment with the same effect: all steps are equal."]
@@ -79,8 +79,9 @@ class InterpolationResult(display.Displayed):
         if errors is None or len(errors) < 3:
             return []
         kind = "detailed" if self.steps.detailed else "decoded"
+        truth = "both effects in parallel" if self.steps.is_parallel else "the rendered effect"
         error = float(errors[1:-1].mean())
-        return [f"Mean squared error of the {kind} steps against the rendered effect: {error:.4f}"]
+        return [f"Mean squared error of the {kind} steps against {truth}: {error:.4f}"]
 
     def _parts(self) -> Iterator[str]:
         from dafxtool.latents import interpolate as stage
@@ -130,7 +131,8 @@ def interpolate(
     wet_a, wet_b      wet recordings of the ends, in place of effects
     start_a, start_b  start of the segments in s; None takes the loudest segment
     steps             number of steps, including both ends
-    spherical         interpolate along the sphere instead of the straight line
+    spherical         interpolate the latents along the sphere instead of the straight line;
+                      between two effects on one recording, which are blended otherwise, too
     detailed          filter the recording itself instead of decoding: one recording, two effects
     method            of phase retrieval: "griffin-lim", "fast" (default) or "best"; only with
                       audio

@@ -33,10 +33,9 @@ from dafxtool.cli._output import Table, progress_from, report
 @click.option(
     "--midpoints",
     type=click.IntRange(min=0),
-    default=20,
-    show_default=True,
     metavar="N",
-    help="Pairs of settings of each effect whose middle is compared with the true rendering.",
+    help="Pairs of settings of each effect whose middle is compared with the true rendering.  "
+    "[default: 20; with more than 8 effects fewer, at least 5]",
 )
 @click.option(
     "--sounds",

@@ -9,6 +9,7 @@ The tasks:
 - settings: predict the values of the effect's parameters
 - leakage: level and speaker predicted from the effect part of the latent
 - midpoint: decoded midpoint of two settings against the effect rendered at the middle setting
+- parallel: middle of two effects against both in parallel
 - drift: movement of the dry channel when only the effect changes
 - match: effect and settings searched from the audio alone, on request
 """
@@ -38,7 +39,7 @@ from dafxtool.utils.progress import SILENT, Progress
 def evaluate(
     run: Run,
     pairs: Path,
-    midpoints_per_effect: int = 20,
+    midpoints_per_effect: int | None = None,
     n_sounds: int = 24,
     seed: int = 0,
     matches_per_effect: int = 0,
@@ -46,7 +47,8 @@ def evaluate(
 ) -> Evaluation:
     """Evaluate a run on the test split of a pairs file; probes are fitted on its training split.
 
-    midpoints_per_effect  number of pairs of settings whose midpoint is evaluated
+    midpoints_per_effect  number of pairs of settings whose midpoint is evaluated; None as of
+                          midpoint_scores
     n_sounds              number of wet segments whose audio is reconstructed and compared
     seed                  random seed of the settings of the midpoints
     matches_per_effect    number of test pairs of each effect that are matched

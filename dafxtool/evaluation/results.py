@@ -106,6 +106,14 @@ SECTIONS = {
         "that residual. 'detailed' is 'interpolate --detailed' between the true ends; "
         "'cross-fade' is their mean.",
     ),
+    "parallel": Section(
+        "Middle of two effects",
+        "Mean squared error of the wet channel, in standardised units, against both effects in "
+        "parallel, half of each; lower is better. Each effect is paired with the next one. 'model' "
+        "is the blend of both decoded wet channels with what the decoder leaves of them, as "
+        "'interpolate' draws it; 'latents' is decoded from the mean of the two latents, plus the "
+        "mean residual at both ends.",
+    ),
     "detail": Section(
         "Detailed midpoint against cross-fade",
         "Error of 'detailed' minus error of the cross-fade on the same pairs; below 0 is better.",

@@ -2,8 +2,12 @@
 
 The decoded steps are corrected by what is known of the ends. The residual of the decoder at each
 end is added, so that both ends are exact. The level of each step is interpolated in dB, because a
-cross-fade after the power law is too quiet. Pauses stay as quiet as those of the ends. Between two
-settings of one effect on one recording, the effect is also rendered at each step.
+cross-fade after the power law is too quiet. Pauses stay as quiet as those of the ends.
+
+On one recording the true steps are known. Between two settings of one effect they are the effect at
+the settings in between. Between two effects they are both effects in parallel, with gains 1 - t and
+t. So two effects are not interpolated in the latent space: the decoded wet channels of both ends
+are blended.
 """
 
 from __future__ import annotations
@@ -18,7 +22,7 @@ from numpy.typing import NDArray
 from scipy.ndimage import maximum_filter1d
 
 from dafxtool.audio.writer import save_audio
-from dafxtool.dataset.pair import render_pair
+from dafxtool.dataset.pair import level_pair, render_pair
 from dafxtool.effects.effect import Effect
 from dafxtool.errors import DafxError, InputError
 from dafxtool.latents.columns import latent_names
@@ -55,7 +59,8 @@ class Interpolation:
     magnitudes  (n_steps, 2, n_bins, n_frames), linear; the ends are those of a and b
     errors_a, errors_b
                 (2,) squared errors of the decoded ends, before the residual is added
-    rendered    (n_steps, n_samples) wet audio of the settings between those of a and b
+    rendered    (n_steps, n_samples) true wet audio of the steps: the effect at the settings in
+                between, or if `is_parallel` both effects in parallel
     rendered_magnitudes
                 (n_steps, n_bins, n_frames) of the rendered audio
     rendered_errors
@@ -72,6 +77,7 @@ class Interpolation:
     errors_b: NDArray[np.float64] | None
     spherical: bool
     detailed: bool = False
+    is_parallel: bool = False
     rendered: NDArray[np.float32] | None = None
     rendered_magnitudes: Magnitudes | None = None
     rendered_errors: NDArray[np.float64] | None = None
@@ -87,8 +93,9 @@ def interpolate(
 ) -> Interpolation:
     """Interpolate between the latents of two pairs and decode each step.
 
-    detailed  one segment with two effects: nothing is decoded, and filters of the dry recording
-              are interpolated (latents.spectral_transport)
+    spherical  interpolate the latents along the sphere, between two effects too
+    detailed   one segment with two effects: nothing is decoded, and filters of the dry recording
+               are interpolated (latents.spectral_transport)
 
     InputError for fewer than two steps, and for detailed with two segments.
     """
@@ -99,18 +106,22 @@ def interpolate(
     constants = ((1 - blend) * a.constants + blend * b.constants).astype(np.float32)
     latents: NDArray[np.float32] | None = None
     errors: tuple[NDArray[np.float64], ...] | tuple[None, None] = (None, None)
+    is_parallel = is_parallel_path(a, b)
     if detailed:
         magnitudes = _transported(a, b, positions, run)
     else:
         latents, decoded, errors = decode_path(a, b, run, positions, spherical)
         magnitudes = linear_magnitude(decoded, constants, run.spectrogram_config)
         magnitudes[[0, -1]] = a.magnitude, b.magnitude
+        if is_parallel and not spherical:
+            magnitudes[:, 1] = blend_magnitudes(a.magnitude[1], b.magnitude[1], positions)
         quieten_pauses(magnitudes)
     match_levels(magnitudes, positions)
     result = Interpolation(
-        a, b, positions, latents, magnitudes, errors[0], errors[1], spherical, detailed
+        *(a, b, positions, latents, magnitudes, *errors, spherical, detailed, is_parallel)
     )
-    rendered = _render_steps(a, b, run, positions)
+    render = _blend_steps if is_parallel else _render_steps
+    rendered = render(a, b, run, positions)
     return result if rendered is None else _with_rendered(result, rendered, run, constants)
 
 
@@ -139,6 +150,16 @@ def decode_path(
     errors = channel_mse(decoded[[0, -1]], ends)
     steps = np.stack([dry, with_residual(decoded[:, 1], 1)], axis=1)
     return path, steps, (errors[0], errors[1])
+
+
+def blend_magnitudes(a: Magnitudes, b: Magnitudes, positions: NDArray[np.float32]) -> Magnitudes:
+    """Blend linear magnitudes (...) with gains 1 - t and t: (n_steps, ...).
+
+    The decoded channel plus what the decoder leaves of an end is the channel itself. So the blend
+    of both decoded ends, with what is left of them, is the blend of the channels.
+    """
+    t = positions.reshape(-1, *[1] * a.ndim)
+    return (1 - t) * a + t * b
 
 
 def quieten_pauses(magnitudes: Magnitudes) -> None:
@@ -187,7 +208,34 @@ def _transported(a: Example, b: Example, positions: NDArray[np.float32], run: Ru
     return np.stack([np.broadcast_to(a.magnitude[0], wet.shape), wet], axis=1)
 
 
-# Rendering between two settings -------------------------------------------------------------------
+# Rendering the true steps -------------------------------------------------------------------------
+
+
+def is_parallel_path(a: Example, b: Example) -> bool:
+    """Return whether two known effects on one segment have no settings in between.
+
+    These are two different effects, or settings of one that differ in a choice.
+    """
+    if a.choice is None or b.choice is None or not np.array_equal(a.audio[0], b.audio[0]):
+        return False
+    (effect, setting), (other, other_setting) = a.choice, b.choice
+    if effect.name != other.name:
+        return True
+    return setting_between(effect, setting, other_setting, 0.5) is None
+
+
+def _blend_steps(
+    a: Example, b: Example, run: Run, positions: NDArray[np.float32]
+) -> NDArray[np.float32]:
+    """Mix the wet audio of both ends with gains 1 - t and t: (n_steps, n_samples).
+
+    Each step has the level of a pair. The audio of both ends starts with the segment, because the
+    latency of plugins is compensated where they are applied.
+    """
+    config = run.configuration.segments
+    mixed = ((1 - t) * a.audio[1] + t * b.audio[1] for t in positions[1:-1])
+    steps = [level_pair(a.audio[0], wet, np.float32(1), config)[0][1] for wet in mixed]
+    return np.stack([a.audio[1], *steps, b.audio[1]])
 
 
 def setting_between(
@@ -307,12 +355,16 @@ def draw_interpolation(
         panels.append([None, *map(Panel, interpolation.rendered_magnitudes), None])
     kind = "spherical" if interpolation.spherical else "linear"
     steps_label = f"decoded, {kind} interpolation of the latents"
+    if interpolation.is_parallel and not interpolation.spherical:
+        steps_label = "decoded ends, blended with gains 1 - t and t"
     if interpolation.detailed:
         steps_label = "interpolated filters of the dry recording"
     sheet = Sheet(
         panels=panels,
         **sheet_axes(run),
-        row_labels=[*CHANNELS, "rendered"][: len(panels)],
+        row_labels=[*CHANNELS, "in parallel" if interpolation.is_parallel else "rendered"][
+            : len(panels)
+        ],
         column_labels=["original A", *(f"t = {t:.2f}" for t in positions), "original B"],
         column_groups=[
             (f"A: {a.recording}\n{a.label}", 1),
@@ -406,10 +458,11 @@ def save_interpolation_audio(
             progress.advance()
         save(last, f"original-b-{kind}", interpolation.b.audio[channel], None)
     progress.finish()
+    truth = "in-parallel" if interpolation.is_parallel else "rendered"
     for number, audio in enumerate(
         () if interpolation.rendered is None else interpolation.rendered, 1
     ):
-        save(number, f"t{interpolation.positions[number - 1]:.2f}-rendered", audio, None)
+        save(number, f"t{interpolation.positions[number - 1]:.2f}-{truth}", audio, None)
     pause = np.zeros(round(GAP_SECONDS * rate), np.float32)
     parts = [interpolation.a.audio[1], *sequence, interpolation.b.audio[1]]
     joined = np.concatenate([piece for part in parts for piece in (part, pause)][:-1])

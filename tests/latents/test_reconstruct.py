@@ -99,8 +99,30 @@ def test_the_effect_is_rendered_between_two_of_its_settings(recordings, run, tmp
     assert sum("rendered" in path.name for path, _ in written) == 3
 
 
-def test_nothing_is_rendered_between_two_effects(ends, run):
-    assert interpolate(*ends, run, 3).rendered is None
+def test_between_two_effects_both_are_mixed_in_parallel(ends, run, tmp_path):
+    """Gains 1 - t and t; the decoded wet channels of both ends are blended with the same gains."""
+    a, b = ends
+    result = interpolate(a, b, run, 5)
+    mixed = 0.75 * a.audio[1] + 0.25 * b.audio[1]
+    mixed *= np.abs(a.audio[0]).max() / np.abs(mixed).max()
+    np.testing.assert_allclose(result.rendered[1], mixed, atol=1e-6)
+    blend = np.stack([a.magnitude[1], (a.magnitude[1] + b.magnitude[1]) / 2, b.magnitude[1]])
+    pair = np.stack([blend, blend], axis=1)
+    match_levels(pair, np.float32([0, 0.5, 1]))
+    scale = result.magnitudes[2, 1].sum() / pair[1, 1].sum()
+    np.testing.assert_allclose(result.magnitudes[2, 1], scale * pair[1, 1], rtol=1e-3, atol=1e-5)
+    assert np.isfinite(result.rendered_errors).all() and result.rendered_errors[2] > 0
+    along_the_sphere = interpolate(a, b, run, 5, spherical=True)
+    np.testing.assert_array_equal(along_the_sphere.rendered, result.rendered)
+    assert not np.allclose(along_the_sphere.magnitudes[2, 1], result.magnitudes[2, 1])
+    draw_interpolation(tmp_path / "sheet.svg", result, run)
+    text = (tmp_path / "sheet.svg").read_text()
+    assert "<!-- in parallel -->" in text and "blended" in text
+
+
+def test_wet_recordings_are_not_mixed_because_their_effects_are_unknown(ends, run):
+    a, b = (Example(**{**vars(end), "choice": None}) for end in ends)
+    assert interpolate(a, b, run, 3).rendered is None
 
 
 def test_a_detailed_interpolation_needs_no_model(recordings):
@@ -188,7 +210,7 @@ def test_the_audio_of_all_steps_is_written(ends, run, tmp_path):
     result = interpolate(*ends, run, 3)
     written = save_interpolation_audio(tmp_path / "steps", result, run)
     names = sorted(path.name for path in (tmp_path / "steps").iterdir())
-    assert len(names) == 2 * (3 + 2) + 1
+    assert len(names) == 2 * (3 + 2) + 1 + 3  # and both effects in parallel
     assert "2-t0.50-wet.wav" in names
     audio, rate = load_audio(tmp_path / "steps" / "0-original-a-wet.wav")
     np.testing.assert_allclose(audio, ends[0].audio[1], atol=1e-6)
@@ -196,7 +218,8 @@ def test_the_audio_of_all_steps_is_written(ends, run, tmp_path):
     np.testing.assert_allclose(end, ends[1].audio[1], atol=2e-3)  # the ends are exact
     joined, rate = load_audio(tmp_path / "steps" / "all-wet.wav")
     assert len(joined) == 5 * N_SAMPLES + 4 * round(GAP_SECONDS * rate)
-    convergence_db = [value for path, value in written if "-t" in path.name]
+    steps = [(path.name, value) for path, value in written if "-t" in path.name]
+    convergence_db = [value for name, value in steps if "parallel" not in name]
     assert len(convergence_db) == 6
     assert all(value is not None and value < -3 for value in convergence_db)
 
