@@ -33,6 +33,7 @@ from dafxtool.effects.apply import known_effects
 from dafxtool.effects.builtin import builtin_effects
 from dafxtool.effects.effect import sample_setting
 from dafxtool.errors import DafxError
+from dafxtool.matching.answer import Answer
 from dafxtool.matching.chain import OSCILLATOR, Stage, render_chain
 from dafxtool.matching.objective import (
     Objective,
@@ -50,6 +51,8 @@ SAME = 0.01  # share of the distance below which two results sound the same
 AUDIBLE = 0.01  # objective of the unprocessed recording above which an effect is audible
 EFFECTS = {name: effect.at(RATE) for name, effect in builtin_effects().items()}
 REAL = [name for name in EFFECTS if name not in ("clean", "gain")]
+UNPAIRED = [name for name in REAL if name != "pitch-shift"]
+WORSE = 1.001  # ratio above which an answer is worse than no effect
 IN_CHAINS = (
     *("overdrive", "distortion", "bit-crusher", "delay", "reverb", "chorus", "flanger", "phaser"),
     *("tremolo", "compressor", "combo", "low-pass", "high-pass", "low-shelf", "high-shelf", "peak"),
@@ -67,6 +70,7 @@ class Recordings:
     seconds  duration of dry recording and reference with other content
     budget   length of the searches of unpaired recordings and of plugins
     plugins  names of the VST3 files to measure
+    first    number of the first pair of the parts without an effect and with other content
     """
 
     def __init__(
@@ -75,10 +79,11 @@ class Recordings:
         seconds: float,
         budget: str,
         plugins: Sequence[str] = PLUGINS,
+        first: int = 0,
     ) -> None:
         self.files = find_recordings(folders)
         self.folders = sorted({path.parent for path in self.files})
-        self.seconds, self.budget, self.plugins = seconds, budget, plugins
+        self.seconds, self.budget, self.plugins, self.first = seconds, budget, plugins, first
 
     def dry(self, number: int, n_samples: int = N_SAMPLES) -> Array:
         """Join recordings of one folder; the result peaks at -12 dBFS."""
@@ -192,59 +197,97 @@ def chains(recordings: Recordings, n_pairs: int) -> None:
         )
 
 
-def unpaired(recordings: Recordings, n_pairs: int) -> None:
-    """Measure references with other words of the same voice, effect known and unknown.
+def effect_known(recordings: Recordings, n_pairs: int) -> None:
+    """Measure references with other words of the same voice, where the effect is known."""
+    _unpaired(recordings, n_pairs, "known")
 
-    There are n_pairs / 4 of each effect. The oscillators of truth and answer start with the audio.
-    The second ratio is that to the truth at the best of eight phases of its oscillator.
+
+def effect_unknown(recordings: Recordings, n_pairs: int) -> None:
+    """Measure references with other words of the same voice, where all effects are candidates."""
+    _unpaired(recordings, n_pairs, "unknown")
+
+
+def _unpaired(recordings: Recordings, n_pairs: int, kind: str) -> None:
+    """Measure n_pairs recordings with a reference each, one effect after the other.
+
+    The oscillators of truth and answer start with the audio. The second ratio is that to the truth
+    at the best of four phases of its oscillator.
     """
-    candidates = [name for name in REAL if name != "pitch-shift"]
-    for is_known in (True, False):
-        rows = []
-        for number in range(max(1, n_pairs * len(candidates) // 4)):
-            name = candidates[number % len(candidates)]
-            names = [name] if is_known else candidates
-            rows.append(_unpaired_row(recordings, number, number // len(candidates), name, names))
-            print("  {0}: {5}, MRSTFT ratio {2:.2f}, at the best phase {6:.2f}".format(*rows[-1]))
-        for kind, part in {
-            "all": rows,
-            "without an oscillator": [row for row in rows if row[0] not in OSCILLATOR],
-        }.items():
-            worse, worse_phase = (np.mean([row[i] > 1.001 for row in part]) for i in (2, 6))
-            print(
-                f"unpaired, effect {'known' if is_known else 'unknown'}, {kind}, {len(part)} "
-                f"triples: right {_share(part, 1)}, left as it is {_share(part, 3)}, MRSTFT ratio "
-                f"to the truth {_median(part, 2):.2f}, worse than no effect {worse:.2f}; at the "
-                f"best phase {_median(part, 6):.2f} and {worse_phase:.2f}; CPU s "
-                f"{_median(part, 4):.1f}",
-                flush=True,
-            )
+    rows = []
+    for number in range(recordings.first, recordings.first + n_pairs):
+        name = UNPAIRED[number % len(UNPAIRED)]
+        stage, row = _unpaired_row(
+            recordings, number, name, [name] if kind == "known" else UNPAIRED
+        )
+        rows.append(row)
+        print(
+            f"  {number} {name}: {row[5].name}, MRSTFT ratio {row[2]:.2f}, at the best phase "
+            f"{row[6]:.2f}",
+            flush=True,
+        )
+        if row[2] > WORSE:
+            print(f"    true {stage.text()}, answer {row[5].text}", flush=True)
+    for part_name, part in {
+        "all": rows,
+        "without an oscillator": [row for row in rows if row[0] not in OSCILLATOR],
+    }.items():
+        worse, worse_phase = (np.mean([row[i] > WORSE for row in part]) for i in (2, 6))
+        print(
+            f"unpaired, effect {kind}, {part_name}, {len(part)} pairs: right {_share(part, 1)}, "
+            f"left as it is {_share(part, 3)}, MRSTFT ratio to the truth {_median(part, 2):.2f}, "
+            f"mean {np.mean([row[2] for row in part]):.2f}, worse than no effect {worse:.3f}; at "
+            f"the best phase {_median(part, 6):.2f} and {worse_phase:.3f}; CPU s "
+            f"{_median(part, 4):.1f}",
+            flush=True,
+        )
 
 
 def _unpaired_row(
-    recordings: Recordings, number: int, lap: int, name: str, names: Sequence[str]
-) -> tuple:
+    recordings: Recordings, number: int, name: str, names: Sequence[str]
+) -> tuple[Stage, tuple]:
     rng = np.random.default_rng(50 + number)
     stage = Stage(EFFECTS[name], sample_setting(EFFECTS[name], rng))
-    n_samples = round(recordings.seconds * RATE)
-    both = recordings.dry(number + lap, 2 * n_samples)
-    dry, other = both[:n_samples], both[n_samples:]
-    reference = render_chain([stage], other, RATE)
-    options = Options(
-        effects=[(EFFECTS[each], {}) for each in names], level="keep", budget=recordings.budget
-    )
-    began = time.process_time()
-    answer = match_like(dry, [reference], options)
-    seconds = time.process_time() - began
-    dry = dry[: 2 * N_SAMPLES]
+    dry, other = _two_recordings(recordings, number)
+    answer, seconds = _unpaired_match(recordings, dry, render_chain([stage], other, RATE), names)
+    dry = dry[:N_SAMPLES]
     ours = render_chain(answer.best.stages, dry, RATE)
-    phases = np.arange(8) / 8 if name in OSCILLATOR else [0.0]
+    phases = np.arange(4) / 4 if name in OSCILLATOR else [0.0]
     truths = [render_chain([replace(stage, phase=float(p))], dry, RATE) for p in phases]
     distances = [outer_distance(ours, truth) for truth in truths]
     unprocessed = [outer_distance(dry, truth) for truth in truths]
     ratio, at_best = distances[0] / unprocessed[0], min(distances) / min(unprocessed)
     is_right, is_left = answer.best.name == name, not answer.best.stages
-    return name, is_right, ratio, is_left, seconds, answer.best.name, at_best
+    return stage, (name, is_right, ratio, is_left, seconds, answer.best, at_best)
+
+
+def _two_recordings(recordings: Recordings, number: int) -> tuple[Array, Array]:
+    """Return two recordings of one voice with other words."""
+    n_samples = round(recordings.seconds * RATE)
+    # Each lap over the effects shifts them to other folders.
+    both = recordings.dry(number + number // len(UNPAIRED), 2 * n_samples)
+    return both[:n_samples], both[n_samples:]
+
+
+def _unpaired_match(
+    recordings: Recordings, dry: Array, reference: Array, names: Sequence[str]
+) -> tuple[Answer, float]:
+    """Match to a reference with other content; return the answer and the CPU seconds."""
+    effects = [(EFFECTS[name], {}) for name in names]
+    options = Options(effects=effects, level="keep", budget=recordings.budget)
+    began = time.process_time()
+    answer = match_like(dry, [reference], options)
+    return answer, time.process_time() - began
+
+
+def unpaired_no_effect(recordings: Recordings, n_pairs: int) -> None:
+    """Measure how often "leave it" is the answer to unprocessed references with other words."""
+    n_left = 0
+    for number in range(recordings.first, recordings.first + n_pairs):
+        dry, other = _two_recordings(recordings, number)
+        answer, _ = _unpaired_match(recordings, dry, other, UNPAIRED)
+        n_left += not answer.best.stages
+        print(f"  {number}: {answer.effect}", flush=True)
+    print(f"unpaired, no effect, {n_pairs} pairs: left {n_left / n_pairs:.2f}", flush=True)
 
 
 def plugin(recordings: Recordings, n_pairs: int) -> None:
@@ -280,7 +323,7 @@ def plugin(recordings: Recordings, n_pairs: int) -> None:
 def no_effect(recordings: Recordings, n_pairs: int) -> None:
     """Measure how often "leave it" is the answer to copies, resampled copies and noise."""
     rows = []
-    for number in range(n_pairs):
+    for number in range(recordings.first, recordings.first + n_pairs):
         dry = recordings.dry(number)
         noise = np.random.default_rng(number).standard_normal(dry.size).astype(np.float32)
         lower = resample(resample(dry, RATE, 16_000), 16_000, RATE)[: dry.size]
@@ -303,7 +346,7 @@ def no_effect(recordings: Recordings, n_pairs: int) -> None:
             if not left:
                 print(f"  {kind}: {answer.best.text} ({answer.verdict})", flush=True)
         n_left = sum(left for _, left in rows)
-        print(f"  {number + 1} of {n_pairs} recordings: left {n_left} of {len(rows)}", flush=True)
+        print(f"  recording {number}: left {n_left} of {len(rows)}", flush=True)
     for kind in dict.fromkeys(row[0] for row in rows):
         part = [row for row in rows if row[0] == kind]
         print(f"  {kind}: left {_share(part, 1)} of {len(part)}")
@@ -399,7 +442,9 @@ def _worst(rows: Sequence[tuple], column: int) -> float:
 PARTS = {
     "paired": paired,
     "chains": chains,
-    "unpaired": unpaired,
+    "unpaired-known": effect_known,
+    "unpaired-unknown": effect_unknown,
+    "unpaired-no-effect": unpaired_no_effect,
     "plugin": plugin,
     "no-effect": no_effect,
 }
@@ -411,7 +456,15 @@ def main() -> None:
         "recordings", type=Path, nargs="+", help="folders with a folder per speaker"
     )
     parser.add_argument("--part", choices=PARTS, help="part to measure [all]")
-    parser.add_argument("--pairs", type=int, default=20, help="pairs of each effect or kind [20]")
+    parser.add_argument(
+        "--pairs", type=int, default=20, help="pairs of each effect or kind, or in all [20]"
+    )
+    parser.add_argument(
+        "--first",
+        type=int,
+        default=0,
+        help="number of the first pair without an effect or with other content [0]",
+    )
     parser.add_argument(
         "--seconds", type=float, default=60, help="length of unpaired recordings in s [60]"
     )
@@ -421,7 +474,11 @@ def main() -> None:
     )
     arguments = parser.parse_args()
     recordings = Recordings(
-        arguments.recordings, arguments.seconds, arguments.budget, arguments.plugin or PLUGINS
+        arguments.recordings,
+        arguments.seconds,
+        arguments.budget,
+        arguments.plugin or PLUGINS,
+        arguments.first,
     )
     for name in [arguments.part] if arguments.part else PARTS:
         PARTS[name](recordings, arguments.pairs)

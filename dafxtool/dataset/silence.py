@@ -57,7 +57,8 @@ def silence_reason(
             f"{channel_option} loudest."
         )
     if not levels[:-1].any():
-        return f"{path}: digital silence in every channel. Leave it out."
+        remedy = "Leave it out." if remedy == LOWER_THRESHOLD else remedy
+        return f"{path}: digital silence in every channel. {remedy}"
     return f"{path}: silent in every channel (mean square below {least:g}). {remedy}"
 
 

@@ -39,7 +39,14 @@ def test_an_answer_is_not_compared_with_itself():
     truths = [Hypothesis(low_pass(300), 0.5), Hypothesis(low_pass(600), 0.5)]
     between, first = risks([low_pass(420), low_pass(300)], truths)
     assert between.distance < first.distance
-    assert first.distance == risks([low_pass(300)], truths[1:])[0].distance
+    alone = [Hypothesis(low_pass(600), 1.0)]
+    assert first.distance == risks([low_pass(300)], alone)[0].distance
+
+
+def test_the_only_setting_of_a_likely_effect_has_little_risk():
+    other = Stage(EFFECTS["high-pass"], {"cutoff": 5000})
+    truths = [Hypothesis(low_pass(300), 0.9), Hypothesis((other,), 0.1)]
+    assert risks([low_pass(300)], truths)[0].harm == pytest.approx(0.1)
 
 
 def test_the_phase_of_an_oscillator_is_no_risk():

@@ -10,9 +10,9 @@ from dafxtool.matching.unpaired.match import match_like, segments_of
 from dafxtool.matching.unpaired.statistics import (
     SAMPLE_RATE,
     SEGMENT_SAMPLES,
+    Comparison,
     mean_of,
     scales_of,
-    statistics_distance,
     statistics_of,
 )
 
@@ -40,15 +40,28 @@ def test_the_statistics_of_unusual_audio_are_finite(kind):
 
 def test_other_notes_are_nearer_than_the_effect():
     segments = [statistics_of(synthetic_notes(seed=seed)) for seed in range(8)]
-    scales, target = scales_of(segments), mean_of(segments[:4])
+    comparison = Comparison(mean_of(segments[:4]), segments, scales_of(segments))
     clean = mean_of(segments[4:])
     wet = [
         statistics_of(apply_effect(EFFECTS["low-pass"], synthetic_notes(seed=s), SAMPLE_RATE, {}))
         for s in range(4, 8)
     ]
-    near = statistics_distance(clean, target, scales)
-    assert near < 0.7 * statistics_distance(mean_of(wet), target, scales)
-    assert statistics_distance(target, target, scales) == 0
+    assert comparison.distance(clean) < 0.7 * comparison.distance(mean_of(wet))
+    assert comparison.distance(mean_of(segments[:4])) == 0
+
+
+def test_directions_in_which_segments_differ_count_less():
+    rng = np.random.default_rng(3)
+    common, other = rng.standard_normal((2, 40))
+    segments = [
+        {"a": factor * common + 0.1 * rng.standard_normal(40)} for factor in rng.standard_normal(20)
+    ]
+    target = {"a": np.zeros(40)}
+    comparison = Comparison(target, segments, {"a": np.ones(40)})
+    along, across = (comparison.distance({"a": direction}) for direction in (common, other))
+    assert along < 0.5 * across
+    alone = Comparison(target, segments[:1], {"a": np.ones(40)})
+    assert alone.distance({"a": common}) == pytest.approx(np.sqrt(np.mean(common**2)))
 
 
 def test_segments_are_not_silent():
@@ -57,6 +70,16 @@ def test_segments_are_not_silent():
     assert len(segments) == 6
     assert all(np.abs(each).max() > 0.01 for each in segments)
     assert len(segments_of(synthetic_notes(0.5), 6)) == 1
+    assert {each.size for each in segments_of(audio, 6, 7200)} == {7200}
+
+
+def test_short_recordings_and_references_are_called_a_guess():
+    dry, reference = synthetic_notes(0.5, seed=100), synthetic_notes(0.4, seed=7)
+    answer = match_like(dry, [reference], Options(effects=FEW[:1], budget="fast"))
+    assert [each for each in answer.remarks if "a guess" in each] == [
+        "The recording lasts 0.5 s: from so little the answer is a guess. Give 10 s or more.",
+        "The references last 0.4 s: from so little the answer is a guess. Give 10 s or more.",
+    ]
 
 
 def match(reference, **options):

@@ -15,13 +15,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dafxtool.errors import EffectError
-from dafxtool.matching.chain import OSCILLATOR, Stage, render_chain
+from dafxtool.matching.chain import OSCILLATOR, Stage, chain_name, render_chain
 from dafxtool.matching.objective import FLOOR_DB, RESOLUTIONS, Array, rms, spectrum
 
 N_TRUTHS = 12  # likely settings that take the place of the truth
 N_PHASES = 4  # of the oscillator of a truth
 EXCERPT_SAMPLES = 98_304  # 4.1 s
-NO_OTHER = 1e-6  # probability below which an answer is the only likely setting
+NO_OTHER = 1e-6  # probability below which an answer is the only likely setting of its effect
 WORSE = 1.001  # times the distance of the unprocessed recording
 
 
@@ -107,14 +107,18 @@ def _risk(
 def _weights(answer: Sequence[Stage], truths: Sequence[Hypothesis]) -> NDArray[np.float64]:
     """Return the probabilities of the truths, without the answer itself.
 
-    Its distance to itself is 0, so each tried setting would seem better than the mean of all.
+    Its distance to itself is 0, so each tried setting would seem better than the mean of all. Its
+    probability goes to the other settings of its effect, if there are any.
     """
-    all_weights = np.array([each.probability for each in truths])
-    others = np.array(
-        [p if t.stages != tuple(answer) else 0.0 for t, p in zip(truths, all_weights, strict=True)]
-    )
-    total = float(others.sum())
-    return others / total if total > NO_OTHER else all_weights
+    weights = np.array([each.probability for each in truths])
+    is_answer = np.array([each.stages == tuple(answer) for each in truths])
+    name = chain_name(answer)
+    is_other = np.array([chain_name(each.stages) == name for each in truths]) & ~is_answer
+    others = float(weights[is_other].sum())
+    if others <= NO_OTHER:
+        return weights
+    factors = np.where(is_other, 1 + float(weights[is_answer].sum()) / others, ~is_answer)
+    return np.asarray(weights * factors)
 
 
 def _render(stages: Sequence[Stage], excerpt: Array, sample_rate: int) -> _Spectra:

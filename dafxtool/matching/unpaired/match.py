@@ -4,9 +4,9 @@ Times, rates and frequencies that a reference shows by itself are held. The othe
 range of each effect are tried on a few segments of the recording. The difference between the
 statistics of these segments and of the complete dry recording is added (a control variate). A finer
 search would fit the content, not the effect. So tried settings are weighted by
-exp(-(distance - smallest) / TEMPERATURE), which is taken for their probability. The answer is the
-one with the smallest expected distance to the truth: the weighted mean, one of the likely settings,
-or no effect.
+distance ** -SHARPNESS, which is taken for their probability: the likelihood of SHARPNESS normal
+differences of unknown variance. The answer is the one with the smallest expected distance to the
+truth: the weighted mean, one of the likely settings, or no effect.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 from scipy.stats import norm, qmc
 from threadpoolctl import threadpool_limits
 
@@ -48,18 +48,18 @@ from dafxtool.matching.unpaired.blind.hints import LEAVING_TRACES, TRACED, blind
 from dafxtool.matching.unpaired.statistics import (
     SAMPLE_RATE,
     SEGMENT_SAMPLES,
+    Comparison,
     Groups,
     mean_of,
     scales_of,
-    statistics_distance,
     statistics_of,
 )
 from dafxtool.utils.progress import SILENT, Progress
 
 WORTH_IT = 0.9  # of the unprocessed distance; an effect has to fall below it
 NEAR = 0.01  # of the unprocessed distance: a simpler effect this near to the best is chosen
-TEMPERATURE = 0.015  # of the weights, in distances
-TRACE, NO_TRACE = 0.1, 0.05  # distances that a clear trace, and a missing one, are worth
+SHARPNESS = 15.0  # of the weights
+TRACE, NO_TRACE = 0.7, 1.15  # factors of the distance with a clear trace, and with a missing one
 HIGHEST_HARM = 0.2  # probability that the answer is farther from the truth than no effect
 N_ANSWERS = 6  # likely settings of the best effect that may be the answer, beside its mean
 N_LIKELY = 12  # settings of each effect that may be the truth
@@ -72,7 +72,7 @@ NARROW = frozenset({"time", "rate", "frequency", "delay", "centre", "semitones"}
 MIN_STD = 0.02  # of the range
 N_TRIED_SEGMENTS = {"fast": 2, "default": 4, "thorough": 8}
 MOST_REFERENCE_SEGMENTS = 48
-LITTLE_REFERENCE_SECONDS = 10.0
+LITTLE_SECONDS = 10.0
 SILENT_SHARE = 0.1  # of the RMS of the loudest segment; quieter ones are left out
 
 
@@ -90,13 +90,16 @@ class Trial:
     behind: tuple[Stage, ...] = ()
 
 
-def segments_of(audio: Array, most: int) -> list[Array]:
-    """Cut up to `most` evenly spaced segments from audio at 24 kHz, without silent ones."""
-    if audio.size <= SEGMENT_SAMPLES:
+def segments_of(audio: Array, most: int, length: int = SEGMENT_SAMPLES) -> list[Array]:
+    """Cut up to `most` evenly spaced segments from audio at 24 kHz, without silent ones.
+
+    length  of a segment in samples
+    """
+    if audio.size <= length:
         return [audio]
-    n = max(1, min(4 * most, (audio.size - SEGMENT_SAMPLES) // (SEGMENT_SAMPLES // 2) + 1))
-    starts = np.linspace(0, audio.size - SEGMENT_SAMPLES, n).astype(np.int64)
-    cut = [audio[s : s + SEGMENT_SAMPLES] for s in starts]
+    n = max(1, min(4 * most, (audio.size - length) // (length // 2) + 1))
+    starts = np.linspace(0, audio.size - length, n).astype(np.int64)
+    cut = [audio[s : s + length] for s in starts]
     levels = np.array([rms(each) for each in cut])
     loud = np.flatnonzero(levels > SILENT_SHARE * levels.max())
     indices = loud[np.linspace(0, len(loud) - 1, min(most, len(loud))).astype(np.int64)]
@@ -121,8 +124,8 @@ class Trials(Summary):
         """Return the distance with the evidence of a trace; the likeliest effect has the least."""
         name = self.stages[0].effect.name
         if self.has_trace:
-            return self.distance - (TRACE if name in TRACED else 0.0)
-        return self.distance + (NO_TRACE if name in LEAVING_TRACES else 0.0)
+            return self.distance * (TRACE if name in TRACED else 1.0)
+        return self.distance * (NO_TRACE if name in LEAVING_TRACES else 1.0)
 
 
 class Tryer:
@@ -134,12 +137,11 @@ class Tryer:
     def __init__(
         self,
         segments: Sequence[Array],
-        target: Groups,
-        scales: Groups,
+        comparison: Comparison,
         offset: Groups,
         n_points: int,
     ) -> None:
-        self._segments, self._target, self._scales = segments, target, scales
+        self._segments, self._comparison = segments, comparison
         self._offset, self._n_points = offset, n_points
         self._tried: dict[int, _Tried] = {}
 
@@ -161,7 +163,7 @@ class Tryer:
         chosen = int(np.argmin(tried.distances))
         if np.isfinite(tried.distances[chosen]):
             at_mean = self._try(tried, tried.mean()[0])
-            if at_mean <= tried.distances[chosen] + TEMPERATURE:
+            if at_mean <= tried.distances[chosen] * (1 + 1 / SHARPNESS):
                 chosen = len(tried.distances) - 1
         weights = tried.weights()
         likely = np.argsort(-weights, kind="stable")[:N_LIKELY]
@@ -189,7 +191,7 @@ class Tryer:
             tried.add(point, float("inf"))
             return float("inf")
         statistics = {name: values + self._offset[name] for name, values in statistics.items()}
-        distance = statistics_distance(statistics, self._target, self._scales)
+        distance = self._comparison.distance(statistics)
         tried.add(point, distance)
         return distance
 
@@ -229,7 +231,7 @@ class _Tried:
         lowest = self.distances.min()
         if not np.isfinite(lowest):
             return np.full(len(self.distances), 1 / len(self.distances))
-        weights = np.exp(-(self.distances - lowest) / TEMPERATURE)
+        weights = probability_ratio(self.distances, lowest)
         return np.asarray(weights / weights.sum())
 
     def mean(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
@@ -266,32 +268,47 @@ def match_like(
     """
     started = time.monotonic()
     with threadpool_limits(1):
-        ours = [statistics_of(each) for each in segments_of(dry, MOST_REFERENCE_SEGMENTS)]
+        # Statistics depend on the duration: those of short references are compared with as short
+        # segments of the recording.
+        length = min(SEGMENT_SAMPLES, dry.size, max(each.size for each in references))
+        ours = [statistics_of(each) for each in segments_of(dry, MOST_REFERENCE_SEGMENTS, length)]
         most = max(1, MOST_REFERENCE_SEGMENTS // len(references))
-        theirs_cut = [s for each in references for s in segments_of(each, most)]
+        theirs_cut = [s for each in references for s in segments_of(each, most, length)]
         theirs = [statistics_of(each) for each in theirs_cut]
         scales = scales_of(ours if len(ours) > 1 else [*ours, *theirs])
         target, complete = mean_of(theirs), mean_of(ours)
         trials = _trials(dry, references, options)
         more = MORE_OF_FEW if len(trials) <= N_REFINED else 1
-        segments = segments_of(dry, more * N_TRIED_SEGMENTS[options.budget])
+        segments = segments_of(dry, more * N_TRIED_SEGMENTS[options.budget], length)
         part = mean_of([statistics_of(each) for each in segments])
         offset = {name: complete[name] - part[name] for name in complete}
         n_points = more * N_POINTS[options.budget]
-        arguments = (segments, target, scales, offset, n_points)
+        comparison = Comparison(target, ours, scales)
+        arguments = (segments, comparison, offset, n_points)
         reached = _search(trials, arguments, n_points // 2, options, progress)
-        unprocessed = statistics_distance(complete, target, scales)
+        unprocessed = comparison.distance(complete)
         answer = _decide(reached, _excerpt(dry), unprocessed, started)
-    seconds = sum(each.size for each in references) / SAMPLE_RATE
-    if seconds < LITTLE_REFERENCE_SECONDS:
-        remark = (
-            f"The references last {seconds:.1f} s: from so little the answer is a guess. Give "
-            f"{LITTLE_REFERENCE_SECONDS:.0f} s or more."
-        )
-        answer = replace(answer, remarks=(*answer.remarks, remark))
+    answer = replace(answer, remarks=(*answer.remarks, *_remarks(dry, references)))
     if options.level == "keep":
         return answer
     return replace(answer, best=_at_level(answer.best, segments, theirs_cut))
+
+
+def _remarks(dry: Array, references: Sequence[Array]) -> list[str]:
+    """Return a remark for a recording or references too short for a reliable answer."""
+    remarks = []
+    totals = {
+        "The recording lasts": dry.size,
+        "The references last": sum(each.size for each in references),
+    }
+    for subject, n_samples in totals.items():
+        seconds = n_samples / SAMPLE_RATE
+        if seconds < LITTLE_SECONDS:
+            remarks.append(
+                f"{subject} {seconds:.1f} s: from so little the answer is a guess. Give "
+                f"{LITTLE_SECONDS:.0f} s or more."
+            )
+    return remarks
 
 
 def _trials(dry: Array, references: Sequence[Array], options: Options) -> list[Trial]:
@@ -391,9 +408,9 @@ def _decide(trials: Sequence[Trials], excerpt: Array, unprocessed: float, starte
 
 
 def _is_nearer(trials: Trials, unprocessed: float) -> bool:
-    """Return whether an effect brings the recording nearer; a clear trace is enough."""
+    """Return whether an effect brings the recording nearer: clearly, unless it has a trace."""
     is_traced = trials.has_trace and trials.stages[0].effect.name in TRACED
-    return is_traced or trials.distance < WORTH_IT * unprocessed
+    return trials.distance < (1.0 if is_traced else WORTH_IT) * unprocessed
 
 
 def least_risk(
@@ -418,14 +435,19 @@ def is_worth_it(risk: Risk) -> bool:
     return risk.distance < risk.unprocessed and risk.harm <= HIGHEST_HARM
 
 
+def probability_ratio(distances: ArrayLike, lowest: float) -> NDArray[np.float64]:
+    """Return the probabilities of distances over that of the lowest one."""
+    return np.asarray((max(lowest, 1e-12) / np.maximum(distances, 1e-12)) ** SHARPNESS)
+
+
 def truths_of(trials: Sequence[Trials], unprocessed: float) -> list[Hypothesis]:
     """Return likely settings of all effects, and no effect, with their probabilities.
 
-    The probability of an effect is proportional to exp(-evidence / TEMPERATURE).
+    The probability of an effect is proportional to evidence ** -SHARPNESS.
     """
     lowest = min([unprocessed, *(each.evidence for each in trials)])
-    truths = [Hypothesis((), float(np.exp(-(unprocessed - lowest) / TEMPERATURE)))]
+    truths = [Hypothesis((), float(probability_ratio(unprocessed, lowest)))]
     for each in trials:
-        weight = float(np.exp(-(each.evidence - lowest) / TEMPERATURE))
+        weight = float(probability_ratio(each.evidence, lowest))
         truths += [replace(t, probability=t.probability * weight) for t in each.likely]
     return truths

@@ -1,7 +1,6 @@
 """Compute statistics of a recording that depend on the effect more than on the content.
 
-They do not depend on the level. Each value is divided by its variation between dry segments, so a
-distance of 1 is that between other words of the same voice.
+They do not depend on the level. They are compared in units of their variation between dry segments.
 """
 
 from __future__ import annotations
@@ -24,6 +23,7 @@ ACTIVE_DB = 35.0  # below the loudest frame: quieter frames are left out
 MODULATION_HZ = (0.5, 24.0)
 N_MODULATIONS = 24
 N_LAGS = 96  # of the cepstrum, 10 ms to 1 s
+SHRINKAGE = 1.0  # of the covariance, in mean variances between segments
 MIN_SCALE = 0.25  # of the mean scale of a group, so that no value counts more than four times
 
 Groups = dict[str, NDArray[np.float64]]
@@ -155,8 +155,36 @@ def scales_of(groups: Sequence[Groups]) -> Groups:
     return scales
 
 
-def statistics_distance(ours: Groups, theirs: Groups, scales: Groups) -> float:
-    """Compute the mean absolute difference in units of scales, averaged over the groups."""
-    return float(
-        np.mean([np.abs((ours[name] - theirs[name]) / scales[name]).mean() for name in scales])
-    )
+class Comparison:
+    """Distance of statistics to those of the references.
+
+    A Mahalanobis distance, with every group of statistics weighing the same: directions in which
+    other words of the same voice differ count less. The covariance between segments is shrunk
+    towards a multiple of the identity, because there are far more statistics than segments.
+
+    target    mean statistics of the references
+    segments  statistics of segments of the unprocessed recording
+    scales    as of scales_of
+    """
+
+    def __init__(self, target: Groups, segments: Sequence[Groups], scales: Groups) -> None:
+        n_values = np.concatenate([np.full(len(v), len(v)) for v in target.values()])
+        self._weights = 1 / (_joined(scales) * np.sqrt(n_values * len(target)))
+        self._target = _joined(target)
+        values = np.stack([_joined(each) for each in segments])
+        deviations = (values - values.mean(axis=0)) * self._weights
+        _, sizes, self._directions = np.linalg.svd(deviations, full_matrices=False)
+        variances = np.square(sizes) / max(len(segments) - 1, 1)
+        typical = float(variances.sum()) / max(len(segments) - 1, 1)
+        self._discounts = variances / (variances + SHRINKAGE * typical + 1e-12)
+
+    def distance(self, statistics: Groups) -> float:
+        """Return the distance; without known directions, 1 is that between two other segments."""
+        difference = (_joined(statistics) - self._target) * self._weights
+        along = self._directions @ difference
+        square = float(difference @ difference) - float(np.square(along) @ self._discounts)
+        return float(np.sqrt(max(square, 0.0)))
+
+
+def _joined(groups: Groups) -> NDArray[np.float64]:
+    return np.concatenate(list(groups.values()))
