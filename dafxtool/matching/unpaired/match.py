@@ -58,7 +58,7 @@ from dafxtool.utils.progress import SILENT, Progress
 
 WORTH_IT = 0.9  # of the unprocessed distance; an effect has to fall below it
 NEAR = 0.01  # of the unprocessed distance: a simpler effect this near to the best is chosen
-SHARPNESS = 15.0  # of the weights
+SHARPNESS = 10.0  # of the weights
 TRACE, NO_TRACE = 0.7, 1.15  # factors of the distance with a clear trace, and with a missing one
 HIGHEST_HARM = 0.2  # probability that the answer is farther from the truth than no effect
 N_ANSWERS = 6  # likely settings of the best effect that may be the answer, beside its mean
