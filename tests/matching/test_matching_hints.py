@@ -6,6 +6,7 @@ from synthetic_notes import synthetic_notes
 
 from dafxtool.effects.builtin import apply_effect, builtin_effects
 from dafxtool.matching.chain import Stage, render_stage
+from dafxtool.matching.hints.bit_crusher import levels_per_unit
 from dafxtool.matching.hints.registry import starts_for
 from dafxtool.matching.objective import Objective
 from dafxtool.matching.pair import Pair
@@ -91,3 +92,10 @@ def test_no_hint_fails_on_odd_audio(name, kind):
     wet = apply_effect(EFFECTS[name], dry, RATE, {})
     for start in starts_for(Pair(dry, wet, RATE), EFFECTS[name]):
         EFFECTS[name].complete(start.setting)  # raises where a value is out of range
+
+
+def test_the_levels_of_a_quiet_recording_give_the_bits():
+    effect = EFFECTS["bit-crusher"]
+    for levels in ([0.043], [0.043, 0.086], [0.043, 0.086, 0.129]):
+        values = np.array([0.0, *levels, *(-level for level in levels)])
+        assert levels_per_unit(values, effect) == pytest.approx(1 / 0.043, rel=0.01)

@@ -64,6 +64,15 @@ def test_directions_in_which_segments_differ_count_less():
     assert alone.distance({"a": common}) == pytest.approx(np.sqrt(np.mean(common**2)))
 
 
+def test_a_reference_of_another_kind_is_called_a_guess():
+    noise = 0.1 * np.random.default_rng(5).standard_normal(12 * SAMPLE_RATE).astype(np.float32)
+    options = Options(effects=FEW[:1], budget="fast")
+    answer = match_like(synthetic_notes(12, seed=100), [noise], options)
+    assert any("another voice or instrument" in remark for remark in answer.remarks)
+    answer = match_like(synthetic_notes(12, seed=100), [synthetic_notes(12, seed=7)], options)
+    assert not any("guess" in remark for remark in answer.remarks)
+
+
 def test_segments_are_not_silent():
     audio = np.concatenate([synthetic_notes(20), np.zeros(20 * SAMPLE_RATE, np.float32)])
     segments = segments_of(audio, 6)

@@ -90,7 +90,7 @@ def _refine_rate(
 def levels_per_unit(wet: NDArray[np.float64], effect: Effect) -> float:
     """Return the number of steps per unit at which all values are whole numbers of steps."""
     values = np.unique(wet[np.abs(wet) > 0.05 * np.abs(wet).max(initial=0.0)])
-    if len(values) < 4:
+    if not len(values):
         return 1.0
     values = values[:: -(-len(values) // MOST_LEVELS)]
     peak = float(np.abs(values).max())
@@ -98,7 +98,8 @@ def levels_per_unit(wet: NDArray[np.float64], effect: Effect) -> float:
     # The level may have been changed, so search a larger range.
     lowest, highest = (2.0**bits for bits in parameter.usual_range())
     lowest, highest = lowest / 8, 2 * highest
-    grid = np.arange(lowest, highest, 1 / (8 * peak))
+    # The peak has one step at least.
+    grid = np.arange(max(lowest, 0.9 / peak), max(highest, 1.1 / peak), 1 / (8 * peak))
     fits = np.cos(2 * np.pi * np.outer(grid, values)).mean(axis=1)
     # Half the step fits as well, so the largest step that fits is right.
     good = np.flatnonzero(fits >= 0.9 * fits.max())[0]

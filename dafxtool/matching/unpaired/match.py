@@ -73,6 +73,7 @@ MIN_STD = 0.02  # of the range
 N_TRIED_SEGMENTS = {"fast": 2, "default": 4, "thorough": 8}
 MOST_REFERENCE_SEGMENTS = 48
 LITTLE_SECONDS = 10.0
+UNRELATED = 2.0  # distance; the right effect leaves less than 1.6 of other words of a voice
 SILENT_SHARE = 0.1  # of the RMS of the loudest segment; quieter ones are left out
 
 
@@ -288,14 +289,17 @@ def match_like(
         reached = _search(trials, arguments, n_points // 2, options, progress)
         unprocessed = comparison.distance(complete)
         answer = _decide(reached, _excerpt(dry), unprocessed, started)
-    answer = replace(answer, remarks=(*answer.remarks, *_remarks(dry, references)))
+    answer = replace(answer, remarks=(*answer.remarks, *_remarks(dry, references, answer.distance)))
     if options.level == "keep":
         return answer
     return replace(answer, best=_at_level(answer.best, segments, theirs_cut))
 
 
-def _remarks(dry: Array, references: Sequence[Array]) -> list[str]:
-    """Return a remark for a recording or references too short for a reliable answer."""
+def _remarks(dry: Array, references: Sequence[Array], distance: float) -> list[str]:
+    """Return remarks on recordings that are too short or too different for a reliable answer.
+
+    distance  of the answer to the references
+    """
     remarks = []
     totals = {
         "The recording lasts": dry.size,
@@ -308,6 +312,11 @@ def _remarks(dry: Array, references: Sequence[Array]) -> list[str]:
                 f"{subject} {seconds:.1f} s: from so little the answer is a guess. Give "
                 f"{LITTLE_SECONDS:.0f} s or more."
             )
+    if distance > UNRELATED:
+        remarks.append(
+            f"The distance of {distance:.1f} is more than that of other words of the same voice: "
+            "the references may be of another voice or instrument, and the answer is a guess."
+        )
     return remarks
 
 

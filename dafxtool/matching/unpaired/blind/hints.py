@@ -153,7 +153,8 @@ def _bit_crusher(reference: Array, sample_rate: int, effect: Effect, dry: Array)
     rate, score = rates_of(part, sample_rate, effect)[0]
     if score > MOST_MISSES + 0.3 * rate / sample_rate:
         return {}
-    steps = levels_per_unit(part.astype(np.float64), effect)
+    # Quiet parts have few levels.
+    steps = levels_per_unit(reference.astype(np.float64), effect)
     # At the level of the recording, as many steps are as large as in the reference.
     relative = rms(reference) / max(rms(dry), 1e-9)
     return {"rate": rate, "bits": 1 + float(np.log2(max(steps * relative, 1.0)))}
