@@ -6,13 +6,14 @@ effect known), and a matched equaliser. Pairs are recordings of a folder, 5.46 s
 random settings.
 
     python benchmarks/bench_match.py recordings --pairs 20
-    python benchmarks/bench_match.py recordings --part chains --pairs 10
+    python benchmarks/bench_match.py recordings --part chains-of-two --pairs 20 --seed 3
     python benchmarks/bench_match.py recordings --part plugin --plugin ZamDelay --pairs 2
 """
 
 from __future__ import annotations
 
 import argparse
+import itertools
 import shutil
 import subprocess
 import time
@@ -34,7 +35,7 @@ from dafxtool.effects.builtin import builtin_effects
 from dafxtool.effects.effect import sample_setting
 from dafxtool.errors import DafxError
 from dafxtool.matching.answer import Answer
-from dafxtool.matching.chain import OSCILLATOR, Stage, render_chain
+from dafxtool.matching.chain import LINEAR, OSCILLATOR, Stage, render_chain
 from dafxtool.matching.objective import (
     Objective,
     frames,
@@ -70,7 +71,10 @@ class Recordings:
     seconds  duration of dry recording and reference with other content
     budget   length of the searches of unpaired recordings and of plugins
     plugins  names of the VST3 files to measure
-    first    number of the first pair of the parts without an effect and with other content
+    first    number of the first pair of all parts but those of one effect and of plugins
+    seed     of effects and settings
+    with_baselines
+             whether pairs of one effect are matched by the baselines, too
     """
 
     def __init__(
@@ -80,10 +84,13 @@ class Recordings:
         budget: str,
         plugins: Sequence[str] = PLUGINS,
         first: int = 0,
+        seed: int = 0,
+        with_baselines: bool = True,
     ) -> None:
         self.files = find_recordings(folders)
         self.folders = sorted({path.parent for path in self.files})
         self.seconds, self.budget, self.plugins, self.first = seconds, budget, plugins, first
+        self.seed, self.with_baselines = seed, with_baselines
 
     def dry(self, number: int, n_samples: int = N_SAMPLES) -> Array:
         """Join recordings of one folder; the result peaks at -12 dBFS."""
@@ -118,7 +125,7 @@ def paired(recordings: Recordings, n_pairs: int) -> None:
     for name in REAL:
         done, number = 0, 0
         while done < n_pairs and number < 3 * n_pairs:
-            rng = np.random.default_rng(77 + number)
+            rng = np.random.default_rng(77 + 1000 * recordings.seed + number)
             dry, stage = (
                 recordings.dry(number),
                 Stage(EFFECTS[name], sample_setting(EFFECTS[name], rng)),
@@ -138,19 +145,27 @@ def paired(recordings: Recordings, n_pairs: int) -> None:
             )
             if is_right:
                 _note_errors(errors, stage, answer.best.stages[0])
-            for baseline, function in BASELINES.items():
+            for baseline, function in BASELINES.items() if recordings.with_baselines else ():
                 ours = function(dry, wet, stage, answer.evaluations, rng)
                 if ours is not None:
                     others[baseline].append(outer_distance(ours, wet) / unprocessed)
+            if not is_right:
+                print(f"    {stage.text()}: {answer.best.text}")
         part = [row for row in rows if row[0] == name]
         print(
-            f"  {name:15} {_share(part, 1)} right, MRSTFT ratio {_median(part, 2):.4f}", flush=True
+            f"  {name:15} {sum(row[1] for row in part)} of {len(part)} right, MRSTFT ratio median "
+            f"{_median(part, 2):.4f}, worst {_worst(part, 2):.3f}, evaluations "
+            f"{_median(part, 3):.0f}, CPU s {_median(part, 4):.1f}",
+            flush=True,
         )
     print(f"paired, {len(rows)} pairs: effect right {_share(rows, 1)}")
     print(f"  relative MRSTFT: median {_median(rows, 2):.4f}, worst {_worst(rows, 2):.3f}")
     for kind, values in errors.items():
         print(f"  median error of {kind}: {np.median(values):.2g}")
-    print(f"  evaluations: median {_median(rows, 3):.0f}; CPU s: median {_median(rows, 4):.1f}")
+    print(
+        f"  evaluations: median {_median(rows, 3):.0f}, most {_worst(rows, 3):.0f}; CPU s: median "
+        f"{_median(rows, 4):.1f}, most {_worst(rows, 4):.1f}"
+    )
     for baseline, ratios in others.items():
         if ratios:
             print(f"  {baseline}: median {np.median(ratios):.3f}, worst {max(ratios):.2f}")
@@ -165,36 +180,74 @@ def _note_errors(errors: dict[str, list[float]], truth: Stage, results: Stage) -
             errors["times, rates, frequencies"].append(abs(ours / true - 1))
 
 
-def chains(recordings: Recordings, n_pairs: int) -> None:
-    """Measure pairs with two and three effects in series: recognition in order.
+def draw_chain(
+    recordings: Recordings, number: int, length: int
+) -> tuple[list[Stage], Array, Array]:
+    """Draw a chain whose stages can all be heard; return it with dry and wet audio.
 
-    Two filters sound the same in both orders, and a ring modulator of a few hertz is a tremolo. So
-    answers that leave less than SAME of the distance are counted, too.
+    A stage can be heard if the wet audio without it differs by AUDIBLE from the wet audio with it.
     """
-    for length in (2, 3):
-        rows = []
-        for number in range(n_pairs):
-            rng = np.random.default_rng(900 + number + 100 * length)
-            names = rng.choice(len(IN_CHAINS), length, replace=False)
-            picked = [EFFECTS[IN_CHAINS[i]] for i in names]
-            stages = [Stage(effect, sample_setting(effect, rng)) for effect in picked]
-            dry = recordings.dry(number)
-            wet = render_chain(stages, dry, RATE)
-            began = time.process_time()
-            pair = Prepared(dry, wet, RATE, 1.0, 0, 0, dry.size)
-            answer = match_pair(pair, Options(chain=length))
-            results = [s.effect.name for s in answer.best.stages if s.effect.name != "gain"]
-            is_right = results == [effect.name for effect in picked]
-            ratio = answer.distance / answer.distance_unprocessed
-            seconds = time.process_time() - began
-            is_same = is_right or ratio < SAME
-            rows.append((is_same, is_right, ratio, answer.evaluations, seconds))
-            print(f"  {[e.name for e in picked]}: {results}, MRSTFT ratio {ratio:.3f}", flush=True)
+    dry = recordings.dry(number)
+    rng = np.random.default_rng([recordings.seed, length, number])
+    while True:
+        names = rng.choice(IN_CHAINS, length, replace=False)
+        stages = [Stage(EFFECTS[n], sample_setting(EFFECTS[n], rng)) for n in names]
+        wet = render_chain(stages, dry, RATE)
+        objective = Objective(wet)
+        without = [stages[:i] + stages[i + 1 :] for i in range(length)]
+        if all(objective.distance(render_chain(w, dry, RATE)) >= AUDIBLE for w in without):
+            return stages, dry, wet
+
+
+def chains_of_two(recordings: Recordings, n_pairs: int) -> None:
+    """Measure pairs with two effects in series."""
+    _chains(recordings, n_pairs, 2)
+
+
+def chains_of_three(recordings: Recordings, n_pairs: int) -> None:
+    """Measure pairs with three effects in series."""
+    _chains(recordings, n_pairs, 3)
+
+
+def _chains(recordings: Recordings, n_pairs: int, length: int) -> None:
+    """Measure pairs with `length` effects in series: recognition in order.
+
+    Two linear time-invariant effects in a row sound the same in both orders, so both are right.
+    Some effects sound like others: a ring modulator of a few hertz is a tremolo. So answers that
+    leave less than SAME of the distance are counted, too.
+    """
+    rows = []
+    for number in range(recordings.first, recordings.first + n_pairs):
+        stages, dry, wet = draw_chain(recordings, number, length)
+        began = time.process_time()
+        pair = Prepared(dry, wet, RATE, 1.0, 0, 0, dry.size)
+        answer = match_pair(pair, Options(chain=length))
+        seconds = time.process_time() - began
+        results = [s.effect.name for s in answer.best.stages if s.effect.name != "gain"]
+        truth = [stage.effect.name for stage in stages]
+        is_right = _in_one_order(results) == _in_one_order(truth)
+        ratio = answer.distance / answer.distance_unprocessed
+        is_same = is_right or ratio < SAME
+        are_effects = sorted(results) == sorted(truth)
+        rows.append((is_same, is_right, ratio, answer.evaluations, seconds, are_effects))
         print(
-            f"chains of {length}, {len(rows)} pairs: right {_share(rows, 1)}, right or the same "
-            f"sound {_share(rows, 0)}, MRSTFT ratio median {_median(rows, 2):.3f}, evaluations "
-            f"{_median(rows, 3):.0f}, CPU s {_median(rows, 4):.0f}"
+            f"  {' > '.join(truth)}: {' > '.join(results)}, MRSTFT ratio {ratio:.3f}, "
+            f"evaluations {answer.evaluations}, CPU s {seconds:.0f}",
+            flush=True,
         )
+    print(
+        f"chains of {length}, {len(rows)} pairs: right {_share(rows, 1)}, right in any order "
+        f"{_share(rows, 5)}, right or the same sound {_share(rows, 0)}, MRSTFT ratio median "
+        f"{_median(rows, 2):.3f}, worst {_worst(rows, 2):.3f}, evaluations "
+        f"{_median(rows, 3):.0f}, CPU s {_median(rows, 4):.0f}",
+        flush=True,
+    )
+
+
+def _in_one_order(names: Sequence[str]) -> list[str]:
+    """Sort linear time-invariant effects that follow each other."""
+    runs = itertools.groupby(names, key=lambda name: name in LINEAR)
+    return [name for linear, run in runs for name in (sorted(run) if linear else run)]
 
 
 def effect_known(recordings: Recordings, n_pairs: int) -> None:
@@ -441,7 +494,8 @@ def _worst(rows: Sequence[tuple], column: int) -> float:
 
 PARTS = {
     "paired": paired,
-    "chains": chains,
+    "chains-of-two": chains_of_two,
+    "chains-of-three": chains_of_three,
     "unpaired-known": effect_known,
     "unpaired-unknown": effect_unknown,
     "unpaired-no-effect": unpaired_no_effect,
@@ -463,7 +517,7 @@ def main() -> None:
         "--first",
         type=int,
         default=0,
-        help="number of the first pair without an effect or with other content [0]",
+        help="number of the first pair, but for one effect and plugins [0]",
     )
     parser.add_argument(
         "--seconds", type=float, default=60, help="length of unpaired recordings in s [60]"
@@ -472,6 +526,8 @@ def main() -> None:
     parser.add_argument(
         "--plugin", action="append", metavar="NAME", help=f"plugin: {', '.join(PLUGINS)} [all]"
     )
+    parser.add_argument("--seed", type=int, default=0, help="seed of effects and settings [0]")
+    parser.add_argument("--no-baselines", action="store_true", help="leave out the baselines")
     arguments = parser.parse_args()
     recordings = Recordings(
         arguments.recordings,
@@ -479,6 +535,8 @@ def main() -> None:
         arguments.budget,
         arguments.plugin or PLUGINS,
         arguments.first,
+        arguments.seed,
+        not arguments.no_baselines,
     )
     for name in [arguments.part] if arguments.part else PARTS:
         PARTS[name](recordings, arguments.pairs)

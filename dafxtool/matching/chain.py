@@ -25,6 +25,10 @@ OSCILLATOR = {
     "tremolo": "rate",
     "ring-modulator": "frequency",
 }
+# Linear time-invariant effects: two of them in a row sound the same in both orders.
+LINEAR = frozenset(
+    {"gain", "delay", "reverb", "low-pass", "high-pass", "low-shelf", "high-shelf", "peak"}
+)
 
 
 @dataclass(frozen=True)

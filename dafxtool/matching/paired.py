@@ -153,6 +153,8 @@ class _Search:
             single = [choice for choice in self.effects if not choice[0].stages]
             summaries = race.run(single)
             summaries = extend(race, summaries, single, self.options.chain)
+            best = min((s.distance for s in summaries), default=self.unprocessed)
+            summaries = summaries + race.run_other_phases(single, best)
             for effect, held in self.effects:
                 if effect.stages:
                     summaries = summaries + search_chain(race, NamedChain.of(effect, held))

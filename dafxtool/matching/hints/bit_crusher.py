@@ -34,10 +34,11 @@ def starts(pair: Pair, effect: Effect) -> list[Start]:
         setting = clipped(effect, {"bits": most, "rate": rate})
         held = apply_effect(effect, pair.dry, pair.sample_rate, setting).astype(np.float64)
         gain = float(pair.wet @ held) / max(float(held @ held), 1e-30)
-        bits = 1 + np.log2(max(inverse * gain, 1.0))
-        proposed.append(
-            Start(effect, clipped(effect, setting | {"bits": bits}), deviations, 0.0, score)
-        )
+        # The level is likely unchanged. In a chain the estimated gain is less exact than that.
+        for each in (gain, 1.0):
+            bits = 1 + np.log2(max(inverse * each, 1.0))
+            values = clipped(effect, setting | {"bits": bits})
+            proposed.append(Start(effect, values, deviations, 0.0, score))
     return proposed
 
 

@@ -24,7 +24,8 @@ from dafxtool.matching.pair import Array, Pair
 SWING_MS = 10.0  # of a depth of 100 %, to either side (JUCE's chorus)
 FRAME_SECONDS = 0.032
 HOP_SECONDS = 0.016
-N_PATHS = 7  # paths that are refined
+N_PATHS = 7  # paths that are refined in the first rounds
+N_FIRST_ROUNDS, N_TRACKED = 2, 4  # after these rounds, the best paths are refined further
 N_STARTS = 3
 FEEDBACKS = (60.0, -60.0)  # %
 CLEAR = 0.1  # share of the voice that the right path misses at most
@@ -63,9 +64,13 @@ def starts(pair: Pair, effect: Effect, any_phase: bool = False) -> list[Start]:
     phases = tuple(np.arange(N_PHASES) / N_PHASES) if any_phase else (0.0,)
     scores = _scores(image, times, grid, phases, pair.sample_rate / 1000)
     paths = [Path(*each) for each in _best(scores, grid, phases, N_PATHS)]
-    tracked = sorted(((*track(pair, path), 0.0) for path in paths), key=lambda each: each[1])[
-        :N_STARTS
+    begun = [track(pair, path, reaches_ms=REACHES_MS[:N_FIRST_ROUNDS]) for path in paths]
+    begun.sort(key=lambda each: each[1])
+    tracked = [
+        (*track(pair, path, reaches_ms=REACHES_MS[N_FIRST_ROUNDS:]), 0.0)
+        for path, _ in begun[:N_TRACKED]
     ]
+    tracked = sorted(tracked, key=lambda each: each[1])[:N_STARTS]
     if "feedback" in {p.name for p in effect.parameters}:
         tracked += _with_feedback(pair, effect, paths, tracked)
     return [_start(effect, *each) for each in tracked]
@@ -98,15 +103,20 @@ def _start(effect: Effect, path: Path, misses: float, feedback: float) -> Start:
 
 
 def track(
-    pair: Pair, path: Path, effect: Effect | None = None, feedback: float = 0.0
+    pair: Pair,
+    path: Path,
+    effect: Effect | None = None,
+    feedback: float = 0.0,
+    reaches_ms: Sequence[float] = REACHES_MS,
 ) -> tuple[Path, float]:
     """Refine a path by the lags between the delayed voice and the path.
 
     effect, feedback  flanger that renders the voice, and its feedback in %; None is a plain delay
+    reaches_ms        largest correction in each round
     returns  the path, and the share of the voice's energy that it does not explain
     """
     misses = 1.0
-    for reach in REACHES_MS:
+    for reach in reaches_ms:
         delayed = _delayed(pair, path) if effect is None else _voice(pair, path, effect, feedback)
         voice = pair.wet - _share(pair.wet, pair.dry, delayed) * pair.dry
         lags, weight, times = _lags(voice, delayed, pair.sample_rate, reach)

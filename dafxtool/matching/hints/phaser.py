@@ -26,6 +26,7 @@ FEEDBACKS = (0.0, 0.3, 0.6)
 MIXES = (0.35, 0.5, 0.65)
 N_STARTS = 3
 N_PHASES = 12
+STRIDE = 3  # of frames in the coarse search
 
 
 def starts(pair: Pair, effect: Effect, any_phase: bool = False) -> list[Start]:
@@ -42,16 +43,22 @@ def starts(pair: Pair, effect: Effect, any_phase: bool = False) -> list[Start]:
     frequencies = np.arange(gain.shape[1]) * pair.sample_rate / length
     phases = tuple(np.arange(N_PHASES) / N_PHASES) if any_phase else (0.0,)
     axes = Axes.over(effect, pair.seconds, phases)
-    coarse_paths = []
-    for feedback, mix in itertools.product(FEEDBACKS, MIXES):
-        templates = _responses_db(frequencies, centres, feedback, mix, pair.sample_rate)
-        image = _errors(gain, weight, templates)
-        coarse_paths.append((*_best_path(image, times, axes), image, feedback, mix))
-    coarse_paths.sort(key=lambda each: each[0])
+    shapes = list(itertools.product(FEEDBACKS, MIXES))
+    images = np.stack(
+        [
+            _errors(gain, weight, _responses_db(frequencies, centres, *shape, pair.sample_rate))
+            for shape in shapes
+        ],
+        axis=2,
+    )
+    coarse = _best_paths(images[::STRIDE], times[::STRIDE], axes)
+    order = np.argsort([error for error, _ in coarse], kind="stable")[:N_STARTS]
     deviations = {"rate": 2e-3, "depth": 0.04, "centre": 0.03, "feedback": 0.15, "mix": 0.15}
     proposed = []
-    for _, coarse, image, feedback, mix in coarse_paths[:N_STARTS]:
-        error, (rate, depth, centre, phase) = _best_path(image, times, axes.near(*coarse))
+    for index in order:
+        feedback, mix = shapes[index]
+        near = axes.near(*coarse[index][1])
+        error, (rate, depth, centre, phase) = _best_paths(images[:, :, [index]], times, near)[0]
         values = {"rate": rate, "depth": 100 * depth, "centre": centre}
         setting = clipped(effect, values | {"feedback": 100 * feedback, "mix": 100 * mix})
         proposed.append(Start(effect, setting, deviations, phase % 1.0, error))
@@ -88,11 +95,11 @@ def _responses_db(
 
 def _errors(
     gain: NDArray[np.float64], weight: NDArray[np.float64], templates: NDArray[np.float64]
-) -> NDArray[np.float64]:
+) -> NDArray[np.float32]:
     """Compute the weighted squared error (n_frames, n_centres) of each template and frame."""
     total = (weight * gain**2).sum(axis=1, keepdims=True)
     cross = (weight * gain) @ templates.T
-    return total - 2 * cross + weight @ (templates**2).T
+    return (total - 2 * cross + weight @ (templates**2).T).astype(np.float32)
 
 
 @dataclass(frozen=True)
@@ -132,21 +139,28 @@ class Axes:
         )
 
 
-def _best_path(
-    image: NDArray[np.float64], times: NDArray[np.float64], axes: Axes
-) -> tuple[float, tuple[float, float, float, float]]:
-    """Return the smallest error along a path, and its rate, depth, centre and phase."""
+def _best_paths(
+    images: NDArray[np.float32], times: NDArray[np.float64], axes: Axes
+) -> list[tuple[float, tuple[float, float, float, float]]]:
+    """Find the path with the smallest error in each image.
+
+    images   (n_frames, n_positions, n_images)
+    returns  the error, and rate, depth, centre and phase, of each image
+    """
     # JUCE maps the centre to an axis up to 20 kHz, and back from one up to 0.49 of the rate.
     norms = np.log(axes.centres / LOWEST_HZ) / np.log(HIGHEST_HZ / LOWEST_HZ)
-    rows = np.arange(len(image))[:, None, None]
-    best = (np.inf, (1.0, 0.5, 1000.0, 0.0))
+    n_frames, n_positions, n_images = images.shape
+    first = (np.arange(n_frames) * n_positions)[:, None, None]
+    flat = images.reshape(-1, n_images)
+    best = [(np.inf, (1.0, 0.5, 1000.0, 0.0))] * n_images
     for rate, phase in itertools.product(axes.rates, axes.phases):
         wave = -np.sin(2 * np.pi * (rate * times + phase))[:, None, None]
         position = np.clip(norms[None, None, :] + 0.5 * axes.depths[None, :, None] * wave, 0, 1)
-        index = np.rint(position * (image.shape[1] - 1)).astype(np.int64)
-        errors = image[rows, index].sum(axis=0)
-        i, j = np.unravel_index(int(np.argmin(errors)), errors.shape)
-        if errors[i, j] < best[0]:
-            path = (float(rate), float(axes.depths[i]), float(axes.centres[j]), float(phase))
-            best = (float(errors[i, j]), path)
+        index = first + np.rint(position * (n_positions - 1)).astype(np.int64)
+        errors = flat[index].sum(axis=0)  # (n_depths, n_centres, n_images)
+        for image in range(n_images):
+            i, j = np.unravel_index(int(np.argmin(errors[..., image])), errors.shape[:2])
+            if errors[i, j, image] < best[image][0]:
+                path = (float(rate), float(axes.depths[i]), float(axes.centres[j]), float(phase))
+                best[image] = (float(errors[i, j, image]), path)
     return best

@@ -14,6 +14,7 @@ from dafxtool.matching.hints import (
     oscillating_delay,
     phaser,
     pitch,
+    reverb,
 )
 from dafxtool.matching.hints.start import Start
 from dafxtool.matching.pair import Pair
@@ -31,6 +32,7 @@ HINTS: dict[str, Hint] = {
     "combo": _driven,
     "bit-crusher": bit_crusher.starts,
     "delay": delay.starts,
+    "reverb": reverb.starts,
     "chorus": oscillating_delay.starts,
     "flanger": oscillating_delay.starts,
     "vibrato": oscillating_delay.starts,

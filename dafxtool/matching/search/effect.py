@@ -5,12 +5,12 @@ from __future__ import annotations
 from dataclasses import replace
 
 from dafxtool.effects.effect import Effect
-from dafxtool.matching.chain import OSCILLATOR, render_chain
-from dafxtool.matching.hints.registry import starts_for
+from dafxtool.matching.chain import OSCILLATOR
 from dafxtool.matching.hints.start import Start
 from dafxtool.matching.objective import Array, Objective
 from dafxtool.matching.pair import Pair
 from dafxtool.matching.search.candidate import Candidate, Summary, coordinates_of, stage_of
+from dafxtool.matching.search.hint_cache import HintCache
 from dafxtool.matching.search.plugin import PluginSearch
 from dafxtool.matching.search.pool import Request
 from dafxtool.matching.search.task import JointTask, Task
@@ -21,23 +21,16 @@ N_KEPT = 2  # starts of an effect that are refined
 class EffectSearch:
     """Search the candidates of one task in steps."""
 
-    def __init__(self, pair: Pair, objective: Objective, task: Task) -> None:
-        self._pair, self._objective, self._task = pair, objective, task
+    def __init__(self, pair: Pair, objective: Objective, task: Task, hints: HintCache) -> None:
+        self._pair, self._objective, self._task, self._hints = pair, objective, task, hints
         self._candidates: list[Candidate] = []
         self._n_probes = 0
 
     def begin(self) -> Summary:
         """Compute the hints and evaluate their starts."""
         task = self._task
-        dry = self._pair.dry
-        if task.before:
-            dry = render_chain(task.before, dry, self._pair.sample_rate)
-        pair = Pair(dry, self._pair.wet, self._pair.sample_rate, self._pair.start)
-        if task.behind:
-            # The stages behind also change the wet audio, so hints are less exact.
-            starts = [_widen(s) for s in starts_for(pair, task.effect)] + [Start(task.effect)]
-        else:
-            starts = starts_for(pair, task.effect, task.any_phase)
+        dry = self._hints.dry(task.before)
+        starts = self._hints.starts(task.effect, task.before, task.behind, task.any_phase)
         if task.proposal is not None:
             starts = [*starts, task.proposal]
         candidates = [self._candidate(dry, start) for start in starts]
@@ -95,7 +88,7 @@ class Searcher:
     """Hold the searches of one process."""
 
     def __init__(self, pair: Pair, objective: Objective) -> None:
-        self._pair, self._objective = pair, objective
+        self._pair, self._objective, self._hints = pair, objective, HintCache(pair)
         self._searches: dict[int, EffectSearch | PluginSearch] = {}
         self._joint: dict[int, Candidate] = {}
 
@@ -112,21 +105,17 @@ class Searcher:
                 )
                 return self._joint[request.key].summary()
             assert isinstance(request.task, Task)
-            is_plugin = request.task.effect.plugin is not None
-            kind = PluginSearch if is_plugin else EffectSearch
-            self._searches[request.key] = kind(self._pair, self._objective, request.task)
-            return self._searches[request.key].begin()
+            if request.task.effect.plugin is not None:
+                search = PluginSearch(self._pair, self._objective, request.task)
+                self._searches[request.key] = search
+                return search.begin()
+            effect_search = EffectSearch(self._pair, self._objective, request.task, self._hints)
+            self._searches[request.key] = effect_search
+            return effect_search.begin()
         if request.key in self._joint:
             self._joint[request.key].advance(request.evaluations, request.target)
             return self._joint[request.key].summary()
         return self._searches[request.key].advance(request.evaluations, request.target)
-
-
-def _widen(start: Start) -> Start:
-    """Increase the standard deviations of a start, except those of rates and frequencies."""
-    wide = {name: max(3 * d, 0.05) if d else d for name, d in start.deviations.items()}
-    tight = {name: start.deviations[name] for name in ("rate", "frequency") if name in wide}
-    return replace(start, deviations=wide | tight)
 
 
 def has_oscillator(effect: Effect) -> bool:

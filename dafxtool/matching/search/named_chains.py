@@ -13,10 +13,9 @@ from dafxtool.effects.effect import Effect, stage_settings
 from dafxtool.matching.chain import OSCILLATOR, Stage
 from dafxtool.matching.search.candidate import Coordinate, Summary, coordinates_of
 from dafxtool.matching.search.extend_chains import (
-    DEVIATION,
-    DEVIATIONS,
     LONG_EVALUATIONS,
     SHORT_EVALUATIONS,
+    joint_deviations,
 )
 from dafxtool.matching.search.race import Race
 from dafxtool.matching.search.task import JointTask, Task
@@ -101,7 +100,7 @@ def _joint(chain: NamedChain, positions: Sequence[int], stages: tuple[Stage, ...
             stage.effect,
             index,
             chain.held[position],
-            {p.name: DEVIATIONS.get(p.name, DEVIATION) for p in stage.effect.parameters},
+            joint_deviations(stage.effect),
             is_last=index == len(stages) - 1,
             with_phase=bool(stage.phase) and stage.effect.name in OSCILLATOR,
         )

@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from dafxtool.effects.effect import Effect
-from dafxtool.matching.chain import Stage, chain_name
+from dafxtool.matching.chain import chain_name
 from dafxtool.matching.hints.registry import SLOW
 from dafxtool.matching.hints.start import Start
 from dafxtool.matching.search.candidate import Summary
@@ -67,15 +67,10 @@ class Race:
     _tasks: dict[int, Task | JointTask] = field(default_factory=dict)
     _first_key: int = 0
 
-    def run(
-        self,
-        effects: Sequence[tuple[Effect, Mapping[str, float]]],
-        before: tuple[Stage, ...] = (),
-        behind: tuple[Stage, ...] = (),
-    ) -> list[Summary]:
-        """Search the effects between fixed stages; return the candidates, best first."""
+    def run(self, effects: Sequence[tuple[Effect, Mapping[str, float]]]) -> list[Summary]:
+        """Search single effects; return the candidates, best first."""
         tasks = [
-            Task(effect, held, before, behind, proposal=self.proposals.get(effect.name))
+            Task(effect, held, proposal=self.proposals.get(effect.name))
             for effect, held in effects
             if effect.parameters and effect.name != "gain"
         ]
@@ -83,19 +78,32 @@ class Race:
         slow = [t for t in tasks if t not in quick]
         keys = self._begin(quick)
         self._refine(keys)
-        is_faint = self.unprocessed < FAINT and not before and not behind
+        is_faint = self.unprocessed < FAINT
         if self._best(keys) > SOLVED * self.unprocessed and slow and not is_faint:
             keys += self._begin(slow)
             self._refine(keys)
-        is_copy = self.unprocessed < COPY and self._best(keys) > HELPS * self.unprocessed
-        is_unclear = self._best(keys) > UNCLEAR * self.unprocessed and not is_copy
-        if is_unclear and not before and not behind:
-            other = [
-                Task(t.effect, t.held, any_phase=True) for t in tasks if has_oscillator(t.effect)
+        self._advance(self._ranked(keys)[:2], self.budget.last)
+        return [self.summaries[key] for key in self._ranked(keys)]
+
+    def run_other_phases(
+        self, effects: Sequence[tuple[Effect, Mapping[str, float]]], best: float
+    ) -> list[Summary]:
+        """Search single effects at other phases of the oscillator, if that may help.
+
+        best     smallest distance so far
+        returns  the new candidates, best first
+        """
+        is_copy = self.unprocessed < COPY and best > HELPS * self.unprocessed
+        if best <= UNCLEAR * self.unprocessed or is_copy:
+            return []
+        keys = self._begin(
+            [
+                Task(effect, held, any_phase=True)
+                for effect, held in effects
+                if has_oscillator(effect)
             ]
-            if other:
-                keys += self._begin(other)
-                self._refine(keys)
+        )
+        self._refine(keys)
         self._advance(self._ranked(keys)[:2], self.budget.last)
         return [self.summaries[key] for key in self._ranked(keys)]
 
