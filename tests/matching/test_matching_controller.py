@@ -151,14 +151,14 @@ def test_settings_are_predicted_on_the_scale_of_the_training_split():
     effects = [effect for effect, _ in chosen("low-pass", "high-pass")]
     controller = new_controller(3, effects).eval()
     setting = torch.tensor([[0.1, torch.nan], [0.3, torch.nan], [torch.nan, 0.5]])
-    controller.fit_scale(torch.randn(3, 3), setting)
-    torch.testing.assert_close(controller.setting_mean, torch.tensor([0.2, 0.5]))
+    controller.fit(torch.randn(3, 3), setting)
+    torch.testing.assert_close(controller.estimates.bias, torch.tensor([0.2, 0.5]))
     torch.testing.assert_close(controller.setting_scale, torch.tensor([0.1, 0.05]))
     for head in (controller.setting, controller.log_variance):
         torch.nn.init.zeros_(head.weight)
         torch.nn.init.zeros_(head.bias)
     prediction = controller(torch.zeros(1, 3))
-    torch.testing.assert_close(prediction.setting[0], controller.setting_mean)
+    torch.testing.assert_close(prediction.setting[0], controller.estimates.bias)
     torch.testing.assert_close((0.5 * prediction.log_variance[0]).exp(), controller.setting_scale)
     # The same error in standard deviations costs the same on any scale.
     true = Targets(torch.tensor([0]), torch.tensor([[0.3, torch.nan]]))

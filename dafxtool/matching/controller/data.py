@@ -11,6 +11,7 @@ from torch import Tensor
 
 from dafxtool import storage
 from dafxtool.errors import InputError
+from dafxtool.matching.controller.feature_cache import features_of
 from dafxtool.matching.controller.network import FeatureExtractor
 from dafxtool.training.loader import Targets, targets_of
 from dafxtool.utils import signals
@@ -43,12 +44,13 @@ def read_data(
     rows = reader.labels.rows_of((split,))
     if not len(rows):
         raise InputError(f"{reader.path}: no rows of the split {split!r}. Render more recordings.")
+    of_audio = features_of(reader, rows, extractor.sample_rate, progress)
     progress.start(f"encoding {split}", len(rows), "segment")
     parts = []
     for start in range(0, len(rows), ROWS_A_BATCH):
         signals.check()
         part = rows[start : start + ROWS_A_BATCH]
-        parts.append(extractor(reader.rows(part)))
+        parts.append(extractor(reader.rows(part), of_audio[start : start + ROWS_A_BATCH]))
         progress.advance(len(part))
     progress.finish()
     return Data(rows, torch.cat(parts), targets_of(reader.labels.take(rows)))

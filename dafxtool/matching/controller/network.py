@@ -1,9 +1,10 @@
-"""Predict effect and settings of an encoded pair of recordings with a small network.
+"""Predict effect and settings of a pair of recordings with a small network.
 
-The input of this controller is the descriptors of a pair of spectrograms and the style latents of
-a run. Its output is a logit for each effect, and a mean and a log variance for each parameter
-(heteroscedastic regression, Nix & Weigend 1994). Settings are normalised values, scaled so that a
-uniform draw has variance 1.
+The input of this controller is closed-form features of the audio of a pair, the descriptors of its
+spectrograms, and the style latents of a run. Its output is a logit for each effect, and a mean and
+a log variance for each parameter (heteroscedastic regression, Nix & Weigend 1994). The mean is a
+linear estimate from a few features, to which the network adds the rest. Settings are normalised
+values, scaled so that a uniform draw has variance 1.
 """
 
 from __future__ import annotations
@@ -22,6 +23,8 @@ from torch.nn import functional
 
 from dafxtool.effects.effect import Effect
 from dafxtool.errors import FormatError, InputError
+from dafxtool.matching.controller.linear_estimates import LinearEstimates
+from dafxtool.matching.pair_features.features import VERSION, compute_features
 from dafxtool.models.checkpoint import CHECKPOINT_VERSION, read_checkpoint, save_checkpoint
 from dafxtool.models.descriptors import Descriptors
 from dafxtool.models.residual import ResidualVAE
@@ -57,14 +60,12 @@ class Controller(nn.Module):
 
     feature_mean: Tensor
     feature_scale: Tensor
-    setting_mean: Tensor
     setting_scale: Tensor
 
     def __init__(self, n_features: int, n_effects: int, n_parameters: int) -> None:
         super().__init__()
         self.register_buffer("feature_mean", torch.zeros(n_features))
         self.register_buffer("feature_scale", torch.ones(n_features))
-        self.register_buffer("setting_mean", torch.zeros(n_parameters))
         self.register_buffer("setting_scale", torch.ones(n_parameters))
         self.body = nn.Sequential(
             nn.Linear(n_features, WIDTH),
@@ -77,17 +78,23 @@ class Controller(nn.Module):
         self.effect = nn.Linear(WIDTH, n_effects)
         self.setting = nn.Linear(WIDTH, n_parameters)
         self.log_variance = nn.Linear(WIDTH, n_parameters)
+        self.estimates = LinearEstimates(n_parameters)
+        nn.init.zeros_(self.setting.weight)  # at first the estimates alone
+        nn.init.zeros_(self.setting.bias)
 
-    def fit_scale(self, features: Tensor, setting: Tensor) -> None:
-        """Fit mean and standard deviation of features and settings to the training split.
+    def fit(self, features: Tensor, setting: Tensor | None) -> None:
+        """Fit the scale of features and settings, and the estimates, to the training split.
 
-        setting  (n, n_parameters) normalised as targets are; NaN for other effects' parameters
+        setting  (n, n_parameters) normalised as targets are; NaN for other effects' parameters;
+                 None where labels do not supervise the settings
         """
         self.feature_mean.copy_(features.mean(dim=0))
         self.feature_scale.copy_(features.std(dim=0, correction=0).clamp_min(1e-4))
+        if setting is None:
+            return
+        self.estimates.fit(features, setting)
         mean = setting.nanmean(dim=0).nan_to_num()
         variance = (setting - mean).square().nanmean(dim=0).nan_to_num(1.0)
-        self.setting_mean.copy_(mean)
         self.setting_scale.copy_(variance.sqrt().clamp_min(SMALLEST_SETTING_SCALE))
 
     def forward(self, features: Tensor, noise: Tensor | None = None) -> Prediction:
@@ -99,7 +106,8 @@ class Controller(nn.Module):
         scaled = scaled.clamp(-LARGEST_FEATURE, LARGEST_FEATURE)
         hidden = self.body(scaled if noise is None else scaled + noise)
         limit = SETTING_SCALE / 2
-        setting = self.setting_mean + self.setting_scale * self.setting(hidden)
+        estimates = self.estimates(features).clamp(-limit, limit)
+        setting = estimates + self.setting_scale * self.setting(hidden)
         log_variance = self.log_variance(hidden).clamp(LOWEST_LOG_VARIANCE, HIGHEST_LOG_VARIANCE)
         return Prediction(
             self.effect(hidden),
@@ -158,7 +166,7 @@ class Matcher:
 
 
 class FeatureExtractor:
-    """Compute features of pairs of recordings: descriptors and style latents of a run."""
+    """Compute features of pairs: those of the audio, descriptors, and style latents of a run."""
 
     def __init__(self, run: Run) -> None:
         self.run = run
@@ -169,13 +177,25 @@ class FeatureExtractor:
             else Descriptors(*model.shape[1:]).to(run.device)
         )
 
+    @property
+    def sample_rate(self) -> int:
+        """Sample rate of the audio in Hz."""
+        return self.run.configuration.segments.sample_rate
+
     @torch.no_grad()
-    def __call__(self, audio: NDArray[np.float32]) -> Tensor:
-        """Compute features (n, n_features) of audio (n, 2, n_samples), dry first, on the CPU."""
+    def __call__(
+        self, audio: NDArray[np.float32], of_audio: NDArray[np.float32] | None = None
+    ) -> Tensor:
+        """Compute features (n, n_features) of audio (n, 2, n_samples), dry first, on the CPU.
+
+        of_audio  (n, n_audio_features) if they are known
+        """
+        if of_audio is None:
+            of_audio = np.stack([compute_features(each, self.sample_rate) for each in audio])
         spectrogram = self.spectrogram(audio)
         described = self._describe(spectrogram)
         style = self.run.model.encode_style(spectrogram, described)
-        return torch.cat([described, style], dim=1).cpu()
+        return torch.cat([torch.from_numpy(of_audio), described.cpu(), style.cpu()], dim=1)
 
     def spectrogram(self, audio: NDArray[np.float32]) -> Tensor:
         """Compute standardised spectrograms (n, 2, n_bins, n_frames) on the run's device."""
@@ -199,6 +219,7 @@ def save_matcher(path: Path, matcher: Matcher) -> None:
         path,
         {
             "kind": "matcher",
+            "features": VERSION,
             "weights": controller.state_dict(),
             "effects": [effect.to_dict() for effect in matcher.effects],
             "loss": matcher.loss,
@@ -219,6 +240,12 @@ def load_matcher(path: Path) -> Matcher:
         raise FormatError(
             f"{path}: not a matcher (found a checkpoint of version {CHECKPOINT_VERSION}). Train "
             "one with 'dafxtool train-matcher'."
+        )
+    version = contents.get("features", 0)
+    if version != VERSION:
+        raise FormatError(
+            f"{path}: a matcher with features of another version (found {version}, expected "
+            f"{VERSION}). Train it again with 'dafxtool train-matcher --overwrite'."
         )
     effects = [Effect.from_dict(dict(each)) for each in contents["effects"]]
     weights: Mapping[str, Tensor] = contents["weights"]

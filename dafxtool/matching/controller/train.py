@@ -97,7 +97,8 @@ class ControllerTrainer:
         )
         torch.manual_seed(options.seed)
         self.controller = new_controller(self.train.features.shape[1], self.effects)
-        self.controller.fit_scale(self.train.features, self.train.targets.setting)
+        setting = self.train.targets.setting if options.loss == "labels" else None
+        self.controller.fit(self.train.features, setting)
         self.controller.to(run.device)
         groups: list[dict[str, Any]] = [{"params": list(self.controller.parameters())}]
         if options.fine_tune:
@@ -164,10 +165,15 @@ class ControllerTrainer:
         device = self.run.device
         features = features.to(device)
         if self.options.fine_tune:
-            audio = self.reader.rows(self.train.rows[positions])
-            style = self.extractor.style(self.extractor.spectrogram(audio))
-            features = torch.cat([features[:, : -style.shape[1]], style], dim=1)
+            features = self._with_style(features, self._style(self.train.rows[positions]))
         return features, Targets(targets.effect.to(device), targets.setting.to(device))
+
+    def _style(self, rows: NDArray[np.int64]) -> Tensor:
+        """Encode rows with the encoder as it is now."""
+        return self.extractor.style(self.extractor.spectrogram(self.reader.rows(rows)))
+
+    def _with_style(self, features: Tensor, style: Tensor) -> Tensor:
+        return torch.cat([features[:, : -style.shape[1]], style], dim=1)
 
     def _audio_loss(
         self,
@@ -211,12 +217,9 @@ class ControllerTrainer:
         features = data.features.to(self.run.device)
         if self.options.fine_tune:
             self.run.model.eval()
-            features = torch.cat(
-                [
-                    self.extractor(self.reader.rows(data.rows[start : start + ROWS_A_BATCH]))
-                    for start in range(0, len(data.rows), ROWS_A_BATCH)
-                ]
-            ).to(self.run.device)
+            parts = range(0, len(data.rows), ROWS_A_BATCH)
+            style = [self._style(data.rows[start : start + ROWS_A_BATCH]) for start in parts]
+            features = self._with_style(features, torch.cat(style))
             self.run.model.train()
         result: Prediction = self.controller(features)
         return Prediction(result.logits.cpu(), result.setting.cpu(), result.log_variance.cpu())

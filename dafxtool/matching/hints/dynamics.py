@@ -29,15 +29,21 @@ def fit_knee(
 
     returns  t, s, g, and the mean squared error, in dB
     """
-    best = (float(np.median(level)), 0.0, float(np.mean(gain)), float(np.var(gain)))
-    for threshold in np.linspace(level.min(), level.max(), 41)[1:-1]:
-        over = np.maximum(0, level - threshold if above else threshold - level)
-        basis = np.stack([np.ones_like(over), over], axis=1)
-        solution = np.linalg.lstsq(basis, gain, rcond=None)[0]
-        error = float(np.mean((basis @ solution - gain) ** 2))
-        if error < best[3]:
-            best = (float(threshold), float(solution[1]), float(solution[0]), error)
-    return best
+    constant = (float(np.median(level)), 0.0, float(np.mean(gain)), float(np.var(gain)))
+    thresholds = np.linspace(level.min(), level.max(), 41)[1:-1]
+    over = level - thresholds[:, None]
+    over = np.maximum(0, over if above else -over)
+    means = over.mean(axis=1)
+    centred = over - means[:, None]
+    own = gain - gain.mean()
+    energy = np.square(centred).sum(axis=1)
+    slopes = (centred @ own) / np.maximum(energy, 1e-12)
+    errors = np.square(own - slopes[:, None] * centred).mean(axis=1)
+    best = int(np.argmin(errors))
+    if errors[best] >= constant[3]:
+        return constant
+    offset = float(gain.mean() - slopes[best] * means[best])
+    return float(thresholds[best]), float(slopes[best]), offset, float(errors[best])
 
 
 def compressor_starts(pair: Pair, effect: Effect) -> list[Start]:

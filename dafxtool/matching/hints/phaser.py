@@ -36,7 +36,7 @@ def starts(pair: Pair, effect: Effect, any_phase: bool = False) -> list[Start]:
     """
     scale = 2 ** round(np.log2(pair.sample_rate / 24_000))
     length, hop = round(LENGTH * scale), round(HOP * scale)
-    gain, weight = _frame_gains(pair, length, hop)
+    gain, weight = frame_gains(pair, length, hop)
     times = (np.arange(len(gain)) * hop + length / 2) / pair.sample_rate
     highest = min(HIGHEST_HZ, 0.49 * pair.sample_rate)
     centres = LOWEST_HZ * (highest / LOWEST_HZ) ** np.linspace(0, 1, N_CENTRES)
@@ -46,7 +46,9 @@ def starts(pair: Pair, effect: Effect, any_phase: bool = False) -> list[Start]:
     shapes = list(itertools.product(FEEDBACKS, MIXES))
     images = np.stack(
         [
-            _errors(gain, weight, _responses_db(frequencies, centres, *shape, pair.sample_rate))
+            template_errors(
+                gain, weight, responses_db(frequencies, centres, *shape, pair.sample_rate)
+            )
             for shape in shapes
         ],
         axis=2,
@@ -65,7 +67,7 @@ def starts(pair: Pair, effect: Effect, any_phase: bool = False) -> list[Start]:
     return proposed
 
 
-def _frame_gains(
+def frame_gains(
     pair: Pair, length: int, hop: int
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Compute the gain of every frame and bin in dB, less its weighted mean, and the weights."""
@@ -77,7 +79,7 @@ def _frame_gains(
     return gain, weight
 
 
-def _responses_db(
+def responses_db(
     frequencies: NDArray[np.float64],
     centres: NDArray[np.float64],
     feedback: float,
@@ -93,7 +95,7 @@ def _responses_db(
     return gain - gain.mean()
 
 
-def _errors(
+def template_errors(
     gain: NDArray[np.float64], weight: NDArray[np.float64], templates: NDArray[np.float64]
 ) -> NDArray[np.float32]:
     """Compute the weighted squared error (n_frames, n_centres) of each template and frame."""
