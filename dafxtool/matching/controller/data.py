@@ -18,6 +18,7 @@ from dafxtool.utils import signals
 from dafxtool.utils.progress import Progress
 
 ROWS_A_BATCH = 32  # of features
+SPLITS = ("train", "validation", "test")
 
 
 @dataclass(frozen=True)
@@ -37,14 +38,43 @@ class Data:
         return self.features[index], self.targets[index]
 
 
-def read_data(
-    reader: storage.Hdf5Reader, extractor: FeatureExtractor, split: str, progress: Progress
+def read_splits(
+    reader: storage.Hdf5Reader,
+    extractor: FeatureExtractor,
+    progress: Progress,
+    n_rows: int | None = None,
+) -> dict[str, Data]:
+    """Compute the features of all splits; InputError if one has no rows.
+
+    n_rows  number of the first rows of the file to use; None uses all
+    """
+    of_split = {name: reader.labels.rows_of((name,)) for name in SPLITS}
+    if n_rows is not None:
+        of_split = {name: rows[rows < n_rows] for name, rows in of_split.items()}
+    for name, rows in of_split.items():
+        if not len(rows):
+            raise InputError(
+                f"{reader.path}: no rows of the split {name!r}. Render more recordings."
+            )
+    everything = np.sort(np.concatenate(list(of_split.values())))
+    of_audio = features_of(reader, everything, extractor.sample_rate, progress)
+    return {
+        name: _encode(
+            reader, extractor, name, rows, of_audio[np.searchsorted(everything, rows)], progress
+        )
+        for name, rows in of_split.items()
+    }
+
+
+def _encode(
+    reader: storage.Hdf5Reader,
+    extractor: FeatureExtractor,
+    split: str,
+    rows: NDArray[np.int64],
+    of_audio: NDArray[np.float32],
+    progress: Progress,
 ) -> Data:
-    """Compute the features of a split; InputError if it has no rows."""
-    rows = reader.labels.rows_of((split,))
-    if not len(rows):
-        raise InputError(f"{reader.path}: no rows of the split {split!r}. Render more recordings.")
-    of_audio = features_of(reader, rows, extractor.sample_rate, progress)
+    """Add descriptors and style latents to the features of the audio."""
     progress.start(f"encoding {split}", len(rows), "segment")
     parts = []
     for start in range(0, len(rows), ROWS_A_BATCH):

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import copy
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -25,7 +25,7 @@ from dafxtool.effects.effect import Effect
 from dafxtool.errors import TrainingError
 from dafxtool.latents.table import check_segments
 from dafxtool.matching.controller.audio_loss import renderers, spsa_gradient
-from dafxtool.matching.controller.data import ROWS_A_BATCH, Data, read_data
+from dafxtool.matching.controller.data import ROWS_A_BATCH, SPLITS, Data, read_splits
 from dafxtool.matching.controller.network import (
     SETTING_SCALE,
     SETTING_WEIGHT,
@@ -84,17 +84,20 @@ class ControllerTrainer:
         reader: storage.Hdf5Reader,
         options: ControllerOptions,
         progress: Progress = SILENT,
+        splits: Mapping[str, Data] | None = None,
     ) -> None:
+        """Prepare a training.
+
+        splits  data of all splits, as of read_splits; None reads it
+        """
         check_segments(reader, run)
         if options.fine_tune:  # the caller's run stays as it is
             run = replace(run, model=copy.deepcopy(run.model))
         self.run, self.reader, self.options = run, reader, options
         self.extractor = FeatureExtractor(run)
         self.effects = [Effect.from_dict(each) for each in reader.labels.effects]
-        self.train, self.validation, self.test = (
-            read_data(reader, self.extractor, split, progress)
-            for split in ("train", "validation", "test")
-        )
+        splits = splits or read_splits(reader, self.extractor, progress)
+        self.train, self.validation, self.test = (splits[name] for name in SPLITS)
         torch.manual_seed(options.seed)
         self.controller = new_controller(self.train.features.shape[1], self.effects)
         setting = self.train.targets.setting if options.loss == "labels" else None
@@ -263,6 +266,17 @@ class ControllerTrainer:
             pool,
         )
 
+    def test_scores(self, pool: Any) -> dict[str, float]:
+        """Score the best controller on the test split."""
+        last = self.weights()
+        self.load(self.best_state)
+        prediction = self.predict(self.test)
+        scores = scores_of(prediction, self.test.targets, self.effects)
+        positions = storage.some_positions(len(self.test.rows), MOST_SOUNDS)
+        scores["sound"] = float(np.median(self.sound(prediction, self.test, positions, pool)))
+        self.load(last)
+        return scores
+
     def restore(self, matcher: Matcher, path: Path) -> None:
         """Continue from a saved training; TrainingError if it does not fit."""
         state = matcher.about
@@ -409,7 +423,7 @@ def train_controller(
         progress.finish()
         if not np.isfinite(trainer.best_error):
             trainer.validate(pool)
-        scores = _test(trainer, pool)
+        scores = trainer.test_scores(pool)
         trainer.save(output, scores)
     return ControllerResult(
         output,
@@ -424,15 +438,3 @@ def train_controller(
 
 def _named(scores: dict[str, float]) -> dict[str, float]:
     return {f"validation/{name}": value for name, value in scores.items() if np.isfinite(value)}
-
-
-def _test(trainer: ControllerTrainer, pool: Any) -> dict[str, float]:
-    """Score the best controller on the test split."""
-    last = trainer.weights()
-    trainer.load(trainer.best_state)
-    prediction = trainer.predict(trainer.test)
-    scores = scores_of(prediction, trainer.test.targets, trainer.effects)
-    positions = storage.some_positions(len(trainer.test.rows), MOST_SOUNDS)
-    scores["sound"] = float(np.median(trainer.sound(prediction, trainer.test, positions, pool)))
-    trainer.load(last)
-    return scores
