@@ -30,7 +30,7 @@ from dafxtool.matching.answer import (
     complexity,
     verdict_of,
 )
-from dafxtool.matching.chain import Stage, render_stage
+from dafxtool.matching.chain import OSCILLATOR, Stage, render_stage
 from dafxtool.matching.level import match_level
 from dafxtool.matching.objective import Array, rms
 from dafxtool.matching.paired import N_CANDIDATES, Options, usable_effects
@@ -56,9 +56,11 @@ from dafxtool.matching.unpaired.statistics import (
 )
 from dafxtool.utils.progress import SILENT, Progress
 
-WORTH_IT = 0.9  # of the unprocessed distance; an effect has to fall below it
+WORTH_IT = 0.95  # of the unprocessed distance; the evidence of an effect has to fall below it
 NEAR = 0.01  # of the unprocessed distance: a simpler effect this near to the best is chosen
 SHARPNESS = 10.0  # of the weights
+# Effects that are not there change the distance of 60 s without an effect by less than 4 %.
+NO_EFFECT_SHARPNESS = 30.0
 TRACE, NO_TRACE = 0.7, 1.15  # factors of the distance with a clear trace, and with a missing one
 HIGHEST_HARM = 0.2  # probability that the answer is farther from the truth than no effect
 N_ANSWERS = 6  # likely settings of the best effect that may be the answer, beside its mean
@@ -143,6 +145,7 @@ class Tryer:
         n_points: int,
     ) -> None:
         self._segments, self._comparison = segments, comparison
+        self._shares = np.arange(len(segments)) / len(segments)
         self._offset, self._n_points = offset, n_points
         self._tried: dict[int, _Tried] = {}
 
@@ -186,7 +189,10 @@ class Tryer:
         stage = tried.stage_at(point)
         try:
             statistics = mean_of(
-                [statistics_of(render_stage(stage, each, SAMPLE_RATE)) for each in self._segments]
+                [
+                    statistics_of(render_stage(_at_phase(stage, share), each, SAMPLE_RATE))
+                    for each, share in zip(self._segments, self._shares, strict=True)
+                ]
             )
         except EffectError:
             tried.add(point, float("inf"))
@@ -195,6 +201,15 @@ class Tryer:
         distance = self._comparison.distance(statistics)
         tried.add(point, distance)
         return distance
+
+
+def _at_phase(stage: Stage, phase: float) -> Stage:
+    """Return the stage at a phase of its oscillator.
+
+    A segment is shorter than the period of a slow oscillator, and the references show all of it.
+    """
+    has_phase = stage.effect.plugin is None and stage.effect.name in OSCILLATOR
+    return replace(stage, phase=float(phase)) if has_phase else stage
 
 
 class _Tried:
@@ -388,7 +403,7 @@ def _decide(trials: Sequence[Trials], excerpt: Array, unprocessed: float, starte
     bypass = Explanation((), unprocessed, 1.0)
     best = bypass
     others = [*explanations, bypass]
-    if usable and _is_nearer(usable[0], unprocessed):
+    if usable and usable[0].evidence < WORTH_IT * unprocessed:
         limit = usable[0].evidence + NEAR * unprocessed
         near = [i for i, t in enumerate(usable) if t.evidence <= limit]
         first = min(near, key=lambda i: (complexity(usable[i].stages), i))
@@ -416,12 +431,6 @@ def _decide(trials: Sequence[Trials], excerpt: Array, unprocessed: float, starte
     )
 
 
-def _is_nearer(trials: Trials, unprocessed: float) -> bool:
-    """Return whether an effect brings the recording nearer: clearly, unless it has a trace."""
-    is_traced = trials.has_trace and trials.stages[0].effect.name in TRACED
-    return trials.distance < (1.0 if is_traced else WORTH_IT) * unprocessed
-
-
 def least_risk(
     first: Trials, trials: Sequence[Trials], excerpt: Array, unprocessed: float
 ) -> tuple[tuple[Stage, ...], float] | None:
@@ -444,9 +453,11 @@ def is_worth_it(risk: Risk) -> bool:
     return risk.distance < risk.unprocessed and risk.harm <= HIGHEST_HARM
 
 
-def probability_ratio(distances: ArrayLike, lowest: float) -> NDArray[np.float64]:
+def probability_ratio(
+    distances: ArrayLike, lowest: float, sharpness: float = SHARPNESS
+) -> NDArray[np.float64]:
     """Return the probabilities of distances over that of the lowest one."""
-    return np.asarray((max(lowest, 1e-12) / np.maximum(distances, 1e-12)) ** SHARPNESS)
+    return np.asarray((max(lowest, 1e-12) / np.maximum(distances, 1e-12)) ** sharpness)
 
 
 def truths_of(trials: Sequence[Trials], unprocessed: float) -> list[Hypothesis]:
@@ -455,7 +466,8 @@ def truths_of(trials: Sequence[Trials], unprocessed: float) -> list[Hypothesis]:
     The probability of an effect is proportional to evidence ** -SHARPNESS.
     """
     lowest = min([unprocessed, *(each.evidence for each in trials)])
-    truths = [Hypothesis((), float(probability_ratio(unprocessed, lowest)))]
+    no_effect = probability_ratio(unprocessed, lowest, NO_EFFECT_SHARPNESS)
+    truths = [Hypothesis((), float(no_effect))]
     for each in trials:
         weight = float(probability_ratio(each.evidence, lowest))
         truths += [replace(t, probability=t.probability * weight) for t in each.likely]

@@ -29,6 +29,7 @@ CLEAR_ECHO = 8.0  # peak of the cepstrum in standard deviations
 N_PHASER_LINES = 3
 DIVISORS = range(1, 17)  # the strongest line of a phaser may be a harmonic of this order
 HIGHEST_HARMONIC_HZ = 6.0
+TREMOLO_DIVISORS, HIGHEST_TREMOLO_HZ = (1, 2, 3), 25.0
 CLEAR_HARMONICS = 9.0  # strength of the harmonics of a phaser; those of dry speech stay below 7.6
 MOST_MISSES = 0.03  # share of changes that the rate of a bit-crusher does not explain
 MARGIN = 1.05  # factor beyond the usual range of a rate
@@ -67,8 +68,15 @@ def _line(
 
 def _tremolo(reference: Array, sample_rate: int, effect: Effect, dry: Array) -> Hint:
     levels = features.band_levels(reference, sample_rate, relative=False)
-    line = _line(levels, sample_rate, _limits(effect, "rate"), 2)
-    return {"rate": line.rate} if line else {}
+    limits = _limits(effect, "rate")
+    power, width = relative_power(levels, features.frame_rate(sample_rate))
+    found = lines(power, width, *limits, 2, 1)
+    if not found or found[0].strength < CLEAR_LINE:
+        return {}
+    # A deep tremolo has strong harmonics of its level in dB.
+    rates = [found[0].rate / d for d in TREMOLO_DIVISORS if found[0].rate / d >= limits[0]]
+    strengths = [harmonic_strength(power, width, r, HIGHEST_TREMOLO_HZ) for r in rates]
+    return {"rate": rates[int(np.argmax(strengths))]}
 
 
 def _vibrato(reference: Array, sample_rate: int, effect: Effect, dry: Array) -> Hint:
