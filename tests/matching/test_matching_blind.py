@@ -88,3 +88,9 @@ def test_the_rate_of_a_slow_phaser_is_found_from_its_harmonics():
     wet = apply_effect(EFFECTS["phaser"], dry, RATE, setting)
     hint = blind_hint(wet, RATE, EFFECTS["phaser"], dry)
     assert hint["rate"] == pytest.approx(0.22, rel=0.005)
+
+
+def test_the_rate_of_a_deep_tremolo_is_not_taken_for_a_harmonic(dry):
+    wet = apply_effect(EFFECTS["tremolo"], dry, RATE, {"rate": 4.15, "depth": 99})
+    hint = blind_hint(wet, RATE, EFFECTS["tremolo"], dry)
+    assert hint["rate"] == pytest.approx(4.15, rel=0.003)

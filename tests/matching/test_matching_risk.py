@@ -76,3 +76,10 @@ def test_the_distance_is_that_of_the_chosen_setting():
     trials = Trials(low_pass(300), 0.5, 1, likely=likely, likely_distances=(0.51, 0.52))
     stages, distance = least_risk(trials, [trials], synthetic_notes(2), 5.0)
     assert (stages, distance) in ((low_pass(900), 0.51), (low_pass(880), 0.52))
+
+
+def test_a_small_gain_makes_no_effect_unlikely():
+    trials = Trials(low_pass(500), 0.9, 1, likely=(Hypothesis(low_pass(500), 1.0),))
+    assert truths_of([trials], 1.0)[0].stages == ()
+    assert likeliest(truths_of([trials], 1.0))[1].probability < 0.05
+    assert likeliest(truths_of([trials], 0.92))[1].probability > 0.2
