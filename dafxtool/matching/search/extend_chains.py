@@ -7,7 +7,7 @@ the distance by a tenth.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 from itertools import permutations
 
 from dafxtool.effects.effect import Effect
@@ -68,13 +68,16 @@ class _ChainSearch:
         self._effects = [(e, v) for e, v in effects if e.parameters and e.name != "gain"]
         self._held = {effect.name: values for effect, values in effects}
 
-    def extend_all(self, bases: Sequence[Sequence[Stage]]) -> list[Summary]:
+    def extend_all(
+        self, bases: Sequence[Sequence[Stage]], slow_names: Set[str] = SLOW
+    ) -> list[Summary]:
         """Insert every effect at every position of the bases; refine the best results twice.
 
-        Effects with slow hints follow if the others leave a part unexplained.
+        slow_names  effects with slow hints that follow if the others leave a part unexplained
         """
-        slow = [c for c in self._effects if c[0].name in SLOW and c[0].plugin is None]
-        quick = [choice for choice in self._effects if choice not in slow]
+        has_slow_hint = [c for c in self._effects if c[0].name in SLOW and c[0].plugin is None]
+        quick = [choice for choice in self._effects if choice not in has_slow_hint]
+        slow = [choice for choice in has_slow_hint if choice[0].name in slow_names]
         chains = self._insert(bases, quick)
         if chains and chains[0].distance <= NEAR * self._race.unprocessed:
             refined = self._refine(chains[:N_LONG], LONG_EVALUATIONS)
@@ -116,7 +119,10 @@ class _ChainSearch:
                 self._joint(order) for order in permutations(stages) if order != tuple(stages)
             ]
             tried = self._race.refine_jointly(orders, SHORT_EVALUATIONS)
-            chains = _best_of_each([*chains, *tried, *self.extend_all(shorter)])
+            # Near the minimum, an effect with a slow hint is already among the stages.
+            is_near = best.distance <= NEAR * self._race.unprocessed
+            slow_names = {stage.effect.name for stage in stages} if is_near else SLOW
+            chains = _best_of_each([*chains, *tried, *self.extend_all(shorter, slow_names)])
             if chains[0].distance > ROUND_HAS_TO_BE * best.distance:
                 break
         return chains
