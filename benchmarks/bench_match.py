@@ -59,7 +59,7 @@ IN_CHAINS = (
     *("tremolo", "compressor", "combo", "low-pass", "high-pass", "low-shelf", "high-shelf", "peak"),
 )
 LOSSY = {"mp3": ("-b:a", "128k"), "ogg": ("-q:a", "4")}
-PLUGINS = ("ZamDelay", "ZamComp", "ZamEQ2", "ZamGate", "ZamTube")
+PLUGINS = ("ZamDelay", "ZamComp", "ZamEQ2", "ZamGate", "ZamTube", "ZamGrains", "ZamCompX2")
 PLUGIN_FOLDER = Path("/usr/lib/vst3")
 EXACT = frozenset({"time", "rate", "frequency"})  # expected within a thousandth
 Array = NDArray[np.float32]
@@ -351,19 +351,25 @@ def plugin(recordings: Recordings, n_pairs: int) -> None:
             print(f"  {name}: not installed")
             continue
         effects = [e for e in known_effects([path], RATE).values() if e.plugin]
-        rows = []
-        for number in range(n_pairs):
+        rows: list[tuple] = []
+        effect = effects[0]
+        for number in range(3 * n_pairs):
+            if len(rows) == n_pairs:
+                break
             rng = np.random.default_rng(300 + number)
-            effect = effects[0]
             dry = recordings.dry(number)
             wet = render_chain([Stage(effect, sample_setting(effect, rng))], dry, RATE)
             if Objective(wet).distance(dry) < AUDIBLE:
                 continue
             pair = Prepared(dry, wet, RATE, 1.0, 0, 0, dry.size)
+            began = time.process_time()
             answer = match_pair(pair, Options(effects=[(effect, {})], budget=recordings.budget))
+            seconds = time.process_time() - began
             rows.append((name, answer.distance / answer.distance_unprocessed, answer.evaluations))
             print(
-                f"  {name}: MRSTFT ratio {rows[-1][1]:.3f}, {rows[-1][2]} evaluations", flush=True
+                f"  {name}: MRSTFT ratio {rows[-1][1]:.4f}, {rows[-1][2]} evaluations, CPU s "
+                f"{seconds:.0f}",
+                flush=True,
             )
         print(
             f"plugin {name}, {len(effects[0].parameters)} parameters, {len(rows)} pairs: MRSTFT "
