@@ -174,6 +174,7 @@ class ModelConfig:
     n_components: int = 384  # principal components of a frame; convolutional has none
     ear_weighting: float = 0.5  # of bins in the linear part: 0 none, 1 the density of ERB bands
     descriptor_floor_db: float = -90.0  # relative to the loudest dry bin; 0 for no floor
+    setting_descriptors: bool = True  # decay to repeats (docs/model.md), for the style
 
     def __post_init__(self) -> None:
         if self.architecture not in ("residual", "convolutional"):

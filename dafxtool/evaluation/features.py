@@ -103,8 +103,10 @@ class EvaluationData:
         self.closed_form = self._closed_form()
         _, n_bins, n_frames = self.run.model.shape
         exponent = self.run.spectrogram_config.exponent
-        floor_db = self.run.configuration.model.descriptor_floor_db
-        compute_descriptors = Descriptors(n_bins, n_frames, exponent, floor_db)
+        config = self.run.configuration.model
+        compute_descriptors = Descriptors(
+            *(n_bins, n_frames, exponent), config.descriptor_floor_db, config.setting_descriptors
+        )
         descriptors = []
         self.mean_spectrogram = self._mean_spectrogram()
         test = set(self.rows.test.tolist())

@@ -141,8 +141,9 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
         )
     configuration = contents.get("configuration")  # a matcher has none
     if isinstance(configuration, dict) and isinstance(configuration.get("model"), dict):
-        # Checkpoints from before there was a floor have none.
+        # Checkpoints from before these existed have none.
         configuration["model"].setdefault("descriptor_floor_db", 0.0)
+        configuration["model"].setdefault("setting_descriptors", False)
     return contents
 
 

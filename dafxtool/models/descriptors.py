@@ -21,7 +21,8 @@ do not depend on when a note starts, and only little on the content:
   earlier and later levels, their rises and their falls (compressors, gates, limiters);
 - modulation: the spectrum over time of the overall gain and of the gains of bands relative to it,
   and the phase between bands (tremolo, moving notches);
-- quiet: the level of the quietest frames of each band, dry and wet.
+- quiet: the level of the quietest frames of each band, dry and wet;
+- decay, spectrum, ripple, peak, repeats: see `setting_descriptors`.
 
 A difference with less than INAUDIBLE_DB of the dry segment's energy is removed first, and bins far
 below the loudest one are raised to a floor. Otherwise fine and other descriptors would magnify
@@ -40,6 +41,7 @@ import torch
 from scipy.fft import next_fast_len
 from torch import Tensor, nn
 
+from dafxtool.models import setting_descriptors
 from dafxtool.models.linear_basis import split_frames
 from dafxtool.spectrogram.stft import mel_filterbank
 
@@ -72,16 +74,24 @@ INAUDIBLE_DB, AUDIBLE_DB = -80.0, -70.0  # energy of wet minus dry against that 
 class Descriptors(nn.Module):
     """Compute (batch, n_descriptors) float32 of spectrograms (batch, 2, n_bins, n_frames).
 
-    floor_db  of both channels, relative to the loudest dry bin; 0 for no floor
+    floor_db       of both channels, relative to the loudest dry bin; 0 for no floor
+    with_settings  include `setting_descriptors`; checkpoints of earlier versions have none
     """
 
     bands: Tensor
     coarse_bands: Tensor
+    decay_bands: Tensor
 
     def __init__(
-        self, n_bins: int, n_frames: int, exponent: float = 0.3, floor_db: float = 0.0
+        self,
+        n_bins: int,
+        n_frames: int,
+        exponent: float = 0.3,
+        floor_db: float = 0.0,
+        with_settings: bool = True,
     ) -> None:
         super().__init__()
+        self._with_settings = with_settings
         self._floor = 10 ** (floor_db / 20 * exponent) if floor_db else 0.0  # after the power law
         self._root = max(1, round(1 / exponent))  # whole, since other powers are slow
         self.n_lags = max(1, min(MOST_LAGS, n_frames - 1))
@@ -89,6 +99,8 @@ class Descriptors(nn.Module):
         self._comb_edges = _log_steps(SMALLEST_COMB_LAG, n_bins - 1, N_BIN_LAG_STEPS)
         self._shift_edges = _log_steps(SMALLEST_SHIFT, MOST_SHIFT * n_bins, N_BIN_LAG_STEPS)
         self._smoothed = 2 * max(1, n_bins // 2 * SMOOTHED_BINS // 1025) + 1
+        decay_bands = band_averages(n_bins, setting_descriptors.N_DECAY_BANDS)
+        self.register_buffer("decay_bands", decay_bands, persistent=False)
         self.register_buffer("bands", band_averages(n_bins, N_BANDS), persistent=False)
         self.register_buffer(
             "coarse_bands", band_averages(n_bins, N_COARSE_BANDS), persistent=False
@@ -108,6 +120,7 @@ class Descriptors(nn.Module):
         wet = self._without_inaudible(dry, wet)
         dry_bands, wet_bands = dry @ self.bands, wet @ self.bands
         difference = wet_bands - dry_bands
+        shift = self._shift_response(dry, wet)
         mean, by_level = difference.mean(dim=1), _by_level(dry_bands, difference)
         parts = [
             self._echoes(dry_bands, wet_bands),
@@ -121,9 +134,11 @@ class Descriptors(nn.Module):
             self._texture(dry),
             self._texture(wet),
             self._comb(dry, wet),
-            self._shift(dry, wet),
+            self._shift(*shift),
             *self._dynamics(dry, wet),
         ]
+        if self._with_settings:
+            parts += self._settings(shift, dry, wet)
         return torch.cat([part.flatten(1) for part in parts], dim=1)
 
     def _without_inaudible(self, dry: Tensor, wet: Tensor) -> Tensor:
@@ -164,18 +179,21 @@ class Descriptors(nn.Module):
         cepstrum = torch.fft.rfft(ripples, 2 * (ripples.shape[1] - 1), dim=1).abs()
         return (_in_steps(cepstrum, self._comb_edges)[0] + SMALLEST_MOVEMENT).log()
 
-    def _shift(self, dry: Tensor, wet: Tensor) -> Tensor:
+    def _shift(self, up: Tensor, down: Tensor) -> Tensor:
         """Return largest, mean, and up minus down in each step of shift: (batch, 3, n)."""
+        largest, mean = _in_steps((up + down) / 2, self._shift_edges)
+        sides = _in_steps(up, self._shift_edges)[0] - _in_steps(down, self._shift_edges)[0]
+        return torch.stack([largest, mean, sides], dim=1)
+
+    def _shift_response(self, dry: Tensor, wet: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the filters along frequency from dry to wet, up and down: (batch, n) each."""
         length = next_fast_len(2 * dry.shape[2], real=True)
         dry, wet = (x[:, ::SHIFT_FRAME_STEP] for x in (dry, wet))
         dry, wet = (torch.fft.rfft(x - self._smooth(x), length, dim=2) for x in (dry, wet))
         cross, power = (wet * dry.conj()).mean(dim=1), dry.abs().square().mean(dim=1)
         floor = SHIFT_REGULARISATION * power.mean(dim=1, keepdim=True) + 1e-9
         up = torch.fft.irfft(cross / (power + floor), length, dim=1)
-        down = up.flip(1).roll(1, 1)  # lag 0 stays first
-        largest, mean = _in_steps((up + down) / 2, self._shift_edges)
-        sides = _in_steps(up, self._shift_edges)[0] - _in_steps(down, self._shift_edges)[0]
-        return torch.stack([largest, mean, sides], dim=1)
+        return up, up.flip(1).roll(1, 1)  # lag 0 stays first
 
     def _dynamics(self, dry: Tensor, wet: Tensor) -> list[Tensor]:
         """Compute transfer, dynamics, modulation and quiet above the quietest dry bin."""
@@ -215,6 +233,30 @@ class Descriptors(nn.Module):
             *self._modulation(gain - gain.mean(dim=1, keepdim=True), band_gain - common),
             *((each + SMALLEST_MOVEMENT).log() for each in quiet),
         ]
+
+    def _settings(self, shift: tuple[Tensor, Tensor], dry: Tensor, wet: Tensor) -> list[Tensor]:
+        """Compute `setting_descriptors` above the quietest dry bin."""
+        floor = dry.amin(dim=(1, 2), keepdim=True)
+        dry, wet = (dry - floor).clamp_min(0), (wet - floor).clamp_min(0)
+        powers = [each.pow(2 * self._root) @ self.decay_bands for each in (dry, wet)]
+        first, last = self._shift_edges[0], self._shift_edges[-1]
+        response = ((shift[0] + shift[1]) / 2)[:, first : max(first + 1, last)]
+        return [
+            setting_descriptors.decay_descriptors(*powers),
+            setting_descriptors.spectrum_descriptors(dry @ self.bands, wet @ self.bands),
+            setting_descriptors.ripple_descriptors(dry, wet),
+            setting_descriptors.peak_descriptors(response, first),
+            setting_descriptors.repeat_descriptors(self._echo_response(dry, wet)),
+        ]
+
+    def _echo_response(self, dry: Tensor, wet: Tensor) -> Tensor:
+        """Return the filter over time from dry to wet, of all bands in one: (batch, n_lags)."""
+        length = next_fast_len(2 * dry.shape[1], real=True)
+        bands = [each @ self.bands for each in (dry, wet)]
+        dry, wet = (torch.fft.rfft(x - x.mean(dim=1, keepdim=True), length, dim=1) for x in bands)
+        cross, power = (dry.conj() * wet).sum(dim=2), dry.abs().square().sum(dim=2)
+        floor = REGULARISATION * power.mean(dim=1, keepdim=True) + 1e-9
+        return torch.fft.irfft(cross / (power + floor), length, dim=1)[:, : bands[0].shape[1]]
 
     def _modulation(self, gain: Tensor, band_gain: Tensor) -> list[Tensor]:
         """Compute modulation spectra of the overall gain (batch, n) and of bands' gains.

@@ -33,6 +33,9 @@ STYLE_WIDTH = 512  # of the hidden layer from descriptors to style
 DROPPED_SHARE = 0.4  # of the rows of a batch: decoded without their change
 FIRST_STYLE_LOG_VARIANCE = -6.0  # standard deviation 0.05
 SMALLEST_DESCRIPTOR_DEVIATION = 1e-3
+# Mean square of wet minus dry that the pretrained model predicts for an unchanged recording, in
+# standardised units.
+PREDICTION_FLOOR = 0.005
 MOST_DEVIATIONS = 6.0  # descriptors are clipped there: outliers carry no information
 CHANGE_BUFFERS = ("change_mean", "change_index", "change_deviation", "log_variance")
 
@@ -90,8 +93,11 @@ class ResidualVAE(JointVAE):
             )
         self.predictor: DryPredictor | None = None
         if self.n_style:
-            floor_db = config.descriptor_floor_db
-            self.descriptors = Descriptors(n_bins, n_frames, exponent, floor_db)
+            self.descriptors = Descriptors(
+                *(n_bins, n_frames, exponent),
+                config.descriptor_floor_db,
+                config.setting_descriptors,
+            )
             self.style_encoder = _style_encoder(self.descriptors.n_descriptors, self.n_style)
             if config.n_blocks:
                 self.predictor = DryPredictor(
@@ -257,7 +263,22 @@ class ResidualVAE(JointVAE):
         if self.predictor is not None:
             base, added = self.predictor(dry, components / self.dry_scale, style)
             change = change + added * self.change_scale
-        return self.wet_offset + self.wet_gain * base, change
+        base = self.wet_offset + self.wet_gain * base
+        if self.predictor is None or self.training:
+            return base, change
+        return self._without_floor(dry, base, change)
+
+    def _without_floor(self, dry: Tensor, base: Tensor, change: Tensor) -> tuple[Tensor, Tensor]:
+        """Shrink a predicted difference from dry that is not above the predictor's own error.
+
+        An effect that changes less than the predictor errs is better predicted by the dry channel.
+        Larger differences are left as they are, which a Wiener filter (power 1 for 2) does not do.
+        """
+        with _in_float32(dry):
+            difference = base + self._from_change_components(change) - dry
+            energy = difference.square().mean(dim=(1, 2), keepdim=True)
+            kept = 1 - (PREDICTION_FLOOR / energy.clamp_min(PREDICTION_FLOOR)).square()
+            return dry + kept * (base - dry), kept * change
 
     def _encode(self, spectrogram: Tensor) -> tuple[Tensor, Tensor]:
         dry, wet = split_frames(spectrogram)

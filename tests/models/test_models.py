@@ -16,7 +16,7 @@ from dafxtool.models.linear_basis import (
     split_frames,
 )
 from dafxtool.models.losses import kl_to_standard_normal, squared_error
-from dafxtool.models.residual import DROPPED_SHARE, ResidualVAE
+from dafxtool.models.residual import DROPPED_SHARE, PREDICTION_FLOOR, ResidualVAE
 from dafxtool.presets import PRESETS
 
 SMALL = ModelConfig(channels=(8, 16), n_latent=5, n_effect=2, n_style=1, n_components=6)
@@ -246,6 +246,21 @@ def test_a_trained_predictor_keeps_encoder_and_decoder_consistent():
     assert float(all_but_style) < 0.02 * float(data[:, 1].var())
     forward = model(data, torch.zeros(len(data), 2 * 9 * 8))[0]
     torch.testing.assert_close(forward.detach(), decoded, atol=1e-4, rtol=1e-4)
+
+
+@pytest.mark.parametrize("size", [0.5, 2.0, 20.0])
+def test_a_predicted_difference_is_left_out_where_it_is_below_the_predictors_own_error(size):
+    """A constant difference of `size` times the floor, half in the base and half in components."""
+    model = untrained(correlated_data(), n_latent=40, n_effect=10, n_style=4)
+    dry = torch.randn(2, 8, 9, generator=torch.Generator().manual_seed(1))
+    difference = (size * PREDICTION_FLOOR) ** 0.5
+    rest = torch.full_like(dry, difference / 2)
+    components = model._change_components(rest)
+    rest = model._from_change_components(components)
+    base, change = model._without_floor(dry, dry + difference - rest, components)
+    kept = max(0.0, 1 - size**-2)
+    found = base + model._from_change_components(change) - dry
+    torch.testing.assert_close(found, torch.full_like(dry, kept * difference), atol=1e-4, rtol=0)
 
 
 def test_without_change_only_content_and_style_remain():

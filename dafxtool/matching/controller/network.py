@@ -171,10 +171,12 @@ class FeatureExtractor:
     def __init__(self, run: Run) -> None:
         self.run = run
         model = run.model
+        _, n_bins, n_frames = model.shape
+        with_settings = run.configuration.model.setting_descriptors
         self._describe: Callable[[Tensor], Tensor] = (
             model.describe
             if isinstance(model, ResidualVAE) and model.n_style
-            else Descriptors(*model.shape[1:]).to(run.device)
+            else Descriptors(n_bins, n_frames, with_settings=with_settings).to(run.device)
         )
 
     @property
