@@ -91,9 +91,9 @@ def test_short_recordings_and_references_are_called_a_guess():
     ]
 
 
-def match(reference, **options):
+def match(reference, effects=FEW, **options):
     dry = synthetic_notes(12, seed=100)
-    return match_like(dry, [reference], Options(effects=FEW, level="keep", **options))
+    return match_like(dry, [reference], Options(effects=effects, level="keep", **options))
 
 
 @pytest.mark.slow
@@ -116,13 +116,13 @@ def test_other_notes_without_an_effect_are_left_unprocessed():
 def test_level_match_adjusts_the_level_to_the_references():
     reference = 0.25 * synthetic_notes(12, seed=7)
     dry = synthetic_notes(12, seed=100)
-    answer = match_like(dry, [reference], Options(effects=FEW, level="match", budget="fast"))
+    answer = match_like(dry, [reference], Options(effects=FEW[:1], level="match", budget="fast"))
     assert answer.best.name == "gain"
     assert answer.best.stages[0].setting["gain"] == pytest.approx(-12, abs=3)
 
 
 def test_the_answer_does_not_depend_on_the_workers():
     reference = apply_effect(EFFECTS["low-pass"], synthetic_notes(8, seed=7), SAMPLE_RATE, {})
-    answers = [match(reference, budget="fast", workers=n) for n in (1, 2)]
+    answers = [match(reference, FEW[:2], budget="fast", workers=n) for n in (1, 2)]
     assert answers[0].effect == answers[1].effect
     assert answers[0].distance == answers[1].distance
