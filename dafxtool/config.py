@@ -215,7 +215,7 @@ class TrainingConfig:
     annealing: str = "linear"  # of beta: constant, linear (from 0, once), or cyclical
     annealing_steps: int = 2000  # length of the rise, or of a cycle
     label_weight: float = 0.1  # of effect and setting in the loss; 0: labels are not used
-    label_steps: int = 1500  # that fit the style to them before training, in place of that
+    label_steps: int = 1500  # at most, that fit the style to them before training instead
     setting_weight: float = 1.0  # of the error of settings, relative to that of effects
     style_learns: bool = False  # after that fit, with the rest and with labels in the loss
     gradient_clip: float = 1.0  # largest norm of the gradient; 0 for none

@@ -10,16 +10,12 @@ import sys
 from pathlib import Path
 
 import pytest
-from datasets import HELPERS
 
 from dafxtool.audio.example_recordings import CLIPS, LUTE
 from dafxtool.audio.io import load_audio
 
 EXAMPLES = Path(__file__).parent.parent / "examples"
 NOTEBOOK = EXAMPLES / "notebook.ipynb"
-QUICK_PRESETS = os.pathsep.join(
-    filter(None, (str(Path(HELPERS) / "quick_presets"), os.environ.get("PYTHONPATH")))
-)
 
 
 def run_example(folder: Path, *command: str, **environment: str) -> str:
@@ -30,7 +26,7 @@ def run_example(folder: Path, *command: str, **environment: str) -> str:
         cwd=folder,
         env={
             **os.environ,
-            **{"PATH": path, "PYTHONPATH": QUICK_PRESETS, "OMP_NUM_THREADS": "1"},
+            **{"PATH": path, "OMP_NUM_THREADS": "1"},
             **environment,
         },
         capture_output=True,
@@ -124,7 +120,6 @@ def test_the_notebook_runs_to_an_interpolation_with_audio(tmp_path, monkeypatch)
     for name in ("JUPYTER_RUNTIME_DIR", "JUPYTER_CONFIG_DIR", "JUPYTER_DATA_DIR", "IPYTHONDIR"):
         monkeypatch.setenv(name, str(tmp_path / name.lower()))
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
-    monkeypatch.setenv("PYTHONPATH", QUICK_PRESETS)
     work = tmp_path / "work"
     work.mkdir()
     notebook = nbformat.read(NOTEBOOK, as_version=4)

@@ -23,6 +23,10 @@ NOISE = 0.3  # in standard deviations of each descriptor: it simulates other rec
 WEIGHT_DECAY = 1.0
 PRIOR_WEIGHT = 0.3  # keeps the style near its prior, whose standard deviation is 1
 STEPS_BETWEEN_CHECKS = 16  # of the time limit
+# More epochs than this recognise no more effects of other speakers: with 40 segments 0.91 after 160
+# and after 2,400 epochs, with worse settings after the latter.
+MAX_EPOCHS = 200
+MIN_STEPS = 100
 
 
 def fit_style(
@@ -44,12 +48,13 @@ def fit_style(
     inputs = model.standardised_descriptors(described)
     parameters = [*encoder.parameters(), *label_head.parameters()]
     optimizer = torch.optim.AdamW(parameters, lr=LEARNING_RATE, weight_decay=WEIGHT_DECAY)
-    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, max(1, config.label_steps))
+    steps = n_style_steps(len(inputs), config.label_steps)
+    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, max(1, steps))
     rng = np.random.default_rng([config.seed, 6])
     torch.manual_seed(config.seed)
     n_threads = torch.get_num_threads()
     torch.set_num_threads(1)  # for products this small, threads only wait for each other
-    for step in range(config.label_steps):
+    for step in range(steps):
         if step % STEPS_BETWEEN_CHECKS == 0 and is_over():
             break
         rows = torch.from_numpy(rng.integers(0, len(inputs), BATCH_SIZE)).to(inputs.device)
@@ -61,6 +66,11 @@ def fit_style(
         optimizer.step()
         schedule.step()
     torch.set_num_threads(n_threads)
+
+
+def n_style_steps(n_rows: int, label_steps: int) -> int:
+    """Return the number of steps for n_rows: label_steps, or fewer where the rows are few."""
+    return min(label_steps, max(MIN_STEPS, MAX_EPOCHS * n_rows // BATCH_SIZE))
 
 
 def style_loss(

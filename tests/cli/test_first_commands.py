@@ -2,21 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
 
 from command_runs import is_figure
 
-from dafxtool import presets, storage
+from dafxtool import storage
 
 
 def test_the_first_three_lines_work_in_an_empty_folder(
     succeed, fail, invoke, tmp_path, monkeypatch
 ):
     monkeypatch.chdir(tmp_path)
-    small = presets.PRESETS["small"]  # whose fit of the style takes half a minute
-    quick = replace(small, training=replace(small.training, label_steps=30))
-    monkeypatch.setitem(presets.PRESETS, "small", quick)
     result = invoke("render", "--pairs-per-effect", 6, "--workers", 1)
     assert result.exit_code == 0, result.output
     assert "pairs.h5" in result.stdout

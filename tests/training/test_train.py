@@ -34,6 +34,7 @@ from dafxtool.models.run import load_run
 from dafxtool.training.loader import SplitLoader
 from dafxtool.training.run_writer import read_metrics
 from dafxtool.training.schedules import beta_at, data_order, learning_rate_at
+from dafxtool.training.style_pretraining import n_style_steps
 from dafxtool.training.train import train
 from dafxtool.training.trainer import Trainer
 from dafxtool.utils.progress import TerminalProgress
@@ -262,6 +263,13 @@ def test_the_loss_is_the_sum_of_its_parts():
         reconstruction = trainer.model(batch, noise)[0]
     wanted = (reconstruction - batch).square().mean(dim=(0, 2, 3))
     torch.testing.assert_close(parts[1:3], wanted)
+
+
+def test_the_fit_of_the_style_is_shorter_for_few_rows():
+    """Many epochs over a few rows take half a minute, and recognise nothing better."""
+    assert [n_style_steps(10_000, steps) for steps in (0, 20, 1500)] == [0, 20, 1500]
+    few = [n_style_steps(rows, 1500) for rows in (2, 40, 200, 1000)]
+    assert few == sorted(few) and 0 < few[0] < 0.1 * few[-1]
 
 
 @pytest.mark.parametrize("label_steps", [60, 0])
