@@ -1,5 +1,6 @@
 import csv
 import io
+import itertools
 import os
 import re
 import shutil
@@ -35,6 +36,7 @@ from dafxtool.training.loader import SplitLoader
 from dafxtool.training.run_writer import read_metrics
 from dafxtool.training.schedules import beta_at, data_order, learning_rate_at
 from dafxtool.training.style_pretraining import n_style_steps
+from dafxtool.training.time_limit import TimeLimit
 from dafxtool.training.train import train
 from dafxtool.training.trainer import Trainer
 from dafxtool.utils.progress import TerminalProgress
@@ -178,21 +180,30 @@ def test_early_stopping_counts_validations_without_improvement(spectrograms_file
     assert (result.ended, result.steps) == ("early", 3 * configuration.training.validate_every)
 
 
-def test_minutes_end_a_run(spectrograms_file, tmp_path):
-    configuration = with_training(max_steps=100_000, max_minutes=0.05)
-    result = train(spectrograms_file, tmp_path / "run", configuration, "cpu")
-    assert result.ended == "minutes" and result.steps > 0
+@pytest.fixture
+def five_minutes(monkeypatch):
+    """Advance the clock of a training by 1 s whenever it is read; limit it to five minutes."""
+    readings = itertools.count()
+    seconds = property(lambda limit: limit.seconds_before + next(readings))
+    monkeypatch.setattr(TimeLimit, "seconds", seconds)
+    return with_training(max_steps=100_000, max_minutes=5, log_every=1)
 
 
-def test_a_limit_of_minutes_is_reported_instead_of_a_number_of_steps(spectrograms_file, tmp_path):
+def test_minutes_end_a_run(spectrograms_file, five_minutes, tmp_path):
+    result = train(spectrograms_file, tmp_path / "run", five_minutes, "cpu")
+    assert result.ended == "minutes" and 0 < result.steps < 300
+
+
+def test_a_limit_of_minutes_is_reported_instead_of_a_number_of_steps(
+    spectrograms_file, five_minutes, tmp_path
+):
     said = io.StringIO()
-    configuration = with_training(max_steps=100_000, max_minutes=0.05, log_every=1)
     progress = TerminalProgress(said, seconds_between_lines=0.0)
-    train(spectrograms_file, tmp_path / "run", configuration, "cpu", progress=progress)
+    train(spectrograms_file, tmp_path / "run", five_minutes, "cpu", progress=progress)
     lines = [line for line in said.getvalue().splitlines() if line.startswith("training: ")]
     assert lines
     assert not [line for line in lines if "100000" in line or " left" in line]
-    assert re.search(r"minutes 0\.\d of 0\.05$", lines[-1])
+    assert re.search(r"minutes [0-5]\.?\d* of 5", lines[-1])
 
 
 def test_a_run_without_its_last_checkpoint_is_not_replaced(
