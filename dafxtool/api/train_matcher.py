@@ -33,7 +33,9 @@ def train_matcher(
     overwrite: bool = False,
     progress: Progress = SILENT,
 ) -> ControllerResult:
-    """Train a controller from the latents of a run to effect and settings.
+    """Train a controller from features of the audio and latents of a run to effect and settings.
+
+    The features of the audio are kept beside the pairs file for the next training.
 
     run        a loaded run or its path; None takes the newest in runs/, else the pretrained one
     pairs      a pairs file with all three splits; None takes the run's own

@@ -55,9 +55,11 @@ if TYPE_CHECKING:
 def command(run: Path | None, as_json: bool, **options: Any) -> None:
     """Train a controller on the latents of RUN, by default the newest in runs/, else pretrained.
 
-    It predicts the effect and the settings of a pair, with their uncertainty, from the run's style
-    latents and descriptors. 'match' starts its search from these predictions. With --loss audio
-    the settings are trained on the distance of rendered audio, through any effect (SPSA).
+    It predicts the effect and the settings of a pair, with their uncertainty, from features of the
+    audio and the run's style latents and descriptors. The features are kept in PAIRS-features.npz
+    beside the pairs file for the next training. 'match' starts its search from these predictions.
+    With --loss audio the settings are trained on the distance of rendered audio, through any effect
+    (SPSA).
 
     Monitor the training with 'tensorboard --logdir runs'. Ctrl-C leaves a usable matcher, which
     --resume continues.
