@@ -25,7 +25,7 @@ from dafxtool.matching.prepare import Prepared
 from dafxtool.models.run import Run, load_run
 
 MOST_SEGMENTS = 4
-N_PROPOSED = 6  # likeliest effects that get a start
+N_PROPOSED = 3  # likeliest effects that get a start
 SMALLEST_DEVIATION = 0.02  # share of the range: predictions are never exact
 
 
