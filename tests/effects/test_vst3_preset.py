@@ -132,7 +132,8 @@ def test_a_real_preset_sounds_like_its_setting(tmp_path):
     assert set(choice.fixed) == {parameter.name for parameter in choice.effect.parameters}
     wet, effective = apply(choice.effect, dry, RATE, choice.fixed)
     assert effective == choice.fixed
-    np.testing.assert_allclose(wet, expected, atol=1e-6)
+    # Instances of ZamTube now and then differ by 5e-5; another setting differs by more than 0.01.
+    np.testing.assert_allclose(wet, expected, atol=1e-3)
     (other,) = parse_effects(["zamtube:tube-drive=5 > delay"], known)
     assert other.fixed["zamtube.tube-drive"] == 5
     assert other.fixed["zamtube.bass"] == choice.fixed["bass"]

@@ -70,7 +70,7 @@ def _compute(
 def _read(path: Path, key: str) -> dict[int, Features]:
     """Read kept features; none where the file is missing, damaged, or of other pairs."""
     try:
-        with np.load(path) as file:
+        with np.load(path, allow_pickle=False) as file:
             if str(file["key"]) != key:
                 return {}
             return dict(zip(file["row"].tolist(), file["features"], strict=True))
