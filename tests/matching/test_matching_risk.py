@@ -6,7 +6,8 @@ from synthetic_notes import synthetic_notes
 from dafxtool.effects.builtin import builtin_effects
 from dafxtool.matching.chain import Stage
 from dafxtool.matching.unpaired.bayes_risk import Hypothesis, Risk, likeliest, risks_of
-from dafxtool.matching.unpaired.match import Trials, is_worth_it, least_risk, truths_of
+from dafxtool.matching.unpaired.decide import is_worth_it, least_risk, truths_of
+from dafxtool.matching.unpaired.trials import Trials
 
 RATE = 24_000
 EFFECTS = {name: effect.at(RATE) for name, effect in builtin_effects().items()}
