@@ -26,10 +26,9 @@ from dafxtool.effects.effect import EffectChoice
 from dafxtool.errors import OutputExistsError
 from dafxtool.latents.embed import embed
 from dafxtool.latents.examples import load_example
-from dafxtool.latents.interpolate import (
-    Interpolation,
+from dafxtool.latents.interpolate import Interpolation, interpolate
+from dafxtool.latents.interpolation_results import (
     draw_interpolation,
-    interpolate,
     save_interpolation_audio,
 )
 from dafxtool.latents.invert import invert_file

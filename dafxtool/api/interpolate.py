@@ -84,15 +84,15 @@ class InterpolationResult(display.Displayed):
         return [f"Mean squared error of the {kind} steps against {truth}: {error:.4f}"]
 
     def _parts(self) -> Iterator[str]:
-        from dafxtool.latents import interpolate as stage
+        from dafxtool.latents import interpolation_results as results
 
-        draw = partial(stage.draw_interpolation, interpolation=self.steps, run=self.run)
+        draw = partial(results.draw_interpolation, interpolation=self.steps, run=self.run)
         yield display.figure(draw, "interpolation sheet")
         yield display.table(self.header, self.rows())
         rate = self.run.spectrogram_config.sample_rate
         yield display.player("A, wet", self.steps.a.audio[1], rate)
         for index, position in enumerate(self.steps.positions):
-            audio = stage.step_audio(self.steps, self.run, index).audio
+            audio = results.step_audio(self.steps, self.run, index).audio
             yield display.player(f"t = {position:.2f}, wet", audio, rate)
         yield display.player("B, wet", self.steps.b.audio[1], rate)
 
@@ -160,6 +160,7 @@ def interpolate(
     checks.check_recordings(*paths, *wets)
     check_outputs(figure, table, folder, overwrite)
     from dafxtool.latents import interpolate as stage
+    from dafxtool.latents import interpolation_results as results
     from dafxtool.latents.examples import load_example, warn_of_padding
 
     if run is None and detailed:
@@ -182,12 +183,12 @@ def interpolate(
     ]
     interpolation = stage.interpolate(ends[0], ends[1], loaded, steps, spherical, detailed)
     if figure:
-        stage.draw_interpolation(figure, interpolation, loaded, overwrite)
+        results.draw_interpolation(figure, interpolation, loaded, overwrite)
     if table:
-        stage.write_interpolation_table(table, interpolation, loaded, overwrite)
+        results.write_interpolation_table(table, interpolation, loaded, overwrite)
     written = []
     if folder:
-        written = stage.save_interpolation_audio(
+        written = results.save_interpolation_audio(
             folder, interpolation, loaded, method or "fast", overwrite, progress
         )
     return InterpolationResult(interpolation, loaded, figure, written)

@@ -14,10 +14,9 @@ from dafxtool.explorer.images import Images, magnitude_images
 from dafxtool.explorer.map_points import LatentMap
 from dafxtool.explorer.renderer import Rendered
 from dafxtool.latents.examples import Example, analyse_pair
-from dafxtool.latents.interpolate import (
-    Interpolation,
+from dafxtool.latents.interpolate import Interpolation, interpolate
+from dafxtool.latents.interpolation_results import (
     draw_interpolation,
-    interpolate,
     step_audio,
 )
 from dafxtool.models.run import Run

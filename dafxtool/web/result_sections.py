@@ -17,7 +17,11 @@ from dafxtool.evaluation.evaluate import evaluate
 from dafxtool.evaluation.figure import draw_results
 from dafxtool.latents.embed import embed
 from dafxtool.latents.examples import CHANNELS, Example, analyse_pair
-from dafxtool.latents.interpolate import draw_interpolation, interpolate, save_interpolation_audio
+from dafxtool.latents.interpolate import interpolate
+from dafxtool.latents.interpolation_results import (
+    draw_interpolation,
+    save_interpolation_audio,
+)
 from dafxtool.latents.latent_map import (
     draw_latent_map,
     identical_lines,

@@ -10,12 +10,10 @@ from dafxtool.audio.io import load_audio
 from dafxtool.audio.writer import save_audio
 from dafxtool.errors import InputError
 from dafxtool.latents.examples import Example, load_example
-from dafxtool.latents.interpolate import (
+from dafxtool.latents.interpolate import interpolate, match_levels, quieten_pauses
+from dafxtool.latents.interpolation_results import (
     GAP_SECONDS,
     draw_interpolation,
-    interpolate,
-    match_levels,
-    quieten_pauses,
     save_interpolation_audio,
     write_interpolation_table,
 )
