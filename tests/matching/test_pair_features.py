@@ -153,6 +153,12 @@ def test_features_are_computed_once_and_of_other_pairs_again(pairs_file, tmp_pat
     with storage.Hdf5Reader(own, storage.PAIRS) as reader:
         features_of(reader, rows, RATE, SILENT)
     assert len(calls) == 19
+    assert cache_file(own).read_text() == "damaged"  # it may be a file of the user
+    np.savez(cache_file(own), other=rows)
+    with storage.Hdf5Reader(own, storage.PAIRS) as reader:
+        features_of(reader, rows, RATE, SILENT)
+    with np.load(cache_file(own)) as file:
+        assert list(file) == ["other"]
 
 
 def test_the_extractor_takes_known_features(run, pairs_file):

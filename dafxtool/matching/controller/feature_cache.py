@@ -81,9 +81,20 @@ def _read(path: Path, key: str) -> dict[int, Features]:
 def _write(path: Path, key: str, kept: dict[int, Features], progress: Progress) -> None:
     if not kept:
         return
+    if path.exists() and not _is_of_features(path):
+        progress.message(f"features are not kept: {path} exists and holds something else")
+        return
     rows = np.array(sorted(kept), dtype=np.int64)
     try:
         with atomic_write(path, overwrite=True) as temporary:
             np.savez(temporary, key=key, row=rows, features=np.stack([kept[row] for row in rows]))
     except DafxError as error:
         progress.message(f"features are not kept: {error}")
+
+
+def _is_of_features(path: Path) -> bool:
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            return {"key", "row", "features"} <= set(file)
+    except (OSError, ValueError, TypeError, BadZipFile):
+        return False

@@ -1,7 +1,7 @@
 """Extend chains by one stage at a time, and refine all stages together.
 
 Every effect is inserted at every position of the best chains so far. Then each stage is removed
-and searched anew, beside the settings that the others have now. A stage is kept only if it reduces
+and searched again, beside the settings that the others have now. A stage is kept only if it reduces
 the distance by a tenth.
 """
 
@@ -24,7 +24,7 @@ N_BASES = 3  # chains that are extended
 N_SHORT, SHORT_EVALUATIONS = 5, 24
 N_LONG, LONG_EVALUATIONS = 4, 80
 NEAR = 0.2  # of the unprocessed distance; below it chains without slow hints are refined at length
-N_ROUNDS = 3  # in which each stage is removed and searched anew
+N_ROUNDS = 3  # in which each stage is removed and searched again
 ROUND_HAS_TO_BE = 0.9  # times the distance before, or less; else it was the last round
 # Expected errors of hints, as shares of the range; DEVIATION for other parameters.
 DEVIATIONS = {"time": 0.0, "rate": 1e-3, "frequency": 2e-4}
@@ -104,7 +104,7 @@ class _ChainSearch:
         return _best_of_each([*self._refine(_best_of_each(first), SHORT_EVALUATIONS), *chains])
 
     def improve(self, chains: list[Summary]) -> list[Summary]:
-        """Remove each stage of the best chain and search it anew, among all effects and positions.
+        """Remove each stage of the best chain and search it again, among all effects and positions.
 
         A stage is found first while the others are missing, so its settings, and sometimes its
         effect, are those of a compromise.
