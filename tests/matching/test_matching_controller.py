@@ -151,7 +151,7 @@ def test_settings_are_predicted_on_the_scale_of_the_training_split():
     effects = [effect for effect, _ in chosen("low-pass", "high-pass")]
     controller = new_controller(3, effects).eval()
     setting = torch.tensor([[0.1, torch.nan], [0.3, torch.nan], [torch.nan, 0.5]])
-    controller.fit(torch.randn(3, 3), setting)
+    controller.fit(torch.randn(3, 3), torch.tensor([0, 0, 0]), setting)
     torch.testing.assert_close(controller.estimates.bias, torch.tensor([0.2, 0.5]))
     torch.testing.assert_close(controller.setting_scale, torch.tensor([0.1, 0.05]))
     for head in (controller.setting, controller.log_variance):
@@ -165,6 +165,30 @@ def test_settings_are_predicted_on_the_scale_of_the_training_split():
     other = Targets(torch.tensor([0]), torch.tensor([[torch.nan, 0.55]]))
     losses = [label_loss(prediction, each, controller.setting_scale) for each in (true, other)]
     torch.testing.assert_close(losses[0], losses[1])
+
+
+def test_linear_scores_recognise_effects_with_one_setting_each():
+    """Each effect moves the features by a vector of its own, beside what the content changes."""
+    torch.manual_seed(0)
+    n_effects, n_features = 12, 200
+    effects = [effect for effect, _ in chosen("low-pass", "high-pass")] * (n_effects // 2)
+    moved = torch.randn(n_effects, n_features)
+    effect = torch.arange(n_effects).repeat(6)
+    content = 4 * torch.randn(1, n_features)
+
+    def draw():
+        return moved[effect] + 0.3 * torch.randn(len(effect), 1) * content
+
+    controller = new_controller(n_features, effects)
+    controller.fit(draw(), effect, None)
+    controller.eval()
+    held_out = draw()
+    before = controller(held_out).logits.argmax(dim=1)
+    controller.choose_linear_gain(lambda: controller(held_out).logits, effect)
+    assert (before == effect).float().mean() < 0.5  # the network is not trained
+    assert (controller(draw()).logits.argmax(dim=1) == effect).all()
+    controller.choose_linear_gain(lambda: controller(held_out).logits, effect.roll(1))
+    assert controller.linear_gain == 0  # scores that mislead are left out
 
 
 def test_scores_of_a_perfect_and_a_constant_prediction():

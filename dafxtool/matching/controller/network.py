@@ -3,8 +3,9 @@
 The input of this controller is closed-form features of the audio of a pair, the descriptors of its
 spectrograms, and the style latents of a run. Its output is a logit for each effect, and a mean and
 a log variance for each parameter (heteroscedastic regression, Nix & Weigend 1994). The mean is a
-linear estimate from a few features, to which the network adds the rest. Settings are normalised
-values, scaled so that a uniform draw has variance 1.
+linear estimate from a few features, to which the network adds the rest. The logits are those of the
+network plus linear scores. Settings are normalised values, scaled so that a uniform draw has
+variance 1.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ from torch.nn import functional
 
 from dafxtool.effects.effect import Effect
 from dafxtool.errors import FormatError, InputError
-from dafxtool.matching.controller.linear_estimates import LinearEstimates
+from dafxtool.matching.controller.linear_estimates import LinearEffects, LinearEstimates
 from dafxtool.matching.pair_features.features import VERSION, compute_features
 from dafxtool.models.checkpoint import CHECKPOINT_VERSION, read_checkpoint, save_checkpoint
 from dafxtool.models.descriptors import Descriptors
@@ -36,6 +37,7 @@ DROPOUT = 0.1
 SETTING_SCALE = 12**0.5  # from normalised values to unit variance
 LOWEST_LOG_VARIANCE, HIGHEST_LOG_VARIANCE = -8.0, 2.0
 LARGEST_FEATURE = 5.0  # standard deviations
+LINEAR_GAINS = (0.0, 1.0, 2.0, 4.0, 8.0, 16.0)  # of linear scores in the logits
 VARIANCE_POWER = 0.5  # beta of the beta-NLL (Seitzer et al. 2022, arXiv:2203.09168)
 SETTING_WEIGHT = 2.0  # of the settings against the effect
 SMALLEST_SETTING_SCALE = 0.05  # where a parameter hardly varies
@@ -56,10 +58,15 @@ class Prediction:
 
 
 class Controller(nn.Module):
-    """Predict effect and settings from features (batch, n_features)."""
+    """Predict effect and settings from features (batch, n_features).
+
+    In training mode the logits are those of the network alone: it would learn nothing beside linear
+    scores that are nearly exact on the pairs that these were fitted to.
+    """
 
     feature_mean: Tensor
     feature_scale: Tensor
+    linear_gain: Tensor
     setting_scale: Tensor
 
     def __init__(self, n_features: int, n_effects: int, n_parameters: int) -> None:
@@ -79,17 +86,21 @@ class Controller(nn.Module):
         self.setting = nn.Linear(WIDTH, n_parameters)
         self.log_variance = nn.Linear(WIDTH, n_parameters)
         self.estimates = LinearEstimates(n_parameters)
+        self.linear_effects = LinearEffects(n_features, n_effects)
+        self.register_buffer("linear_gain", torch.zeros(()))
         nn.init.zeros_(self.setting.weight)  # at first the estimates alone
         nn.init.zeros_(self.setting.bias)
 
-    def fit(self, features: Tensor, setting: Tensor | None) -> None:
-        """Fit the scale of features and settings, and the estimates, to the training split.
+    def fit(self, features: Tensor, effect: Tensor, setting: Tensor | None) -> None:
+        """Fit the scale of features and settings, and the linear parts, to the training split.
 
+        effect   (n,)
         setting  (n, n_parameters) normalised as targets are; NaN for other effects' parameters;
                  None where labels do not supervise the settings
         """
         self.feature_mean.copy_(features.mean(dim=0))
         self.feature_scale.copy_(features.std(dim=0, correction=0).clamp_min(1e-4))
+        self.linear_effects.fit(self._scale(features), effect)
         if setting is None:
             return
         self.estimates.fit(features, setting)
@@ -102,18 +113,38 @@ class Controller(nn.Module):
 
         noise  (batch, n_features) added to the features, in standard deviations
         """
-        scaled = (features - self.feature_mean) / self.feature_scale
-        scaled = scaled.clamp(-LARGEST_FEATURE, LARGEST_FEATURE)
+        scaled = self._scale(features)
         hidden = self.body(scaled if noise is None else scaled + noise)
         limit = SETTING_SCALE / 2
         estimates = self.estimates(features).clamp(-limit, limit)
         setting = estimates + self.setting_scale * self.setting(hidden)
         log_variance = self.log_variance(hidden).clamp(LOWEST_LOG_VARIANCE, HIGHEST_LOG_VARIANCE)
+        logits = self.effect(hidden)
+        if not self.training:
+            logits = logits + self.linear_gain * self.linear_effects(scaled)
         return Prediction(
-            self.effect(hidden),
+            logits,
             setting.clamp(-1.2 * limit, 1.2 * limit),
             log_variance + 2 * self.setting_scale.log(),
         )
+
+    def _scale(self, features: Tensor) -> Tensor:
+        scaled = (features - self.feature_mean) / self.feature_scale
+        return scaled.clamp(-LARGEST_FEATURE, LARGEST_FEATURE)
+
+    @torch.no_grad()
+    def choose_linear_gain(self, predict: Callable[[], Tensor], effect: Tensor) -> None:
+        """Choose the gain of the linear scores with the smallest cross entropy of held-out pairs.
+
+        predict  returns the logits (n, n_effects) of the pairs with the present gain
+        effect   (n,)
+        """
+
+        def error(gain: float) -> float:
+            self.linear_gain.fill_(gain)
+            return float(functional.cross_entropy(predict(), effect))
+
+        self.linear_gain.fill_(min(LINEAR_GAINS, key=error))
 
 
 def label_loss(prediction: Prediction, targets: Targets, scale: Tensor) -> Tensor:

@@ -101,7 +101,7 @@ class ControllerTrainer:
         torch.manual_seed(options.seed)
         self.controller = new_controller(self.train.features.shape[1], self.effects)
         setting = self.train.targets.setting if options.loss == "labels" else None
-        self.controller.fit(self.train.features, setting)
+        self.controller.fit(self.train.features, self.train.targets.effect, setting)
         self.controller.to(run.device)
         groups: list[dict[str, Any]] = [{"params": list(self.controller.parameters())}]
         if options.fine_tune:
@@ -234,8 +234,11 @@ class ControllerTrainer:
         of the loss. The cross entropy would choose an early controller: it rises with the
         confidence of the few wrong predictions, while more effects and better settings are found.
         """
-        prediction = self.predict(self.validation)
         targets = self.validation.targets
+        self.controller.choose_linear_gain(
+            lambda: self.predict(self.validation).logits, targets.effect
+        )
+        prediction = self.predict(self.validation)
         scores = scores_of(prediction, targets, self.effects)
         if self.options.loss == "labels":
             scale = self.controller.setting_scale.cpu()
