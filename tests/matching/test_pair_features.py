@@ -116,10 +116,10 @@ def test_estimates_select_the_features_that_show_a_setting():
 def test_ridge_regression_shrinks_noise_and_keeps_a_line():
     rng = np.random.default_rng(0)
     features = rng.standard_normal((80, 5))
-    weight, offset = fit_ridge(features, 2 * features[:, 1] + 1)
-    assert weight == pytest.approx([0, 2, 0, 0, 0], abs=0.01)
-    assert offset == pytest.approx(1, abs=0.01)
-    weight, _ = fit_ridge(features, rng.standard_normal(80))
+    weight, offset = fit_ridge(features, 2 * features[:, [1]] + 1)
+    assert weight[:, 0] == pytest.approx([0, 2, 0, 0, 0], abs=0.01)
+    assert offset == pytest.approx([1], abs=0.01)
+    weight, _ = fit_ridge(features, rng.standard_normal((80, 1)))
     assert np.abs(weight).max() < 0.1
 
 
