@@ -1,0 +1,1 @@
+"""Parts of bench_match.py, each with its own kind of pairs."""
