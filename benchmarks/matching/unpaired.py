@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from dafxtool.effects.effect import sample_setting
+from dafxtool.effects.effect import Effect, sample_setting
 from dafxtool.matching.answer import Answer
 from dafxtool.matching.chain import OSCILLATOR, Stage, render_chain
 from dafxtool.matching.objective import outer_distance
@@ -112,7 +112,7 @@ def _match_like(
     recordings: Recordings, dry: Array, reference: Array, names: Sequence[str]
 ) -> tuple[Answer, float]:
     """Match to a reference with other content; return the answer and the CPU seconds."""
-    effects = [(EFFECTS[name], {}) for name in names]
+    effects: list[tuple[Effect, dict[str, float]]] = [(EFFECTS[name], {}) for name in names]
     options = Options(effects=effects, level="keep", budget=recordings.budget)
     began = time.process_time()
     answer = match_like(dry, [reference], options)
