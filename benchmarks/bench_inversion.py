@@ -95,7 +95,7 @@ def evenly(items: list, limit: int) -> list:
 
 def recorded(folder: Path, limit: int) -> list[np.ndarray]:
     """Read recordings of at least a second, evenly spaced in the list of the folder."""
-    from dafxtool.audio.io import load_audio
+    from dafxtool.audio.reader import load_audio
 
     paths = evenly(find_recordings([folder]), 2 * limit)
     sounds = [load_audio(path, SAMPLE_RATE)[0] for path in paths]

@@ -135,7 +135,7 @@ def floors(pairs_file: Path, folder: Path, jobs: Sequence[Job]) -> dict[str, flo
     import numpy as np
 
     from dafxtool import storage
-    from dafxtool.audio.io import load_audio
+    from dafxtool.audio.reader import load_audio
 
     paths = sorted({path for job in jobs for path in used(job)})
     decode = timed(lambda: [load_audio(Path(path), 24_000) for path in paths])

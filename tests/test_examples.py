@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from dafxtool.audio.example_recordings import CLIPS, LUTE
-from dafxtool.audio.io import load_audio
+from dafxtool.audio.reader import load_audio
 
 EXAMPLES = Path(__file__).parent.parent / "examples"
 NOTEBOOK = EXAMPLES / "notebook.ipynb"

@@ -11,7 +11,7 @@ from zipfile import ZipFile
 
 import pytest
 
-from dafxtool.audio.io import load_audio
+from dafxtool.audio.reader import load_audio
 
 pytestmark = pytest.mark.slow
 

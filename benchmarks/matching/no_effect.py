@@ -10,7 +10,7 @@ from tempfile import TemporaryDirectory
 
 import numpy as np
 
-from dafxtool.audio.io import load_audio
+from dafxtool.audio.reader import load_audio
 from dafxtool.audio.resample import resample
 from dafxtool.audio.writer import save_audio
 from dafxtool.matching.objective import rms

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dafxtool.audio.find_recordings import find_recordings
-from dafxtool.audio.io import load_audio
+from dafxtool.audio.reader import load_audio
 from dafxtool.effects.builtin import builtin_effects
 from dafxtool.errors import DafxError
 from dafxtool.matching.objective import rms

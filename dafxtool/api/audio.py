@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dafxtool.api.arguments import PathLike
-from dafxtool.audio import io, writer
+from dafxtool.audio import reader, writer
 
 
 def load_audio(
@@ -22,7 +22,7 @@ def load_audio(
     RecordingError for a file that cannot be read completely, has no such channel, or contains NaN
     or infinite samples.
     """
-    return io.load_audio(Path(path), sample_rate, channel)
+    return reader.load_audio(Path(path), sample_rate, channel)
 
 
 def save_audio(

@@ -15,7 +15,7 @@ from dafxtool.api import checks, defaults
 from dafxtool.api.arguments import SILENT, PathLike, Paths, Progress, as_paths
 from dafxtool.api.described_chains import write_out_chain
 from dafxtool.audio.find_recordings import find_recordings
-from dafxtool.audio.io import read_info
+from dafxtool.audio.reader import read_info
 from dafxtool.errors import InputError, MissingDependencyError
 from dafxtool.models.checkpoint import default_run, is_pretrained
 from dafxtool.presets import PRESETS

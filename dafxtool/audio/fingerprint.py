@@ -21,7 +21,7 @@ import numpy as np
 import scipy.fft
 from numpy.typing import NDArray
 
-from dafxtool.audio.io import AudioInfo, load_segment, read_info, resampled_length
+from dafxtool.audio.reader import AudioInfo, load_segment, read_info, resampled_length
 from dafxtool.audio.resample import Audio
 from dafxtool.errors import RecordingError
 

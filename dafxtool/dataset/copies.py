@@ -25,7 +25,7 @@ from dafxtool.audio.fingerprint import (
     signs,
     waveform_similarity,
 )
-from dafxtool.audio.io import AudioInfo
+from dafxtool.audio.reader import AudioInfo
 from dafxtool.errors import RecordingError
 from dafxtool.utils.device import usable_cores
 from dafxtool.utils.progress import SILENT, Progress

@@ -19,8 +19,8 @@ from numpy.typing import NDArray
 
 from dafxtool import storage
 from dafxtool.audio.alignment import Alignment, align, is_consistent, shifted, undo_drift
-from dafxtool.audio.io import load_audio
 from dafxtool.audio.level import is_same_audio, is_silent
+from dafxtool.audio.reader import load_audio
 from dafxtool.audio.resample import resample
 from dafxtool.config import SPLITS, SegmentConfig, SplitConfig
 from dafxtool.dataset.import_result import ImportedPair, ImportResult

@@ -12,7 +12,7 @@ import numpy as np
 
 from dafxtool.audio.find_recordings import find_recordings
 from dafxtool.audio.fingerprint import Fingerprint
-from dafxtool.audio.io import AudioInfo, read_info, resampled_length, resolve_channel
+from dafxtool.audio.reader import AudioInfo, read_info, resampled_length, resolve_channel
 from dafxtool.config import SPLITS, SegmentConfig, SplitConfig
 from dafxtool.dataset.copies import originals, read_contents
 from dafxtool.errors import InputError, RecordingError

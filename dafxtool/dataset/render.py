@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from dafxtool import __version__, storage
 from dafxtool.audio.find_recordings import SUFFIXES
-from dafxtool.audio.io import AudioInfo
+from dafxtool.audio.reader import AudioInfo
 from dafxtool.config import SPLITS, SegmentConfig, SplitConfig
 from dafxtool.dataset.failures import FailedPair, FailureSummary, unchanged_warnings
 from dafxtool.dataset.pair import PairRenderer, render_pair

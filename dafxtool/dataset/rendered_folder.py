@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from dafxtool import storage
-from dafxtool.audio.io import AudioInfo, load_audio, read_info
+from dafxtool.audio.reader import AudioInfo, load_audio, read_info
 from dafxtool.config import SPLITS, SegmentConfig
 from dafxtool.dataset.import_pairs import ImportPlan, summary
 from dafxtool.dataset.import_result import ImportResult

@@ -15,14 +15,14 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from dafxtool.audio.io import (
+from dafxtool.audio.level import normalise_peak
+from dafxtool.audio.reader import (
     AudioInfo,
     load_segment,
     read_info,
     resampled_length,
     resolve_channel,
 )
-from dafxtool.audio.level import normalise_peak
 from dafxtool.config import SegmentConfig
 from dafxtool.dataset.recordings import Recording, RecordingSet, Track
 from dafxtool.dataset.silence import silence_reason

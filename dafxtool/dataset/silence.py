@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from dafxtool.audio.channels import FIRST, LOUDEST, MEAN
-from dafxtool.audio.io import channel_mean_squares, read_info
+from dafxtool.audio.reader import channel_mean_squares, read_info
 from dafxtool.config import SegmentConfig
 from dafxtool.errors import RecordingError
 

@@ -20,7 +20,7 @@ from pathlib import Path
 
 from dafxtool import storage
 from dafxtool.evaluation.features import EvaluationData
-from dafxtool.evaluation.level import level_scores
+from dafxtool.evaluation.level_scores import level_scores
 from dafxtool.evaluation.matches import match_scores
 from dafxtool.evaluation.midpoints import midpoint_scores
 from dafxtool.evaluation.results import Evaluation, remarks_on

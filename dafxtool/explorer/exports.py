@@ -10,7 +10,7 @@ from tempfile import TemporaryDirectory
 import numpy as np
 from numpy.typing import NDArray
 
-from dafxtool.audio.io import load_audio
+from dafxtool.audio.reader import load_audio
 from dafxtool.audio.writer import save_audio
 from dafxtool.config import Configuration
 from dafxtool.effects.apply import apply

@@ -209,7 +209,7 @@ def _render_points(
 
 
 def _table_row(source: Source, track: int, run: Run) -> dict[str, Any]:
-    from dafxtool.audio.io import resampled_length
+    from dafxtool.audio.reader import resampled_length
 
     return {
         "path": str(source.path),

@@ -1,6 +1,6 @@
 """Manage the recordings of a server: built-in ones, those of the command line, and uploads.
 
-audio.io reads all of them. The page addresses a recording by an identifier, never by a path.
+audio.reader reads all of them. The page addresses a recording by an identifier, never by a path.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dafxtool.audio.example_recordings import CLIPS, HELD_OUT
-from dafxtool.audio.io import AudioInfo, load_segment, read_info, resampled_length
+from dafxtool.audio.reader import AudioInfo, load_segment, read_info, resampled_length
 from dafxtool.config import SegmentConfig
 from dafxtool.errors import DafxError, InputError, RecordingError
 from dafxtool.utils.progress import SILENT, Progress

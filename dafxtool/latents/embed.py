@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from dafxtool import storage
 from dafxtool.audio.find_recordings import find_recordings
 from dafxtool.audio.fingerprint import Fingerprint, fingerprint
-from dafxtool.audio.io import AudioInfo, read_info, resampled_length, resolve_channel
+from dafxtool.audio.reader import AudioInfo, read_info, resampled_length, resolve_channel
 from dafxtool.config import SPLITS, SegmentConfig
 from dafxtool.dataset.pair import render_pair
 from dafxtool.dataset.segments import Segment, consecutive_segments, padding_warning

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dafxtool import storage
-from dafxtool.audio.io import read_info
+from dafxtool.audio.reader import read_info
 from dafxtool.config import SegmentConfig
 from dafxtool.dataset.pair import level_recordings, render_pair
 from dafxtool.dataset.segments import (

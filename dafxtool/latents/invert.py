@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from dafxtool import storage
 from dafxtool.audio.find_recordings import find_recordings
-from dafxtool.audio.io import read_info
+from dafxtool.audio.reader import read_info
 from dafxtool.audio.writer import audio_paths, save_audio
 from dafxtool.config import SpectrogramConfig
 from dafxtool.errors import ConfigError, FormatError, InputError

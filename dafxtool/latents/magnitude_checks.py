@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from dafxtool.audio.io import load_audio
+from dafxtool.audio.reader import load_audio
 from dafxtool.config import SegmentConfig, SpectrogramConfig
 from dafxtool.dataset.silence import silence_reason
 from dafxtool.errors import InputError, RecordingError

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dafxtool.audio.find_recordings import find_recordings
-from dafxtool.audio.io import load_audio, read_info
+from dafxtool.audio.reader import load_audio, read_info
 from dafxtool.audio.writer import save_audio
 from dafxtool.effects.apply import known_effects, parse_effects
 from dafxtool.effects.effect import EffectChoice

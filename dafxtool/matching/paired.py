@@ -23,7 +23,7 @@ from dafxtool.matching.answer import (
 from dafxtool.matching.chain import Stage, render_chain
 from dafxtool.matching.hints.start import Start, fitted
 from dafxtool.matching.intervals import Interval, intervals_of
-from dafxtool.matching.level import level_difference_db, match_level
+from dafxtool.matching.match_level import level_difference_db, match_level
 from dafxtool.matching.objective import (
     Array,
     Objective,

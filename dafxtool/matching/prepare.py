@@ -13,7 +13,7 @@ from dafxtool.audio.alignment import (
     envelope_correlation,
     shifted,
 )
-from dafxtool.audio.io import AudioInfo, load_segment, read_info, resampled_length
+from dafxtool.audio.reader import AudioInfo, load_segment, read_info, resampled_length
 from dafxtool.config import SegmentConfig
 from dafxtool.dataset.silence import silence_reason
 from dafxtool.errors import InputError

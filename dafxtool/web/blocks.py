@@ -11,7 +11,7 @@ from typing import Any, Protocol
 import numpy as np
 from markupsafe import Markup
 
-from dafxtool.audio.io import load_audio
+from dafxtool.audio.reader import load_audio
 from dafxtool.audio.writer import encode
 from dafxtool.web.page import Fragment, data_uri, fill, read_asset
 

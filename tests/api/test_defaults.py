@@ -24,7 +24,7 @@ from dafxtool.api.defaults import (
     write_named_examples,
 )
 from dafxtool.audio import example_recordings
-from dafxtool.audio.io import load_audio
+from dafxtool.audio.reader import load_audio
 from dafxtool.errors import DiskError, InputError
 from dafxtool.utils.progress import Progress, TerminalProgress
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from audio_files import noise
 
-from dafxtool.audio.io import AudioInfo, load_audio, read_info
+from dafxtool.audio.reader import AudioInfo, load_audio, read_info
 from dafxtool.audio.writer import save_audio
 from dafxtool.errors import InputError, OutputExistsError
 

@@ -3,7 +3,7 @@ import pytest
 from audio_files import noise, write_file
 
 from dafxtool.audio.channels import window_mean_squares
-from dafxtool.audio.io import load_audio, load_segment, read_info, resolve_channel
+from dafxtool.audio.reader import load_audio, load_segment, read_info, resolve_channel
 from dafxtool.errors import InputError, RecordingError
 
 RATE = 8000

@@ -15,7 +15,7 @@ import pytest
 import soundfile
 
 from dafxtool.audio import av_reader
-from dafxtool.audio.io import load_audio, load_segment, read_info
+from dafxtool.audio.reader import load_audio, load_segment, read_info
 from dafxtool.errors import RecordingError
 
 RATE = 48_000

@@ -14,7 +14,7 @@ from dafxtool.audio.example_recordings import (
     SAMPLE_RATE,
     write_clips,
 )
-from dafxtool.audio.io import load_audio
+from dafxtool.audio.reader import load_audio
 from dafxtool.errors import OutputExistsError
 
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from audio_files import level_db, noise, tone
 
-from dafxtool.audio.io import AudioInfo, resampled_length
+from dafxtool.audio.reader import AudioInfo, resampled_length
 from dafxtool.audio.resample import required_span, resample, resample_span
 from dafxtool.errors import InputError
 

@@ -14,7 +14,7 @@ from command_runs import FIGURES, SMALL, is_figure, names_in
 from datasets import N_SAMPLES, RATE
 
 from dafxtool import storage
-from dafxtool.audio.io import load_audio
+from dafxtool.audio.reader import load_audio
 
 
 def test_render_writes_pairs_and_reports_them_as_json(succeed, recordings, tmp_path):

@@ -10,7 +10,7 @@ from command_runs import names_in
 from datasets import N_SAMPLES, RATE, SPECTROGRAM
 
 from dafxtool import storage
-from dafxtool.audio.io import load_audio
+from dafxtool.audio.reader import load_audio
 from dafxtool.audio.writer import save_audio
 
 N_BINS, N_FRAMES = SPECTROGRAM.n_bins, SPECTROGRAM.n_frames

@@ -13,7 +13,7 @@ import pytest
 from command_runs import FIGURES, SMALL, error_sentence, names_in, spawn, wait_for
 from datasets import N_SAMPLES
 
-from dafxtool.audio.io import load_audio
+from dafxtool.audio.reader import load_audio
 
 
 @pytest.fixture

@@ -9,7 +9,7 @@ from audio_files import write_file
 from datasets import N_SAMPLES, RATE, SPLIT, chosen
 
 from dafxtool.audio.find_recordings import find_recordings
-from dafxtool.audio.io import read_info
+from dafxtool.audio.reader import read_info
 from dafxtool.config import SPLITS, SegmentConfig, SplitConfig
 from dafxtool.dataset.copies import content_of, copies_among, originals, read_contents
 from dafxtool.dataset.recordings import build_catalogue, recording_rows
@@ -161,7 +161,7 @@ def test_render_names_the_copies(songs, tmp_path, invoke):
 
 def test_a_copy_of_training_data_is_named(pairs_file, run, run_folder, tmp_path, invoke):
     from dafxtool import storage
-    from dafxtool.audio.io import load_audio
+    from dafxtool.audio.reader import load_audio
     from dafxtool.latents.embed import embed
 
     with storage.Hdf5Reader(pairs_file, storage.PAIRS) as pairs:

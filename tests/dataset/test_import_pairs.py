@@ -11,8 +11,8 @@ from datasets import CONFIGURATION, SEGMENTS, SPLIT, write_recordings
 
 import dafxtool
 from dafxtool import presets, storage
-from dafxtool.audio.io import load_audio
 from dafxtool.audio.level import normalise_peak
+from dafxtool.audio.reader import load_audio
 from dafxtool.audio.resample import resample
 from dafxtool.dataset.render import render, rerender_row
 from dafxtool.effects.apply import parse_effect

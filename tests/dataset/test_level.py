@@ -9,7 +9,7 @@ import pytest
 from audio_files import noise, write_file
 from datasets import N_SAMPLES, RATE, SPLIT
 
-from dafxtool.audio.io import load_audio
+from dafxtool.audio.reader import load_audio
 from dafxtool.config import SegmentConfig
 from dafxtool.dataset.pair import effect_level_db, level_recordings, render_with_gains
 from dafxtool.dataset.render import render, rerender_row

@@ -3,8 +3,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from dafxtool.audio.io import load_audio
 from dafxtool.audio.level import is_silent, normalise_peak
+from dafxtool.audio.reader import load_audio
 from dafxtool.audio.writer import save_audio
 from dafxtool.config import SPLITS, SegmentConfig, SplitConfig
 from dafxtool.dataset.recordings import build_catalogue, split_pattern

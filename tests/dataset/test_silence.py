@@ -8,7 +8,7 @@ import pytest
 from audio_files import noise, write_file
 from datasets import N_SAMPLES, RATE, SPLIT, chosen
 
-from dafxtool.audio.io import read_info
+from dafxtool.audio.reader import read_info
 from dafxtool.config import SegmentConfig, SplitConfig
 from dafxtool.dataset.recordings import build_catalogue
 from dafxtool.dataset.render import render, rerender_row

@@ -7,7 +7,7 @@ import pytest
 from audio_files import noise, write_file
 from datasets import RATE, SEGMENTS
 
-from dafxtool.audio.io import read_info
+from dafxtool.audio.reader import read_info
 from dafxtool.dataset.segments import cut_recording
 from dafxtool.errors import InputError
 from dafxtool.explorer import map_points

@@ -10,7 +10,7 @@ import numpy as np
 from audio_files import aifc_bytes, encode_bytes, set_block_heads, wav_bytes
 
 from dafxtool.audio.frame_checks import Layout, mp3_frame_length
-from dafxtool.audio.io import AudioInfo, load_audio, load_segment
+from dafxtool.audio.reader import AudioInfo, load_audio, load_segment
 from dafxtool.config import SegmentConfig, SplitConfig
 from dafxtool.dataset.recordings import build_catalogue
 from dafxtool.dataset.segments import consecutive_segments, draw_segment

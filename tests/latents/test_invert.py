@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from datasets import N_SAMPLES, RATE, SPECTROGRAM
 
-from dafxtool.audio.io import load_audio
+from dafxtool.audio.reader import load_audio
 from dafxtool.audio.writer import save_audio
 from dafxtool.errors import (
     ConfigError,

@@ -6,7 +6,7 @@ import pytest
 from datasets import CONFIGURATION, N_SAMPLES, RATE, chosen, write_recordings
 
 from dafxtool import storage
-from dafxtool.audio.io import load_audio
+from dafxtool.audio.reader import load_audio
 from dafxtool.audio.writer import save_audio
 from dafxtool.errors import InputError
 from dafxtool.latents.examples import Example, load_example

@@ -8,7 +8,7 @@ from click.testing import CliRunner
 from synthetic_notes import synthetic_notes
 
 import dafxtool
-from dafxtool.audio.io import load_audio, read_info
+from dafxtool.audio.reader import load_audio, read_info
 from dafxtool.audio.writer import save_audio
 from dafxtool.cli import main
 from dafxtool.effects.apply import parse_effect

@@ -21,7 +21,7 @@ from recording_files import (
 )
 
 from dafxtool.audio.frame_checks import ogg_checksum
-from dafxtool.audio.io import load_audio, read_info
+from dafxtool.audio.reader import load_audio, read_info
 from dafxtool.errors import RecordingError
 
 pytestmark = pytest.mark.robustness

@@ -12,7 +12,7 @@ from small_renders import render_small
 
 import dafxtool
 from dafxtool import storage
-from dafxtool.audio.io import load_audio
+from dafxtool.audio.reader import load_audio
 from dafxtool.dataset.failures import FailedPair
 from dafxtool.dataset.pair import PairRenderer, render_row
 from dafxtool.dataset.render import rerender_row

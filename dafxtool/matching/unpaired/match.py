@@ -16,7 +16,7 @@ import numpy as np
 from threadpoolctl import threadpool_limits
 
 from dafxtool.matching.answer import Answer, Explanation
-from dafxtool.matching.level import match_level
+from dafxtool.matching.match_level import match_level
 from dafxtool.matching.objective import Array, rms
 from dafxtool.matching.paired import Options, usable_effects
 from dafxtool.matching.prepare import loudest_window

@@ -9,7 +9,7 @@ import pytest
 from audio_files import level_db, noise, tone, write_file, write_wav
 
 from dafxtool.audio.frame_checks import mp3_frame_length
-from dafxtool.audio.io import AudioInfo, load_audio, load_segment, read_info, resampled_length
+from dafxtool.audio.reader import AudioInfo, load_audio, load_segment, read_info, resampled_length
 from dafxtool.audio.resample import required_span
 from dafxtool.errors import InputError, RecordingError
 
