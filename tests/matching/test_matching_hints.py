@@ -1,12 +1,14 @@
 """Check hints: settings estimated from a pair in closed form."""
 
 import numpy as np
+import pedalboard
 import pytest
 from synthetic_notes import synthetic_notes
 
 from dafxtool.effects.builtin import apply_effect, builtin_effects
 from dafxtool.matching.chain import Stage, render_stage
 from dafxtool.matching.hints.bit_crusher import levels_per_unit
+from dafxtool.matching.hints.phaser_response import responses
 from dafxtool.matching.hints.registry import starts_for
 from dafxtool.matching.objective import Objective
 from dafxtool.matching.pair import Pair
@@ -73,6 +75,67 @@ def test_a_hint_estimates_the_setting(name, setting, tolerances):
 def test_the_phase_of_an_oscillator_is_estimated(name, setting, phase):
     start = starts(name, setting, phase=phase)[0][0]
     assert start.phase == pytest.approx(phase, abs=0.02)
+
+
+PHASER = {"rate": 1.36, "depth": 47, "centre": 708, "feedback": 69, "mix": 63}
+
+
+def is_the_sweep(start, setting, phase=0.0):
+    """Return whether a start has the path of a phaser, within 2 % of the ranges."""
+    differences = [
+        EFFECTS["phaser"].parameter(name).to_normalised(setting[name])
+        - EFFECTS["phaser"].parameter(name).to_normalised(start.setting[name])
+        for name in ("rate", "depth", "centre")
+    ]
+    return max(map(abs, differences)) < 0.02 and abs(start.phase - phase) < 0.02
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        {},
+        {"feedback": 79, "mix": 40, "rate": 0.72, "depth": 65, "centre": 584},
+        {"feedback": 54, "mix": 54, "rate": 1.55, "depth": 96, "centre": 1191},
+        {"feedback": 28, "mix": 47, "rate": 0.19, "depth": 97, "centre": 534},
+        {"feedback": 60, "mix": 41, "rate": 2.32, "depth": 99, "centre": 1876},
+    ],
+)
+def test_a_phaser_with_shallow_notches_or_a_deep_sweep_is_estimated(changed):
+    setting = PHASER | changed
+    assert is_the_sweep(best_start("phaser", setting), setting)
+
+
+@pytest.mark.parametrize("any_phase", [False, True])
+def test_the_phase_of_a_phaser_is_estimated(any_phase):
+    start = best_start("phaser", PHASER, phase=0.4, any_phase=any_phase)
+    assert is_the_sweep(start, PHASER, 0.4)
+
+
+def test_a_phaser_at_its_own_phase_has_no_other_one():
+    assert starts("phaser", PHASER)[0][0].phase == 0.0
+
+
+@pytest.mark.parametrize("delay", [-0.5, 0.5])
+def test_a_phaser_is_found_in_audio_that_is_late_by_half_a_sample(delay):
+    _, dry, wet = starts("phaser", PHASER)
+    shift = np.exp(-1j * np.pi * delay * np.linspace(0, 1, wet.size + 1))
+    moved = np.fft.irfft(np.fft.rfft(wet, 2 * wet.size) * shift)[: wet.size]
+    late = Pair(dry, moved.astype(np.float32), RATE)
+    assert any(is_the_sweep(start, PHASER) for start in starts_for(late, EFFECTS["phaser"]))
+
+
+def test_the_response_of_a_phaser_is_that_of_the_effect():
+    # A depth of nearly 0 holds the centre.
+    effect = pedalboard.Phaser(0.1, 0.0, 1000.0, 0.6, 0.4)
+    impulse = np.zeros(16_384, np.float32)
+    impulse[0] = 0.5
+    frequencies = np.fft.rfftfreq(impulse.size, 1 / RATE)
+    # The centre on an axis up to 20 kHz, read on one up to 0.49 of the rate.
+    position = np.log(1000 / 20) / np.log(1000)
+    centre = np.array([20 * (0.49 * RATE / 20) ** position])
+    measured = np.fft.rfft(effect(impulse, RATE)) / 0.5
+    expected = responses(frequencies, centre, 0.6, 0.4, RATE)[0]
+    assert np.abs(measured - expected).max() < 0.02
 
 
 def test_a_vibrato_is_found_at_any_phase():

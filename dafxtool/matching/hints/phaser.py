@@ -1,8 +1,10 @@
-"""Estimate a phaser: notches that follow a sine on a logarithmic frequency axis.
+"""Estimate a phaser: all-pass filters whose centre follows a sine on a logarithmic axis.
 
-The gain of each frame is compared with the response of six all-pass filters at every centre
-frequency. The errors are an image over time and centre, in which the oscillator is a sinusoidal
-path.
+Each frame is compared with the response of the phaser at every centre frequency, in magnitude and
+phase. The phase shows the centre better than the magnitude: with a large feedback, or a mix far
+from one half, the notches are shallow, but the phase of the filters still turns three times. The
+centre was right within 0.2 octaves in 83 to 100 % of the frames (16 phasers on speech and music,
+the best of 12 pairs of feedback and mix). A robust fit finds the sine among them.
 """
 
 from __future__ import annotations
@@ -14,155 +16,151 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dafxtool.effects.effect import Effect
+from dafxtool.matching.hints.phaser_response import FrameProducts, responses
+from dafxtool.matching.hints.sinusoid import Sinusoid, fit_sinusoid
 from dafxtool.matching.hints.start import Start, clipped
 from dafxtool.matching.objective import spectrum
 from dafxtool.matching.pair import Pair
 
-LENGTH, HOP = 256, 128  # samples at 24 kHz
-N_STAGES = 6  # all-pass filters (JUCE's phaser)
-LOWEST_HZ, HIGHEST_HZ = 20.0, 20_000.0  # of its sweep
+LENGTH, HOP = 512, 256  # samples at 24 kHz
+LOWEST_HZ, HIGHEST_HZ = 20.0, 20_000.0  # of the sweep
 N_CENTRES = 96
-FEEDBACKS = (0.0, 0.3, 0.6)
-MIXES = (0.35, 0.5, 0.65)
-N_STARTS = 3
-N_PHASES = 12
-STRIDE = 3  # of frames in the coarse search
+SHAPES = tuple(itertools.product((0.1, 0.35, 0.6, 0.75), (0.35, 0.5, 0.65)))  # feedback and mix
+SILENT = 1e-4  # of the energy of the loudest frame
+# Delays of the wet audio in samples at 24 kHz that an alignment to whole samples may leave.
+DELAYS = (0.0, -1.0, -0.75, -0.5, -0.25, 0.25, 0.5, 0.75, 1.0)
+DELAY_SHAPES = ((0.1, 0.5), (0.6, 0.35), (0.35, 0.65))
+STRIDE = 2  # of frames, to choose the delay
+CLEARLY_LESS = 0.9  # share that another phase may leave of the unexplained energy
+DEVIATIONS = {"rate": 1e-3, "depth": 0.02, "centre": 0.01, "feedback": 0.15, "mix": 0.15}
+
+Vector = NDArray[np.float64]
 
 
 def starts(pair: Pair, effect: Effect, any_phase: bool = False) -> list[Start]:
     """Propose rate, depth, centre, feedback and mix.
 
+    The oscillator starts with the audio, unless another phase explains clearly more.
+
     any_phase  whether the oscillator may have any phase at the start of the audio
     """
-    scale = 2 ** round(np.log2(pair.sample_rate / 24_000))
-    length, hop = round(LENGTH * scale), round(HOP * scale)
-    gain, weight = frame_gains(pair, length, hop)
-    times = (np.arange(len(gain)) * hop + length / 2) / pair.sample_rate
-    highest = min(HIGHEST_HZ, 0.49 * pair.sample_rate)
-    centres = LOWEST_HZ * (highest / LOWEST_HZ) ** np.linspace(0, 1, N_CENTRES)
-    frequencies = np.arange(gain.shape[1]) * pair.sample_rate / length
-    phases = tuple(np.arange(N_PHASES) / N_PHASES) if any_phase else (0.0,)
-    axes = Axes.over(effect, pair.seconds, phases)
-    shapes = list(itertools.product(FEEDBACKS, MIXES))
-    images = np.stack(
-        [
-            template_errors(
-                gain, weight, responses_db(frequencies, centres, *shape, pair.sample_rate)
-            )
-            for shape in shapes
-        ],
-        axis=2,
-    )
-    coarse = _best_paths(images[::STRIDE], times[::STRIDE], axes)
-    order = np.argsort([error for error, _ in coarse], kind="stable")[:N_STARTS]
-    deviations = {"rate": 2e-3, "depth": 0.04, "centre": 0.03, "feedback": 0.15, "mix": 0.15}
-    proposed = []
-    for index in order:
-        feedback, mix = shapes[index]
-        near = axes.near(*coarse[index][1])
-        error, (rate, depth, centre, phase) = _best_paths(images[:, :, [index]], times, near)[0]
-        values = {"rate": rate, "depth": 100 * depth, "centre": centre}
-        setting = clipped(effect, values | {"feedback": 100 * feedback, "mix": 100 * mix})
-        proposed.append(Start(effect, setting, deviations, phase % 1.0, error))
-    return proposed
+    rates = effect.parameter("rate").usual_range()
+    return [
+        _start(effect, _best_sweep(image, rates, any_phase)) for image in SweepImage.of_pair(pair)
+    ]
 
 
-def frame_gains(
-    pair: Pair, length: int, hop: int
-) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Compute the gain of every frame and bin in dB, less its weighted mean, and the weights."""
-    dry, wet = (np.abs(spectrum(x, length, hop)) for x in (pair.dry, pair.wet))
-    floor = 1e-3 * float(dry.max())
-    gain = np.clip(20 * np.log10((wet + 1e-9) / (dry + 1e-9)), -40, 40).astype(np.float64)
-    weight = np.where(dry > floor, dry, 0.0).astype(np.float64) ** 0.5
-    gain -= (gain * weight).sum() / max(weight.sum(), 1.0)
-    return gain, weight
+def _best_sweep(image: SweepImage, rates: tuple[float, float], any_phase: bool) -> Sweep:
+    free = image.fit(rates, any_phase=True)
+    if any_phase:
+        return free
+    from_start = image.fit(rates, any_phase=False)
+    return free if free.unexplained < CLEARLY_LESS * from_start.unexplained else from_start
 
 
-def responses_db(
-    frequencies: NDArray[np.float64],
-    centres: NDArray[np.float64],
-    feedback: float,
-    mix: float,
-    sample_rate: int,
-) -> NDArray[np.float64]:
-    """Compute the gain (n_centres, n_bins) in dB of a phaser that stays at each centre."""
-    warped = [np.tan(np.pi * np.minimum(f / sample_rate, 0.49)) for f in (frequencies, centres)]
-    ratio = warped[0][None, :] / warped[1][:, None]
-    allpass = ((1 - 1j * ratio) / (1 + 1j * ratio)) ** N_STAGES
-    response = 1 - mix + mix * allpass / (1 + feedback * allpass)
-    gain = np.maximum(20 * np.log10(np.abs(response) + 1e-9), -20.0)
-    return gain - gain.mean()
-
-
-def template_errors(
-    gain: NDArray[np.float64], weight: NDArray[np.float64], templates: NDArray[np.float64]
-) -> NDArray[np.float32]:
-    """Compute the weighted squared error (n_frames, n_centres) of each template and frame."""
-    total = (weight * gain**2).sum(axis=1, keepdims=True)
-    cross = (weight * gain) @ templates.T
-    return (total - 2 * cross + weight @ (templates**2).T).astype(np.float32)
+def _start(effect: Effect, sweep: Sweep) -> Start:
+    path = sweep.path
+    # JUCE maps the centre to an axis up to 20 kHz, and back from one up to 0.49 of the rate.
+    values = {
+        "rate": path.rate,
+        "depth": 200 * path.amplitude,
+        "centre": LOWEST_HZ * (HIGHEST_HZ / LOWEST_HZ) ** path.mean,
+        "feedback": 100 * sweep.feedback,
+        "mix": 100 * sweep.mix,
+    }
+    setting = clipped(effect, values)
+    return Start(effect, setting, DEVIATIONS, path.phase % 1.0, sweep.unexplained)
 
 
 @dataclass(frozen=True)
-class Axes:
-    """A grid of rates in Hz, depths as shares, centres in Hz and phases in cycles."""
+class Sweep:
+    """A fit of the centre frequency over time.
 
-    rates: NDArray[np.float64]
-    depths: NDArray[np.float64]
-    centres: NDArray[np.float64]
-    phases: tuple[float, ...]
+    path       position on a logarithmic axis from 20 Hz (0) to the highest centre (1)
+    feedback   0 to 1
+    mix        0 to 1
+    unexplained
+               share of the energy of the wet frames
+    """
+
+    path: Sinusoid
+    feedback: float
+    mix: float
+    unexplained: float
+
+
+@dataclass(frozen=True)
+class SweepImage:
+    """Errors of a phaser at every centre, with the feedback and mix that fit best.
+
+    times   (n_frames,) seconds
+    errors  (n_frames, N_CENTRES)
+    weight  (n_frames,) 0 for silent frames
+    total   energy of the wet frames, in the unit of the errors
+    """
+
+    times: Vector
+    errors: NDArray[np.float32]
+    weight: Vector
+    total: float
+    feedback: float
+    mix: float
 
     @classmethod
-    def over(cls, effect: Effect, seconds: float, phases: tuple[float, ...]) -> Axes:
-        """Return a grid over the usual ranges of an effect."""
-        rates, depths, centres = (
-            effect.parameter(name).usual_range() for name in ("rate", "depth", "centre")
-        )
-        step = 0.25 / max(seconds, 0.5)
-        n_rates = min(int((rates[1] - rates[0]) / step) + 1, 90)
-        return cls(
-            np.linspace(*rates, n_rates),
-            np.linspace(*depths, 9) / 100,
-            np.geomspace(*centres, 15),
-            phases,
-        )
+    def of_pair(cls, pair: Pair) -> list[SweepImage]:
+        """Compute the image of a pair, and that at the best other delay of the wet audio, if any.
 
-    def near(self, rate: float, depth: float, centre: float, phase: float) -> Axes:
-        """Return a finer grid around one point."""
-        steps = np.linspace(-1, 1, 9)
-        rate_step = self.rates[1] - self.rates[0] if len(self.rates) > 1 else 0.0
-        around = 0.5 / max(len(self.phases), 1) * steps[::2] if len(self.phases) > 1 else [0.0]
-        return Axes(
-            np.maximum(rate + rate_step * steps, 0.02),
-            np.clip(depth + (self.depths[1] - self.depths[0]) * steps, 0.0, 1.0),
-            centre * (self.centres[1] / self.centres[0]) ** steps,
-            tuple(float(phase + each) for each in around),
-        )
+        A filter behind the phaser delays the audio, too, but differently at each frequency. So the
+        first image may be the better one although the second one has the smaller error.
+        """
+        rate = pair.sample_rate
+        scale = 2 ** round(np.log2(rate / 24_000))
+        length, hop = round(LENGTH * scale), round(HOP * scale)
+        dry, wet = (spectrum(x, length, hop) for x in (pair.dry, pair.wet))
+        times = (np.arange(len(dry)) * hop + length / 2) / rate
+        frequencies = np.arange(dry.shape[1]) * rate / length
+        highest = min(HIGHEST_HZ, 0.49 * rate)
+        centres = LOWEST_HZ * (highest / LOWEST_HZ) ** np.linspace(0, 1, N_CENTRES)
+        shapes = {s: responses(frequencies, centres, *s, rate) for s in SHAPES}
+        products = FrameProducts.of(dry, wet)
+        coarse = products.every(STRIDE)
+        delays = np.array(DELAYS) * scale
+        least = [
+            min(coarse.delayed(delay).least_error(shapes[s]) for s in DELAY_SHAPES)
+            for delay in delays
+        ]
+        best = float(delays[int(np.argmin(least))])
+        energy = np.square(np.abs(dry)).sum(axis=1)
+        loud = np.where(energy > SILENT * energy.max(), 1.0, 0.0)
+        return [
+            cls._of_products(products.delayed(delay), shapes, times, loud)
+            for delay in dict.fromkeys((0.0, best))
+        ]
 
+    @classmethod
+    def _of_products(
+        cls,
+        products: FrameProducts,
+        shapes: dict[tuple[float, float], NDArray[np.complex128]],
+        times: Vector,
+        weight: Vector,
+    ) -> SweepImage:
+        images = {shape: products.errors(response) for shape, response in shapes.items()}
+        best = min(images, key=lambda shape: float(images[shape].min(axis=1).sum()))
+        total = max(float(products.total.sum()), 1e-30)
+        return cls(times, images[best], weight, total, *best)
 
-def _best_paths(
-    images: NDArray[np.float32], times: NDArray[np.float64], axes: Axes
-) -> list[tuple[float, tuple[float, float, float, float]]]:
-    """Find the path with the smallest error in each image.
+    def fit(self, rates: tuple[float, float], any_phase: bool) -> Sweep:
+        """Fit a sinusoid to the centres with the smallest error of each frame.
 
-    images   (n_frames, n_positions, n_images)
-    returns  the error, and rate, depth, centre and phase, of each image
-    """
-    # JUCE maps the centre to an axis up to 20 kHz, and back from one up to 0.49 of the rate.
-    norms = np.log(axes.centres / LOWEST_HZ) / np.log(HIGHEST_HZ / LOWEST_HZ)
-    n_frames, n_positions, n_images = images.shape
-    first = (np.arange(n_frames) * n_positions)[:, None, None]
-    flat = images.reshape(-1, n_images)
-    best = [(np.inf, (1.0, 0.5, 1000.0, 0.0))] * n_images
-    for rate, phase in itertools.product(axes.rates, axes.phases):
-        wave = -np.sin(2 * np.pi * (rate * times + phase))[:, None, None]
-        position = np.clip(norms[None, None, :] + 0.5 * axes.depths[None, :, None] * wave, 0, 1)
-        index = first + np.rint(position * (n_positions - 1)).astype(np.int64)
-        errors = flat[index].sum(axis=0)  # (n_depths, n_centres, n_images)
-        for image in range(n_images):
-            i, j = np.unravel_index(int(np.argmin(errors[..., image])), errors.shape[:2])
-            if errors[i, j, image] < best[image][0]:
-                path = (float(rate), float(axes.depths[i]), float(axes.centres[j]), float(phase))
-                best[image] = (float(errors[i, j, image]), path)
-    return best
+        rates      lowest and highest rate of the oscillator in Hz
+        any_phase  whether the oscillator may have any phase at the start of the audio
+        """
+        n_centres = self.errors.shape[1]
+        positions = self.errors.argmin(axis=1) / (n_centres - 1)
+        # Rounding makes the contrast of a flat frame negative.
+        contrast = np.maximum(self.errors.mean(axis=1) - self.errors.min(axis=1), 0.0)
+        path = fit_sinusoid(self.times, positions, self.weight * contrast, rates, any_phase)
+        index = np.rint(path.at(self.times) * (n_centres - 1)).astype(np.int64)
+        error = float(self.errors[np.arange(len(index)), index].sum())
+        return Sweep(path, self.feedback, self.mix, error / self.total)

@@ -12,9 +12,10 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.ndimage import maximum_filter1d
 
-from dafxtool.matching.hints import phaser
 from dafxtool.matching.hints.oscillating_delay import SWING_MS, correlation_image
+from dafxtool.matching.hints.phaser import HIGHEST_HZ, LOWEST_HZ
 from dafxtool.matching.pair import Pair
+from dafxtool.matching.pair_features import phaser_templates
 from dafxtool.matching.pair_features.arrays import Vector, band_edges, soft_minimum
 
 LONGEST_MS = 32.0
@@ -104,16 +105,16 @@ def phaser_features(pair: Pair) -> Vector:
     """Return rate, depth and centre of the best sweep of notches, and its error."""
     scale = 2 ** round(np.log2(pair.sample_rate / 24_000))
     length, hop = round(512 * scale), round(512 * scale)
-    gain, weight = phaser.frame_gains(pair, length, hop)
+    gain, weight = phaser_templates.frame_gains(pair, length, hop)
     times = (np.arange(len(gain)) * hop + length / 2) / pair.sample_rate
-    highest = min(phaser.HIGHEST_HZ, 0.49 * pair.sample_rate)
-    centres = phaser.LOWEST_HZ * (highest / phaser.LOWEST_HZ) ** np.linspace(0, 1, 64)
+    highest = min(HIGHEST_HZ, 0.49 * pair.sample_rate)
+    centres = LOWEST_HZ * (highest / LOWEST_HZ) ** np.linspace(0, 1, 64)
     frequencies = np.arange(gain.shape[1]) * pair.sample_rate / length
     total = float((weight * gain**2).sum()) + 1e-9
     rates = np.geomspace(0.1, 4.0, 24)
     depths = np.linspace(0.2, 1.0, 6)
     sweeps = np.geomspace(300.0, 3000.0, 10)
-    norms = np.log(sweeps / phaser.LOWEST_HZ) / np.log(phaser.HIGHEST_HZ / phaser.LOWEST_HZ)
+    norms = np.log(sweeps / LOWEST_HZ) / np.log(HIGHEST_HZ / LOWEST_HZ)
     waves = -np.sin(2 * np.pi * rates[:, None] * times)
     position = norms[:, None, None, None] + 0.5 * depths[:, None, None] * waves
     index = np.rint(np.clip(position, 0, 1) * (len(centres) - 1)).astype(np.int32)
@@ -122,8 +123,10 @@ def phaser_features(pair: Pair) -> Vector:
     tries = np.stack([each.ravel() for each in axes], axis=1)
     values = []
     for feedback, mix in PHASER_SHAPES:
-        templates = phaser.responses_db(frequencies, centres, feedback, mix, pair.sample_rate)
-        image = phaser.template_errors(gain, weight, templates)
+        templates = phaser_templates.responses_db(
+            frequencies, centres, feedback, mix, pair.sample_rate
+        )
+        image = phaser_templates.template_errors(gain, weight, templates)
         errors = image.ravel()[index].sum(axis=-1).ravel() / total
         best = int(np.argmin(errors))
         smooth = soft_minimum(errors, tries, 0.02)
