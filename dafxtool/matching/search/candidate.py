@@ -88,9 +88,10 @@ class Candidate:
         """Return whether more evaluations would not help."""
         return self._refinement.finished
 
-    def advance(self, most_evaluations: int, target: float) -> None:
+    def advance(self, most_evaluations: int, target: float) -> Summary:
         """Refine with up to most_evaluations; stop early at a squared residual of `target`."""
         self._refinement.advance(most_evaluations, target=target)
+        return self.summary()
 
     def summary(self) -> Summary:
         """Return the best chain so far, with the normal matrix at that point."""

@@ -13,6 +13,7 @@ from dafxtool.matching.search.candidate import Candidate, Summary, coordinates_o
 from dafxtool.matching.search.hint_cache import HintCache
 from dafxtool.matching.search.plugin import PluginSearch
 from dafxtool.matching.search.pool import Request
+from dafxtool.matching.search.pool import Task as PoolTask
 from dafxtool.matching.search.task import JointTask, Task
 
 N_KEPT = 2  # starts of an effect that are refined
@@ -89,33 +90,31 @@ class Searcher:
 
     def __init__(self, pair: Pair, objective: Objective) -> None:
         self._pair, self._objective, self._hints = pair, objective, HintCache(pair)
-        self._searches: dict[int, EffectSearch | PluginSearch] = {}
-        self._joint: dict[int, Candidate] = {}
+        self._searches: dict[int, EffectSearch | PluginSearch | Candidate] = {}
 
     def answer(self, request: Request) -> Summary:
         """Start or continue a search, and return its summary."""
+        key = request.key
+        summary = None
         if request.task is not None:
-            if isinstance(request.task, JointTask):
-                self._joint[request.key] = Candidate(
-                    self._pair.dry,
-                    self._pair.sample_rate,
-                    self._objective,
-                    request.task.stages,
-                    request.task.coordinates,
-                )
-                return self._joint[request.key].summary()
-            assert isinstance(request.task, Task)
-            if request.task.effect.plugin is not None:
-                search = PluginSearch(self._pair, self._objective, request.task)
-                self._searches[request.key] = search
-                return search.begin()
-            effect_search = EffectSearch(self._pair, self._objective, request.task, self._hints)
-            self._searches[request.key] = effect_search
-            return effect_search.begin()
-        if request.key in self._joint:
-            self._joint[request.key].advance(request.evaluations, request.target)
-            return self._joint[request.key].summary()
-        return self._searches[request.key].advance(request.evaluations, request.target)
+            self._searches[key], summary = self._begin(request.task)
+        if summary is None or (request.evaluations and not summary.finished):
+            summary = self._searches[key].advance(request.evaluations, request.target)
+        if request.is_last:
+            del self._searches[key]
+        return summary
+
+    def _begin(self, task: PoolTask) -> tuple[EffectSearch | PluginSearch | Candidate, Summary]:
+        if isinstance(task, JointTask):
+            rate = self._pair.sample_rate
+            joint = Candidate(self._pair.dry, rate, self._objective, task.stages, task.coordinates)
+            return joint, joint.summary()
+        assert isinstance(task, Task)
+        if task.effect.plugin is not None:
+            plugin = PluginSearch(self._pair, self._objective, task)
+            return plugin, plugin.begin()
+        search = EffectSearch(self._pair, self._objective, task, self._hints)
+        return search, search.begin()
 
 
 def has_oscillator(effect: Effect) -> bool:

@@ -46,12 +46,16 @@ class Task(Protocol):
 
 @dataclass(frozen=True)
 class Request:
-    """Start a task, or continue one."""
+    """Start a task, or continue one, or both.
+
+    is_last  whether the process may forget the search afterwards: its slopes take some 10 MB
+    """
 
     key: int
     task: Task | None = None  # to start
     evaluations: int = 0
     target: float = 0.0
+    is_last: bool = False
 
 
 class Searcher(Protocol):

@@ -83,6 +83,7 @@ class Race:
             keys += self._begin(slow)
             self._refine(keys)
         self._advance(self._ranked(keys)[:2], self.budget.last)
+        self._forget(keys)
         return [self.summaries[key] for key in self._ranked(keys)]
 
     def run_other_phases(
@@ -105,16 +106,16 @@ class Race:
         )
         self._refine(keys)
         self._advance(self._ranked(keys)[:2], self.budget.last)
+        self._forget(keys)
         return [self.summaries[key] for key in self._ranked(keys)]
 
     def start(self, tasks: Sequence[Task]) -> list[Summary]:
         """Start tasks without refining them."""
-        return [self.summaries[key] for key in self._begin(tasks)]
+        return [self.summaries[key] for key in self._begin(tasks, is_last=True)]
 
     def refine_jointly(self, tasks: Sequence[JointTask], evaluations: int) -> list[Summary]:
         """Refine all stages of chains together."""
-        keys = self._begin(tasks)
-        self._advance(keys, evaluations)
+        keys = self._begin(tasks, evaluations, is_last=True)
         return [self.summaries[key] for key in keys]
 
     @property
@@ -126,23 +127,44 @@ class Race:
         self._advance(self._ranked(keys)[: self.budget.n_first], self.budget.first)
         self._advance(self._ranked(keys)[: self.budget.n_second], self.budget.second)
 
-    def _begin(self, tasks: Sequence[Task | JointTask]) -> list[int]:
+    def _begin(
+        self, tasks: Sequence[Task | JointTask], evaluations: int = 0, is_last: bool = False
+    ) -> list[int]:
+        """Start tasks, and continue them for a number of evaluations.
+
+        is_last  whether they are not continued after that
+        """
         keys = list(range(self._first_key, self._first_key + len(tasks)))
         self._first_key += len(tasks)
         self._tasks |= dict(zip(keys, tasks, strict=True))
-        self._run([Request(key, task) for key, task in zip(keys, tasks, strict=True)])
+        self._run(
+            [
+                Request(key, task, self._scaled(key, evaluations), self._target, is_last)
+                for key, task in zip(keys, tasks, strict=True)
+            ]
+        )
         return keys
 
     def _advance(self, keys: Sequence[int], evaluations: int) -> None:
-        target = (EXACT * self.unprocessed) ** 2
         requests = []
         for key in keys:
             if self.summaries[key].finished or self.summaries[key].distance == float("inf"):
                 continue
-            factor = self.budget.plugin if self._tasks[key].effect.plugin is not None else 1
-            n = evaluations * factor
-            requests.append(Request(key, None, n, target))
+            requests.append(Request(key, None, self._scaled(key, evaluations), self._target))
         self._run(requests)
+
+    def _forget(self, keys: Sequence[int]) -> None:
+        """Free the memory of searches that are not continued."""
+        self.pool.run([Request(key, is_last=True) for key in keys])
+
+    @property
+    def _target(self) -> float:
+        """Return the squared residual at which a refinement stops."""
+        return (EXACT * self.unprocessed) ** 2
+
+    def _scaled(self, key: int, evaluations: int) -> int:
+        is_plugin = self._tasks[key].effect.plugin is not None
+        return evaluations * (self.budget.plugin if is_plugin else 1)
 
     def _run(self, requests: Sequence[Request]) -> None:
         if not requests:
