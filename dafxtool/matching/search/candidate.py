@@ -95,14 +95,12 @@ class Candidate:
 
     def summary(self) -> Summary:
         """Return the best chain so far, with the normal matrix at that point."""
-        jacobian = self._refinement.jacobian()
-        normal = None if jacobian is None else (jacobian.T @ jacobian).astype(np.float64)
         return Summary(
             self.best,
             self.distance,
             self.evaluations,
             self.coordinates,
-            normal,
+            self._refinement.normal(),
             self.finished,
         )
 

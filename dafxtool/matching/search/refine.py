@@ -14,6 +14,7 @@ from collections.abc import Callable
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.linalg.blas import sger
 
 Vector = NDArray[np.float64]
 Residual = Callable[[Vector], "NDArray[np.float32] | None"]  # None: cannot be rendered
@@ -34,7 +35,8 @@ class Refinement:
         self._residual, self._deviation = residual, deviation
         self._left = 1
         self.point = np.clip(point, 0.0, 1.0)
-        self._jacobian: NDArray[np.float32] | None = None
+        # (n, n_residuals), the transposed Jacobian: products with contiguous rows are faster.
+        self._slopes: NDArray[np.float32] | None = None
         self._current = self._evaluate(self.point)
         self.cost = _squared(self._current)
         self._step = STEP
@@ -43,11 +45,12 @@ class Refinement:
         self._n_small = 0
         self.finished = self._current is None or not len(point)
 
-    def jacobian(self) -> NDArray[np.float32] | None:
-        """Return the slope (n_residuals, n) of the residual per unit of normalised values."""
-        if self._jacobian is None:
+    def normal(self) -> Vector | None:
+        """Return the normal matrix (n, n) of the residual, per unit of normalised values."""
+        if self._slopes is None:
             return None
-        return np.divide(self._jacobian, self._deviation, dtype=np.float32)
+        normal = (self._slopes @ self._slopes.T).astype(np.float64)
+        return normal / np.outer(self._deviation, self._deviation)
 
     def advance(self, most_evaluations: int, tolerance: float = 2e-3, target: float = 0.0) -> None:
         """Continue for up to most_evaluations, or until gains stay below the tolerance.
@@ -58,7 +61,7 @@ class Refinement:
         while not self.finished and self._left > 0:
             if self.cost <= target:
                 return
-            if self._jacobian is None:
+            if self._slopes is None:
                 if self._left <= len(self.point):
                     return
                 self._differentiate()
@@ -72,7 +75,7 @@ class Refinement:
             elif not self._is_fresh and self._damping > 1:
                 self._step = max(self._step * 0.3, 0.02)
                 self._damping = 1e-2
-                self._jacobian = None
+                self._slopes = None
 
     def _evaluate(self, point: Vector) -> NDArray[np.float32] | None:
         self._left -= 1
@@ -80,7 +83,7 @@ class Refinement:
 
     def _differentiate(self) -> None:
         assert self._current is not None
-        columns = []
+        rows = []
         for i, deviation in enumerate(self._deviation):
             step = self._step * deviation
             moved = self.point.copy()
@@ -89,15 +92,15 @@ class Refinement:
             change = (moved[i] - self.point[i]) / deviation
             residual = self._evaluate(moved) if change else None
             if residual is None:
-                columns.append(np.zeros_like(self._current))
+                rows.append(np.zeros_like(self._current))
             else:
-                columns.append((residual - self._current) / np.float32(change))
-        self._jacobian = np.stack(columns, axis=1)
+                rows.append((residual - self._current) / np.float32(change))
+        self._slopes = np.stack(rows)
         self._is_fresh = True
 
     def _try_step(self) -> tuple[bool, float]:
         """Try one step; return whether it was taken, and its relative gain."""
-        assert self._jacobian is not None and self._current is not None
+        assert self._slopes is not None and self._current is not None
         step = self._solve()
         proposed = np.clip(self.point + step * self._deviation, 0.0, 1.0)
         step = (proposed - self.point) / self._deviation
@@ -109,8 +112,9 @@ class Refinement:
         if residual is None:
             self._damping *= 10
             return False, 0.0
-        error = residual - self._current - self._jacobian @ step.astype(np.float32)
-        self._jacobian += np.outer(error, (step / length).astype(np.float32))
+        error = residual - self._current - step.astype(np.float32) @ self._slopes
+        # Broyden's update in place: the transposed slopes are in the order of Fortran.
+        self._slopes = sger(1.0, error, step / length, a=self._slopes.T, overwrite_a=True).T
         cost = _squared(residual)
         if cost >= self.cost:
             self._damping *= 8
@@ -122,9 +126,9 @@ class Refinement:
 
     def _solve(self) -> Vector:
         """Compute the damped Gauss-Newton step, without coordinates that would leave the range."""
-        assert self._jacobian is not None and self._current is not None
-        normal = (self._jacobian.T @ self._jacobian).astype(np.float64)
-        slope = (self._jacobian.T @ self._current).astype(np.float64)
+        assert self._slopes is not None and self._current is not None
+        normal = (self._slopes @ self._slopes.T).astype(np.float64)
+        slope = (self._slopes @ self._current).astype(np.float64)
         scale = np.maximum(np.diag(normal), 1e-12 + 1e-3 * float(np.diag(normal).max()))
         free = np.ones(len(slope), dtype=bool)
         step = np.zeros(len(slope))
