@@ -57,6 +57,8 @@ def best_start(name, setting, **options):
         ("bit-crusher", {"bits": 5.5, "rate": 3934.2}, {"rate": 1e-5, "bits": 0.01}),
         ("pitch-shift", {"semitones": 5}, {"semitones": 0.02}),
         ("vibrato", {"rate": 5.5, "depth": 12}, {"rate": 5e-3, "depth": 0.05}),
+        # Its delay would be negative in a part of each cycle, and is held at 1 ms there.
+        ("flanger", {"rate": 0.247, "depth": 28.7, "delay": 1.56}, {"rate": 5e-3, "delay": 0.05}),
         ("chorus", {"rate": 1.4, "depth": 30, "delay": 14}, {"rate": 5e-3, "delay": 0.02}),
         ("phaser", {"rate": 0.9, "depth": 60, "centre": 900}, {"rate": 0.01, "centre": 0.3}),
     ],

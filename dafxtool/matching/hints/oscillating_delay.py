@@ -21,6 +21,7 @@ from dafxtool.matching.hints.start import Start, clipped
 from dafxtool.matching.objective import frames, hann
 from dafxtool.matching.pair import Array, Pair
 
+SHORTEST_MS = 1.0  # of the delay; a sweep below it is clipped (JUCE's chorus)
 SWING_MS = 10.0  # of a depth of 100 %, to either side (JUCE's chorus)
 FRAME_SECONDS = 0.032
 HOP_SECONDS = 0.016
@@ -35,7 +36,7 @@ N_PHASES = 12
 
 @dataclass(frozen=True)
 class Path:
-    """delay(t) = centre - depth / 100 * 10 ms * sin(2 pi (rate * t + phase))."""
+    """delay(t) = centre - depth / 100 * 10 ms * sin(2 pi (rate * t + phase)), at least 1 ms."""
 
     score: float
     rate: float  # Hz
@@ -122,10 +123,10 @@ def track(
         lags, weight, times = _lags(voice, delayed, pair.sample_rate, reach)
         angle = 2 * np.pi * (path.rate * times + path.phase)
         swing = path.depth / 100 * SWING_MS
-        # d lag / d (centre, swing, rate)
+        # d lag / d (centre, swing, rate); 0 where the delay is clipped
         basis = np.stack(
             [np.ones_like(times), -np.sin(angle), -swing * 2 * np.pi * times * np.cos(angle)]
-        )
+        ) * (path.centre - swing * np.sin(angle) > SHORTEST_MS)
         change = _robust_fit(basis, lags, weight, reach)
         path = Path(
             misses,
@@ -143,7 +144,7 @@ def _delayed(pair: Pair, path: Path) -> Array:
     n = np.arange(pair.dry.size)
     wave = -np.sin(2 * np.pi * (path.rate / pair.sample_rate * n + path.phase))
     milliseconds = path.centre + path.depth / 100 * SWING_MS * wave
-    delay = np.maximum(milliseconds, 1.0) * (pair.sample_rate / 1000)
+    delay = np.maximum(milliseconds, SHORTEST_MS) * (pair.sample_rate / 1000)
     return np.interp(n - delay, n, pair.dry, left=0.0).astype(np.float32)
 
 
@@ -279,7 +280,7 @@ def _scores(
     for (i, rate), (j, phase) in itertools.product(enumerate(grid.rates), enumerate(phases)):
         wave = -np.sin(2 * np.pi * (rate * times + phase))[:, None, None]
         swing = wave * grid.depths[None, :, None] / 100 * SWING_MS * steps_per_ms
-        lags = np.rint(np.maximum(centres + swing, 1.0)).astype(np.int64)
+        lags = np.rint(np.maximum(centres + swing, SHORTEST_MS * steps_per_ms)).astype(np.int64)
         scores[i, j] = near[rows, np.minimum(lags, n_lags - 1)].mean(axis=0)
     return scores
 
