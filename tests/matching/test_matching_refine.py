@@ -77,3 +77,15 @@ def test_a_search_without_free_parameters_is_finished():
     search = Refinement(lambda p: np.ones(3, np.float32), np.empty(0), np.empty(0))
     search.advance(10)
     assert search.finished and search.cost == pytest.approx(3)
+
+
+def test_a_valley_narrower_than_the_first_steps_is_found_while_gains_are_small():
+    width = 0.02  # of the waves of the first coordinate, as long as the first steps
+
+    def residual(position):
+        x, y = position - 0.5
+        return np.array([2.0, np.sin(2 * np.pi * x / width), y * y], dtype=np.float32)
+
+    search = Refinement(residual, np.array([0.5 + 0.2 * width, 0.8]), np.full(2, 0.1))
+    search.advance(100)
+    assert search.cost < 4.001  # of which 4 cannot be explained

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from dafxtool.effects.builtin import apply_effect
 from dafxtool.effects.effect import Effect
+from dafxtool.matching.hints.crusher_coherence import crusher_in_front
 from dafxtool.matching.hints.start import Start, clipped
 from dafxtool.matching.pair import Array, Pair
 
@@ -21,6 +22,7 @@ MOST_LEVELS = 200
 MAX_CHANGES = 6000
 N_LINES = 6  # spectral lines; each may be a harmonic of several rates
 N_HARMONICS = 8
+LEVEL_ERROR = 0.02  # mean distance from a level, in steps
 FINE_GRID_COST = 0.3  # added to the score of a grid with a boundary at every sample
 
 
@@ -30,7 +32,8 @@ def starts(pair: Pair, effect: Effect) -> list[Start]:
     inverse = levels_per_unit(pair.wet.astype(np.float64), effect)
     deviations = {"bits": 0.01, "rate": 0.0}
     proposed = []
-    for rate, score in rates_of(pair.wet, pair.sample_rate, effect):
+    rates = rates_of(pair.wet, pair.sample_rate, effect)
+    for rate, score in rates[:N_STARTS]:
         setting = clipped(effect, {"bits": most, "rate": rate})
         held = apply_effect(effect, pair.dry, pair.sample_rate, setting).astype(np.float64)
         gain = float(pair.wet @ held) / max(float(held @ held), 1e-30)
@@ -39,7 +42,18 @@ def starts(pair: Pair, effect: Effect) -> list[Start]:
             bits = 1 + np.log2(max(inverse * each, 1.0))
             values = clipped(effect, setting | {"bits": bits})
             proposed.append(Start(effect, values, deviations, 0.0, score))
+    if not has_levels(pair.wet, inverse):
+        crusher = crusher_in_front(pair, effect, [rate for rate, _ in rates])
+        if crusher is not None:
+            values = clipped(effect, {"rate": crusher[0], "bits": crusher[1]})
+            proposed.append(Start(effect, values, deviations))
     return proposed
+
+
+def has_levels(wet: Array, steps_per_unit: float) -> bool:
+    """Return whether nearly all values are whole numbers of steps."""
+    steps = wet[:: max(1, wet.size // MAX_CHANGES)] * steps_per_unit
+    return float(np.abs(steps - np.round(steps)).mean()) < LEVEL_ERROR
 
 
 def rates_of(wet: Array, sample_rate: int, effect: Effect) -> list[tuple[float, float]]:
@@ -66,7 +80,7 @@ def rates_of(wet: Array, sample_rate: int, effect: Effect) -> list[tuple[float, 
         size[max(0, peak - 64) : peak + 65] = 0.0
     scored = [_refine_rate(rate, width, changes_at, sample_rate) for rate in rates]
     scored.sort(key=lambda each: each[1])
-    return scored[:N_STARTS]
+    return scored
 
 
 def _refine_rate(

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from dafxtool.effects.effect import Effect
 from dafxtool.errors import EffectError
 from dafxtool.matching.chain import OSCILLATOR, Stage, render_stage
-from dafxtool.matching.hints.start import DEVIATION, Start
+from dafxtool.matching.hints.start import DEVIATION, Start, clipped
 from dafxtool.matching.objective import (
     Array,
     Objective,
@@ -19,6 +19,7 @@ from dafxtool.matching.objective import (
     distance_of,
 )
 from dafxtool.matching.plugin_reuse import stays_loaded
+from dafxtool.matching.search.held_samples import HeldSamples
 from dafxtool.matching.search.refine import Refinement
 
 # Parameters that change only the level, which the objective ignores. If all parameters of a tuple
@@ -35,6 +36,10 @@ LEVEL_PARAMETERS = {
 LEVEL_PARAMETER = {name: parameters[-1] for name, parameters in LEVEL_PARAMETERS.items()}
 PHASE = "phase"
 PHASE_DEVIATION = 0.02  # cycles
+NO_EXCESS = 1e-13  # mean squared excess over held samples, in steps, that is small enough
+# Renders to fit stages in front of a bit-crusher: more of them the less of the excess is left, as a
+# share of that of the dry audio.
+FITS = ((12, np.inf), (30, 0.3), (160, 3e-3))
 
 
 @dataclass(frozen=True)
@@ -82,6 +87,7 @@ class Candidate:
         normalised = np.array([self._normalised(c) for c in coordinates])
         deviation = np.array([c.deviation for c in coordinates])
         self._refinement = Refinement(self._residual, normalised, deviation)
+        self.is_refined = False
 
     @property
     def finished(self) -> bool:
@@ -90,8 +96,48 @@ class Candidate:
 
     def advance(self, most_evaluations: int, target: float) -> Summary:
         """Refine with up to most_evaluations; stop early at a squared residual of `target`."""
+        self.is_refined = True
         self._refinement.advance(most_evaluations, target=target)
         return self.summary()
+
+    def meet_bounds(self, held: HeldSamples) -> None:
+        """Fit the stages in front of a bit-crusher, the last stage, to the samples that it holds.
+
+        The settings are kept if they reduce the distance.
+        """
+        before, unfitted, last = self.distance, self._stages, len(self._stages) - 1
+        in_front = [c.stage < last for c in self.coordinates]
+        if not any(in_front):
+            return
+        point = self._refinement.point.copy()
+        crusher = self._stages[last]
+        bits = clipped(crusher.effect, {"bits": held.bits})
+        self._stages = (
+            *self._stages[:last],
+            replace(crusher, setting=dict(crusher.setting) | bits),
+        )
+
+        def excess(values: NDArray[np.float64]) -> Array | None:
+            self.evaluations += 1
+            point[in_front] = values
+            try:
+                return held.excess(self._render(self._at(point)[:last]))
+            except EffectError:
+                return None
+
+        deviation = np.array([c.deviation for c in self.coordinates])
+        fit = Refinement(excess, point[in_front], deviation[in_front])
+        for n_fits, highest in FITS:
+            if fit.cost > highest * held.excess_of_dry:
+                break
+            fit.advance(n_fits, target=NO_EXCESS)
+        point = np.array([self._normalised(c) for c in self.coordinates])
+        point[in_front] = fit.point
+        refinement = Refinement(self._residual, point, deviation)
+        if self.distance < before:
+            self._refinement = refinement
+        else:
+            self._stages = unfitted
 
     def summary(self) -> Summary:
         """Return the best chain so far, with the normal matrix at that point."""

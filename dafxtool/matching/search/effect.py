@@ -38,12 +38,16 @@ class EffectSearch:
         candidates.sort(key=lambda each: each.distance)
         self._n_probes += sum(each.evaluations for each in candidates[N_KEPT:])
         self._candidates = candidates[:N_KEPT]
+        held = self._hints.held_samples(task.behind)
+        if held is not None:
+            for candidate in self._candidates:
+                candidate.meet_bounds(held)
         return self.summary()
 
     def advance(self, most_evaluations: int, target: float) -> Summary:
         """Refine both starts at first, then the better one."""
         unfinished = [c for c in self._candidates if not c.finished]
-        if len(unfinished) > 1 and all(c.evaluations <= 1 for c in unfinished):
+        if len(unfinished) > 1 and not any(c.is_refined for c in unfinished):
             for candidate in unfinished:
                 candidate.advance(most_evaluations // len(unfinished), target)
         elif unfinished:
@@ -108,6 +112,9 @@ class Searcher:
         if isinstance(task, JointTask):
             rate = self._pair.sample_rate
             joint = Candidate(self._pair.dry, rate, self._objective, task.stages, task.coordinates)
+            held = self._hints.held_samples(task.stages)
+            if held is not None:
+                joint.meet_bounds(held)
             return joint, joint.summary()
         assert isinstance(task, Task)
         if task.effect.plugin is not None:

@@ -29,6 +29,9 @@ ROUND_HAS_TO_BE = 0.9  # times the distance before, or less; else it was the las
 # Expected errors of hints, as shares of the range; DEVIATION for other parameters.
 DEVIATIONS = {"time": 0.0, "rate": 1e-3, "frequency": 2e-4}
 DEVIATION = 0.05
+# A moving delay has to be right to a sample or two over the complete recording.
+DELAYING = frozenset({"chorus", "flanger", "vibrato"})
+DELAY_DEVIATIONS = {"rate": 3e-4, "depth": 5e-3, "delay": 4e-3}
 
 Choice = tuple[Effect, Mapping[str, float]]
 
@@ -148,7 +151,8 @@ class _ChainSearch:
 
 def joint_deviations(effect: Effect) -> dict[str, float]:
     """Return the standard deviations for the refinement of complete chains."""
-    deviations = {p.name: DEVIATIONS.get(p.name, DEVIATION) for p in effect.parameters}
+    expected = DEVIATIONS | (DELAY_DEVIATIONS if effect.name in DELAYING else {})
+    deviations = {p.name: expected.get(p.name, DEVIATION) for p in effect.parameters}
     if effect.name == "bit-crusher":
         deviations["rate"] = 0.0  # held samples move by steps, which have no slope
         deviations["bits"] = 5e-3

@@ -17,6 +17,7 @@ from dafxtool.matching.hints.registry import starts_for
 from dafxtool.matching.hints.start import Start
 from dafxtool.matching.objective import Array
 from dafxtool.matching.pair import Pair
+from dafxtool.matching.search.held_samples import HeldSamples
 from dafxtool.matching.search.undo_stages import undo
 
 N_PAIRS = 6  # kept with their features, some 5 MB each
@@ -29,6 +30,7 @@ class HintCache:
         self._pair = pair
         self._pairs: OrderedDict[Hashable, Pair] = OrderedDict()
         self._starts: dict[Hashable, list[Start]] = {}
+        self._held: dict[float, HeldSamples | None] = {}
 
     def dry(self, before: Sequence[Stage]) -> Array:
         """Render the dry audio through the stages in front."""
@@ -51,6 +53,15 @@ class HintCache:
             return starts
         swapped = self._once(effect, [*before, *behind], (), any_phase)
         return [*map(_widen, [*starts, *swapped]), Start(effect)]
+
+    def held_samples(self, stages: Sequence[Stage]) -> HeldSamples | None:
+        """Return the samples that the last stage holds; None if that is no bit-crusher."""
+        if not stages or stages[-1].effect.name != "bit-crusher":
+            return None
+        rate = stages[-1].setting["rate"]
+        if rate not in self._held:
+            self._held[rate] = HeldSamples.of(self._pair, stages[-1].effect, rate)
+        return self._held[rate]
 
     def _once(
         self, effect: Effect, before: Sequence[Stage], behind: Sequence[Stage], any_phase: bool

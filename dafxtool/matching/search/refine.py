@@ -20,6 +20,9 @@ Vector = NDArray[np.float64]
 Residual = Callable[[Vector], "NDArray[np.float32] | None"]  # None: cannot be rendered
 
 STEP = 0.2  # of the standard deviation, for finite differences
+# A valley may be narrower than the first steps, whose slope is then wrong. So the search finishes
+# only after a slope of these steps.
+SMALLEST_STEP = 0.04  # of the standard deviation
 MAX_STEP = 3.0  # standard deviations
 
 
@@ -69,13 +72,24 @@ class Refinement:
             if is_taken:
                 self._is_fresh = False
                 self._n_small = self._n_small + 1 if gain < tolerance else 0
-                self.finished = self._n_small >= 2
+                if self._n_small >= 2:
+                    self._shrink()
             elif self._is_fresh and self._damping > 10:
-                self.finished = True
+                self._shrink()
             elif not self._is_fresh and self._damping > 1:
                 self._step = max(self._step * 0.3, 0.02)
                 self._damping = 1e-2
                 self._slopes = None
+
+    def _shrink(self) -> None:
+        """Differentiate again with smaller steps, or finish after the smallest ones."""
+        if self._step <= SMALLEST_STEP:
+            self.finished = True
+            return
+        self._step = max(self._step * 0.2, SMALLEST_STEP)
+        self._damping = 1e-2
+        self._n_small = 0
+        self._slopes = None
 
     def _evaluate(self, point: Vector) -> NDArray[np.float32] | None:
         self._left -= 1
