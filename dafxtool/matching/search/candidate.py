@@ -19,6 +19,7 @@ from dafxtool.matching.objective import (
     distance_of,
 )
 from dafxtool.matching.plugin_reuse import stays_loaded
+from dafxtool.matching.search.bracket import Bracket
 from dafxtool.matching.search.held_samples import HeldSamples
 from dafxtool.matching.search.refine import Refinement
 
@@ -36,6 +37,7 @@ LEVEL_PARAMETERS = {
 LEVEL_PARAMETER = {name: parameters[-1] for name, parameters in LEVEL_PARAMETERS.items()}
 PHASE = "phase"
 PHASE_DEVIATION = 0.02  # cycles
+CUSPED = [("pitch-shift", "semitones")]  # a single coordinate whose minimum is a cusp
 NO_EXCESS = 1e-13  # mean squared excess over held samples, in steps, that is small enough
 # Renders to fit stages in front of a bit-crusher: more of them the less of the excess is left, as a
 # share of that of the dry audio.
@@ -86,7 +88,10 @@ class Candidate:
         self.distance, self.best = np.inf, self._stages
         normalised = np.array([self._normalised(c) for c in coordinates])
         deviation = np.array([c.deviation for c in coordinates])
-        self._refinement = Refinement(self._residual, normalised, deviation)
+        names = [(self._stages[c.stage].effect.name, c.name) for c in coordinates]
+        self._refinement = (Bracket if names == CUSPED else Refinement)(
+            self._residual, normalised, deviation
+        )
         self.is_refined = False
 
     @property

@@ -41,7 +41,7 @@ class Refinement:
         # (n, n_residuals), the transposed Jacobian: products with contiguous rows are faster.
         self._slopes: NDArray[np.float32] | None = None
         self._current = self._evaluate(self.point)
-        self.cost = _squared(self._current)
+        self.cost = squared(self._current)
         self._step = STEP
         self._damping = 1e-2
         self._is_fresh = False
@@ -129,7 +129,7 @@ class Refinement:
         error = residual - self._current - step.astype(np.float32) @ self._slopes
         # Broyden's update in place: the transposed slopes are in the order of Fortran.
         self._slopes = sger(1.0, error, step / length, a=self._slopes.T, overwrite_a=True).T
-        cost = _squared(residual)
+        cost = squared(residual)
         if cost >= self.cost:
             self._damping *= 8
             return False, 0.0
@@ -161,5 +161,6 @@ class Refinement:
         return np.clip(step, -MAX_STEP, MAX_STEP)
 
 
-def _squared(residual: NDArray[np.float32] | None) -> float:
+def squared(residual: NDArray[np.float32] | None) -> float:
+    """Return the squared norm of a residual; infinite where there is none."""
     return np.inf if residual is None else float(residual @ residual)
