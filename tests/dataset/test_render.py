@@ -13,7 +13,8 @@ from datasets import HELPERS, N_SAMPLES, RATE, SEGMENTS, SPLIT, chosen, write_re
 from small_renders import render_small, stop_after
 
 from dafxtool import storage
-from dafxtool.audio import reader, writer
+from dafxtool.audio import writer
+from dafxtool.audio.reader import load_audio
 from dafxtool.config import SPLITS
 from dafxtool.dataset.plan import SEGMENTS_PER_SETTING
 from dafxtool.dataset.render import render, rerender_row
@@ -46,7 +47,7 @@ def test_the_dry_segment_is_at_the_recorded_offset(rendered):
     with storage.Hdf5Reader(rendered, storage.PAIRS) as reader:
         labels, audio = reader.labels, reader.rows(slice(None))
     for row in range(24):
-        intact = reader.load_audio(Path(labels.path_of(row)), RATE)[0]
+        intact = load_audio(Path(labels.path_of(row)), RATE)[0]
         offset = labels.offset[row]
         cut = intact[offset : offset + N_SAMPLES]
         scale = 10 ** (-12 / 20) / np.abs(cut).max()
@@ -250,7 +251,7 @@ def test_a_resume_refuses_a_recording_that_was_edited(recordings, tmp_path, monk
     """It has the same name and length as before."""
     copy = Path(shutil.copytree(recordings, tmp_path / "recordings"))
     stop_after(monkeypatch, 5, copy, tmp_path / name)
-    audio, rate = reader.load_audio(copy / "plucks" / "0.wav")
+    audio, rate = load_audio(copy / "plucks" / "0.wav")
     writer.save_audio(copy / "plucks" / "0.wav", audio / 2, rate, overwrite=True)
     with pytest.raises((ConfigError, OutputExistsError), match=r"sources|other recordings"):
         render_small(copy, tmp_path / name, resume=True)
@@ -268,7 +269,7 @@ def test_a_long_setting_is_not_truncated(recordings, tmp_path):
 
 @pytest.mark.parametrize("name", ["pairs.h5", "folder"])
 def test_a_resume_never_mixes_recordings(recordings, tmp_path, monkeypatch, name):
-    audio, rate = reader.load_audio(recordings / "plucks" / "0.wav")
+    audio, rate = load_audio(recordings / "plucks" / "0.wav")
     for index in range(3):
         writer.save_audio(tmp_path / "more" / f"{index}.wav", audio, rate)
     output = tmp_path / name

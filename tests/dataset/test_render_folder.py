@@ -14,6 +14,7 @@ from small_renders import Stop, contents, render_small, stop_after
 
 from dafxtool import storage
 from dafxtool.audio import writer
+from dafxtool.audio.reader import load_audio
 from dafxtool.dataset import writers
 from dafxtool.errors import DiskError, OutputExistsError
 
@@ -26,7 +27,7 @@ def test_a_folder_of_audio_files_holds_the_same_audio(recordings, rendered, tmp_
     with storage.Hdf5Reader(rendered, storage.PAIRS) as reader:
         for row in (0, 11, 23):
             for channel, kind in enumerate(("dry", "wet")):
-                audio, rate = reader.load_audio(folder / table[row][kind])
+                audio, rate = load_audio(folder / table[row][kind])
                 assert rate == RATE
                 np.testing.assert_array_equal(audio, reader.rows(np.array([row]))[0, channel])
             assert table[row]["setting"] == reader.labels.setting_text[row]
