@@ -11,6 +11,8 @@ from dafxtool.matching.hints import bit_crusher
 from dafxtool.matching.hints.crusher_coherence import LocalCoherence, crusher_in_front
 from dafxtool.matching.objective import Objective
 from dafxtool.matching.pair import Pair
+from dafxtool.matching.paired import Options, match_pair
+from dafxtool.matching.prepare import Prepared
 from dafxtool.matching.search.candidate import Candidate, coordinates_of
 from dafxtool.matching.search.held_samples import HeldSamples
 
@@ -80,6 +82,16 @@ def test_a_stage_in_front_of_a_bit_crusher_is_fitted_to_its_held_samples():
     candidate = Candidate(dry, RATE, Objective(pair.wet), start, coordinates)
     held = HeldSamples.of(pair, EFFECTS["bit-crusher"], 4321.0)
     assert held is not None
-    candidate.meet_bounds(held)
+    candidate.meet_bounds(held, with_bits=True)
     for name, value in truth[0].setting.items():
         assert abs(candidate.best[0].setting[name] / value - 1) < 0.01
+
+
+def test_bits_that_the_user_fixed_are_kept():
+    dry = synthetic_notes(3.0)
+    wet = render_chain(stages(f"low-pass:cutoff=1500 > {CRUSHER}"), dry, RATE)
+    effect, fixed = parse_effect("low-pass > bit-crusher:bits=7", EFFECTS)
+    prepared = Prepared(dry, wet, RATE, 1.0, 0, 0, dry.size)
+    answer = match_pair(prepared, Options(effects=[(effect, fixed)]))
+    bits = [s.setting["bits"] for s in answer.best.stages if s.effect.name == "bit-crusher"]
+    assert bits == [7.0]

@@ -105,10 +105,12 @@ class Candidate:
         self._refinement.advance(most_evaluations, target=target)
         return self.summary()
 
-    def meet_bounds(self, held: HeldSamples) -> None:
+    def meet_bounds(self, held: HeldSamples, with_bits: bool) -> None:
         """Fit the stages in front of a bit-crusher, the last stage, to the samples that it holds.
 
         The settings are kept if they reduce the distance.
+
+        with_bits  whether the bits are read from the held samples, too; not if the user fixed them
         """
         before, unfitted, last = self.distance, self._stages, len(self._stages) - 1
         in_front = [c.stage < last for c in self.coordinates]
@@ -116,7 +118,7 @@ class Candidate:
             return
         point = self._refinement.point.copy()
         crusher = self._stages[last]
-        bits = clipped(crusher.effect, {"bits": held.bits})
+        bits = clipped(crusher.effect, {"bits": held.bits}) if with_bits else {}
         self._stages = (
             *self._stages[:last],
             replace(crusher, setting=dict(crusher.setting) | bits),

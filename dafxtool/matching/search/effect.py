@@ -41,7 +41,7 @@ class EffectSearch:
         held = self._hints.held_samples(task.behind)
         if held is not None:
             for candidate in self._candidates:
-                candidate.meet_bounds(held)
+                candidate.meet_bounds(held, with_bits=not task.holds_behind)
         return self.summary()
 
     def advance(self, most_evaluations: int, target: float) -> Summary:
@@ -114,7 +114,9 @@ class Searcher:
             joint = Candidate(self._pair.dry, rate, self._objective, task.stages, task.coordinates)
             held = self._hints.held_samples(task.stages)
             if held is not None:
-                joint.meet_bounds(held)
+                last = len(task.stages) - 1
+                is_free = any((c.stage, c.name) == (last, "bits") for c in task.coordinates)
+                joint.meet_bounds(held, with_bits=is_free)
             return joint, joint.summary()
         assert isinstance(task, Task)
         if task.effect.plugin is not None:

@@ -97,7 +97,13 @@ class _ChainSearch:
         first: list[Summary] = []
         for base in bases:
             tasks = [
-                Task(effect, values, tuple(base[:index]), tuple(base[index:]))
+                Task(
+                    effect,
+                    values,
+                    tuple(base[:index]),
+                    tuple(base[index:]),
+                    holds_behind=any(self._held.get(s.effect.name) for s in base[index:]),
+                )
                 for index in range(len(base), -1, -1)
                 for effect, values in effects
             ]

@@ -67,7 +67,16 @@ def search_chain(race: Race, chain: NamedChain) -> list[Summary]:
                     continue
                 n_before = sum(position < index for position in used)
                 before, behind = stages[:n_before], stages[n_before:]
-                tasks.append(Task(chain.effects[index], chain.held[index], before, behind))
+                holds = any(chain.held[position] for position in used if position > index)
+                tasks.append(
+                    Task(
+                        chain.effects[index],
+                        chain.held[index],
+                        before,
+                        behind,
+                        holds_behind=holds,
+                    )
+                )
                 positions.append(tuple(sorted((*used, index))))
         started = race.start(tasks)
         ranked = sorted(range(len(started)), key=lambda i: started[i].distance)[:N_REFINED]

@@ -17,6 +17,8 @@ class Task:
 
     any_phase  whether the oscillator may have any phase at the start of the audio
     proposal   a further start, beside those of the hints
+    holds_behind
+               whether the user has fixed values of the stages behind
     """
 
     effect: Effect
@@ -25,6 +27,7 @@ class Task:
     behind: tuple[Stage, ...] = ()
     any_phase: bool = False
     proposal: Start | None = None
+    holds_behind: bool = False
 
 
 @dataclass(frozen=True)
